@@ -1,0 +1,100 @@
+//! What a log is opened with.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use counterfoil_tlog::{Checkpoint, SignedCheckpoint, Signer, TreeHead, UnverifiedNote, VerifierKey, sign_note};
+
+use crate::error::{BoxError, OpenError};
+use crate::limits;
+use crate::lock::{FileLock, LockStore};
+use crate::reader::LogCheckpoint;
+use crate::storage::{FileStorage, Storage};
+
+/// Everything that a [`Log`](crate::Log) needs besides its application. [`Config::embedded`] fills it in for files on this machine.
+pub struct Config {
+    /// The directory of the log. Journal, tiles, scratch files and index lie in it.
+    pub dir: PathBuf,
+    /// The file `journal`.
+    pub journal: Arc<dyn Storage>,
+    /// Where the latest signed checkpoint is kept.
+    pub lock: Box<dyn LockStore>,
+    /// Signs checkpoints, and knows those that the log has signed.
+    pub keys: CheckpointKeys,
+    /// Milliseconds since 1970. It may stand still or go back; log time never does.
+    pub clock: Box<dyn FnMut() -> u64 + Send>,
+    /// Called on the writer thread after each checkpoint is published. It must return at once and not panic.
+    pub on_commit: Option<Box<dyn FnMut(&Arc<LogCheckpoint>) + Send>>,
+}
+
+impl Config {
+    /// A log in `dir` whose lock store is in `lock_dir`. Creates both directories and takes both locks, so that no other
+    /// process can write this log as long as the configuration, or the log opened with it, lives.
+    ///
+    /// # Errors
+    /// [`OpenError`] if another process holds a lock, if `lock_dir` lies in `dir`, or if files can't be opened.
+    pub fn embedded(
+        dir: &Path,
+        lock_dir: &Path,
+        keys: CheckpointKeys,
+        clock: Box<dyn FnMut() -> u64 + Send>,
+    ) -> Result<Self, OpenError> {
+        let lock = FileLock::open(lock_dir)?;
+        let journal = FileStorage::open(dir, "journal")?;
+        let inside = |io| OpenError::Files { doing: "resolve directories of", path: dir.to_owned(), io };
+        if lock_dir.canonicalize().map_err(inside)?.starts_with(dir.canonicalize().map_err(inside)?) {
+            return Err(OpenError::LockInside { dir: dir.to_owned(), lock_dir: lock_dir.to_owned() });
+        }
+        Ok(Self {
+            dir: dir.to_owned(),
+            journal: Arc::new(journal),
+            lock: Box::new(lock),
+            keys,
+            clock,
+            on_commit: None,
+        })
+    }
+}
+
+/// The keys of the log's checkpoints: those that sign now, and those that signed earlier ones.
+pub struct CheckpointKeys {
+    origin: String,
+    signers: Vec<Box<dyn Signer + Send>>,
+    known: Vec<VerifierKey>,
+}
+
+impl CheckpointKeys {
+    /// Every one of `signers`, of which there must be one at least, signs each checkpoint. `retired` are keys under which
+    /// the log has signed before.
+    pub fn new(
+        origin: impl Into<String>,
+        signers: Vec<Box<dyn Signer + Send>>,
+        retired: Vec<VerifierKey>,
+    ) -> Self {
+        let known = signers.iter().map(|signer| signer.key().clone()).chain(retired).collect();
+        Self { origin: origin.into(), signers, known }
+    }
+
+    /// Signs the checkpoint of a tree, and opens it again as a reader would.
+    pub(crate) fn sign(&self, head: TreeHead) -> Result<LogCheckpoint, BoxError> {
+        let text = Checkpoint::new(self.origin.as_str(), head)?.to_string();
+        let signatures =
+            self.signers.iter().map(|signer| sign_note(&text, signer.as_ref())).collect::<Result<_, _>>()?;
+        let checkpoint = self.open(&UnverifiedNote::new(text, signatures)?.to_string())?;
+        if checkpoint.text.len() > limits::CHECKPOINT_BYTES {
+            let length = checkpoint.text.len();
+            return Err(format!("a checkpoint of {length} bytes is over {}", limits::CHECKPOINT_BYTES).into());
+        }
+        Ok(checkpoint)
+    }
+
+    /// Opens a checkpoint that this log has signed.
+    pub(crate) fn open(&self, text: &str) -> Result<LogCheckpoint, BoxError> {
+        let note = UnverifiedNote::parse(text.as_bytes())?;
+        let signed = SignedCheckpoint::open(note, &self.origin, &self.known, &[] as &[VerifierKey])?;
+        if !signed.checkpoint().extensions().is_empty() {
+            return Err("the log signs no extension lines".into());
+        }
+        Ok(LogCheckpoint { text: text.to_owned(), head: signed.checkpoint().head() })
+    }
+}

@@ -1,0 +1,44 @@
+//! The storage and sequencing engine of a C2SP [tlog-tiles](https://c2sp.org/tlog-tiles) log, on one machine's files.
+//!
+//! One thread writes ([`Log`]); any number of [`Handle`]s submit entries to it and any number of [`Reader`]s read. What
+//! may enter is decided by an [`Application`], which also writes the leaf that ends each signed checkpoint. The order of
+//! durable steps, which is the order of recovery too, stands at the top of `sequencer.rs`.
+//!
+//! Files, under the directory of the log:
+//!
+//! | path | what | if it is lost |
+//! |---|---|---|
+//! | `journal` | every batch: entries and signed checkpoint | the log is lost |
+//! | `tile/` | full tiles and entry bundles, immutable, as C2SP lays them out | derived again at start |
+//! | `scratch/` | where each entry and checkpoint stands in the journal | written anew at every start |
+//! | `index/` | sled: leaf hash to index, the application's rows | derived again at start |
+//!
+//! and, in a directory of its own, best on another disk and never part of a backup, the [`FileLock`]: the latest signed
+//! checkpoint. A journal that is behind it was restored from a backup, and is refused: signing on would fork the log.
+
+mod application;
+mod config;
+mod error;
+mod handle;
+mod index;
+mod journal;
+pub mod limits;
+mod lock;
+mod log;
+mod order;
+mod reader;
+mod scratch;
+mod sequencer;
+mod start;
+mod storage;
+mod tiles;
+mod tree;
+
+pub use application::{Application, Place, Position, Raw, RootAt, Row};
+pub use config::{CheckpointKeys, Config};
+pub use error::{BoxError, CreateError, Fatal, IndexError, OpenError, ReadError};
+pub use handle::{AddError, Handle, Logged, Outcome};
+pub use lock::{FileLock, LockError, LockStore};
+pub use log::Log;
+pub use reader::{LogCheckpoint, Reader};
+pub use storage::{FileStorage, Storage};

@@ -1,0 +1,120 @@
+//! The file under the journal, as narrow as the journal uses it.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::error::OpenError;
+
+/// One file that is written at its end, by one writer, and read anywhere by many.
+pub trait Storage: Send + Sync + 'static {
+    /// Its length in bytes.
+    ///
+    /// # Errors
+    /// If the system does not say.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether it is empty.
+    ///
+    /// # Errors
+    /// If the system does not say.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Fills `buffer` with the bytes at `offset`.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` if there are fewer, or what the system reports.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+
+    /// Writes all of `bytes` at `offset`, in one write if the system takes it.
+    ///
+    /// # Errors
+    /// What the system reports; any part may have been written.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes durable what was written: data, and the length needed to find it.
+    ///
+    /// # Errors
+    /// What the system reports. What was written since the last success may then be lost, even if a later call succeeds.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Cuts the file off at `length` and makes that durable.
+    ///
+    /// # Errors
+    /// What the system reports.
+    fn truncate(&self, length: u64) -> io::Result<()>;
+}
+
+/// A [`Storage`] in a file that this process alone writes.
+#[derive(Debug)]
+pub struct FileStorage {
+    file: File,
+}
+
+impl FileStorage {
+    /// Opens or creates `name` in `dir`, creates `dir` if need be, and locks the file.
+    ///
+    /// # Errors
+    /// [`OpenError::InUse`] if another process has it locked, or [`OpenError::Files`].
+    pub fn open(dir: &Path, name: &str) -> Result<Self, OpenError> {
+        let path = dir.join(name);
+        let fail = |doing| {
+            let path = path.clone();
+            move |io| OpenError::Files { doing, path, io }
+        };
+        std::fs::create_dir_all(dir).map_err(fail("create the directory of"))?;
+        let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = options.map_err(fail("open"))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { path }),
+            Err(TryLockError::Error(io)) => return Err(fail("lock")(io)),
+        }
+        sync_dir(dir).map_err(fail("sync the directory of"))?;
+        Ok(Self { file })
+    }
+}
+
+impl Storage for FileStorage {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)?;
+        self.file.sync_all()
+    }
+}
+
+/// Makes the names in a directory durable, and its own name in its parent.
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()?;
+    match dir.parent() {
+        Some(parent) if parent != Path::new("") => File::open(parent)?.sync_all(),
+        _ => Ok(()),
+    }
+}
+
+/// A file of its own that takes bytes moved out of the way: `<path>` or, if that exists, `<path>.1` and so on.
+pub(crate) fn free_path(path: &Path) -> PathBuf {
+    let numbered = (0_u64..).map(|n| match n {
+        0 => path.to_owned(),
+        n => PathBuf::from(format!("{}.{n}", path.display())),
+    });
+    numbered.into_iter().find(|path| !path.exists()).unwrap_or_else(|| path.to_owned())
+}

@@ -1,0 +1,517 @@
+//! Reading a bundle line by line, in memory that does not grow with it beyond ids (`spec/bundle.md`).
+
+use std::num::NonZeroUsize;
+
+use counterfoil_receipt::{
+    Commitment, Malformed, Opening, PolicyDigest, RecordId, Role, RunId, UnverifiedRecord,
+    bundle::{CheckpointLine, DocumentLine, EndLine, Header, PayloadLine, PositionLine, ProofHashes, read_line},
+    field::Field,
+    limits,
+};
+use counterfoil_tlog::{Hash, LeafIndex, MultiproofVerifier, TreeHead, leaf_hash};
+
+use crate::{
+    checkpoint::{self, ShownCheckpoint, ShownRoots},
+    execution,
+    fault::{Fault, Finding, Shown},
+    keys,
+    record::{KeyCache, Record, check_signature},
+    rule::{Dimension, Rule},
+    state::{Effect, Scope, State},
+    trust::Trust,
+    usage::{self, Used},
+    verdict::{Answer, Verdict, answer},
+};
+
+/// The most threads that a [`Verifier`] uses, whatever it is told.
+pub const MAX_THREADS: usize = 64;
+
+/// Records whose signatures are checked together: 512 × 64 KiB are 32 MB at the most, and about 0.5 MB of ordinary ones.
+const BATCH: usize = 512;
+
+/// Verifies a bundle that is in memory. `now` is the reader's time in milliseconds; only *freshness* depends on it.
+///
+/// ```
+/// # use counterfoil_verify::{Conclusion, Trust, verify};
+/// # let trust = Trust::parse(&format!("version = 1\ngenesis = \"sha256:{:064}\"\norigin = \"example.org/log\"\n\
+/// #   log_keys = [\"example.org/log+9b35c4e5+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k\"]\n\
+/// #   witnesses.policy = \"quorum none\\n\"\nrequire.dimensions = [\"integrity\"]\n", 0));
+/// # let Ok(trust) = trust else { return };
+/// // Nothing shows nothing.
+/// assert_eq!(verify(b"", &trust, 0).conclude(trust.require()), Conclusion::Unreadable);
+/// ```
+pub fn verify(bundle: &[u8], trust: &Trust, now: u64) -> Verdict {
+    let mut verifier = Verifier::new(trust, NonZeroUsize::MIN);
+    let mut rest = bundle;
+    while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+        verifier.line(&rest[..end]);
+        rest = &rest[end + 1..];
+    }
+    if !rest.is_empty() {
+        verifier.unfinished_line();
+    }
+    verifier.finish(now)
+}
+
+/// Reads a bundle line by line.
+///
+/// Give every line, without its line feed, to [`Verifier::line`]; then [`Verifier::finish`] gives the verdict. After a line
+/// that can't be read, further lines are ignored, and the verdict says so.
+#[derive(Debug)]
+pub struct Verifier<'t> {
+    trust: &'t Trust,
+    caches: Vec<KeyCache>,
+    due: Due,
+    header: Option<Header>,
+    lines: Vec<CheckpointLine>,
+    checkpoints: Vec<ShownCheckpoint>,
+    documents: Vec<PolicyDigest>,
+    multiproof: Option<MultiproofVerifier>,
+    position: Option<PositionLine>,
+    entries: u64,
+    pending: Vec<(u64, Vec<u8>)>,
+    state: State,
+    used: Used,
+    included: bool,
+    payloads: Vec<Commitment>,
+    openings: Vec<Opening>,
+    findings: Vec<Finding>,
+    effects: Vec<(u64, String)>,
+}
+
+/// The kind of line that is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    Header,
+    Checkpoint,
+    Document,
+    Position,
+    Record,
+    End,
+    Payload,
+    Nothing,
+    /// A line could not be read; nothing after it means anything.
+    Stopped,
+}
+
+impl<'t> Verifier<'t> {
+    /// A verifier under this trust that checks signatures on up to `threads` threads. The verdict does not depend on their
+    /// number.
+    pub fn new(trust: &'t Trust, threads: NonZeroUsize) -> Self {
+        Self {
+            trust,
+            caches: vec![KeyCache::default(); threads.get().min(MAX_THREADS)],
+            due: Due::Header,
+            header: None,
+            lines: Vec::new(),
+            checkpoints: Vec::new(),
+            documents: Vec::new(),
+            multiproof: None,
+            position: None,
+            entries: 0,
+            pending: Vec::new(),
+            state: State::new(Scope::Shown),
+            used: Used::default(),
+            included: false,
+            payloads: Vec::new(),
+            openings: Vec::new(),
+            findings: Vec::new(),
+            effects: Vec::new(),
+        }
+    }
+
+    /// Takes the next line, without its line feed.
+    pub fn line(&mut self, line: &[u8]) {
+        if line.len() > limits::LINE_BYTES {
+            return self.stop(line_too_long(line.len()));
+        }
+        let read = match self.due {
+            Due::Header => self.header_line(line),
+            Due::Checkpoint => read_due(line).and_then(|line| self.checkpoint_line(line)),
+            Due::Document => read_due(line).and_then(|line| self.document_line(&line)),
+            Due::Position => read_due(line).map(|line| self.position = Some(line)),
+            Due::Record => self.record_line(line),
+            Due::End => read_due(line).and_then(|line| self.end_line(&line)),
+            Due::Payload => read_due(line).and_then(|line| self.payload_line(line)),
+            Due::Nothing => Err(lines_are_counted("a line stands after the last one that the header counts")),
+            Due::Stopped => return,
+        };
+        match read {
+            Ok(()) => self.due = self.next(),
+            Err(fault) => self.stop(fault),
+        }
+    }
+
+    /// Says that the bundle ends within a line.
+    pub fn unfinished_line(&mut self) {
+        if self.due != Due::Stopped {
+            self.stop(Fault::violated(Rule::BundleLine, "the last line has no line feed: the bundle is cut off"));
+        }
+    }
+
+    /// Gives the verdict. `now` is the reader's time in milliseconds.
+    pub fn finish(mut self, now: u64) -> Verdict {
+        self.flush();
+        if self.due != Due::Nothing && self.due != Due::Stopped {
+            self.stop(lines_are_counted("the bundle ends before the last line that the header counts"));
+        }
+        if self.due == Due::Nothing {
+            self.conclude();
+        }
+        let answers = self.answers(now);
+        let disclosed = self.payloads.len();
+        Verdict {
+            run: self.header.as_ref().map(|header| header.run),
+            answers,
+            findings: self.findings,
+            effects: self.effects,
+            checkpoints: self.checkpoints,
+            openings: self.openings,
+            undisclosed: self.used.items().saturating_sub(disclosed),
+            state: self.state,
+        }
+    }
+
+    /// What is due after the lines that were read.
+    fn next(&self) -> Due {
+        let Some(header) = &self.header else { return Due::Header };
+        if (self.lines.len() as u64) < header.checkpoints.get() {
+            return Due::Checkpoint;
+        }
+        if (self.documents.len() as u64) < header.documents.get() {
+            return Due::Document;
+        }
+        match self.due {
+            Due::Position => Due::Record,
+            Due::End | Due::Payload if (self.payloads.len() as u64) < header.payloads.get() => Due::Payload,
+            Due::End | Due::Payload => Due::Nothing,
+            _ if self.entries < header.entries.get() => Due::Position,
+            _ => Due::End,
+        }
+    }
+
+    fn stop(&mut self, fault: Fault) {
+        self.flush();
+        self.findings.push(Finding::of(fault).unreadable());
+        self.due = Due::Stopped;
+    }
+
+    /// R-BUN-01: the first line is a canonical header of a version this reader knows.
+    fn header_line(&mut self, line: &[u8]) -> Result<(), Fault> {
+        let header: Header = read_line(line).map_err(|why| Fault::violated(Rule::BundleHeader, why.to_string()))?;
+        if header.log != self.trust.genesis {
+            self.find(genesis_differs(header.log, self.trust));
+        }
+        self.header = Some(header);
+        Ok(())
+    }
+
+    fn checkpoint_line(&mut self, line: CheckpointLine) -> Result<(), Fault> {
+        match checkpoint::open(&line, self.trust) {
+            Ok(shown) => {
+                if self.checkpoints.last().is_some_and(|before| before.head.size >= shown.head.size) {
+                    return Err(line_is_due("the size of a checkpoint does not ascend"));
+                }
+                self.used.ends_at(shown.head.size.0 - 1);
+                self.checkpoints.push(shown);
+            }
+            Err(fault) => self.find(fault),
+        }
+        self.lines.push(line);
+        Ok(())
+    }
+
+    fn document_line(&mut self, line: &DocumentLine) -> Result<(), Fault> {
+        if self.documents.last().is_some_and(|before| *before >= line.policy) {
+            return Err(line_is_due("a document does not ascend"));
+        }
+        let computed = self.state.add_document(line.document.as_str().as_bytes().to_vec());
+        if computed != line.policy {
+            self.find(content_differs(&line.policy, &computed));
+        }
+        self.documents.push(line.policy);
+        Ok(())
+    }
+
+    fn record_line(&mut self, line: &[u8]) -> Result<(), Fault> {
+        let Some(PositionLine { index, left }) = self.position.take() else {
+            return Err(line_is_due("a record has no position"));
+        };
+        if self.entries == 0
+            && let Some(last) = self.last_checkpoint()
+        {
+            self.multiproof = MultiproofVerifier::new(last.size).ok();
+        }
+        if let Some(proof) = &mut self.multiproof {
+            let pushed = proof.push(LeafIndex(index.get()), &hashes(&left), leaf_hash(line));
+            if let Err(why) = pushed {
+                self.multiproof = None;
+                self.find(leaves_give_no_root(&why.to_string()));
+            }
+        }
+        self.entries += 1;
+        self.pending.push((index.get(), line.to_vec()));
+        if self.pending.len() == BATCH {
+            self.flush();
+        }
+        Ok(())
+    }
+
+    fn end_line(&mut self, line: &EndLine) -> Result<(), Fault> {
+        self.flush();
+        let (Some(proof), Some(last)) = (self.multiproof.take(), self.last_checkpoint()) else { return Ok(()) };
+        match proof.finish(&hashes(&line.right)) {
+            Ok(root) if root == last.root => self.included = true,
+            Ok(root) => self.find(leaves_give_no_root(&format!("they give the root {root}, signed is {}", last.root))),
+            Err(why) => self.find(leaves_give_no_root(&why.to_string())),
+        }
+        Ok(())
+    }
+
+    fn payload_line(&mut self, line: PayloadLine) -> Result<(), Fault> {
+        if self.payloads.last().is_some_and(|before| *before >= line.commitment) {
+            return Err(line_is_due("a payload does not ascend"));
+        }
+        self.payloads.push(line.commitment);
+        if let Err(fault) = self.used.payload(&line) {
+            self.find(fault);
+            return Ok(());
+        }
+        self.openings.push(line.into_opening());
+        Ok(())
+    }
+
+    /// The head that the records are proven against: that of the last checkpoint line, if it could be opened.
+    fn last_checkpoint(&self) -> Option<TreeHead> {
+        let all_open = self.checkpoints.len() == self.lines.len();
+        self.checkpoints.last().filter(|_| all_open).map(|last| last.head)
+    }
+
+    fn find(&mut self, fault: Fault) {
+        self.findings.push(Finding::of(fault));
+    }
+
+    /// Checks the signatures of the records at hand, in parallel, and folds them in order.
+    fn flush(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        let share = pending.len().div_ceil(self.caches.len()).max(1);
+        let shares = pending.chunks(share).zip(&mut self.caches);
+        let checked: Vec<Vec<Checked>> = if pending.len() <= share {
+            shares.map(|(share, cache)| check_all(share, cache)).collect()
+        } else {
+            std::thread::scope(|scope| {
+                let threads: Vec<_> =
+                    shares.map(|(share, cache)| (share, scope.spawn(|| check_all(share, cache)))).collect();
+                let joined = threads.into_iter().map(|(share, thread)| {
+                    // A thread that died checked nothing; its share is checked here, where a fault can't be lost.
+                    thread.join().unwrap_or_else(|_| check_all(share, &mut KeyCache::default()))
+                });
+                joined.collect()
+            })
+        };
+        for ((index, bytes), checked) in pending.iter().zip(checked.into_iter().flatten()) {
+            self.fold(*index, RecordId::of(bytes), checked);
+        }
+    }
+
+    fn fold(&mut self, index: u64, id: RecordId, checked: Checked) {
+        let record = match checked {
+            Checked::Record(record) => record,
+            Checked::Malformed(fault) => return self.findings.push(Finding::malformed(&fault).at(index, id)),
+            Checked::Refused(record, fault) => {
+                self.used.note(&record, index);
+                self.state.set_aside(&record, index, fault.shown);
+                return self.findings.push(Finding::of(fault).at(index, id));
+            }
+        };
+        self.used.note(&record, index);
+        let run = self.header.as_ref().map(|header| header.run);
+        let folded = record_is_of_the_run(&record, run)
+            .and_then(|()| authority_is_pinned(&record, index, self.trust))
+            .and_then(|()| self.state.fold(&record, index, &ShownRoots(&self.checkpoints)));
+        match folded {
+            Ok(Effect::None(why)) => self.effects.push((index, why)),
+            Ok(Effect::Took | Effect::Waits) => {}
+            Err(fault) => {
+                self.state.set_aside(&record, index, fault.shown);
+                self.findings.push(Finding::of(fault).at(index, id));
+            }
+        }
+    }
+
+    /// What only the whole bundle shows.
+    fn conclude(&mut self) {
+        match self.state.genesis() {
+            None => self.find(Fault::not_shown(Rule::GenesisNotPinned, "entry 0 does not show a genesis")),
+            Some(genesis) if genesis.origin.as_str() != self.trust.origin => {
+                let detail = format!("the genesis names the origin {:?}, the reader {:?}", genesis.origin, self.trust.origin);
+                self.find(Fault::violated(Rule::CheckpointOrigin, detail));
+            }
+            Some(_) => {}
+        }
+        let mut faults = Vec::new();
+        if let Some(last) = self.last_checkpoint() {
+            for (shown, line) in self.checkpoints.iter().zip(&self.lines) {
+                faults.extend(checkpoint::is_consistent(&shown.head, &last, line).err());
+                let kind = self.used.end(shown.head.size.0 - 1);
+                faults.extend(checkpoint::ends_with_snapshot(shown, kind).err());
+            }
+        }
+        faults.extend(self.used.leftovers(&self.documents));
+        faults.extend(self.state.keys().into_iter().filter_map(|(_, facts)| keys::disputed(facts)));
+        faults.into_iter().for_each(|fault| self.find(fault));
+        self.judge_windows();
+    }
+
+    /// Whether each execution is shown to lie in its windows.
+    fn judge_windows(&mut self) {
+        let Some(run) = self.header.as_ref().and_then(|header| self.state.run(&header.run)) else { return };
+        let mut findings = Vec::new();
+        for (id, execution) in run.executions() {
+            let existed_by = checkpoint::existed_by(&self.checkpoints, execution.index, self.trust);
+            if let Err(fault) = execution::window_is_shown(execution, existed_by) {
+                findings.push(Finding::of(fault).at(execution.index, id));
+            }
+        }
+        self.findings.extend(findings);
+    }
+
+    fn answers(&mut self, now: u64) -> [Answer; 7] {
+        let last = self.checkpoints.last().filter(|_| self.due == Due::Nothing && self.included);
+        let log_time = self.state.log_time().map(|time| time.get());
+        let witnessed = last.map(|last| checkpoint::witnesses_suffice(last, self.trust));
+        let fresh = last.map(|last| checkpoint::is_fresh(last, log_time, self.trust, now));
+        let mut answer_of = |judged: Option<Result<String, Fault>>| match judged {
+            Some(Ok(text)) => Answer::Pass(text),
+            Some(Err(fault)) => {
+                self.findings.push(Finding::of(fault.clone()));
+                if fault.shown == Shown::Violated { Answer::Fail } else { Answer::NotShown(fault.to_string()) }
+            }
+            None => Answer::NotShown("no checkpoint is shown to hold these records".to_owned()),
+        };
+        let witnessed = answer_of(witnessed.map(|time| time.map(|time| format!("by a quorum, as of {} s", time.0))));
+        let fresh = answer_of(fresh.map(|age| age.map(|age| format!("{} s old", age / 1_000))));
+        let findings = &self.findings;
+        Dimension::ALL.map(|dimension| match dimension {
+            Dimension::Integrity => answer(findings, dimension, self.integrity()),
+            Dimension::Authority => answer(findings, dimension, self.authority()),
+            Dimension::Conformity => answer(findings, dimension, self.conformity()),
+            Dimension::Inclusion => answer(findings, dimension, self.inclusion()),
+            Dimension::Completeness => Answer::NotShown(
+                "under fold version 0 nothing shows that no record was left out".to_owned(),
+            ),
+            Dimension::Witnessed => witnessed.clone(),
+            Dimension::Freshness => fresh.clone(),
+        })
+    }
+
+    fn integrity(&self) -> Answer {
+        match self.entries {
+            0 => Answer::NotShown("the bundle shows no record".to_owned()),
+            entries => Answer::Pass(format!("{entries} records, every signature holds")),
+        }
+    }
+
+    fn authority(&self) -> Answer {
+        let count = self.header.as_ref().and_then(|header| self.state.run(&header.run)).map_or(0, |run| run.count());
+        if count == 0 {
+            return Answer::NotShown("the run's trigger is not shown".to_owned());
+        }
+        Answer::Pass(format!("{count} records of the run, every signer entitled"))
+    }
+
+    fn conformity(&self) -> Answer {
+        let executions = self.header.as_ref().and_then(|header| self.state.run(&header.run));
+        match executions.map_or(0, |run| run.executions().len()) {
+            0 => Answer::NotShown("nothing was executed".to_owned()),
+            count => Answer::Pass(format!("{count} executed exactly as approved, as the runtime recorded it")),
+        }
+    }
+
+    fn inclusion(&self) -> Answer {
+        match self.checkpoints.last() {
+            Some(last) if self.included => {
+                Answer::Pass(format!("in the tree of size {}, signed by {}", last.head.size, last.signed_by.join(", ")))
+            }
+            _ => Answer::NotShown("no checkpoint is shown to hold these records".to_owned()),
+        }
+    }
+}
+
+/// What checking one entry by itself gave.
+enum Checked {
+    Record(Record),
+    Refused(UnverifiedRecord, Fault),
+    Malformed(Malformed),
+}
+
+fn check_all(entries: &[(u64, Vec<u8>)], cache: &mut KeyCache) -> Vec<Checked> {
+    let check = |(_, bytes): &(u64, Vec<u8>)| match UnverifiedRecord::parse(bytes) {
+        Err(fault) => Checked::Malformed(fault),
+        Ok(record) => match check_signature(record, cache) {
+            Ok(record) => Checked::Record(record),
+            Err((record, fault)) => Checked::Refused(record, fault),
+        },
+    };
+    entries.iter().map(check).collect()
+}
+
+/// R-BUN-02: every line is canonical, complete, and of the kind that is due.
+fn line_is_due(why: &str) -> Fault {
+    Fault::violated(Rule::BundleLine, why)
+}
+
+fn read_due<T: Field>(line: &[u8]) -> Result<T, Fault> {
+    read_line(line).map_err(|why| line_is_due(&why.to_string()))
+}
+
+/// R-BUN-03: there are exactly as many lines of each kind as the header says, and none after.
+fn lines_are_counted(why: &str) -> Fault {
+    Fault::violated(Rule::BundleCount, why)
+}
+
+/// R-BUN-04: lines and counts lie within the limits.
+fn line_too_long(bytes: usize) -> Fault {
+    Fault::violated(Rule::BundleLimit, format!("a line has {bytes} bytes; at most {} are read", limits::LINE_BYTES))
+}
+
+/// R-BUN-06: label, salt and content give the commitment.
+pub(crate) fn content_differs(claimed: &dyn std::fmt::Display, computed: &dyn std::fmt::Display) -> Fault {
+    Fault::violated(Rule::PayloadMismatch, format!("the line claims {claimed}, its content gives {computed}"))
+}
+
+/// R-TRUST-01: entry 0 is the genesis that the reader pins.
+fn genesis_differs(log: RecordId, trust: &Trust) -> Fault {
+    Fault::violated(Rule::GenesisNotPinned, format!("the bundle is of the log {log}, the reader pins {}", trust.genesis))
+}
+
+/// R-INC-01: records and proof hashes give the checkpoint's root.
+fn leaves_give_no_root(why: &str) -> Fault {
+    Fault::violated(Rule::InclusionMismatch, format!("the records are not those of the signed tree: {why}"))
+}
+
+/// R-AUTH-02: an authority key is one of the reader's pinned roots for that index.
+fn authority_is_pinned(record: &Record, index: u64, trust: &Trust) -> Result<(), Fault> {
+    let author = record.author();
+    if author.role != Role::Authority || trust.authority.is_empty() {
+        return Ok(());
+    }
+    let covers = |range: &&crate::trust::AuthorityRange| (range.from..=range.until).contains(&index);
+    if trust.authority.iter().filter(covers).any(|range| range.roots.contains(&author.key)) {
+        return Ok(());
+    }
+    let detail = format!("signer.key: {} is no root that the reader pins for entry {index}", author.key);
+    Err(Fault::violated(Rule::AuthorityNotPinned, detail))
+}
+
+/// The half of R-BUN-07 that concerns records of other runs.
+fn record_is_of_the_run(record: &Record, run: Option<RunId>) -> Result<(), Fault> {
+    match record.run() {
+        Some(other) if Some(other) != run => Err(usage::not_used(&format!("run: {other} is not the bundle's run"))),
+        _ => Ok(()),
+    }
+}
+
+fn hashes(list: &ProofHashes) -> Vec<Hash> {
+    list.0.iter().map(|hash| Hash::from(hash.0)).collect()
+}

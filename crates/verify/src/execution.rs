@@ -1,0 +1,303 @@
+//! The heart: whether an execution may stand, because exactly this action was approved by enough of the right people,
+//! under the policy in force, within its window, and its use is free.
+//!
+//! The fold asks at the execution's index; the gate asks, before it acts, at the index that its execution would get.
+
+use counterfoil_policy::{Approval, Approver, Policy, Shortfall};
+use counterfoil_receipt::{
+    PolicyDigest, Principal, RecordId,
+    body::{Audience, Execution, Ruling},
+};
+use counterfoil_tlog::policy::QuorumTime;
+
+use crate::{
+    fault::Fault,
+    record::Record,
+    rule::Rule,
+    run::{DecisionState, ExecutionState, ProposalState, Run},
+    state::State,
+};
+
+/// A quorum that holds: which decisions, on which terms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quorum {
+    /// The decisions, by id, ascending.
+    pub decisions: Vec<RecordId>,
+    /// The smallest `uses` among them.
+    pub uses: u64,
+    /// The latest `from` and the earliest `until` among them, in milliseconds.
+    pub window: (u64, u64),
+    /// The policy under which it holds.
+    pub policy: PolicyDigest,
+}
+
+/// Every rule of an execution record that stands in a log.
+pub(crate) fn check(state: &State, body: &Execution, record: &Record) -> Result<(), Fault> {
+    let Some(run) = record.run().and_then(|run| state.run(&run)) else { return Ok(()) };
+    state.may_execute(run, body, &record.author().principal, record.time().get())
+}
+
+impl State {
+    /// Whether `runtime` may record this execution next, at its own time `time` in milliseconds.
+    ///
+    /// # Errors
+    /// The first rule that does not hold.
+    pub fn may_execute(&self, run: &Run, body: &Execution, runtime: &Principal, time: u64) -> Result<(), Fault> {
+        let Some(proposal) = run.proposals.get(&body.proposal) else {
+            return Err(self.absent(Rule::ReferenceUnknown, format!("body.proposal: {} is no proposal", body.proposal)));
+        };
+        action_is_the_one_proposed(proposal, body)?;
+        audience_is_the_runtime(self, proposal, runtime)?;
+        use_is_free(proposal, body)?;
+        proposal_is_open(proposal)?;
+        let policy = policy_is_in_force(self, &body.policy)?;
+        retry_is_allowed(body)?;
+        if body.break_glass.is_some() {
+            return break_glass_is_allowed(policy);
+        }
+        let quorum = self.quorum(run, &body.proposal, &body.decisions, Some(runtime))?;
+        use_is_granted(&quorum, body.use_number.get())?;
+        time_is_inside(time, quorum.window, "time")
+    }
+
+    /// Whether these decisions approve the proposal, for execution by `runtime` where one is named.
+    ///
+    /// # Errors
+    /// The first rule that does not hold.
+    pub fn quorum(
+        &self, run: &Run, proposal: &RecordId, decisions: &[RecordId], runtime: Option<&Principal>,
+    ) -> Result<Quorum, Fault> {
+        let Some(proposed) = run.proposals.get(proposal) else {
+            return Err(self.absent(Rule::ReferenceUnknown, format!("{proposal} is no proposal")));
+        };
+        let named: Vec<&DecisionState> = decisions
+            .iter()
+            .map(|id| decision_is_an_approval(self, run, proposal, id))
+            .collect::<Result<_, _>>()?;
+        let Some((in_force, policy)) = self.policy_in_force() else {
+            return Err(self.absent(Rule::PolicyNotInForce, "no policy is in force"));
+        };
+        decisions_name_the_policy(&named, in_force)?;
+        approvers_are_not_revoked(self, &named)?;
+        let involved = [Some(&run.requester), Some(&proposed.proposer), runtime];
+        let involved: Vec<&str> = involved.into_iter().flatten().map(Principal::as_str).collect();
+        let uses = enough_approve(policy, &involved, &named)?;
+        let from = named.iter().filter_map(|decision| decision.window).map(|(from, _)| from).max();
+        let until = named.iter().filter_map(|decision| decision.window).map(|(_, until)| until).min();
+        let window = from.zip(until).unwrap_or((u64::MAX, 0));
+        let mut decisions = decisions.to_vec();
+        decisions.sort_unstable();
+        Ok(Quorum { decisions, uses, window, policy: in_force })
+    }
+}
+
+/// R-EXEC-01: the action executed is the action proposed, byte for byte.
+fn action_is_the_one_proposed(proposal: &ProposalState, body: &Execution) -> Result<(), Fault> {
+    let Some(difference) = proposal.action.first_difference(&body.action) else { return Ok(()) };
+    let show = |value: Option<String>| match value {
+        None => "nothing".to_owned(),
+        Some(value) if value.chars().count() > 120 => format!("{}…", value.chars().take(120).collect::<String>()),
+        Some(value) => value,
+    };
+    let detail = format!(
+        "action{}: approved {}, executed {}",
+        difference.path,
+        show(difference.left),
+        show(difference.right)
+    );
+    Err(Fault::violated(Rule::ActionDiffers, detail))
+}
+
+/// R-EXEC-02: no earlier execution holds this use of the proposal.
+fn use_is_free(proposal: &ProposalState, body: &Execution) -> Result<(), Fault> {
+    match proposal.uses.get(&body.use_number.get()) {
+        Some(holder) => Err(Fault::violated(
+            Rule::UseConsumed,
+            format!("body.use: use {} of {} is held by execution {holder}", body.use_number, body.proposal),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// R-EXEC-03: the use is at most the smallest `uses` of its quorum.
+fn use_is_granted(quorum: &Quorum, use_number: u64) -> Result<(), Fault> {
+    if use_number <= quorum.uses {
+        return Ok(());
+    }
+    let detail = format!("body.use: claims use {use_number}, the approvals grant {}", quorum.uses);
+    Err(Fault::violated(Rule::UseExceeded, detail))
+}
+
+/// R-EXEC-04: nothing ended the proposal at a lower index.
+fn proposal_is_open(proposal: &ProposalState) -> Result<(), Fault> {
+    match proposal.ended {
+        Some((at, end)) => {
+            let (how, by) = match end {
+                crate::run::End::Rejected(by) => ("rejected", by),
+                crate::run::End::ChangesRequested(by) => ("sent back for changes", by),
+                crate::run::End::Cancelled(by) => ("cancelled", by),
+                crate::run::End::Superseded(by) => ("superseded", by),
+            };
+            Err(Fault::violated(Rule::ProposalEnded, format!("body.proposal: was {how} at entry {at} by {by}")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// R-EXEC-05: each decision named is an approval of this proposal, not cancelled.
+fn decision_is_an_approval<'a>(
+    state: &State, run: &'a Run, proposal: &RecordId, id: &RecordId,
+) -> Result<&'a DecisionState, Fault> {
+    let Some(decision) = run.decisions.get(id) else {
+        return Err(state.absent(Rule::DecisionNotApproval, format!("body.decisions: {id} is no decision of this run")));
+    };
+    let why = if decision.proposal != *proposal {
+        format!("is about {}", decision.proposal)
+    } else if decision.ruling != Ruling::Approve {
+        format!("says {}", decision.ruling)
+    } else if let Some(by) = decision.cancelled {
+        format!("was withdrawn by {by}")
+    } else {
+        return Ok(decision);
+    };
+    Err(Fault::violated(Rule::DecisionNotApproval, format!("body.decisions: {id} {why}")))
+}
+
+/// R-EXEC-06, R-EXEC-07 and R-EXEC-12, as the policy evaluates them together.
+fn enough_approve(policy: &Policy, involved: &[&str], named: &[&DecisionState]) -> Result<u64, Fault> {
+    let groups: Vec<Vec<&str>> =
+        named.iter().map(|decision| decision.groups.iter().map(Principal::as_str).collect()).collect();
+    let approvals: Vec<Approval<'_>> = named
+        .iter()
+        .zip(&groups)
+        .map(|(decision, groups)| Approval {
+            approver: Approver {
+                principal: decision.author.principal.as_str(),
+                human: decision.author.role == counterfoil_receipt::Role::Human,
+                groups,
+            },
+            uses: decision.uses,
+            window: decision.window.map_or(u64::MAX, |(from, until)| until.saturating_sub(from)),
+        })
+        .collect();
+    policy.evaluate(involved, &approvals).map(|terms| terms.uses).map_err(|shortfall| match shortfall {
+        Shortfall::Quorum { .. } => quorum_is_short(&shortfall),
+        Shortfall::Segregation(_) => approver_is_involved(&shortfall),
+        Shortfall::Terms { .. } => terms_are_too_wide(&shortfall),
+    })
+}
+
+/// R-EXEC-06: enough distinct entitled principals approved.
+fn quorum_is_short(shortfall: &Shortfall) -> Fault {
+    Fault::violated(Rule::QuorumNotMet, format!("body.decisions: {shortfall}"))
+}
+
+/// R-EXEC-07: no approver is the requester or the executing runtime's principal, where the policy wants that.
+fn approver_is_involved(shortfall: &Shortfall) -> Fault {
+    Fault::violated(Rule::Segregation, format!("body.decisions: {shortfall}"))
+}
+
+/// R-EXEC-12: window and uses of a decision lie within the policy's.
+fn terms_are_too_wide(shortfall: &Shortfall) -> Fault {
+    Fault::violated(Rule::TermsExceedPolicy, format!("body.decisions: {shortfall}"))
+}
+
+/// R-EXEC-08: the runtime's own time and the log time of the execution lie inside the window of every decision that it
+/// names.
+pub(crate) fn time_is_inside(time: u64, (from, until): (u64, u64), what: &str) -> Result<(), Fault> {
+    if (from..=until).contains(&time) {
+        return Ok(());
+    }
+    let detail = format!("{what}: {time} lies outside the approved window, {from} to {until}");
+    Err(Fault::violated(Rule::WindowClosed, detail))
+}
+
+/// Whether an execution is shown to lie in its windows, given when a quorum of witnesses had seen it.
+///
+/// Where the reader names no witnesses, the log's own clock is the evidence.
+pub(crate) fn window_is_shown(execution: &ExecutionState, existed_by: QuorumTime) -> Result<(), Fault> {
+    if execution.break_glass {
+        return Ok(());
+    }
+    let Some(log_time) = execution.log_time else {
+        return Err(Fault::not_shown(Rule::WindowClosed, "the snapshot that follows the execution is not shown"));
+    };
+    execution.windows.iter().try_for_each(|window| time_is_inside(log_time, *window, "log time"))?;
+    let until = execution.windows.iter().map(|(_, until)| *until).min().unwrap_or(0);
+    match existed_by {
+        QuorumTime::NotRequired => Ok(()),
+        QuorumTime::At(time) if time.0.saturating_mul(1_000) <= until => Ok(()),
+        QuorumTime::At(time) => {
+            let detail = format!("witnesses show the execution by {} s only, after its window ended at {until} ms", time.0);
+            Err(Fault::not_shown(Rule::WindowClosed, detail))
+        }
+        QuorumTime::NotReached => {
+            Err(Fault::not_shown(Rule::WindowClosed, "no quorum of witnesses shows when the execution was logged"))
+        }
+    }
+}
+
+/// R-EXEC-09: the policy in force is the one that execution and decisions name.
+fn policy_is_in_force<'a>(state: &'a State, named: &PolicyDigest) -> Result<&'a Policy, Fault> {
+    match state.policy_in_force() {
+        Some((digest, policy)) if digest == *named => Ok(policy),
+        Some((digest, _)) => {
+            Err(Fault::violated(Rule::PolicyNotInForce, format!("body.policy: names {named}, in force is {digest}")))
+        }
+        None => Err(state.absent(Rule::PolicyNotInForce, format!("body.policy: names {named}, none is in force"))),
+    }
+}
+
+/// The half of R-EXEC-09 that concerns decisions.
+fn decisions_name_the_policy(named: &[&DecisionState], in_force: PolicyDigest) -> Result<(), Fault> {
+    match named.iter().find(|decision| decision.policy != in_force) {
+        None => Ok(()),
+        Some(decision) => Err(Fault::violated(
+            Rule::PolicyNotInForce,
+            format!("body.decisions: entry {} names {}, in force is {in_force}", decision.index, decision.policy),
+        )),
+    }
+}
+
+/// R-EXEC-10: the runtime is the proposal's audience.
+fn audience_is_the_runtime(state: &State, proposal: &ProposalState, runtime: &Principal) -> Result<(), Fault> {
+    let (meant, is_meant) = match &proposal.audience {
+        Audience::Principal(principal) => (principal, principal == runtime),
+        Audience::Group(group) => (group, state.keys.groups(runtime).contains(group)),
+    };
+    if is_meant {
+        return Ok(());
+    }
+    let detail = format!("signer.principal: {runtime} is not the proposal's audience, {meant}");
+    Err(Fault::violated(Rule::AudienceMismatch, detail))
+}
+
+/// R-EXEC-11: no approver's key was revoked since.
+fn approvers_are_not_revoked(state: &State, named: &[&DecisionState]) -> Result<(), Fault> {
+    for decision in named {
+        let key = decision.author.key;
+        if let Some(at) = state.keys.get(&key).and_then(|facts| facts.revoked) {
+            let detail = format!("body.decisions: {key} of {} was revoked at entry {at}", decision.author.principal);
+            return Err(Fault::violated(Rule::ApprovalRevoked, detail));
+        }
+    }
+    Ok(())
+}
+
+/// R-EXEC-13: break-glass stands only where the policy allows it.
+fn break_glass_is_allowed(policy: &Policy) -> Result<(), Fault> {
+    if policy.allows_break_glass() {
+        return Ok(());
+    }
+    Err(Fault::violated(Rule::BreakGlassRefused, "body.break_glass: the policy in force does not allow it"))
+}
+
+/// R-EXEC-14: a retry stands only where the policy allows it; the policy language of this version never does.
+fn retry_is_allowed(body: &Execution) -> Result<(), Fault> {
+    match body.retries {
+        None => Ok(()),
+        Some(id) => {
+            Err(Fault::violated(Rule::RetryRefused, format!("body.retries: the policy in force does not let {id} be retried")))
+        }
+    }
+}

@@ -1,0 +1,442 @@
+//! Keys, authority and revocation: who may speak, judged by log position.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use counterfoil_receipt::{
+    Author, Body, Principal, PublicKey, RecordId, Role,
+    body::{Endorsement, Genesis, KeyChange, Keyring, Revocation, RevocationTarget, Type},
+    field::Millis,
+    text::Group,
+};
+
+use crate::{
+    fault::Fault,
+    record::Record,
+    rule::Rule,
+    state::{Effect, State},
+};
+
+/// What the fold knows of one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyFacts {
+    /// Who holds it.
+    pub principal: Principal,
+    /// In which role it signs.
+    pub role: Role,
+    /// The index at which its enrolment took effect.
+    pub enrolled: u64,
+    /// Log time before which it may not sign.
+    pub not_before: Option<Millis>,
+    /// Log time after which it may not sign.
+    pub not_after: Option<Millis>,
+    /// The index at which it was retired or replaced.
+    pub retired: Option<u64>,
+    /// The index at which it was revoked.
+    pub revoked: Option<u64>,
+    /// The index from which a revocation disputes what it signed.
+    pub distrust_from: Option<u64>,
+    /// The key that replaced it.
+    pub replaced_by: Option<PublicKey>,
+    /// The index of the last record that it signed.
+    pub last_signed: Option<u64>,
+}
+
+/// The keyring, and what still waits for signatures.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Keys {
+    by_material: BTreeMap<[u8; 32], (PublicKey, KeyFacts)>,
+    note_keys: BTreeSet<[u8; 32]>,
+    groups: HashMap<Principal, Vec<Group>>,
+    heads: HashMap<Principal, RecordId>,
+    threshold: u64,
+    candidates: HashMap<RecordId, Candidate>,
+}
+
+/// A record of the authority that does not have its threshold yet.
+#[derive(Clone, Debug)]
+struct Candidate {
+    body: Body,
+    endorsers: BTreeSet<Principal>,
+}
+
+impl Keys {
+    pub(crate) fn get(&self, key: &PublicKey) -> Option<&KeyFacts> {
+        self.by_material.get(key.material()).map(|(_, facts)| facts)
+    }
+
+    pub(crate) fn all(&self) -> Vec<(PublicKey, &KeyFacts)> {
+        self.by_material.values().map(|(key, facts)| (*key, facts)).collect()
+    }
+
+    pub(crate) fn groups(&self, principal: &Principal) -> &[Group] {
+        self.groups.get(principal).map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn head(&self, principal: &Principal) -> Option<RecordId> {
+        self.heads.get(principal).copied()
+    }
+
+    /// Takes over the keys that the genesis names.
+    pub(crate) fn start(&mut self, genesis: &Genesis) {
+        let vkeys = genesis.log.note_keys.0.iter();
+        let parsed = vkeys.filter_map(|vkey| counterfoil_tlog::VerifierKey::parse(vkey.as_str()).ok());
+        self.note_keys = parsed.filter_map(|key| key.public_key().try_into().ok()).collect();
+        self.threshold = genesis.authority.threshold.get();
+        for root in &genesis.authority.roots.0 {
+            self.insert(root.key, root.principal.clone(), Role::Authority, 0);
+        }
+        let snapshot = &genesis.log.snapshot;
+        self.insert(snapshot.key, snapshot.principal.clone(), Role::Log, 0);
+    }
+
+    pub(crate) fn note_signature(&mut self, key: &PublicKey, index: u64) {
+        if let Some((_, facts)) = self.by_material.get_mut(key.material()) {
+            facts.last_signed = Some(index);
+        }
+    }
+
+    /// The key that stands for `key` today, after every rotation.
+    pub(crate) fn current(&self, key: PublicKey) -> PublicKey {
+        let mut current = key;
+        // A key is enrolled once, so a chain of rotations has no cycle and is no longer than the keyring.
+        while let Some(next) = self.get(&current).and_then(|facts| facts.replaced_by) {
+            current = next;
+        }
+        current
+    }
+
+    fn insert(&mut self, key: PublicKey, principal: Principal, role: Role, index: u64) -> &mut KeyFacts {
+        let facts = KeyFacts {
+            principal,
+            role,
+            enrolled: index,
+            not_before: None,
+            not_after: None,
+            retired: None,
+            revoked: None,
+            distrust_from: None,
+            replaced_by: None,
+            last_signed: None,
+        };
+        &mut self.by_material.entry(*key.material()).or_insert((key, facts)).1
+    }
+
+    fn live(&self, role: Role) -> u64 {
+        let live = |facts: &KeyFacts| facts.role == role && facts.retired.is_none() && facts.revoked.is_none();
+        self.by_material.values().filter(|(_, facts)| live(facts)).count() as u64
+    }
+
+    fn apply_change(&mut self, body: &Keyring, index: u64) {
+        if let Some(ended) = body.ended()
+            && let Some((_, facts)) = self.by_material.get_mut(ended.material())
+        {
+            facts.retired = facts.retired.or(Some(index));
+            facts.replaced_by = (body.change == KeyChange::Rotate).then_some(body.key);
+        }
+        if body.change != KeyChange::Retire {
+            let facts = self.insert(body.key, body.principal.clone(), body.role, index);
+            facts.not_before = body.not_before;
+            facts.not_after = body.not_after;
+        }
+        self.groups.insert(body.principal.clone(), body.groups.to_vec());
+        self.threshold = body.threshold.map_or(self.threshold, |threshold| threshold.get());
+    }
+}
+
+/// What a keyring record ends: the key that it retires or replaces.
+trait Ended {
+    fn ended(&self) -> Option<PublicKey>;
+}
+
+impl Ended for Keyring {
+    fn ended(&self) -> Option<PublicKey> {
+        match self.change {
+            KeyChange::Enrol => None,
+            KeyChange::Rotate => self.replaces,
+            KeyChange::Retire => Some(self.key),
+        }
+    }
+}
+
+/// What R-KEY-01 means for entry 0, which no entry precedes: its signer is one of the roots that it names.
+pub(crate) fn genesis_signer_is_root(body: &Genesis, record: &Record) -> Result<(), Fault> {
+    let author = record.author();
+    let is_signer = |root: &counterfoil_receipt::body::Holder| {
+        root.key == author.key && root.principal == author.principal
+    };
+    if body.authority.roots.0.iter().any(is_signer) {
+        return Ok(());
+    }
+    Err(Fault::violated(Rule::KeyUnknown, format!("signer.key: {} is no root of this genesis", author.key)))
+}
+
+/// All rules about the key of a signer, in the order of their ids.
+pub(crate) fn signer_may_sign(state: &State, author: &Author, index: u64) -> Result<(), Fault> {
+    let facts = key_is_enrolled(state, &author.key)?;
+    role_agrees(facts, author)?;
+    principal_agrees(facts, author)?;
+    key_is_not_retired(facts, &author.key)?;
+    key_is_not_revoked(facts, &author.key)?;
+    key_is_valid_now(state, facts, &author.key, index)
+}
+
+/// R-KEY-01: the signer's key is enrolled at an earlier index.
+fn key_is_enrolled<'a>(state: &'a State, key: &PublicKey) -> Result<&'a KeyFacts, Fault> {
+    state.keys.get(key).ok_or_else(|| state.absent(Rule::KeyUnknown, format!("signer.key: {key} is not enrolled")))
+}
+
+/// R-KEY-02: it is enrolled in the role that the record claims.
+fn role_agrees(facts: &KeyFacts, author: &Author) -> Result<(), Fault> {
+    if facts.role == author.role {
+        return Ok(());
+    }
+    let detail = format!("signer.role: claims {}, the key is enrolled as {}", author.role, facts.role);
+    Err(Fault::violated(Rule::KeyRole, detail))
+}
+
+/// R-KEY-03: it is enrolled for the principal that the record claims.
+fn principal_agrees(facts: &KeyFacts, author: &Author) -> Result<(), Fault> {
+    if facts.principal == author.principal {
+        return Ok(());
+    }
+    let detail = format!("signer.principal: claims {}, the key belongs to {}", author.principal, facts.principal);
+    Err(Fault::violated(Rule::KeyPrincipal, detail))
+}
+
+/// R-KEY-04: it was not retired before.
+fn key_is_not_retired(facts: &KeyFacts, key: &PublicKey) -> Result<(), Fault> {
+    match facts.retired {
+        None => Ok(()),
+        Some(at) => Err(Fault::violated(Rule::KeyRetired, format!("signer.key: {key} was retired at entry {at}"))),
+    }
+}
+
+/// R-KEY-05: it was not revoked before.
+fn key_is_not_revoked(facts: &KeyFacts, key: &PublicKey) -> Result<(), Fault> {
+    match facts.revoked {
+        None => Ok(()),
+        Some(at) => Err(Fault::violated(Rule::KeyRevoked, format!("signer.key: {key} was revoked at entry {at}"))),
+    }
+}
+
+/// R-KEY-06: log time lies within the key's validity.
+fn key_is_valid_now(state: &State, facts: &KeyFacts, key: &PublicKey, index: u64) -> Result<(), Fault> {
+    if facts.not_before.is_none() && facts.not_after.is_none() {
+        return Ok(());
+    }
+    let Some(now) = state.log_time() else {
+        return Err(state.absent(Rule::KeyValidity, format!("signer.key: no log time is known at entry {index}")));
+    };
+    let early = facts.not_before.is_some_and(|from| now < from);
+    let late = facts.not_after.is_some_and(|until| now > until);
+    if early || late {
+        let bound = if early { "not yet" } else { "no longer" };
+        return Err(Fault::violated(Rule::KeyValidity, format!("signer.key: {key} is {bound} valid at log time {now}")));
+    }
+    Ok(())
+}
+
+/// Every rule about a change to the keyring.
+pub(crate) fn change_is_sound(state: &State, body: &Keyring) -> Result<(), Fault> {
+    key_is_new(state, body)?;
+    ended_key_is_live(state, body)?;
+    threshold_is_reachable(state, body)
+}
+
+/// R-KEY-07: an enrolled key is new to the log: never enrolled before, under any prefix, and no note key.
+fn key_is_new(state: &State, body: &Keyring) -> Result<(), Fault> {
+    if body.change == KeyChange::Retire {
+        return Ok(());
+    }
+    let key = body.key;
+    if let Some(facts) = state.keys.get(&key) {
+        let detail = format!("body.key: {key} is a key of {}, enrolled at entry {}", facts.principal, facts.enrolled);
+        return Err(Fault::violated(Rule::KeyReused, detail));
+    }
+    if state.keys.note_keys.contains(key.material()) {
+        return Err(Fault::violated(Rule::KeyReused, format!("body.key: {key} signs this log's checkpoints")));
+    }
+    Ok(())
+}
+
+/// R-KEY-08: a rotation or retirement names a live key of that principal and role; a rotation keeps the role.
+fn ended_key_is_live(state: &State, body: &Keyring) -> Result<(), Fault> {
+    let Some(ended) = body.ended() else { return Ok(()) };
+    let Some(facts) = state.keys.get(&ended) else {
+        return Err(state.absent(Rule::KeyChange, format!("body: {ended} is not enrolled")));
+    };
+    let wrong = if facts.principal != body.principal {
+        format!("belongs to {}, not to {}", facts.principal, body.principal)
+    } else if facts.role != body.role {
+        format!("is enrolled as {}, not as {}", facts.role, body.role)
+    } else if let Some(at) = facts.retired.or(facts.revoked) {
+        format!("ended at entry {at}")
+    } else {
+        return Ok(());
+    };
+    Err(Fault::violated(Rule::KeyChange, format!("body: {ended} {wrong}")))
+}
+
+/// R-AUTH-03: the authority's threshold stays between 1 and the number of its live keys.
+fn threshold_is_reachable(state: &State, body: &Keyring) -> Result<(), Fault> {
+    if body.role != Role::Authority {
+        return Ok(());
+    }
+    let live = state.keys.live(Role::Authority);
+    let after = match body.change {
+        KeyChange::Enrol => live + 1,
+        KeyChange::Rotate => live,
+        KeyChange::Retire => live.saturating_sub(1),
+    };
+    let threshold = body.threshold.map_or(state.keys.threshold, |threshold| threshold.get());
+    if threshold <= after {
+        return Ok(());
+    }
+    let detail = format!("body.threshold: {threshold} of {after} authority keys can never agree");
+    Err(Fault::violated(Rule::ThresholdUnreachable, detail))
+}
+
+/// R-AUTH-01: an endorsement names a candidate that still waits for signatures.
+pub(crate) fn candidate_waits(state: &State, body: &Endorsement, record: &Record) -> Result<(), Fault> {
+    let signer = &record.author().principal;
+    match state.keys.candidates.get(&body.candidate) {
+        Some(candidate) if !candidate.endorsers.contains(signer) => Ok(()),
+        Some(_) => Err(Fault::violated(
+            Rule::EndorsementTarget,
+            format!("body.candidate: {signer} has already signed {}", body.candidate),
+        )),
+        None if state.entries.contains_key(&body.candidate) => Err(Fault::violated(
+            Rule::EndorsementTarget,
+            format!("body.candidate: {} waits for no signature", body.candidate),
+        )),
+        None => Err(state.absent(
+            Rule::EndorsementTarget,
+            format!("body.candidate: {} is no earlier entry", body.candidate),
+        )),
+    }
+}
+
+/// Every rule about a revocation.
+pub(crate) fn revocation_is_sound(state: &State, body: &Revocation, author: &Author) -> Result<(), Fault> {
+    revocation_names_something_live(state, body)?;
+    revocation_signer_may(state, body, author)
+}
+
+/// R-REV-01: a revocation names a key or delegation that exists and was not revoked before.
+fn revocation_names_something_live(state: &State, body: &Revocation) -> Result<(), Fault> {
+    match &body.target {
+        RevocationTarget::Key(key) => match state.keys.get(key) {
+            None => Err(state.absent(Rule::RevocationTarget, format!("body.target.key: {key} is not enrolled"))),
+            Some(KeyFacts { revoked: Some(at), .. }) => Err(Fault::violated(
+                Rule::RevocationTarget,
+                format!("body.target.key: {key} was revoked at entry {at}"),
+            )),
+            Some(_) => Ok(()),
+        },
+        RevocationTarget::Delegation(id) => match state.entries.get(id) {
+            Some(entry) if entry.kind == Type::Delegation => Ok(()),
+            Some(entry) => Err(Fault::violated(
+                Rule::RevocationTarget,
+                format!("body.target.delegation: {id} is a {}", entry.kind),
+            )),
+            None => Err(state.absent(
+                Rule::RevocationTarget,
+                format!("body.target.delegation: {id} is no earlier entry"),
+            )),
+        },
+    }
+}
+
+/// R-REV-02: it is signed by the authority or by the key's own principal.
+fn revocation_signer_may(state: &State, body: &Revocation, author: &Author) -> Result<(), Fault> {
+    let owns = match &body.target {
+        RevocationTarget::Key(key) => state.keys.get(key).is_some_and(|facts| facts.principal == author.principal),
+        // Delegations grant nothing under this fold version, so only the authority has one to take back.
+        RevocationTarget::Delegation(_) => false,
+    };
+    if author.role == Role::Authority || owns {
+        return Ok(());
+    }
+    let detail = format!("signer.principal: {} is neither the authority nor the holder", author.principal);
+    Err(Fault::violated(Rule::RevocationSigner, detail))
+}
+
+/// Applies a record of the authority that was checked.
+pub(crate) fn apply(state: &mut State, record: &Record, index: u64) -> Effect {
+    match record.body() {
+        Body::Keyring(body) => {
+            state.keys.heads.insert(body.principal.clone(), record.id());
+            propose(state, record, index)
+        }
+        Body::Endorsement(body) => endorse(state, body, &record.author().principal, index),
+        Body::Revocation(body) => revoke(state, body, index),
+        _ => Effect::None("not a record of the authority".to_owned()),
+    }
+}
+
+/// Lets a record of the authority take effect, at once or when enough have endorsed it.
+pub(crate) fn propose(state: &mut State, record: &Record, index: u64) -> Effect {
+    let endorsers = BTreeSet::from([record.author().principal.clone()]);
+    let candidate = Candidate { body: record.body().clone(), endorsers };
+    if state.keys.threshold <= 1 {
+        return enact(state, &candidate.body, index);
+    }
+    state.keys.candidates.insert(record.id(), candidate);
+    Effect::Waits
+}
+
+fn endorse(state: &mut State, body: &Endorsement, signer: &Principal, index: u64) -> Effect {
+    let threshold = state.keys.threshold;
+    let Some(candidate) = state.keys.candidates.get_mut(&body.candidate) else {
+        return Effect::None("the candidate waits for no signature".to_owned());
+    };
+    candidate.endorsers.insert(signer.clone());
+    if (candidate.endorsers.len() as u64) < threshold {
+        return Effect::Waits;
+    }
+    match state.keys.candidates.remove(&body.candidate) {
+        Some(candidate) => enact(state, &candidate.body, index),
+        None => Effect::None("the candidate waits for no signature".to_owned()),
+    }
+}
+
+/// A candidate takes effect at the index of the signature that completes its threshold, if it is still sound there.
+fn enact(state: &mut State, body: &Body, index: u64) -> Effect {
+    match body {
+        Body::Keyring(body) => match change_is_sound(state, body) {
+            Ok(()) => {
+                state.keys.apply_change(body, index);
+                Effect::Took
+            }
+            Err(fault) => Effect::None(fault.to_string()),
+        },
+        Body::Policy(body) => match state.read_policy(body) {
+            Ok(policy) => {
+                state.policies.push(policy);
+                Effect::Took
+            }
+            Err(fault) => Effect::None(fault.to_string()),
+        },
+        _ => Effect::None("nothing that waits for signatures".to_owned()),
+    }
+}
+
+fn revoke(state: &mut State, body: &Revocation, index: u64) -> Effect {
+    let RevocationTarget::Key(key) = &body.target else {
+        return Effect::None("delegations grant nothing under fold version 0".to_owned());
+    };
+    if let Some((_, facts)) = state.keys.by_material.get_mut(key.material()) {
+        facts.revoked = Some(index);
+        facts.distrust_from = body.distrust_from.map(|from| from.get());
+    }
+    Effect::Took
+}
+
+/// R-KEY-09: the record does not lie in a range disputed by a later revocation.
+pub(crate) fn disputed(facts: &KeyFacts) -> Option<Fault> {
+    let (from, last) = (facts.distrust_from?, facts.last_signed?);
+    (last >= from).then(|| {
+        let detail = format!("what {} signed from entry {from} on is disputed by a revocation", facts.principal);
+        Fault::not_shown(Rule::KeyDistrusted, detail)
+    })
+}

@@ -1,0 +1,35 @@
+//! Verification: was the action executed the action approved, and can anyone show it?
+//!
+//! [`verify`] reads a bundle under a [`Trust`] that the caller brings and gives a [`Verdict`] with one answer per
+//! dimension. It is a pure function of bundle, trust and time: no I/O, clock, randomness, environment or logging.
+//!
+//! The same predicates serve admission to a log, which folds every entry into a [`State`], and the gate, which asks
+//! that state whether an execution may start. Every rule of `spec/rules.md` has one predicate; its doc comment starts with the
+//! rule's id.
+
+mod bundle;
+mod checkpoint;
+mod execution;
+mod fault;
+mod keys;
+mod place;
+mod record;
+mod rule;
+mod run;
+mod snapshot;
+mod state;
+mod trust;
+mod usage;
+mod verdict;
+
+pub use bundle::{MAX_THREADS, Verifier, verify};
+pub use checkpoint::ShownCheckpoint;
+pub use execution::Quorum;
+pub use fault::{Fault, Finding, Shown};
+pub use keys::KeyFacts;
+pub use record::{KeyCache, Record, check_signature};
+pub use rule::{Dimension, Rule};
+pub use run::{DecisionState, End, ExecutionState, ProposalState, ProposalStatus, Run};
+pub use state::{Effect, Roots, Scope, State};
+pub use trust::{Trust, TrustError};
+pub use verdict::{Answer, Conclusion, Verdict};

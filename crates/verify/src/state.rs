@@ -1,0 +1,303 @@
+//! The fold: the state that all earlier entries make, and one step of it (`spec/runs.md`).
+//!
+//! The fold is total: an entry that breaks a rule is reported and changes nothing. It takes no time but log time.
+
+use std::collections::{HashMap, HashSet};
+
+use counterfoil_receipt::{
+    Body, PolicyDigest, PublicKey, RecordId, RunId, Statement, UnverifiedRecord,
+    body::{Genesis, Policy as PolicyBody, Type},
+    field::Millis,
+};
+
+use crate::{
+    execution,
+    fault::{Fault, Shown},
+    keys::{self, Keys},
+    place,
+    record::Record,
+    rule::Rule,
+    run::{self, Run},
+    snapshot,
+};
+
+/// Which entries a state was folded from: what decides whether absence is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Every entry from 0 on: what is absent does not exist.
+    Complete,
+    /// Only the entries that a bundle shows: what is absent was not shown.
+    Shown,
+}
+
+/// Where the fold learns the log's root at an earlier size.
+pub trait Roots {
+    /// The root of the tree of this size, if it is known.
+    fn root_at(&self, size: u64) -> Option<[u8; 32]>;
+}
+
+/// What an admitted entry did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It took effect.
+    Took,
+    /// It is authentic and logged, and changes nothing, for this reason.
+    None(String),
+    /// It waits for further authority signatures.
+    Waits,
+}
+
+/// The state of a log after a number of entries.
+#[derive(Clone, Debug)]
+pub struct State {
+    scope: Scope,
+    pub(crate) log: Option<GenesisFacts>,
+    statements: HashSet<Statement>,
+    pub(crate) entries: HashMap<RecordId, Entry>,
+    pub(crate) keys: Keys,
+    pub(crate) policies: Vec<PolicyInForce>,
+    pub(crate) policy_head: Option<RecordId>,
+    documents: HashMap<PolicyDigest, Vec<u8>>,
+    pub(crate) runs: HashMap<RunId, Run>,
+    pub(crate) last_snapshot: Option<SnapshotFacts>,
+    /// Executions since the last snapshot: the next one gives them their log time.
+    pub(crate) awaiting_log_time: Vec<(RunId, RecordId)>,
+}
+
+/// What the genesis fixes.
+#[derive(Clone, Debug)]
+pub(crate) struct GenesisFacts {
+    pub id: RecordId,
+    pub body: Genesis,
+}
+
+/// The last snapshot that was folded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SnapshotFacts {
+    pub id: RecordId,
+    pub time: Millis,
+}
+
+/// What is kept of every entry.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    pub index: u64,
+    pub kind: Type,
+    pub run: Option<RunId>,
+    /// `None`: the entry took its place in the fold.
+    pub fault: Option<Shown>,
+}
+
+/// A policy from the index on at which it took effect.
+#[derive(Clone, Debug)]
+pub(crate) struct PolicyInForce {
+    pub digest: PolicyDigest,
+    pub policy: counterfoil_policy::Policy,
+}
+
+impl State {
+    /// The state before entry 0.
+    pub fn new(scope: Scope) -> Self {
+        Self {
+            scope,
+            log: None,
+            statements: HashSet::new(),
+            entries: HashMap::new(),
+            keys: Keys::default(),
+            policies: Vec::new(),
+            policy_head: None,
+            documents: HashMap::new(),
+            runs: HashMap::new(),
+            last_snapshot: None,
+            awaiting_log_time: Vec::new(),
+        }
+    }
+
+    /// Folds one entry: checks every positional rule at `index`, then applies the record.
+    ///
+    /// # Errors
+    /// The first rule that does not hold; the entry then changes nothing but its own standing.
+    pub fn fold(&mut self, record: &Record, index: u64, roots: &dyn Roots) -> Result<Effect, Fault> {
+        let checked = self.check(record, index, roots);
+        let fault = checked.as_ref().err().map(|fault| fault.shown);
+        let entry = Entry { index, kind: record.kind(), run: record.run(), fault };
+        // A repeated record keeps the standing of its first entry.
+        self.entries.entry(record.id()).or_insert(entry);
+        checked?;
+        self.statements.insert(record.statement());
+        Ok(self.apply(record, index))
+    }
+
+    /// Notes an entry that is no part of the fold, so that what names it can be judged.
+    pub(crate) fn set_aside(&mut self, record: &UnverifiedRecord, index: u64, shown: Shown) {
+        let entry = Entry { index, kind: record.kind(), run: record.run(), fault: Some(shown) };
+        self.entries.entry(record.id()).or_insert(entry);
+    }
+
+    /// Whether an entry could be folded at `index`, without folding it.
+    ///
+    /// # Errors
+    /// The first rule that does not hold, in the order: place, signer, chain, body.
+    pub fn check(&self, record: &Record, index: u64, roots: &dyn Roots) -> Result<(), Fault> {
+        place::log_is_this(self, record)?;
+        place::genesis_is_first(record, index)?;
+        place::is_an_entry(record)?;
+        self.statement_is_new(record)?;
+        if let Body::Genesis(body) = record.body() {
+            return keys::genesis_signer_is_root(body, record);
+        }
+        keys::signer_may_sign(self, record.author(), index)?;
+        place::log_limits_hold(self, record)?;
+        place::run_is_known(self, record)?;
+        place::parents_are_earlier(self, record)?;
+        place::parents_are_of_the_run(self, record)?;
+        place::references_are_earlier(self, record)?;
+        place::prev_is_head(self, record)?;
+        place::basis_is_in_range(self, record, index)?;
+        place::basis_is_no_fork(record, roots)?;
+        match record.body() {
+            Body::Snapshot(body) => snapshot::check(self, body, record.time(), index),
+            Body::Keyring(body) => keys::change_is_sound(self, body),
+            Body::Policy(body) => self.read_policy(body).map(|_| ()),
+            Body::Endorsement(body) => keys::candidate_waits(self, body, record),
+            Body::Revocation(body) => keys::revocation_is_sound(self, body, record.author()),
+            Body::Execution(body) => execution::check(self, body, record),
+            _ => run::check(self, record),
+        }
+    }
+
+    /// Gives the fold a policy document that a policy record names by digest.
+    pub fn add_document(&mut self, document: Vec<u8>) -> PolicyDigest {
+        let digest = PolicyDigest::of(&document);
+        self.documents.insert(digest, document);
+        digest
+    }
+
+    /// The run with this id, if its trigger was folded.
+    pub fn run(&self, run: &RunId) -> Option<&Run> {
+        self.runs.get(run)
+    }
+
+    /// The log index of an entry.
+    pub fn index_of(&self, record: &RecordId) -> Option<u64> {
+        self.entries.get(record).map(|entry| entry.index)
+    }
+
+    /// The id of the genesis, once it was folded.
+    pub fn log(&self) -> Option<RecordId> {
+        self.log.as_ref().map(|log| log.id)
+    }
+
+    /// What the genesis says.
+    pub fn genesis(&self) -> Option<&Genesis> {
+        self.log.as_ref().map(|log| &log.body)
+    }
+
+    /// The keyring as of the last entry.
+    pub fn key(&self, key: &PublicKey) -> Option<&keys::KeyFacts> {
+        self.keys.get(key)
+    }
+
+    /// Every key that was ever enrolled, in the order of their material.
+    pub fn keys(&self) -> Vec<(PublicKey, &keys::KeyFacts)> {
+        self.keys.all()
+    }
+
+    /// The last keyring record of a principal, or the genesis: what the next one names as `prev`.
+    pub fn keyring_head(&self, principal: &counterfoil_receipt::Principal) -> Option<RecordId> {
+        self.keys.head(principal).or_else(|| self.log())
+    }
+
+    /// The last policy record, or the genesis.
+    pub fn policy_head(&self) -> Option<RecordId> {
+        self.policy_head.or_else(|| self.log())
+    }
+
+    /// The last snapshot, or the genesis.
+    pub fn snapshot_head(&self) -> Option<RecordId> {
+        self.last_snapshot.map(|snapshot| snapshot.id).or_else(|| self.log())
+    }
+
+    /// The digest of the policy in force after the last entry, and the policy.
+    pub fn policy_in_force(&self) -> Option<(PolicyDigest, &counterfoil_policy::Policy)> {
+        self.policies.last().map(|policy| (policy.digest, &policy.policy))
+    }
+
+    /// Log time: that of the last snapshot.
+    pub fn log_time(&self) -> Option<Millis> {
+        self.last_snapshot.map(|snapshot| snapshot.time)
+    }
+
+    /// Whether absence is known.
+    pub const fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    /// A fault about something that is absent: a violation if every entry was folded, otherwise not shown.
+    pub(crate) fn absent(&self, rule: Rule, detail: impl Into<String>) -> Fault {
+        match self.scope {
+            Scope::Complete => Fault::violated(rule, detail),
+            Scope::Shown => Fault::not_shown(rule, detail),
+        }
+    }
+
+    /// R-LOG-03: no earlier entry has the same statement.
+    fn statement_is_new(&self, record: &Record) -> Result<(), Fault> {
+        if !self.statements.contains(&record.statement()) {
+            return Ok(());
+        }
+        let detail = format!("statement {} was logged before", record.statement());
+        Err(Fault::violated(Rule::StatementRepeated, detail))
+    }
+
+    /// R-POL-01: the policy document is in a language of this version, matches its digest, and is well formed.
+    pub(crate) fn read_policy(&self, body: &PolicyBody) -> Result<PolicyInForce, Fault> {
+        let (digest, document) = match body {
+            PolicyBody::Document(document) => {
+                let bytes = document.as_str().as_bytes();
+                (PolicyDigest::of(bytes), bytes)
+            }
+            PolicyBody::Digest(digest) => {
+                let document = self.documents.get(digest).ok_or_else(|| {
+                    Fault::not_shown(Rule::PolicyUnreadable, format!("body.digest: no document {digest} is at hand"))
+                })?;
+                (*digest, document.as_slice())
+            }
+        };
+        let policy = counterfoil_policy::Policy::parse(document)
+            .map_err(|why| Fault::violated(Rule::PolicyUnreadable, format!("body: {why}")))?;
+        Ok(PolicyInForce { digest, policy })
+    }
+
+    fn apply(&mut self, record: &Record, index: u64) -> Effect {
+        self.keys.note_signature(&record.author().key, index);
+        match record.body() {
+            Body::Genesis(body) => {
+                self.keys.start(body);
+                self.log = Some(GenesisFacts { id: record.id(), body: (**body).clone() });
+                Effect::Took
+            }
+            Body::Snapshot(_) => {
+                let snapshot = SnapshotFacts { id: record.id(), time: record.time() };
+                let follows = place::prev_follows_last_snapshot(self, record);
+                self.last_snapshot = Some(snapshot);
+                for (run, execution) in std::mem::take(&mut self.awaiting_log_time) {
+                    if let Some(run) = self.runs.get_mut(&run).filter(|_| follows) {
+                        run.set_log_time(&execution, record.time());
+                    }
+                }
+                Effect::Took
+            }
+            Body::Policy(_) => {
+                self.policy_head = Some(record.id());
+                keys::propose(self, record, index)
+            }
+            Body::Keyring(_) | Body::Endorsement(_) | Body::Revocation(_) => keys::apply(self, record, index),
+            Body::Delegation(_) => Effect::None("delegations grant nothing under fold version 0".to_owned()),
+            Body::Rejection(_) => Effect::None("a rejection is no entry".to_owned()),
+            Body::Trigger(_) | Body::Observation(_) | Body::Proposal(_) | Body::Decision(_) | Body::Escalation(_)
+            | Body::Cancel(_) | Body::Execution(_) | Body::Outcome(_) | Body::Refusal(_) | Body::Settlement(_)
+            | Body::Handoff(_) => run::apply(self, record, index),
+        }
+    }
+}
