@@ -58,9 +58,8 @@ impl Config {
 
 /// The keys of the log's checkpoints: those that sign now, and those that signed earlier ones.
 pub struct CheckpointKeys {
-    origin: String,
     signers: Vec<Box<dyn Signer + Send>>,
-    known: Vec<VerifierKey>,
+    pub(crate) known: Arc<KnownKeys>,
 }
 
 impl CheckpointKeys {
@@ -71,27 +70,35 @@ impl CheckpointKeys {
         signers: Vec<Box<dyn Signer + Send>>,
         retired: Vec<VerifierKey>,
     ) -> Self {
-        let known = signers.iter().map(|signer| signer.key().clone()).chain(retired).collect();
-        Self { origin: origin.into(), signers, known }
+        let keys = signers.iter().map(|signer| signer.key().clone()).chain(retired).collect();
+        Self { signers, known: Arc::new(KnownKeys { origin: origin.into(), keys }) }
     }
 
     /// Signs the checkpoint of a tree, and opens it again as a reader would.
     pub(crate) fn sign(&self, head: TreeHead) -> Result<LogCheckpoint, BoxError> {
-        let text = Checkpoint::new(self.origin.as_str(), head)?.to_string();
-        let signatures =
-            self.signers.iter().map(|signer| sign_note(&text, signer.as_ref())).collect::<Result<_, _>>()?;
-        let checkpoint = self.open(&UnverifiedNote::new(text, signatures)?.to_string())?;
-        if checkpoint.text.len() > limits::CHECKPOINT_BYTES {
-            let length = checkpoint.text.len();
-            return Err(format!("a checkpoint of {length} bytes is over {}", limits::CHECKPOINT_BYTES).into());
+        let text = Checkpoint::new(self.known.origin.as_str(), head)?.to_string();
+        let signatures = self.signers.iter().map(|signer| sign_note(&text, signer.as_ref()));
+        let note = UnverifiedNote::new(text, signatures.collect::<Result<_, _>>()?)?;
+        let checkpoint = self.known.open(&note.to_string())?;
+        match checkpoint.text.len() {
+            0..=limits::CHECKPOINT_BYTES => Ok(checkpoint),
+            length => Err(format!("a checkpoint of {length} bytes is over the limit").into()),
         }
-        Ok(checkpoint)
     }
+}
 
+/// The public half of [`CheckpointKeys`].
+#[derive(Debug)]
+pub(crate) struct KnownKeys {
+    origin: String,
+    keys: Vec<VerifierKey>,
+}
+
+impl KnownKeys {
     /// Opens a checkpoint that this log has signed.
-    pub(crate) fn open(&self, text: &str) -> Result<LogCheckpoint, BoxError> {
+    pub fn open(&self, text: &str) -> Result<LogCheckpoint, BoxError> {
         let note = UnverifiedNote::parse(text.as_bytes())?;
-        let signed = SignedCheckpoint::open(note, &self.origin, &self.known, &[] as &[VerifierKey])?;
+        let signed = SignedCheckpoint::open(note, &self.origin, &self.keys, &[] as &[VerifierKey])?;
         if !signed.checkpoint().extensions().is_empty() {
             return Err("the log signs no extension lines".into());
         }

@@ -275,7 +275,7 @@ pub enum ReadError {
 pub enum IndexError {
     /// sled returned an error.
     #[error("the index failed")]
-    Failed(#[source] Arc<sled::Error>),
+    Failed(#[source] Arc<dyn std::error::Error + Send + Sync>),
     /// sled panicked, as it does when its files are damaged.
     #[error("the index panicked: its files are damaged")]
     Panicked,

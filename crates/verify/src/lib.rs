@@ -7,6 +7,7 @@
 //! that state whether an execution may start. Every rule of `spec/rules.md` has one predicate; its doc comment starts with the
 //! rule's id.
 
+mod assemble;
 mod bundle;
 mod checkpoint;
 mod execution;
@@ -22,6 +23,7 @@ mod trust;
 mod usage;
 mod verdict;
 
+pub use assemble::{Assembly, IndexKey, Lookup, index_keys, select};
 pub use bundle::{MAX_THREADS, Verifier, verify};
 pub use checkpoint::ShownCheckpoint;
 pub use execution::Quorum;

@@ -4,8 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use counterfoil_receipt::{
     Body, Commitment, PolicyDigest, Principal, Root, UnverifiedRecord,
-    body::{Evidence, Policy as PolicyBody, RevocationTarget, Type},
+    body::{Audience, Evidence, Policy as PolicyBody, RevocationTarget, Type},
     bundle::{PayloadLine, SetProof},
+    text::Group,
 };
 use counterfoil_tlog::{Hash, LeafIndex, TreeHead, TreeSize, inclusion, leaf_hash};
 
@@ -20,6 +21,9 @@ pub(crate) struct Used {
     documents: HashSet<PolicyDigest>,
     /// Who signed something, or is named as an owner.
     principals: HashSet<Principal>,
+    /// Groups that proposals name as their audience, and who was ever put into which group.
+    groups: HashSet<Group>,
+    memberships: HashMap<Principal, HashSet<Group>>,
     /// Whose key it is that a revocation ends.
     holders: HashMap<[u8; 32], Principal>,
     concerned: Vec<(u64, Concern)>,
@@ -59,7 +63,16 @@ impl Used {
                     self.documents.insert(digest);
                 }
             }
+            Body::Proposal(body) => match &body.audience {
+                Audience::Principal(principal) => {
+                    self.principals.insert(principal.clone());
+                }
+                Audience::Group(group) => {
+                    self.groups.insert(group.clone());
+                }
+            },
             Body::Keyring(body) => {
+                self.memberships.entry(body.principal.clone()).or_default().extend(body.groups.iter().cloned());
                 self.holders.insert(*body.key.material(), body.principal.clone());
                 self.concerned.push((index, Concern::Principal(body.principal.clone())));
             }
@@ -69,6 +82,7 @@ impl Used {
             })),
             Body::Genesis(body) => {
                 let roots = body.authority.roots.0.iter().chain([&body.log.snapshot]);
+                self.principals.extend(roots.clone().map(|root| root.principal.clone()));
                 self.holders.extend(roots.map(|root| (*root.key.material(), root.principal.clone())));
             }
             Body::Delegation(_) => self.concerned.push((index, Concern::Nothing)),
@@ -143,7 +157,7 @@ impl Used {
                 Concern::Key(key) => self.holders.get(key),
                 Concern::Nothing => None,
             };
-            if !principal.is_some_and(|principal| self.principals.contains(principal)) {
+            if !principal.is_some_and(|principal| self.concerns(principal)) {
                 faults.push(not_used(&format!("entry {index} concerns nobody who signed a record of the run")));
             }
         }
@@ -159,6 +173,12 @@ impl Used {
         let unnamed = documents.iter().find(|digest| !self.documents.contains(*digest));
         faults.extend(unnamed.map(|digest| not_used(&format!("no policy record names the document {digest}"))));
         faults
+    }
+
+    /// Whether the keyring of `principal` matters to the records that were read.
+    fn concerns(&self, principal: &Principal) -> bool {
+        let in_audience = |groups: &HashSet<Group>| !groups.is_disjoint(&self.groups);
+        self.principals.contains(principal) || self.memberships.get(principal).is_some_and(in_audience)
     }
 
     fn name(&mut self, evidence: Evidence) {

@@ -1,0 +1,259 @@
+//! The index: what can be found by key, in sled, and can be rebuilt from the journal at any time.
+//!
+//! sled 0.34 loses what it calls flushed when the power fails, and panics on damaged files. So nothing here is the only
+//! copy of anything, every call to sled stands behind [`guarded`], which turns a panic into an error, and what comes back
+//! is checked: the index of a leaf against the tree, by the caller, and rows against the digest stored with them. Once
+//! something is wrong, the index answers nothing until it was [replaced](Index::replace) and filled again.
+
+use std::ops::{Bound, RangeBounds};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use counterfoil_tlog::{Hash, TreeHead, TreeSize};
+use sha2::{Digest as _, Sha256};
+
+use crate::application::Row;
+use crate::error::IndexError;
+use crate::limits;
+use crate::storage::free_path;
+
+pub(crate) struct Index {
+    dir: PathBuf,
+    /// `None` after something went wrong.
+    trees: RwLock<Option<Arc<Trees>>>,
+}
+
+/// How far the index goes: everything up to a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Watermark {
+    /// [`Application::PROJECTION`](crate::Application::PROJECTION).
+    pub projection: u32,
+    /// Where the frame of the last batch starts in the journal.
+    pub frame: u64,
+    /// The tree with that batch.
+    pub head: TreeHead,
+}
+
+/// What one entry contributes.
+#[derive(Debug)]
+pub(crate) struct EntryRows {
+    pub leaf: Hash,
+    pub index: u64,
+    pub rows: Vec<Row>,
+}
+
+/// A row as listed: key and value.
+pub(crate) type Pair = (Vec<u8>, Vec<u8>);
+
+impl Index {
+    /// Opens the index in `dir`, or a new one if that fails.
+    pub fn open(dir: PathBuf) -> Result<Self, IndexError> {
+        let trees = Trees::open(&dir).ok().map(Arc::new);
+        let index = Self { dir, trees: RwLock::new(trees) };
+        if index.trees().is_err() {
+            index.replace()?;
+        }
+        Ok(index)
+    }
+
+    /// Moves the directory to `….damaged`, where a person may look at it, and starts an empty index.
+    pub fn replace(&self) -> Result<(), IndexError> {
+        self.set(None);
+        if self.dir.exists() {
+            let aside = free_path(&self.dir.with_extension("damaged"));
+            let fail = |io| IndexError::MoveAside { path: self.dir.clone(), io: Arc::new(io) };
+            std::fs::rename(&self.dir, aside).map_err(fail)?;
+        }
+        self.set(Some(Arc::new(Trees::open(&self.dir)?)));
+        Ok(())
+    }
+
+    /// Stops the index from answering, because what it answered was wrong.
+    pub fn condemn(&self) -> IndexError {
+        self.set(None);
+        IndexError::DamagedRow
+    }
+
+    /// Where the entry with this leaf hash is said to be.
+    pub fn leaf(&self, leaf: &Hash) -> Result<Option<u64>, IndexError> {
+        let found = self.call(|trees| trees.leaves.get(leaf.as_bytes()))?;
+        let Some(value) = found else { return Ok(None) };
+        match value.as_ref().try_into() {
+            Ok(bytes) => Ok(Some(u64::from_be_bytes(bytes))),
+            Err(_) => Err(self.condemn()),
+        }
+    }
+
+    /// The value of a row.
+    pub fn row(&self, tree: &str, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
+        let found = self.call(|trees| trees.db.open_tree(tree_name(tree))?.get(key))?;
+        found.map(|stored| self.unseal(tree, key, &stored)).transpose()
+    }
+
+    /// The first rows in a range of keys, at most `limit`.
+    pub fn rows(
+        &self,
+        tree: &str,
+        keys: &impl RangeBounds<Vec<u8>>,
+        limit: usize,
+    ) -> Result<Vec<Pair>, IndexError> {
+        if is_empty(keys) {
+            return Ok(Vec::new());
+        }
+        let range = (keys.start_bound().cloned(), keys.end_bound().cloned());
+        let found = self.call(|trees| {
+            let tree = trees.db.open_tree(tree_name(tree))?;
+            tree.range(range).take(limit).collect::<Result<Vec<_>, _>>()
+        })?;
+        let unsealed = found.into_iter().map(|(key, stored)| {
+            let value = self.unseal(tree, &key, &stored)?;
+            Ok((key.to_vec(), value))
+        });
+        unsealed.collect()
+    }
+
+    /// Writes what entries contribute; `known` says that they may be there already, and only what differs is written.
+    pub fn record(&self, entries: &[EntryRows], known: bool) -> Result<(), IndexError> {
+        self.call(|trees| {
+            let put = |tree: &sled::Tree, key: &[u8], value: &[u8]| {
+                if !known || tree.get(key)?.as_deref() != Some(value) {
+                    tree.insert(key, value)?;
+                }
+                sled::Result::Ok(())
+            };
+            for entry in entries {
+                put(&trees.leaves, entry.leaf.as_bytes(), &entry.index.to_be_bytes())?;
+                for row in &entry.rows {
+                    let tree = trees.db.open_tree(tree_name(row.tree))?;
+                    put(&tree, &row.key, &seal(row.tree, &row.key, &row.value))?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// How far the index goes; `None` if it is empty or does not say.
+    pub fn watermark(&self) -> Result<Option<Watermark>, IndexError> {
+        let found = self.call(|trees| trees.db.get(WATERMARK))?;
+        Ok(found.and_then(|bytes| Watermark::decode(&bytes)))
+    }
+
+    /// Notes how far the index goes, after the rows were written.
+    pub fn set_watermark(&self, watermark: &Watermark) -> Result<(), IndexError> {
+        self.call(|trees| trees.db.insert(WATERMARK, watermark.encode())).map(drop)
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> Result<bool, IndexError> {
+        self.call(|trees| Ok(trees.leaves.is_empty() && trees.db.is_empty()))
+    }
+
+    fn unseal(&self, tree: &str, key: &[u8], stored: &[u8]) -> Result<Vec<u8>, IndexError> {
+        let value = stored.split_at_checked(stored.len().saturating_sub(SEAL_BYTES)).map_or(stored, |(v, _)| v);
+        if seal(tree, key, value) != stored {
+            return Err(self.condemn());
+        }
+        Ok(value.to_vec())
+    }
+
+    /// Calls sled; after an error or a panic the index answers nothing any more.
+    fn call<T>(&self, f: impl FnOnce(&Trees) -> sled::Result<T>) -> Result<T, IndexError> {
+        let trees = self.trees()?;
+        guarded(|| f(&trees)).inspect_err(|_| self.set(None))
+    }
+
+    fn trees(&self) -> Result<Arc<Trees>, IndexError> {
+        let trees = self.trees.read().unwrap_or_else(PoisonError::into_inner);
+        trees.clone().ok_or(IndexError::Rebuilding)
+    }
+
+    fn set(&self, trees: Option<Arc<Trees>>) {
+        *self.trees.write().unwrap_or_else(PoisonError::into_inner) = trees;
+    }
+}
+
+const WATERMARK: &[u8] = b"watermark";
+const SEAL_BYTES: usize = 8;
+
+/// The stored form of a row's value: the value and eight bytes of a digest over the row.
+fn seal(tree: &str, key: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut digest = Sha256::new();
+    for part in [tree.as_bytes(), key, value] {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part);
+    }
+    let digest = digest.finalize();
+    [value, &digest[..SEAL_BYTES]].concat()
+}
+
+fn tree_name(tree: &str) -> String {
+    format!("row/{tree}")
+}
+
+/// Whether a range holds no key; sled panics on some of these.
+fn is_empty(keys: &impl RangeBounds<Vec<u8>>) -> bool {
+    use Bound::{Excluded, Included, Unbounded};
+    match (keys.start_bound(), keys.end_bound()) {
+        (Unbounded, _) | (_, Unbounded) => false,
+        (Included(start), Included(end)) => start > end,
+        (Included(start) | Excluded(start), Included(end) | Excluded(end)) => start >= end,
+    }
+}
+
+impl Watermark {
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = self.projection.to_be_bytes().to_vec();
+        bytes.extend_from_slice(&self.frame.to_be_bytes());
+        bytes.extend_from_slice(&self.head.size.0.to_be_bytes());
+        bytes.extend_from_slice(self.head.root.as_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (projection, rest) = bytes.split_first_chunk()?;
+        let (frame, rest) = rest.split_first_chunk()?;
+        let (size, root) = rest.split_first_chunk()?;
+        let root = Hash::new(root.try_into().ok()?);
+        let head = TreeHead { size: TreeSize(u64::from_be_bytes(*size)), root };
+        Some(Self { projection: u32::from_be_bytes(*projection), frame: u64::from_be_bytes(*frame), head })
+    }
+}
+
+/// An open database; dropping it stays behind the guard too.
+struct Trees {
+    db: sled::Db,
+    leaves: sled::Tree,
+}
+
+impl Trees {
+    fn open(dir: &Path) -> Result<Self, IndexError> {
+        // A database that was just closed holds its lock until its last thread has ended.
+        let mut attempts = 50;
+        loop {
+            let config = sled::Config::new().path(dir).cache_capacity(limits::INDEX_CACHE_BYTES);
+            let opened = guarded(|| {
+                let db = config.open()?;
+                let leaves = db.open_tree("leaf")?;
+                Ok(Self { db, leaves })
+            });
+            attempts -= 1;
+            match opened {
+                Err(IndexError::Failed(error)) if attempts > 0 && error.to_string().contains("lock") => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                opened => return opened,
+            }
+        }
+    }
+}
+
+/// Calls sled. Damaged files make it panic; none of its state is used afterwards, so unwinding past it is sound.
+fn guarded<T>(f: impl FnOnce() -> sled::Result<T>) -> Result<T, IndexError> {
+    match catch_unwind(AssertUnwindSafe(f)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(IndexError::Failed(Arc::new(error))),
+        Err(_) => Err(IndexError::Panicked),
+    }
+}

@@ -1,0 +1,204 @@
+//! Making a bundle: which entries it needs, and its lines (`spec/bundle.md`).
+
+use std::collections::BTreeSet;
+
+use counterfoil_receipt::{
+    Body, Principal, RecordId, RunId, UnverifiedRecord,
+    body::{Audience, RevocationTarget, Type},
+    bundle::{
+        CheckpointLine, DocumentLine, EndLine, Format, Header, PayloadLine, PositionLine, ProofHash, ProofHashes,
+        write_line,
+    },
+    field::{Count, List, Whole},
+    text::Group,
+};
+use counterfoil_tlog::Hash;
+
+/// What entries are found by: a projection that a log keeps, and rebuilds from its entries at will.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum IndexKey {
+    /// The records of a run, its trigger included.
+    Run(RunId),
+    /// The keyring records of a principal.
+    Principal(Principal),
+    /// The keyring records that put a principal into a group.
+    Group(Group),
+    /// The revocations of a key, by its material.
+    Key([u8; 32]),
+    /// The endorsements of a record.
+    Candidate(RecordId),
+    /// Every policy record.
+    Policy,
+    /// Every snapshot.
+    Snapshot,
+}
+
+/// Entries by [`IndexKey`], and their bytes.
+pub trait Lookup {
+    /// Why a lookup failed.
+    type Error;
+
+    /// The indices of the entries under `key` below `size`, ascending.
+    ///
+    /// # Errors
+    /// As the store has them.
+    fn indices(&self, key: &IndexKey, size: u64) -> Result<Vec<u64>, Self::Error>;
+
+    /// The last snapshot below `index`, and the first at or above it.
+    ///
+    /// # Errors
+    /// As the store has them.
+    fn snapshots_around(&self, index: u64, size: u64) -> Result<(Option<u64>, Option<u64>), Self::Error>;
+
+    /// The record at `index`.
+    ///
+    /// # Errors
+    /// As the store has them.
+    fn record(&self, index: u64) -> Result<UnverifiedRecord, Self::Error>;
+}
+
+/// The keys under which a log finds this record again.
+pub fn index_keys(record: &UnverifiedRecord) -> Vec<IndexKey> {
+    if let Some(run) = record.run() {
+        return vec![IndexKey::Run(run)];
+    }
+    match record.body() {
+        Body::Keyring(body) => {
+            let groups = body.groups.iter().cloned().map(IndexKey::Group);
+            groups.chain([IndexKey::Principal(body.principal.clone())]).collect()
+        }
+        Body::Revocation(body) => match &body.target {
+            RevocationTarget::Key(key) => vec![IndexKey::Key(*key.material())],
+            RevocationTarget::Delegation(_) => Vec::new(),
+        },
+        Body::Endorsement(body) => vec![IndexKey::Candidate(body.candidate)],
+        Body::Policy(_) => vec![IndexKey::Policy],
+        Body::Snapshot(_) => vec![IndexKey::Snapshot],
+        _ => Vec::new(),
+    }
+}
+
+/// The indices of the entries that a bundle of `run` has in the tree of `size`: ascending, nothing missing, nothing more.
+///
+/// # Errors
+/// As the lookup has them.
+pub fn select<L: Lookup>(run: RunId, size: u64, lookup: &L) -> Result<Vec<u64>, L::Error> {
+    let mut chosen = BTreeSet::from([0]);
+    chosen.extend(lookup.indices(&IndexKey::Run(run), size)?);
+    chosen.extend(lookup.indices(&IndexKey::Policy, size)?);
+    chosen.extend(size.checked_sub(1));
+    let mut todo: Vec<u64> = chosen.iter().copied().collect();
+    let mut principals = BTreeSet::new();
+    while let Some(index) = todo.pop() {
+        let record = lookup.record(index)?;
+        let mut found = Vec::new();
+        if record.kind() == Type::Execution {
+            let (before, after) = lookup.snapshots_around(index, size)?;
+            found.extend(before.into_iter().chain(after));
+        }
+        if matches!(record.kind(), Type::Policy | Type::Keyring | Type::Delegation) {
+            found.extend(lookup.indices(&IndexKey::Candidate(record.id()), size)?);
+        }
+        for principal in principals_of(&record) {
+            if principals.insert(principal.clone()) {
+                found.extend(lookup.indices(&IndexKey::Principal(principal), size)?);
+            }
+        }
+        if let Body::Proposal(body) = record.body()
+            && let Audience::Group(group) = &body.audience
+        {
+            found.extend(lookup.indices(&IndexKey::Group(group.clone()), size)?);
+        }
+        for key in keys_of(&record) {
+            found.extend(lookup.indices(&IndexKey::Key(key), size)?);
+        }
+        todo.extend(found.into_iter().filter(|index| chosen.insert(*index)));
+    }
+    Ok(chosen.into_iter().collect())
+}
+
+/// Whose keyring records a reader needs for this record: its signer's, and those of whom it names.
+fn principals_of(record: &UnverifiedRecord) -> Vec<Principal> {
+    let mut principals = vec![record.author().principal.clone()];
+    match record.body() {
+        Body::Trigger(body) => principals.push(body.owner.principal.clone()),
+        Body::Handoff(body) => principals.push(body.to.principal.clone()),
+        Body::Keyring(body) => principals.push(body.principal.clone()),
+        Body::Proposal(body) => {
+            if let Audience::Principal(principal) = &body.audience {
+                principals.push(principal.clone());
+            }
+        }
+        _ => {}
+    }
+    principals
+}
+
+/// Keys whose revocations a reader needs: those that a chosen record enrols.
+fn keys_of(record: &UnverifiedRecord) -> Vec<[u8; 32]> {
+    match record.body() {
+        Body::Keyring(body) => vec![*body.key.material()],
+        Body::Genesis(body) => {
+            let roots = body.authority.roots.0.iter().chain([&body.log.snapshot]);
+            roots.map(|root| *root.key.material()).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Everything that a bundle is made of.
+#[derive(Clone, Debug)]
+pub struct Assembly {
+    /// The id of the log's genesis.
+    pub log: RecordId,
+    /// The run.
+    pub run: RunId,
+    /// Signed notes by ascending size, each with its consistency proof to the last.
+    pub checkpoints: Vec<(String, Vec<Hash>)>,
+    /// Policy documents that chosen records name by digest, ascending by digest.
+    pub documents: Vec<DocumentLine>,
+    /// The chosen entries, ascending, as logged.
+    pub entries: Vec<(u64, Vec<u8>)>,
+    /// The multiproof of the chosen indices: one segment before each entry, one after the last.
+    pub segments: Vec<Vec<Hash>>,
+    /// Payloads, ascending by commitment.
+    pub payloads: Vec<PayloadLine>,
+}
+
+impl Assembly {
+    /// Writes the bundle; `None` if a count lies over its limit.
+    pub fn to_bytes(&self) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        let header = Header {
+            checkpoints: Whole::new(self.checkpoints.len() as u64)?,
+            documents: Whole::new(self.documents.len() as u64)?,
+            entries: Whole::new(self.entries.len() as u64)?,
+            format: Format,
+            log: self.log,
+            payloads: Whole::new(self.payloads.len() as u64)?,
+            run: self.run,
+        };
+        write_line(&header, &mut out);
+        for (note, consistency) in &self.checkpoints {
+            let line = CheckpointLine {
+                checkpoint: counterfoil_receipt::bundle::NoteText(note.clone()),
+                consistency: proof_hashes(consistency),
+            };
+            write_line(&line, &mut out);
+        }
+        self.documents.iter().for_each(|line| write_line(line, &mut out));
+        let (right, segments) = self.segments.split_last()?;
+        for ((index, record), left) in self.entries.iter().zip(segments) {
+            write_line(&PositionLine { index: Count::new(*index)?, left: proof_hashes(left) }, &mut out);
+            out.extend_from_slice(record);
+            out.push(b'\n');
+        }
+        write_line(&EndLine { right: proof_hashes(right) }, &mut out);
+        self.payloads.iter().for_each(|line| write_line(line, &mut out));
+        Some(out)
+    }
+}
+
+fn proof_hashes(hashes: &[Hash]) -> ProofHashes {
+    List(hashes.iter().map(|hash| ProofHash(*hash.as_bytes())).collect())
+}
