@@ -1,5 +1,7 @@
 //! What each type of record says: one closed object per type (`spec/records.md` §6).
 
+use std::collections::BTreeSet;
+
 use crate::{
     action::{Action, Json, Map},
     field::{Count, Field, List, Millis, Node, Object, Set, Uses, Whole},
@@ -9,6 +11,9 @@ use crate::{
     malformed::{Code, Malformed},
     text::{Amount, Currency, Group, Label, Principal, Text},
 };
+
+/// The origin that no log may have: it starts every signature preimage.
+pub const RESERVED_ORIGIN: &str = "counterfoil/v1/record";
 
 /// Ids that a record names, ascending.
 pub type Ids<const MAX: usize> = Set<RecordId, MAX>;
@@ -574,7 +579,7 @@ impl Body {
             action.paths_are_disjoint().map_err(|fault| fault.within("action"))?;
         }
         match self {
-            Body::Genesis(body) => body.threshold_is_reachable(),
+            Body::Genesis(body) => body.is_coherent(),
             Body::Keyring(body) => body.members_fit_change(),
             Body::Observation(body) if body.items.is_none() && body.summary.is_none() => {
                 Err(Malformed::new(Code::FieldMissing, "items or summary is required"))
@@ -595,13 +600,22 @@ impl Body {
 }
 
 impl Genesis {
-    fn threshold_is_reachable(&self) -> Result<(), Malformed> {
-        let roots = self.authority.roots.0.len() as u64;
-        if self.authority.threshold.get() <= roots {
-            return Ok(());
+    fn is_coherent(&self) -> Result<(), Malformed> {
+        let invalid = |member: &str, detail: String| Err(Malformed::new(Code::FieldInvalid, detail).within(member));
+        let roots = &self.authority.roots.0;
+        let principals: BTreeSet<&Principal> = roots.iter().map(|root| &root.principal).collect();
+        let keys: BTreeSet<_> = roots.iter().chain([&self.log.snapshot]).map(|holder| holder.key.material()).collect();
+        if principals.len() < roots.len() || keys.len() < roots.len() + 1 {
+            return invalid("authority", "a principal or key stands twice".to_owned());
         }
-        let detail = format!("{} of {roots} roots can never agree", self.authority.threshold);
-        Err(Malformed::new(Code::FieldInvalid, detail).within("threshold").within("authority"))
+        if self.authority.threshold.get() > roots.len() as u64 {
+            let detail = format!("{} of {} roots can never agree", self.authority.threshold, roots.len());
+            return invalid("authority", detail);
+        }
+        if self.origin.as_str() == RESERVED_ORIGIN {
+            return invalid("origin", "a note of this origin could be read as a record's preimage".to_owned());
+        }
+        Ok(())
     }
 }
 

@@ -68,7 +68,7 @@ strings! {
     /// One line that a program or a person wrote.
     Label, is_label, "1–256 bytes without control characters";
     /// Free text.
-    Text, is_text, "1–4,096 bytes";
+    Text, is_text, "1–4,096 bytes without control characters other than line feed and tab";
     /// A decimal number that no floating point touches.
     Amount, is_amount, "a decimal such as 0, 12 or 12.50, with at most 18 digits on either side of the point";
     /// A currency or other unit.
@@ -100,11 +100,12 @@ fn is_name(text: &str) -> bool {
 }
 
 fn is_label(text: &str) -> bool {
-    (1..=limits::LABEL_BYTES).contains(&text.len()) && !text.bytes().any(|byte| byte < 0x20 || byte == 0x7f)
+    (1..=limits::LABEL_BYTES).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
 fn is_text(text: &str) -> bool {
-    (1..=limits::TEXT_BYTES).contains(&text.len())
+    let unreadable = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
+    (1..=limits::TEXT_BYTES).contains(&text.len()) && !text.chars().any(unreadable)
 }
 
 fn is_amount(text: &str) -> bool {
@@ -122,7 +123,7 @@ fn is_currency(text: &str) -> bool {
 
 fn is_pointer(text: &str) -> bool {
     let escapes_are_whole = text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
-    text.starts_with('/') && text.len() <= limits::LABEL_BYTES && escapes_are_whole
+    text.starts_with('/') && is_label(text) && escapes_are_whole
 }
 
 #[cfg(test)]
@@ -131,12 +132,13 @@ mod tests {
 
     #[test]
     fn each_syntax_accepts_its_edge_and_refuses_what_lies_over_it() {
-        let cases: [(fn(&str) -> bool, &[&str], &[&str]); 5] = [
+        let cases: [(fn(&str) -> bool, &[&str], &[&str]); 6] = [
+            (is_text, &["a\n\tb"], &["", "\u{1b}[2J", "a\r"]),
             (is_name, &["a", "p-7f3a", "0.x_y"], &["", "-a", "A", "a b", "ä"]),
             (is_amount, &["0", "0.5", "12.50", "999999999999999999"], &["", "01", ".5", "1.", "1e3", "-1", "1000000000000000000"]),
             (is_currency, &["EUR", "USDC", "TOKEN1234567"], &["EU", "eur", "TOKEN12345678"]),
-            (is_pointer, &["/", "/a", "/a~0b/c~1"], &["", "a", "/a~", "/a~2"]),
-            (is_label, &["a", "ä b"], &["", "a\n", "\u{7f}"]),
+            (is_pointer, &["/", "/a", "/a~0b/c~1"], &["", "a", "/a~", "/a~2", "/a\u{1b}"]),
+            (is_label, &["a", "ä b"], &["", "a\n", "\u{7f}", "\u{9b}31m"]),
         ];
         for (accepts, good, bad) in cases {
             good.iter().for_each(|text| assert!(accepts(text), "{text:?}"));

@@ -204,6 +204,22 @@ fn a_tlog_proof_needs_leaf_log_and_quorum() {
     assert_eq!(code(proof.verify(leaf, &stranger)), "note-no-known-signature");
 }
 
+/// Each log speaks for its own origin only.
+#[test]
+fn a_log_of_the_policy_can_t_sign_for_another() {
+    let other = SeedSigner::ed25519("example.com/other", &[2; 32]).unwrap();
+    let policy =
+        [fill("log {log1}\nlog "), other.key().to_string().into_bytes(), b"\nquorum none\n".to_vec()]
+            .concat();
+    let policy = Policy::parse(&policy).unwrap();
+    let checkpoint =
+        |origin| Checkpoint::new(origin, TreeHead { size: TreeSize(1), root: leaf_hash(b"a") }).unwrap();
+    assert!(policy.open(checkpoint(ORIGIN).sign(&log_key(1)).unwrap()).is_ok());
+    assert!(policy.open(checkpoint("example.com/other").sign(&other).unwrap()).is_ok());
+    let error = policy.open(checkpoint(ORIGIN).sign(&other).unwrap()).unwrap_err();
+    assert_eq!(error.code(), "note-no-known-signature");
+}
+
 #[test]
 fn tlog_proofs_have_at_most_so_many_hashes_and_so_much_extra() {
     let hash = EMPTY_ROOT.to_base64() + "\n";

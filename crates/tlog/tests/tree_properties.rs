@@ -120,6 +120,42 @@ fn trees_up_to_70_are_as_defined() {
 }
 
 #[test]
+fn stored_frontiers_must_fit_their_size() {
+    let [size, max] = [TreeSize(5), TreeSize(limits::TREE_SIZE)];
+    for found in [0, 1, 3] {
+        let error = FrontierError::WrongCount { size, expected: 2, found };
+        assert_eq!(Frontier::from_parts(size, vec![EMPTY_ROOT; found]), Err(error));
+    }
+    assert!(Frontier::from_parts(max, vec![EMPTY_ROOT; 63]).is_ok());
+    let size = TreeSize(max.0 + 1);
+    assert_eq!(Frontier::from_parts(size, vec![EMPTY_ROOT]), Err(FrontierError::TooLarge { size }));
+}
+
+/// Proofs in the largest tree are as long as they get; one leaf more is refused.
+#[test]
+fn the_largest_tree_can_be_verified_and_the_next_not() {
+    let size = TreeSize(limits::TREE_SIZE);
+    let index = LeafIndex(size.0 - 1);
+    let proof = [EMPTY_ROOT; limits::PROOF_HASHES];
+    let expected = |result: Result<Hash, ProofError>| match result {
+        Err(ProofError::WrongLength { expected, .. }) => expected,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(expected(inclusion::root(EMPTY_ROOT, LeafIndex(0), &proof, size)), 63);
+    assert!(inclusion::root(EMPTY_ROOT, index, &proof[..62], size).is_ok());
+    let [old, new] = [size.0 / 2 - 1, size.0].map(|size| TreeHead { size: TreeSize(size), root: EMPTY_ROOT });
+    let error = consistency::verify(&old, &new, &[]).unwrap_err();
+    assert!(matches!(error, ProofError::WrongLength { expected: 1..=limits::PROOF_HASHES, .. }), "{error}");
+    let mut verifier = MultiproofVerifier::new(size).unwrap();
+    verifier.push(index, &proof[..62], EMPTY_ROOT).unwrap();
+    assert!(verifier.finish(&[]).is_ok());
+
+    let over = TreeSize(size.0 + 1);
+    assert_eq!(inclusion::root(EMPTY_ROOT, index, &[], over), Err(ProofError::TreeTooLarge { size: over }));
+    assert_eq!(MultiproofVerifier::new(over).unwrap_err(), ProofError::TreeTooLarge { size: over });
+}
+
+#[test]
 fn inclusion_proofs_up_to_40_are_as_defined_and_nothing_else_verifies() {
     let tree = numbered_tree(40);
     for size in 1..=40 {

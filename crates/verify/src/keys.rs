@@ -121,9 +121,12 @@ impl Keys {
         &mut self.by_material.entry(*key.material()).or_insert((key, facts)).1
     }
 
-    fn live(&self, role: Role) -> u64 {
-        let live = |facts: &KeyFacts| facts.role == role && facts.retired.is_none() && facts.revoked.is_none();
-        self.by_material.values().filter(|(_, facts)| live(facts)).count() as u64
+    /// Principals with a live authority key, without this key: how many can agree.
+    fn authorities_without(&self, ended: Option<PublicKey>) -> BTreeSet<&Principal> {
+        let live = |facts: &KeyFacts| facts.retired.is_none() && facts.revoked.is_none();
+        let keys = self.by_material.values().filter(|(key, _)| Some(*key) != ended);
+        let live = keys.filter(|(_, facts)| facts.role == Role::Authority && live(facts));
+        live.map(|(_, facts)| &facts.principal).collect()
     }
 
     fn apply_change(&mut self, body: &Keyring, index: u64) {
@@ -240,7 +243,7 @@ fn key_is_valid_now(state: &State, facts: &KeyFacts, key: &PublicKey, index: u64
 pub(crate) fn change_is_sound(state: &State, body: &Keyring) -> Result<(), Fault> {
     key_is_new(state, body)?;
     ended_key_is_live(state, body)?;
-    threshold_is_reachable(state, body)
+    if body.role == Role::Authority { threshold_is_reachable(authority_after(state, body)) } else { Ok(()) }
 }
 
 /// R-KEY-07: an enrolled key is new to the log: never enrolled before, under any prefix, and no note key.
@@ -277,22 +280,22 @@ fn ended_key_is_live(state: &State, body: &Keyring) -> Result<(), Fault> {
     Err(Fault::violated(Rule::KeyChange, format!("body: {ended} {wrong}")))
 }
 
-/// R-AUTH-03: the authority's threshold stays between 1 and the number of its live keys.
-fn threshold_is_reachable(state: &State, body: &Keyring) -> Result<(), Fault> {
-    if body.role != Role::Authority {
-        return Ok(());
+/// What the authority's threshold would be after a change to its keys, and who would hold one.
+fn authority_after<'a>(state: &'a State, body: &'a Keyring) -> (u64, BTreeSet<&'a Principal>) {
+    let mut principals = state.keys.authorities_without(body.ended());
+    if body.change != KeyChange::Retire {
+        principals.insert(&body.principal);
     }
-    let live = state.keys.live(Role::Authority);
-    let after = match body.change {
-        KeyChange::Enrol => live + 1,
-        KeyChange::Rotate => live,
-        KeyChange::Retire => live.saturating_sub(1),
-    };
-    let threshold = body.threshold.map_or(state.keys.threshold, |threshold| threshold.get());
+    (body.threshold.map_or(state.keys.threshold, |threshold| threshold.get()), principals)
+}
+
+/// R-AUTH-03: the authority's threshold is at most the number of principals that hold a live authority key.
+fn threshold_is_reachable((threshold, principals): (u64, BTreeSet<&Principal>)) -> Result<(), Fault> {
+    let after = principals.len() as u64;
     if threshold <= after {
         return Ok(());
     }
-    let detail = format!("body.threshold: {threshold} of {after} authority keys can never agree");
+    let detail = format!("body: {threshold} of {after} authority principals can never agree");
     Err(Fault::violated(Rule::ThresholdUnreachable, detail))
 }
 
@@ -319,7 +322,19 @@ pub(crate) fn candidate_waits(state: &State, body: &Endorsement, record: &Record
 /// Every rule about a revocation.
 pub(crate) fn revocation_is_sound(state: &State, body: &Revocation, author: &Author) -> Result<(), Fault> {
     revocation_names_something_live(state, body)?;
-    revocation_signer_may(state, body, author)
+    revocation_signer_may(state, body, author)?;
+    match ended_authority_key(state, body) {
+        Some(key) => threshold_is_reachable((state.keys.threshold, state.keys.authorities_without(Some(key)))),
+        None => Ok(()),
+    }
+}
+
+/// The authority key that a revocation ends, if it ends one.
+fn ended_authority_key(state: &State, body: &Revocation) -> Option<PublicKey> {
+    match &body.target {
+        RevocationTarget::Key(key) => state.keys.get(key).filter(|facts| facts.role == Role::Authority).map(|_| *key),
+        RevocationTarget::Delegation(_) => None,
+    }
 }
 
 /// R-REV-01: a revocation names a key or delegation that exists and was not revoked before.
@@ -347,17 +362,18 @@ fn revocation_names_something_live(state: &State, body: &Revocation) -> Result<(
     }
 }
 
-/// R-REV-02: it is signed by the authority or by the key's own principal.
+/// R-REV-02: it is signed by the authority, or, without `distrust_from`, by the key's own principal.
 fn revocation_signer_may(state: &State, body: &Revocation, author: &Author) -> Result<(), Fault> {
     let owns = match &body.target {
         RevocationTarget::Key(key) => state.keys.get(key).is_some_and(|facts| facts.principal == author.principal),
         // Delegations grant nothing under this fold version, so only the authority has one to take back.
         RevocationTarget::Delegation(_) => false,
     };
-    if author.role == Role::Authority || owns {
+    // Whoever could dispute their own past could repudiate it.
+    if author.role == Role::Authority || (owns && body.distrust_from.is_none()) {
         return Ok(());
     }
-    let detail = format!("signer.principal: {} is neither the authority nor the holder", author.principal);
+    let detail = format!("signer: {} as {} may not revoke this, in these words", author.principal, author.role);
     Err(Fault::violated(Rule::RevocationSigner, detail))
 }
 
@@ -369,6 +385,8 @@ pub(crate) fn apply(state: &mut State, record: &Record, index: u64) -> Effect {
             propose(state, record, index)
         }
         Body::Endorsement(body) => endorse(state, body, &record.author().principal, index),
+        // One signature ends any key but the authority's own: those would let one root put out the others.
+        Body::Revocation(body) if ended_authority_key(state, body).is_some() => propose(state, record, index),
         Body::Revocation(body) => revoke(state, body, index),
         _ => Effect::None("not a record of the authority".to_owned()),
     }
@@ -415,6 +433,10 @@ fn enact(state: &mut State, body: &Body, index: u64) -> Effect {
                 state.policies.push(policy);
                 Effect::Took
             }
+            Err(fault) => Effect::None(fault.to_string()),
+        },
+        Body::Revocation(body) => match revocation_names_something_live(state, body) {
+            Ok(()) => revoke(state, body, index),
             Err(fault) => Effect::None(fault.to_string()),
         },
         _ => Effect::None("nothing that waits for signatures".to_owned()),
