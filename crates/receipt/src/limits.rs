@@ -44,8 +44,8 @@ pub const RECORD_JSON: json::Limits = json::Limits { bytes: RECORD_BYTES, depth:
 
 /// Bytes of one bundle line: a payload of [`PAYLOAD_BYTES`] in base64url, and its members.
 pub const LINE_BYTES: usize = 6_291_456;
-/// Bytes of a checkpoint's note: 16 signatures of 3.3 KB (ML-DSA-44).
-pub const NOTE_BYTES: usize = 65_536;
+/// Bytes of a checkpoint's note: a text of 64 KiB, a blank line and 128 KiB of signature lines.
+pub const NOTE_BYTES: usize = 196_609;
 /// Checkpoints of a bundle: one near each execution.
 pub const CHECKPOINTS: u64 = 4_096;
 /// Policy documents of a bundle.

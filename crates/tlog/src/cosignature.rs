@@ -137,12 +137,11 @@ impl SignatureError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{LeafIndex, TreeHead, TreeSize, leaf_hash};
+    use crate::{TreeHead, TreeSize, leaf_hash};
 
     #[test]
     fn the_subtree_message_is_laid_out_as_specified() {
-        let LeafIndex(start) = LeafIndex(0);
-        let message = subtree_message("w", PosixSeconds(0x0102), "log", start, 0x0304, &leaf_hash(b"x"));
+        let message = subtree_message("w", PosixSeconds(0x0102), "log", 0, 0x0304, &leaf_hash(b"x"));
         let mut expected = b"subtree/v1\n\0\x01w\0\0\0\0\0\0\x01\x02\x03log".to_vec();
         expected.extend(b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x03\x04");
         expected.extend(leaf_hash(b"x").as_bytes());

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use counterfoil_tlog::*;
 
 const ORIGIN: &str = "example.com/log";
@@ -127,15 +129,9 @@ fn a_wrong_cosignature_is_refused_and_a_foreign_one_ignored() {
         // Another time than the one signed.
         let honest = cosign(&checkpoint, TIME, &cosigner).unwrap().to_string();
         let (start, base64) = honest.trim_end().rsplit_once(' ').unwrap();
-        let mut bytes = {
-            use base64::Engine as _;
-            base64::engine::general_purpose::STANDARD.decode(base64).unwrap()
-        };
+        let mut bytes = STANDARD.decode(base64).unwrap();
         bytes[11] ^= 1;
-        let forged = {
-            use base64::Engine as _;
-            format!("{start} {}\n", base64::engine::general_purpose::STANDARD.encode(&bytes))
-        };
+        let forged = format!("{start} {}\n", STANDARD.encode(&bytes));
         let forged = parse_signatures(&forged).unwrap().remove(0);
         let note = UnverifiedNote::new(checkpoint.to_string(), vec![log_line.clone(), forged]).unwrap();
         assert_eq!(open(note).unwrap_err().code(), "note-invalid-signature");
@@ -237,10 +233,7 @@ fn checkpoint_texts_have_one_spelling() {
 
 #[test]
 fn notes_are_accepted_at_each_limit_and_refused_over_it() {
-    let line = |name: &str, bytes: usize| {
-        use base64::Engine as _;
-        format!("— {name} {}\n", base64::engine::general_purpose::STANDARD.encode(vec![1; bytes]))
-    };
+    let line = |name: &str, bytes: usize| format!("— {name} {}\n", STANDARD.encode(vec![1; bytes]));
     // Sixteen signatures of ML-DSA-87, with a key id and a time, as every reader must accept.
     let lines: String = (0..16).map(|i| line(&format!("{i:0>255}"), 4 + 8 + 4627)).collect();
     let text = format!("{}\n", "t".repeat(limits::NOTE_TEXT_BYTES - 1));

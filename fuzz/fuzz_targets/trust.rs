@@ -1,0 +1,12 @@
+//! Trust and policy files are read or refused, never half-read.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    if let Ok(text) = std::str::from_utf8(data) {
+        if let Ok(trust) = counterfoil_verify::Trust::parse(text) {
+            assert!(!trust.require().is_empty() && !trust.log_keys().is_empty());
+        }
+    }
+    let _ = counterfoil_policy::Policy::parse(data);
+    let _ = counterfoil_tlog::Policy::parse(data);
+});
