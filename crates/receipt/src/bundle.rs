@@ -28,14 +28,14 @@ pub struct ProofHash(pub [u8; 32]);
 pub type ProofHashes = List<ProofHash, 0, { limits::PROOF_HASHES }>;
 
 object! {
-    /// The first line.
+    /// The first line. That its counts lie within their limits is a rule of its own (R-BUN-04).
     pub struct Header {
-        req "checkpoints" checkpoints: Whole<1, { limits::CHECKPOINTS }>,
-        req "documents" documents: Whole<0, { limits::DOCUMENTS }>,
+        req "checkpoints" checkpoints: Whole<1, { limits::MAX_INTEGER }>,
+        req "documents" documents: Count,
         req "entries" entries: Whole<1, { limits::MAX_INTEGER }>,
         req "format" format: Format,
         req "log" log: RecordId,
-        req "payloads" payloads: Whole<0, { limits::PAYLOADS }>,
+        req "payloads" payloads: Count,
         req "run" run: RunId,
     }
 }

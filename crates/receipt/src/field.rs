@@ -157,18 +157,29 @@ impl<'a> Iterator for Cursor<'a> {
 
 /// Where the first value of checked text ends: at the `,` or `:` outside any string, array or object.
 fn value_end(text: &[u8]) -> usize {
-    let (mut depth, mut in_string, mut at) = (0usize, false, 0);
+    let (mut depth, mut at) = (0usize, 0);
     while let Some(&byte) = text.get(at) {
         match byte {
-            b'\\' if in_string => at += 1,
-            b'"' => in_string = !in_string,
-            _ if in_string => {}
+            b'"' => at += string_end(&text[at + 1..]),
             b'{' | b'[' => depth += 1,
             b'}' | b']' => depth = depth.saturating_sub(1),
             b',' | b':' if depth == 0 => return at,
             _ => {}
         }
         at += 1;
+    }
+    text.len()
+}
+
+/// How far the closing quote of a string lies behind its opening one, given what follows that.
+fn string_end(text: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(found) = text.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+        at += found;
+        if text[at] == b'"' {
+            return at + 1;
+        }
+        at += 2;
     }
     text.len()
 }

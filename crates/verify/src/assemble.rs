@@ -10,6 +10,7 @@ use counterfoil_receipt::{
         write_line,
     },
     field::{Count, List, Whole},
+    limits,
     text::Group,
 };
 use counterfoil_tlog::Hash;
@@ -121,6 +122,10 @@ pub fn select<L: Lookup>(run: RunId, size: u64, lookup: &L) -> Result<Vec<u64>, 
 fn principals_of(record: &UnverifiedRecord) -> Vec<Principal> {
     let mut principals = vec![record.author().principal.clone()];
     match record.body() {
+        Body::Genesis(body) => {
+            let named = body.authority.roots.0.iter().chain([&body.log.snapshot]);
+            principals.extend(named.map(|holder| holder.principal.clone()));
+        }
         Body::Trigger(body) => principals.push(body.owner.principal.clone()),
         Body::Handoff(body) => principals.push(body.to.principal.clone()),
         Body::Keyring(body) => principals.push(body.principal.clone()),
@@ -168,6 +173,14 @@ pub struct Assembly {
 impl Assembly {
     /// Writes the bundle; `None` if a count lies over its limit.
     pub fn to_bytes(&self) -> Option<Vec<u8>> {
+        let counts = [
+            (self.checkpoints.len(), limits::CHECKPOINTS),
+            (self.documents.len(), limits::DOCUMENTS),
+            (self.payloads.len(), limits::PAYLOADS),
+        ];
+        if counts.iter().any(|(count, most)| *count as u64 > *most) {
+            return None;
+        }
         let mut out = Vec::new();
         let header = Header {
             checkpoints: Whole::new(self.checkpoints.len() as u64)?,

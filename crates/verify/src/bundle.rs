@@ -8,7 +8,7 @@ use counterfoil_receipt::{
     field::Field,
     limits,
 };
-use counterfoil_tlog::{Hash, LeafIndex, MultiproofVerifier, TreeHead, leaf_hash};
+use counterfoil_tlog::{Hash, LeafIndex, MultiproofVerifier, TreeHead};
 
 use crate::{
     checkpoint::{self, ShownCheckpoint, ShownRoots},
@@ -69,7 +69,7 @@ pub struct Verifier<'t> {
     multiproof: Option<MultiproofVerifier>,
     position: Option<PositionLine>,
     entries: u64,
-    pending: Vec<(u64, Vec<u8>)>,
+    pending: Vec<Pending>,
     state: State,
     used: Used,
     included: bool,
@@ -123,7 +123,7 @@ impl<'t> Verifier<'t> {
     /// Takes the next line, without its line feed.
     pub fn line(&mut self, line: &[u8]) {
         if line.len() > limits::LINE_BYTES {
-            return self.stop(line_too_long(line.len()));
+            return self.stop(over_limit("bytes of a line", line.len() as u64, limits::LINE_BYTES as u64));
         }
         let read = match self.due {
             Due::Header => self.header_line(line),
@@ -159,15 +159,14 @@ impl<'t> Verifier<'t> {
             self.conclude();
         }
         let answers = self.answers(now);
-        let disclosed = self.payloads.len();
         Verdict {
             run: self.header.as_ref().map(|header| header.run),
             answers,
             findings: self.findings,
             effects: self.effects,
             checkpoints: self.checkpoints,
+            undisclosed: self.used.items().saturating_sub(self.openings.len() as u64),
             openings: self.openings,
-            undisclosed: self.used.items().saturating_sub(disclosed),
             state: self.state,
         }
     }
@@ -199,9 +198,8 @@ impl<'t> Verifier<'t> {
     /// R-BUN-01: the first line is a canonical header of a version this reader knows.
     fn header_line(&mut self, line: &[u8]) -> Result<(), Fault> {
         let header: Header = read_line(line).map_err(|why| Fault::violated(Rule::BundleHeader, why.to_string()))?;
-        if header.log != self.trust.genesis {
-            self.find(genesis_differs(header.log, self.trust));
-        }
+        counts_lie_within_limits(&header)?;
+        self.findings.extend(genesis_is_pinned(header.log, self.trust).err().map(Finding::of));
         self.header = Some(header);
         Ok(())
     }
@@ -242,15 +240,8 @@ impl<'t> Verifier<'t> {
         {
             self.multiproof = MultiproofVerifier::new(last.size).ok();
         }
-        if let Some(proof) = &mut self.multiproof {
-            let pushed = proof.push(LeafIndex(index.get()), &hashes(&left), leaf_hash(line));
-            if let Err(why) = pushed {
-                self.multiproof = None;
-                self.find(leaves_give_no_root(&why.to_string()));
-            }
-        }
         self.entries += 1;
-        self.pending.push((index.get(), line.to_vec()));
+        self.pending.push(Pending { index: index.get(), left: hashes(&left), bytes: line.to_vec() });
         if self.pending.len() == BATCH {
             self.flush();
         }
@@ -309,8 +300,19 @@ impl<'t> Verifier<'t> {
                 joined.collect()
             })
         };
-        for ((index, bytes), checked) in pending.iter().zip(checked.into_iter().flatten()) {
-            self.fold(*index, RecordId::of(bytes), checked);
+        for (pending, checked) in pending.iter().zip(checked.into_iter().flatten()) {
+            let id = checked.id(&pending.bytes);
+            self.prove(pending, id);
+            self.fold(pending.index, id, checked);
+        }
+    }
+
+    /// Lets a leaf, which is the record's id, enter the multiproof.
+    fn prove(&mut self, pending: &Pending, id: RecordId) {
+        let Some(proof) = &mut self.multiproof else { return };
+        if let Err(why) = proof.push(LeafIndex(pending.index), &pending.left, Hash::from(*id.as_bytes())) {
+            self.multiproof = None;
+            self.find(leaves_give_no_root(&why.to_string()));
         }
     }
 
@@ -325,6 +327,11 @@ impl<'t> Verifier<'t> {
             }
         };
         self.used.note(&record, index);
+        if index == 0 {
+            // What the header claims is not what was folded: an impostor may claim the pinned genesis.
+            let pinned = genesis_is_pinned(record.id(), self.trust);
+            self.findings.extend(pinned.err().map(|fault| Finding::of(fault).at(index, id)));
+        }
         let run = self.header.as_ref().map(|header| header.run);
         let folded = record_is_of_the_run(&record, run)
             .and_then(|()| authority_is_pinned(&record, index, self.trust))
@@ -357,7 +364,8 @@ impl<'t> Verifier<'t> {
                 faults.extend(checkpoint::ends_with_snapshot(shown, kind).err());
             }
         }
-        faults.extend(self.used.leftovers(&self.documents));
+        let all_open = self.checkpoints.len() == self.lines.len();
+        faults.extend(self.used.leftovers(&self.documents, all_open));
         faults.extend(self.state.keys().into_iter().filter_map(|(_, facts)| keys::disputed(facts)));
         faults.into_iter().for_each(|fault| self.find(fault));
         self.judge_windows();
@@ -438,6 +446,15 @@ impl<'t> Verifier<'t> {
     }
 }
 
+/// An entry that was read and not checked yet.
+#[derive(Debug)]
+struct Pending {
+    index: u64,
+    /// The multiproof hashes between the entry before it and this one.
+    left: Vec<Hash>,
+    bytes: Vec<u8>,
+}
+
 /// What checking one entry by itself gave.
 enum Checked {
     Record(Record),
@@ -445,8 +462,19 @@ enum Checked {
     Malformed(Malformed),
 }
 
-fn check_all(entries: &[(u64, Vec<u8>)], cache: &mut KeyCache) -> Vec<Checked> {
-    let check = |(_, bytes): &(u64, Vec<u8>)| match UnverifiedRecord::parse(bytes) {
+impl Checked {
+    /// The id of the entry with these bytes; also its leaf hash.
+    fn id(&self, bytes: &[u8]) -> RecordId {
+        match self {
+            Self::Record(record) => record.id(),
+            Self::Refused(record, _) => record.id(),
+            Self::Malformed(_) => RecordId::of(bytes),
+        }
+    }
+}
+
+fn check_all(entries: &[Pending], cache: &mut KeyCache) -> Vec<Checked> {
+    let check = |pending: &Pending| match UnverifiedRecord::parse(&pending.bytes) {
         Err(fault) => Checked::Malformed(fault),
         Ok(record) => match check_signature(record, cache) {
             Ok(record) => Checked::Record(record),
@@ -471,8 +499,20 @@ fn lines_are_counted(why: &str) -> Fault {
 }
 
 /// R-BUN-04: lines and counts lie within the limits.
-fn line_too_long(bytes: usize) -> Fault {
-    Fault::violated(Rule::BundleLimit, format!("a line has {bytes} bytes; at most {} are read", limits::LINE_BYTES))
+fn over_limit(what: &str, found: u64, most: u64) -> Fault {
+    Fault::violated(Rule::BundleLimit, format!("{what}: {found}; at most {most} are read"))
+}
+
+fn counts_lie_within_limits(header: &Header) -> Result<(), Fault> {
+    let counts = [
+        ("checkpoints", header.checkpoints.get(), limits::CHECKPOINTS),
+        ("documents", header.documents.get(), limits::DOCUMENTS),
+        ("payloads", header.payloads.get(), limits::PAYLOADS),
+    ];
+    match counts.into_iter().find(|(_, count, most)| count > most) {
+        None => Ok(()),
+        Some((what, count, most)) => Err(over_limit(what, count, most)),
+    }
 }
 
 /// R-BUN-06: label, salt and content give the commitment.
@@ -481,8 +521,12 @@ pub(crate) fn content_differs(claimed: &dyn std::fmt::Display, computed: &dyn st
 }
 
 /// R-TRUST-01: entry 0 is the genesis that the reader pins.
-fn genesis_differs(log: RecordId, trust: &Trust) -> Fault {
-    Fault::violated(Rule::GenesisNotPinned, format!("the bundle is of the log {log}, the reader pins {}", trust.genesis))
+fn genesis_is_pinned(log: RecordId, trust: &Trust) -> Result<(), Fault> {
+    if log == trust.genesis {
+        return Ok(());
+    }
+    let detail = format!("the bundle is of the log {log}, the reader pins {}", trust.genesis);
+    Err(Fault::violated(Rule::GenesisNotPinned, detail))
 }
 
 /// R-INC-01: records and proof hashes give the checkpoint's root.

@@ -19,6 +19,7 @@ mod rule;
 mod run;
 mod snapshot;
 mod state;
+mod strict;
 mod trust;
 mod usage;
 mod verdict;

@@ -3,12 +3,8 @@
 use std::collections::HashMap;
 
 use counterfoil_receipt::{PublicKey, UnverifiedRecord};
-use ed25519_dalek::{Signature, VerifyingKey};
 
-use crate::{
-    fault::Fault,
-    rule::Rule,
-};
+use crate::{fault::Fault, rule::Rule, strict::StrictKey};
 
 /// A record whose signature holds and whose role may sign its type.
 ///
@@ -32,22 +28,18 @@ impl std::ops::Deref for Record {
 
 /// Parsed public keys, so that a key that signs often is decompressed once. Bounded.
 #[derive(Clone, Debug, Default)]
-pub struct KeyCache(HashMap<PublicKey, Option<VerifyingKey>>);
+pub struct KeyCache(HashMap<PublicKey, Option<StrictKey>>);
 
 impl KeyCache {
     /// Keys kept at a time: 1,024 × about 250 bytes.
     const KEYS: usize = 1_024;
 
     /// The key, ready to verify; `None` if its bytes are no canonical encoding of a point, or of one of small order.
-    fn get(&mut self, key: &PublicKey) -> Option<&VerifyingKey> {
+    fn get(&mut self, key: &PublicKey) -> Option<&StrictKey> {
         if self.0.len() >= Self::KEYS && !self.0.contains_key(key) {
             self.0.clear();
         }
-        let parse = || {
-            let canonical = is_canonical(key.material()).then(|| VerifyingKey::from_bytes(key.material()).ok());
-            canonical.flatten().filter(|key| !key.is_weak())
-        };
-        self.0.entry(*key).or_insert_with(parse).as_ref()
+        self.0.entry(*key).or_insert_with(|| StrictKey::parse(key.material())).as_ref()
     }
 }
 
@@ -76,30 +68,8 @@ fn signature_holds(record: &UnverifiedRecord, keys: &mut KeyCache) -> Result<(),
     let key = record.author().key;
     let fault = |why: &str| Fault::violated(Rule::SignatureInvalid, format!("sig: {why} (key {key})"));
     let parsed = keys.get(&key).ok_or_else(|| fault("the key is no canonical encoding of a point of large order"))?;
-    let signature = Signature::from_bytes(record.signature().as_bytes());
-    parsed
-        .verify_strict(&record.preimage(), &signature)
-        .map_err(|_| fault("the signature does not verify over this record"))
-}
-
-/// Whether the y-coordinate is reduced. The library decodes unreduced ones, which would give one point two spellings.
-fn is_canonical(key: &[u8; 32]) -> bool {
-    let top = key[31] & 0x7f;
-    let all_ones = key[1..31].iter().all(|byte| *byte == 0xff) && top == 0x7f;
-    !(all_ones && key[0] >= 0xed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_with_an_unreduced_y_is_no_key() {
-        let mut key = [0xff; 32];
-        (key[0], key[31]) = (0xed + 3, 0x7f);
-        assert!(VerifyingKey::from_bytes(&key).is_ok_and(|key| !key.is_weak()), "the library takes it");
-        assert!(KeyCache::default().get(&PublicKey::ed25519(key)).is_none());
-        let reduced: [u8; 32] = std::array::from_fn(|at| if at == 0 { 3 } else { 0 });
-        assert!(KeyCache::default().get(&PublicKey::ed25519(reduced)).is_some());
+    if parsed.verify(&record.preimage(), record.signature().as_bytes()) {
+        return Ok(());
     }
+    Err(fault("the signature does not verify over this record"))
 }

@@ -203,6 +203,11 @@ impl State {
         self.keys.all()
     }
 
+    /// The groups that a principal belongs to after the last entry.
+    pub fn groups(&self, principal: &counterfoil_receipt::Principal) -> &[counterfoil_receipt::text::Group] {
+        self.keys.groups(principal)
+    }
+
     /// The last keyring record of a principal, or the genesis: what the next one names as `prev`.
     pub fn keyring_head(&self, principal: &counterfoil_receipt::Principal) -> Option<RecordId> {
         self.keys.head(principal).or_else(|| self.log())

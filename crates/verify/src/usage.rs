@@ -95,9 +95,9 @@ impl Used {
         }
     }
 
-    /// How many payloads the records name one by one.
-    pub(crate) fn items(&self) -> usize {
-        self.items.len()
+    /// How many payloads the records name, one by one or in sets.
+    pub(crate) fn items(&self) -> u64 {
+        self.items.len() as u64 + self.sets.values().sum::<u64>()
     }
 
     /// Notes that a checkpoint ends with the entry at `index`.
@@ -148,8 +148,9 @@ impl Used {
             .map_err(|why| Fault::violated(Rule::PayloadMismatch, format!("{}: {why}", line.commitment)))
     }
 
-    /// What nothing in the bundle uses.
-    pub(crate) fn leftovers(&self, documents: &[PolicyDigest]) -> Vec<Fault> {
+    /// What nothing in the bundle uses. Where a checkpoint could not be opened, which snapshots end one is not known, and
+    /// none is called unused.
+    pub(crate) fn leftovers(&self, documents: &[PolicyDigest], ends_are_known: bool) -> Vec<Fault> {
         let mut faults = Vec::new();
         for (index, concern) in &self.concerned {
             let principal = match concern {
@@ -166,7 +167,7 @@ impl Used {
                 .into_iter()
                 .flatten()
                 .any(|neighbour| matches!(self.timeline.get(neighbour), Some((_, false))));
-            if *is_snapshot && !beside_execution && !self.ends.contains_key(index) {
+            if *is_snapshot && ends_are_known && !beside_execution && !self.ends.contains_key(index) {
                 faults.push(not_used(&format!("the snapshot at entry {index} is neither beside an execution nor an end")));
             }
         }

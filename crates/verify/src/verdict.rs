@@ -44,8 +44,15 @@ pub struct Verdict {
     pub(crate) effects: Vec<(u64, String)>,
     pub(crate) checkpoints: Vec<ShownCheckpoint>,
     pub(crate) openings: Vec<Opening>,
-    pub(crate) undisclosed: usize,
+    pub(crate) undisclosed: u64,
     pub(crate) state: State,
+}
+
+impl Answer {
+    /// Whether the dimension passes.
+    pub const fn passes(&self) -> bool {
+        matches!(self, Self::Pass(_))
+    }
 }
 
 impl Verdict {
@@ -62,8 +69,7 @@ impl Verdict {
         if self.answers.contains(&Answer::Fail) {
             return Conclusion::Violated;
         }
-        let passes = |dimension: &Dimension| matches!(self.answer(*dimension), Answer::Pass(_));
-        if require.is_empty() || !require.iter().all(passes) {
+        if require.is_empty() || !require.iter().all(|dimension| self.answer(*dimension).passes()) {
             return Conclusion::NotShown;
         }
         Conclusion::Shown
@@ -90,7 +96,7 @@ impl Verdict {
     }
 
     /// How many payloads the records name and the bundle does not disclose.
-    pub const fn undisclosed(&self) -> usize {
+    pub const fn undisclosed(&self) -> u64 {
         self.undisclosed
     }
 

@@ -1,0 +1,29 @@
+//! Figures: one JSON line each, measured on this machine, as ratios within one run.
+//!
+//! `{"figure":"…","value":…,"bar":…,"holds":true,"how":"…"}`. A figure that misses its bar says so; nothing fails.
+
+mod floor;
+mod parse;
+mod report;
+mod verify;
+
+use report::Figure;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(("work", rest)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return verify::work(rest);
+    }
+    let wanted = arguments.first();
+    let figures: [(&str, fn() -> Figure); 4] = [
+        ("verify-bundle", verify::small_bundle),
+        ("verify-run", verify::long_run),
+        ("verify-memory", verify::memory),
+        ("parse", parse::strict_parse),
+    ];
+    for (name, measure) in figures {
+        if wanted.is_none_or(|wanted| wanted == name) {
+            println!("{}", measure().to_json());
+        }
+    }
+}
