@@ -9,8 +9,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-use counterfoil_receipt::{RunId, body::Observation, body::ObservationKind};
-use counterfoil_testkit::{Actor, Scenario, text};
+use counterfoil_receipt::{RunId, body::Observation, body::ObservationKind, field::Whole};
+use counterfoil_testkit::{Actor, Scenario, policy_document, text};
 use counterfoil_tlog::VerifierKey;
 use counterfoil_verify::{Conclusion, Trust, Verdict, Verifier, verify};
 
@@ -142,7 +142,11 @@ fn stream(directory: &Path, trust: &Trust, threads: usize) -> Verdict {
 fn long_run_files(name: &str, records: usize) -> (PathBuf, Trust) {
     let directory = std::env::temp_dir().join(format!("counterfoil-figures-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&directory).expect("a temporary directory");
-    let mut scenario = Scenario::new();
+    let mut scenario =
+        Scenario::founded(|genesis| genesis.limits.run_records = Whole::new(RECORDS as u64).expect("within the limit"));
+    scenario.enrol_cast();
+    scenario.set_policy(policy_document(2));
+    scenario.ledger.close();
     let run = scenario.approved_run();
     observe(&mut scenario, run, records);
     scenario.ledger.close();

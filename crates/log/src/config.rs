@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use counterfoil_tlog::{Checkpoint, SignedCheckpoint, Signer, TreeHead, UnverifiedNote, VerifierKey, sign_note};
+use counterfoil_tlog::{
+    Checkpoint, SignedCheckpoint, Signer, TreeHead, UnverifiedNote, VerifierKey, sign_note,
+};
 
 use crate::error::{BoxError, OpenError};
 use crate::limits;
@@ -23,8 +25,8 @@ pub struct Config {
     pub keys: CheckpointKeys,
     /// Milliseconds since 1970. It may stand still or go back; log time never does.
     pub clock: Box<dyn FnMut() -> u64 + Send>,
-    /// Called on the writer thread after each checkpoint is published. It must return at once and not panic.
-    pub on_commit: Option<Box<dyn FnMut(&Arc<LogCheckpoint>) + Send>>,
+    /// Called on the writer thread after each checkpoint is published and indexed. It must return at once and not panic.
+    pub on_commit: Option<CommitHook>,
 }
 
 impl Config {
@@ -56,6 +58,9 @@ impl Config {
     }
 }
 
+/// Called with each checkpoint.
+pub type CommitHook = Box<dyn FnMut(&Arc<LogCheckpoint>) + Send>;
+
 /// The keys of the log's checkpoints: those that sign now, and those that signed earlier ones.
 pub struct CheckpointKeys {
     signers: Vec<Box<dyn Signer + Send>>,
@@ -77,8 +82,9 @@ impl CheckpointKeys {
     /// Signs the checkpoint of a tree, and opens it again as a reader would.
     pub(crate) fn sign(&self, head: TreeHead) -> Result<LogCheckpoint, BoxError> {
         let text = Checkpoint::new(self.known.origin.as_str(), head)?.to_string();
-        let signatures = self.signers.iter().map(|signer| sign_note(&text, signer.as_ref()));
-        let note = UnverifiedNote::new(text, signatures.collect::<Result<_, _>>()?)?;
+        let signatures =
+            self.signers.iter().map(|signer| sign_note(&text, signer.as_ref())).collect::<Result<_, _>>()?;
+        let note = UnverifiedNote::new(text, signatures)?;
         let checkpoint = self.known.open(&note.to_string())?;
         match checkpoint.text.len() {
             0..=limits::CHECKPOINT_BYTES => Ok(checkpoint),

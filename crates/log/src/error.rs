@@ -75,7 +75,9 @@ pub enum OpenError {
         locked: TreeSize,
     },
     /// More follows the last intact frame than one interrupted write can leave.
-    #[error("{length} bytes follow the last intact frame at byte {offset}: no interrupted write leaves that many")]
+    #[error(
+        "{length} bytes follow the last intact frame at byte {offset}: no interrupted write leaves that many"
+    )]
     LongTail {
         /// Where the tail starts.
         offset: u64,
@@ -113,17 +115,25 @@ pub enum OpenError {
         /// Size of the checkpoint in the lock store, 0 if it is empty.
         locked: TreeSize,
     },
+    /// What the lock store holds is no checkpoint of this log.
+    #[error("the lock store does not hold a checkpoint that this log has signed with the keys given")]
+    ForeignLock {
+        /// Why.
+        #[source]
+        source: BoxError,
+    },
     /// The two do not belong to one history.
     #[error(
-        "lock store and journal hold different checkpoints at {size} entries: they belong to two logs, or the log was \
-         forked; do not run either before you know which was published\nlock store:\n{locked}\njournal:\n{journal}"
+        "the lock store's checkpoint of {size} entries is none of those in the journal: they belong to two logs, or the \
+         log was forked; do not run either before you know which was published\nlock store:\n{locked}\njournal, \
+         last:\n{journal}"
     )]
     Forked {
-        /// The size at which they differ.
+        /// Size of the checkpoint in the lock store.
         size: TreeSize,
         /// The checkpoint in the lock store.
         locked: String,
-        /// The checkpoint in the journal.
+        /// The last checkpoint in the journal.
         journal: String,
     },
     /// The application can't have admitted an entry.
@@ -135,6 +145,15 @@ pub enum OpenError {
         #[source]
         source: BoxError,
     },
+    /// The first entry is over the limit.
+    #[error("a first entry of {length} bytes is over the limit of {}", limits::ENTRY_BYTES)]
+    FirstTooLong {
+        /// Its length.
+        length: usize,
+    },
+    /// The writer thread could not be started.
+    #[error("can't start the writer thread")]
+    Thread(#[source] io::Error),
     /// Recovery failed where normal operation would have ended.
     #[error("can't recover")]
     Recovery(#[from] Fatal),
@@ -311,8 +330,11 @@ impl OpenError {
             Self::BadFrame { .. } => "open-journal-bad-frame",
             Self::Behind { .. } => "open-journal-behind",
             Self::LockBehind { .. } => "open-lock-behind",
+            Self::ForeignLock { .. } => "open-lock-foreign",
             Self::Forked { .. } => "open-forked",
             Self::Replay { .. } => "open-replay",
+            Self::FirstTooLong { .. } => "open-first-too-long",
+            Self::Thread(_) => "open-thread",
             Self::Recovery(error) => error.code(),
         }
     }

@@ -45,7 +45,7 @@ pub(crate) struct EntryRows {
 }
 
 /// A row as listed: key and value.
-pub(crate) type Pair = (Vec<u8>, Vec<u8>);
+pub type Pair = (Vec<u8>, Vec<u8>);
 
 impl Index {
     /// Opens the index in `dir`, or a new one if that fails.
@@ -151,7 +151,8 @@ impl Index {
     }
 
     fn unseal(&self, tree: &str, key: &[u8], stored: &[u8]) -> Result<Vec<u8>, IndexError> {
-        let value = stored.split_at_checked(stored.len().saturating_sub(SEAL_BYTES)).map_or(stored, |(v, _)| v);
+        let value =
+            stored.split_at_checked(stored.len().saturating_sub(SEAL_BYTES)).map_or(stored, |(v, _)| v);
         if seal(tree, key, value) != stored {
             return Err(self.condemn());
         }
@@ -161,7 +162,9 @@ impl Index {
     /// Calls sled; after an error or a panic the index answers nothing any more.
     fn call<T>(&self, f: impl FnOnce(&Trees) -> sled::Result<T>) -> Result<T, IndexError> {
         let trees = self.trees()?;
-        guarded(|| f(&trees)).inspect_err(|_| self.set(None))
+        let result = guarded(|| f(&trees)).inspect_err(|_| self.set(None));
+        release(Some(trees));
+        result
     }
 
     fn trees(&self) -> Result<Arc<Trees>, IndexError> {
@@ -170,7 +173,16 @@ impl Index {
     }
 
     fn set(&self, trees: Option<Arc<Trees>>) {
-        *self.trees.write().unwrap_or_else(PoisonError::into_inner) = trees;
+        let mut current = self.trees.write().unwrap_or_else(PoisonError::into_inner);
+        let previous = std::mem::replace(&mut *current, trees);
+        drop(current);
+        release(previous);
+    }
+}
+
+impl Drop for Index {
+    fn drop(&mut self) {
+        self.set(None);
     }
 }
 
@@ -221,7 +233,16 @@ impl Watermark {
     }
 }
 
-/// An open database; dropping it stays behind the guard too.
+/// Closes the database if this is its last user, which can panic like any other call.
+fn release(trees: Option<Arc<Trees>>) {
+    // What fails here concerns files that are rebuilt when they turn out damaged.
+    let _ = guarded(|| {
+        drop(trees);
+        Ok(())
+    });
+}
+
+/// An open database.
 struct Trees {
     db: sled::Db,
     leaves: sled::Tree,
@@ -255,5 +276,56 @@ fn guarded<T>(f: impl FnOnce() -> sled::Result<T>) -> Result<T, IndexError> {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(IndexError::Failed(Arc::new(error))),
         Err(_) => Err(IndexError::Panicked),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn index() -> (tempfile::TempDir, Index) {
+        let dir = tempfile::tempdir().unwrap();
+        let index = Index::open(dir.path().join("index")).unwrap();
+        let rows = vec![Row { tree: "t", key: b"key".to_vec(), value: b"value".to_vec() }];
+        index.record(&[EntryRows { leaf: Hash::new([1; 32]), index: 7, rows }], false).unwrap();
+        assert_eq!(index.row("t", b"key").unwrap(), Some(b"value".to_vec()));
+        assert_eq!(index.leaf(&Hash::new([1; 32])).unwrap(), Some(7));
+        (dir, index)
+    }
+
+    fn is_rebuilding(index: &Index) -> bool {
+        matches!(index.leaf(&Hash::new([1; 32])), Err(IndexError::Rebuilding))
+    }
+
+    #[test]
+    fn a_panic_of_sled_is_an_error_and_ends_the_index() {
+        let (_dir, index) = index();
+        let result: Result<(), _> = index.call(|_| panic!("as damaged files make it"));
+        assert!(matches!(result, Err(IndexError::Panicked)));
+        assert!(is_rebuilding(&index));
+        index.replace().unwrap();
+        assert!(index.is_empty().unwrap());
+    }
+
+    #[test]
+    fn an_error_of_sled_ends_the_index() {
+        let (_dir, index) = index();
+        let result: Result<(), _> = index.call(|_| Err(sled::Error::Unsupported("this".into())));
+        assert!(matches!(result, Err(IndexError::Failed(_))));
+        assert!(is_rebuilding(&index));
+    }
+
+    #[test]
+    fn a_changed_row_is_noticed() {
+        for stored in [&b"xalue"[..], b"", b"short", &seal("t", b"other key", b"value")] {
+            let (_dir, index) = index();
+            let put = |trees: &Trees| trees.db.open_tree(tree_name("t"))?.insert(b"key", stored);
+            index.call(put).unwrap();
+            assert!(matches!(index.row("t", b"key"), Err(IndexError::DamagedRow)), "{stored:?}");
+            assert!(is_rebuilding(&index));
+        }
+        let (_dir, index) = index();
+        index.call(|trees| trees.leaves.insert([1; 32], b"seven")).unwrap();
+        assert!(matches!(index.leaf(&Hash::new([1; 32])), Err(IndexError::DamagedRow)));
     }
 }

@@ -12,9 +12,13 @@
 //! | `tile/` | full tiles and entry bundles, immutable, as C2SP lays them out | derived again at start |
 //! | `scratch/` | where each entry and checkpoint stands in the journal | written anew at every start |
 //! | `index/` | sled: leaf hash to index, the application's rows | derived again at start |
+//! | `journal.cut*`, `index.damaged*` | what was moved out of the way: the tail of an interrupted write, a damaged index | nothing |
 //!
 //! and, in a directory of its own, best on another disk and never part of a backup, the [`FileLock`]: the latest signed
 //! checkpoint. A journal that is behind it was restored from a backup, and is refused: signing on would fork the log.
+//!
+//! Opening reads the journal twice: once to verify it, and, only if it may be signed on, once to replay it. Memory holds
+//! the right edge of the tree, a bounded number of tiles, and whatever the application keeps.
 
 mod application;
 mod config;
@@ -35,9 +39,10 @@ mod tiles;
 mod tree;
 
 pub use application::{Application, Place, Position, Raw, RootAt, Row};
-pub use config::{CheckpointKeys, Config};
+pub use config::{CheckpointKeys, CommitHook, Config};
 pub use error::{BoxError, CreateError, Fatal, IndexError, OpenError, ReadError};
 pub use handle::{AddError, Handle, Logged, Outcome};
+pub use index::Pair;
 pub use lock::{FileLock, LockError, LockStore};
 pub use log::Log;
 pub use reader::{LogCheckpoint, Reader};

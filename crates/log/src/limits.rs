@@ -40,3 +40,6 @@ pub const CACHED_TILES: usize = 256;
 
 /// Memory that sled may use for pages of the index, in bytes.
 pub const INDEX_CACHE_BYTES: u64 = 64 << 20;
+
+/// Milliseconds since 1970 that the clock may show: 2^53 − 1, the largest integer of I-JSON, in the year 287396.
+pub const CLOCK: u64 = (1 << 53) - 1;

@@ -39,13 +39,17 @@ pub enum LockError {
         path: PathBuf,
     },
     /// Somebody else has replaced the value.
-    #[error("the lock store holds another checkpoint than this process stored last: somebody else writes this log")]
+    #[error(
+        "the lock store holds another checkpoint than this process stored last: somebody else writes this log"
+    )]
     Conflict {
         /// What it holds.
         found: Option<Vec<u8>>,
     },
     /// No value can be read.
-    #[error("{path} is damaged: neither of its slots can be read; find out the latest published checkpoint before you replace it")]
+    #[error(
+        "{path} is damaged: neither of its slots can be read; find out the latest published checkpoint before you replace it"
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -101,7 +105,10 @@ pub struct FileLock {
 
 #[derive(Debug)]
 enum State {
-    Known { sequence: u64, value: Option<Vec<u8>> },
+    Known {
+        sequence: u64,
+        value: Option<Vec<u8>>,
+    },
     /// A write failed.
     Unknown,
 }
@@ -193,7 +200,9 @@ fn read_state(file: &File) -> io::Result<Option<(u64, Option<Vec<u8>>)>> {
         [Slot::Value(a, first), Slot::Value(b, second)] => {
             Some(if a > b { (a, Some(first)) } else { (b, Some(second)) })
         }
-        [Slot::Value(sequence, value), _] | [_, Slot::Value(sequence, value)] => Some((sequence, Some(value))),
+        [Slot::Value(sequence, value), _] | [_, Slot::Value(sequence, value)] => {
+            Some((sequence, Some(value)))
+        }
         [Slot::Damaged, _] => None,
     })
 }
@@ -312,7 +321,7 @@ mod tests {
         let file = dir.path().join("checkpoint.lock");
         let mut image = std::fs::read(&file).unwrap();
         image[3] ^= 1;
-        image[SLOT_BYTES + 60] ^= 1;
+        image[SLOT_BYTES + VALUE_AT] ^= 1;
         std::fs::write(&file, &image).unwrap();
         assert!(matches!(FileLock::open(dir.path()), Err(LockError::Damaged { .. })));
     }

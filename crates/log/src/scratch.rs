@@ -42,8 +42,7 @@ impl Scratch {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => fs::create_dir_all(dir)?,
         }
-        let create =
-            |name| File::options().read(true).write(true).create_new(true).open(dir.join(name));
+        let create = |name| File::options().read(true).write(true).create_new(true).open(dir.join(name));
         Ok(Self { dir: dir.to_owned(), entries: create("entries")?, batches: create("batches")? })
     }
 

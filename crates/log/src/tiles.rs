@@ -39,7 +39,7 @@ impl Tiles {
     /// It is not synced: what a power cut tears is written again at start. What is there with other bytes was published,
     /// and is never replaced.
     pub fn publish(&self, path: &TilePath, bytes: &[u8]) -> Result<(), Fatal> {
-        let path = self.dir.join(path.to_string());
+        let path = self.locate(path);
         let fail = |doing| {
             let path = path.clone();
             move |io| Fatal::Derived { doing, path, io }
@@ -60,24 +60,29 @@ impl Tiles {
 
     /// The bytes of a full bundle, unchecked.
     pub fn read_bundle(&self, path: &TilePath) -> Result<Vec<u8>, ReadError> {
-        let path = self.dir.join(path.to_string());
+        let path = self.locate(path);
         fs::read(&path).map_err(|io| ReadError::Files { path, io })
     }
 
     /// A full tile with its root, unchecked.
     pub fn read_full(&self, id: TileId) -> Result<(Nodes, Hash), ReadError> {
         let tile = id.path()?;
-        let path = self.dir.join(tile.to_string());
+        let path = self.locate(&tile);
         let bytes = fs::read(&path).map_err(|io| ReadError::Files { path, io })?;
         let hashes = decode_tile(&tile, &bytes).map_err(|_| self.damaged(id, "its length is wrong"))?;
         let (nodes, root) = Nodes::of(hashes);
         Ok((nodes, root.ok_or(ReadError::NoSuchTile)?))
     }
 
+    /// The file of a tile or bundle.
+    pub fn locate(&self, path: &TilePath) -> PathBuf {
+        self.dir.join(path.to_string())
+    }
+
     /// The error that says that a tile on disk is not what it was.
     pub fn damaged(&self, id: TileId, reason: &'static str) -> ReadError {
         match id.path() {
-            Ok(path) => ReadError::DamagedFile { path: self.dir.join(path.to_string()), reason },
+            Ok(path) => ReadError::DamagedFile { path: self.locate(&path), reason },
             Err(error) => error,
         }
     }

@@ -3,6 +3,8 @@
 //! Pure, and without knowledge of records: the caller says who approved, in which groups they were, and on which terms.
 //! Whatever the document does not say is not allowed.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_macros, clippy::disallowed_methods))]
+
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
@@ -182,7 +184,8 @@ impl Policy {
             self.rule.allows_terms(approval)?;
         }
         let entitled = approvals.iter().filter(|approval| self.entitles(&approval.approver));
-        let principals: BTreeSet<&str> = entitled.clone().map(|approval| approval.approver.principal).collect();
+        let principals: BTreeSet<&str> =
+            entitled.clone().map(|approval| approval.approver.principal).collect();
         let quorum = Shortfall::Quorum { needed: self.rule.count, have: principals.len() };
         match entitled.map(|approval| approval.uses).min() {
             Some(uses) if principals.len() >= self.rule.count => Ok(Terms { uses }),
@@ -204,7 +207,11 @@ impl Rule {
             return fault("rule.window", self.window.to_string(), "1 to 31,622,400,000 milliseconds");
         }
         if self.groups.len() > 32 || self.groups.windows(2).any(|pair| pair[0] >= pair[1]) {
-            return fault("rule.groups", format!("{:?}", self.groups), "up to 32 groups, ascending, no repeats");
+            return fault(
+                "rule.groups",
+                format!("{:?}", self.groups),
+                "up to 32 groups, ascending, no repeats",
+            );
         }
         Ok(())
     }

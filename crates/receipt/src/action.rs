@@ -88,9 +88,11 @@ impl Action {
 
     /// R-ACT-01
     fn committed_is_disjoint(&self) -> Result<(), Malformed> {
-        let paths: Vec<&Pointer> = self.committed.iter().flat_map(|map| map.iter()).map(|(path, _)| path).collect();
+        let paths: Vec<&Pointer> =
+            self.committed.iter().flat_map(|map| map.iter()).map(|(path, _)| path).collect();
         let Some(path) = self.first_overlap(&paths, &[]) else { return Ok(()) };
-        Err(Malformed::new(Code::CommittedPath, format!("{path} overlaps another argument")).within("committed"))
+        Err(Malformed::new(Code::CommittedPath, format!("{path} overlaps another argument"))
+            .within("committed"))
     }
 
     /// R-ACT-02
@@ -103,7 +105,8 @@ impl Action {
     }
 
     fn first_overlap<'a>(&self, paths: &[&'a Pointer], taken: &[&Pointer]) -> Option<&'a Pointer> {
-        let among = |at: usize, path: &Pointer| paths[..at].iter().chain(taken).any(|other| path.overlaps(other));
+        let among =
+            |at: usize, path: &Pointer| paths[..at].iter().chain(taken).any(|other| path.overlaps(other));
         let clash = |(at, path): &(usize, &&Pointer)| among(*at, path) || self.arguments.reaches(path);
         paths.iter().enumerate().find(clash).map(|(_, path)| *path)
     }
@@ -126,9 +129,10 @@ fn difference(left: &serde_json::Value, right: &serde_json::Value, path: String)
         (Object(a), Object(b)) => {
             let mut names: Vec<&String> = a.keys().chain(b.keys()).collect();
             names.sort_unstable_by(|a, b| a.encode_utf16().cmp(b.encode_utf16()));
-            names.into_iter().find(|name| a.get(*name) != b.get(*name)).map(|name| {
-                (name.replace('~', "~0").replace('/', "~1"), a.get(name), b.get(name))
-            })
+            names
+                .into_iter()
+                .find(|name| a.get(*name) != b.get(*name))
+                .map(|name| (name.replace('~', "~0").replace('/', "~1"), a.get(name), b.get(name)))
         }
         (Array(a), Array(b)) => {
             let at = (0..a.len().max(b.len())).find(|at| a.get(*at) != b.get(*at));

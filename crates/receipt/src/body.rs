@@ -545,7 +545,8 @@ bodies! {
 impl Body {
     /// Every payload that the record names, in the order of its members.
     pub fn evidence(&self) -> Vec<Evidence> {
-        let items = |items: &Option<Items>| items.iter().flat_map(|list| list.0.iter().cloned()).collect::<Vec<_>>();
+        let items =
+            |items: &Option<Items>| items.iter().flat_map(|list| list.0.iter().cloned()).collect::<Vec<_>>();
         let item = |item: &Option<Item>| item.iter().cloned().map(Evidence::Item).collect::<Vec<_>>();
         match self {
             Body::Keyring(body) => item(&body.name),
@@ -556,9 +557,17 @@ impl Body {
             Body::Outcome(body) => [item(&body.attestation), item(&body.result)].concat(),
             Body::Settlement(body) => items(&body.evidence),
             Body::Handoff(body) => items(&body.items),
-            Body::Genesis(_) | Body::Snapshot(_) | Body::Policy(_) | Body::Endorsement(_) | Body::Delegation(_)
-            | Body::Revocation(_) | Body::Escalation(_) | Body::Cancel(_) | Body::Execution(_)
-            | Body::Refusal(_) | Body::Rejection(_) => Vec::new(),
+            Body::Genesis(_)
+            | Body::Snapshot(_)
+            | Body::Policy(_)
+            | Body::Endorsement(_)
+            | Body::Delegation(_)
+            | Body::Revocation(_)
+            | Body::Escalation(_)
+            | Body::Cancel(_)
+            | Body::Execution(_)
+            | Body::Refusal(_)
+            | Body::Rejection(_) => Vec::new(),
         }
     }
 
@@ -601,10 +610,12 @@ impl Body {
 
 impl Genesis {
     fn is_coherent(&self) -> Result<(), Malformed> {
-        let invalid = |member: &str, detail: String| Err(Malformed::new(Code::FieldInvalid, detail).within(member));
+        let invalid =
+            |member: &str, detail: String| Err(Malformed::new(Code::FieldInvalid, detail).within(member));
         let roots = &self.authority.roots.0;
         let principals: BTreeSet<&Principal> = roots.iter().map(|root| &root.principal).collect();
-        let keys: BTreeSet<_> = roots.iter().chain([&self.log.snapshot]).map(|holder| holder.key.material()).collect();
+        let keys: BTreeSet<_> =
+            roots.iter().chain([&self.log.snapshot]).map(|holder| holder.key.material()).collect();
         if principals.len() < roots.len() || keys.len() < roots.len() + 1 {
             return invalid("authority", "a principal or key stands twice".to_owned());
         }
@@ -613,7 +624,10 @@ impl Genesis {
             return invalid("authority", detail);
         }
         if self.origin.as_str() == RESERVED_ORIGIN {
-            return invalid("origin", "a note of this origin could be read as a record's preimage".to_owned());
+            return invalid(
+                "origin",
+                "a note of this origin could be read as a record's preimage".to_owned(),
+            );
         }
         Ok(())
     }
@@ -621,12 +635,15 @@ impl Genesis {
 
 impl Keyring {
     fn members_fit_change(&self) -> Result<(), Malformed> {
-        let invalid = |member: &str, detail: &str| Err(Malformed::new(Code::FieldInvalid, detail).within(member));
+        let invalid =
+            |member: &str, detail: &str| Err(Malformed::new(Code::FieldInvalid, detail).within(member));
         match (self.change, &self.replaces) {
             (KeyChange::Rotate, None) => {
                 return Err(Malformed::new(Code::FieldMissing, "is required to rotate").within("replaces"));
             }
-            (KeyChange::Enrol | KeyChange::Retire, Some(_)) => return invalid("replaces", "stands only with rotate"),
+            (KeyChange::Enrol | KeyChange::Retire, Some(_)) => {
+                return invalid("replaces", "stands only with rotate");
+            }
             (KeyChange::Rotate, Some(_)) | (KeyChange::Enrol | KeyChange::Retire, None) => {}
         }
         if self.change == KeyChange::Retire && (self.not_before.is_some() || self.not_after.is_some()) {
@@ -642,7 +659,8 @@ impl Keyring {
 impl Decision {
     /// R-DEC-01
     fn terms_fit_ruling(&self) -> Result<(), Malformed> {
-        let fault = |member: &str, detail: &str| Err(Malformed::new(Code::DecisionTerms, detail).within(member));
+        let fault =
+            |member: &str, detail: &str| Err(Malformed::new(Code::DecisionTerms, detail).within(member));
         let approves = self.verdict == Ruling::Approve;
         if self.uses.is_some() != approves {
             return fault("uses", "stands with approve and only there");
@@ -662,7 +680,8 @@ impl Decision {
 
 /// Reads an object with exactly one of two members.
 fn either<T>(
-    node: Node<'_>, first: (&str, impl Fn(Node<'_>) -> Result<T, Malformed>),
+    node: Node<'_>,
+    first: (&str, impl Fn(Node<'_>) -> Result<T, Malformed>),
     second: (&str, impl Fn(Node<'_>) -> Result<T, Malformed>),
 ) -> Result<T, Malformed> {
     let mut members = node.members()?;

@@ -148,7 +148,10 @@ impl Field for NoteText {
     fn read(node: Node<'_>) -> Result<Self, Malformed> {
         let text = node.string()?;
         if text.len() > limits::NOTE_BYTES {
-            return Err(Malformed::new(Code::FieldInvalid, format!("more than {} bytes", limits::NOTE_BYTES)));
+            return Err(Malformed::new(
+                Code::FieldInvalid,
+                format!("more than {} bytes", limits::NOTE_BYTES),
+            ));
         }
         Ok(Self(text.into_owned()))
     }
@@ -163,7 +166,10 @@ impl Field for Content {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(&*node.string()?);
         let bytes = bytes.map_err(|_| node.wrong("unpadded base64url"))?;
         if bytes.len() > limits::PAYLOAD_BYTES {
-            return Err(Malformed::new(Code::FieldInvalid, format!("more than {} bytes", limits::PAYLOAD_BYTES)));
+            return Err(Malformed::new(
+                Code::FieldInvalid,
+                format!("more than {} bytes", limits::PAYLOAD_BYTES),
+            ));
         }
         Ok(Self(bytes))
     }

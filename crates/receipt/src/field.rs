@@ -55,8 +55,7 @@ impl<'a> Node<'a> {
     /// The elements of an array of at most `most` elements.
     pub fn elements(self, most: usize) -> Result<Vec<Node<'a>>, Malformed> {
         let mut elements = Vec::new();
-        let mut text = Cursor { text: self.inside(b'[', "an array")? };
-        while let Some(raw) = text.next() {
+        for raw in (Cursor { text: self.inside(b'[', "an array")? }) {
             if elements.len() == most {
                 return Err(Malformed::new(Code::FieldInvalid, format!("more than {most} elements")));
             }
@@ -89,6 +88,8 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// R-REC-06: every value is of its type and within its limits.
+    ///
     /// A finding that this value is not `expected`, quoting as much of it as a person can read.
     pub fn wrong(self, expected: &str) -> Malformed {
         let shown: String = self.raw.chars().take(80).collect();
@@ -105,7 +106,7 @@ impl<'a> Node<'a> {
 }
 
 impl<'a> Members<'a> {
-    /// Takes a member that must stand.
+    /// R-REC-05: every required member stands. Takes one.
     pub fn required<T: Field>(&mut self, name: &str) -> Result<T, Malformed> {
         self.optional(name)?.ok_or_else(|| Malformed::new(Code::FieldMissing, "is required").within(name))
     }
@@ -122,11 +123,13 @@ impl<'a> Members<'a> {
         Some(self.rest.remove(at).1)
     }
 
-    /// Refuses members that nobody asked for.
+    /// R-REC-04: every member is named by the specification. Refuses those that nobody asked for.
     pub fn finish(self) -> Result<(), Malformed> {
         match self.rest.first() {
             None => Ok(()),
-            Some((name, _)) => Err(Malformed::new(Code::FieldUnknown, "is no member of this object").within(name)),
+            Some((name, _)) => {
+                Err(Malformed::new(Code::FieldUnknown, "is no member of this object").within(name))
+            }
         }
     }
 
@@ -264,7 +267,9 @@ impl<T: Field, const MIN: usize, const MAX: usize> Field for List<T, MIN, MAX> {
         if nodes.len() < MIN {
             return Err(Malformed::new(Code::FieldInvalid, format!("fewer than {MIN} elements")));
         }
-        let read = |(at, node): (usize, Node<'_>)| T::read(node).map_err(|fault: Malformed| fault.within(&at.to_string()));
+        let read = |(at, node): (usize, Node<'_>)| {
+            T::read(node).map_err(|fault: Malformed| fault.within(&at.to_string()))
+        };
         nodes.into_iter().enumerate().map(read).collect::<Result<_, _>>().map(Self)
     }
 
@@ -301,9 +306,7 @@ impl<T: Field + Ord, const MAX: usize> Field for Set<T, MAX> {
         let elements = List::<T, 0, MAX>::read(node)?.0;
         match elements.windows(2).position(|pair| pair[0] >= pair[1]) {
             None => Ok(Self(elements)),
-            Some(at) => {
-                Err(Malformed::new(Code::ListOrder, format!("element {} does not ascend", at + 1)))
-            }
+            Some(at) => Err(Malformed::new(Code::ListOrder, format!("element {} does not ascend", at + 1))),
         }
     }
 

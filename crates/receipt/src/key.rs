@@ -60,6 +60,19 @@ pub struct SignError(pub String);
 /// An Ed25519 private key in memory; wiped when dropped.
 pub struct SigningKey(ed25519_dalek::SigningKey);
 
+impl Scheme {
+    /// R-SIG-02: the key's scheme is one of this version's.
+    fn supported(prefix: &str) -> Result<Self, Malformed> {
+        match prefix {
+            "ed25519" => Ok(Self::Ed25519),
+            _ => Err(Malformed::new(
+                Code::SchemeUnsupported,
+                format!("{prefix:?} is not a scheme of this version"),
+            )),
+        }
+    }
+}
+
 impl PublicKey {
     /// The Ed25519 key with this encoding.
     pub const fn ed25519(material: [u8; 32]) -> Self {
@@ -81,12 +94,12 @@ impl PublicKey {
     /// # Errors
     /// `scheme-unsupported` for another prefix, `key-malformed` for another spelling.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
-        let malformed = || Malformed::new(Code::KeyMalformed, format!("{text:?} is not scheme:base64url of a key"));
+        let malformed =
+            || Malformed::new(Code::KeyMalformed, format!("{text:?} is not scheme:base64url of a key"));
         let (scheme, encoded) = text.split_once(':').ok_or_else(malformed)?;
-        if scheme != "ed25519" {
-            return Err(Malformed::new(Code::SchemeUnsupported, format!("{scheme:?} is not a scheme of this version")));
+        match Scheme::supported(scheme)? {
+            Scheme::Ed25519 => decode(encoded).map(Self::ed25519).ok_or_else(malformed),
         }
-        decode(encoded).map(Self::ed25519).ok_or_else(malformed)
     }
 }
 
@@ -105,7 +118,7 @@ impl fmt::Debug for PublicKey {
 }
 
 impl Field for PublicKey {
-    /// R-REC-08
+    /// R-REC-08: a key is `scheme:` and strict base64url of the scheme's length.
     fn read(node: Node<'_>) -> Result<Self, Malformed> {
         Self::parse(&node.string()?)
     }

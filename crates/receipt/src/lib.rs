@@ -6,6 +6,8 @@
 //!
 //! Pure: no I/O, clock, randomness, environment or logging.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_macros, clippy::disallowed_methods))]
+
 #[macro_use]
 pub mod field;
 

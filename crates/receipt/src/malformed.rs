@@ -100,13 +100,26 @@ impl fmt::Display for Malformed {
 impl std::error::Error for Malformed {}
 
 impl From<JsonError> for Malformed {
+    /// One scan of the text judges these rules together:
+    ///
+    /// R-JSON-01: the text is UTF-8 without byte order mark
+    /// R-JSON-02: it is one JSON object by RFC 8259
+    /// R-JSON-03: it is spelled as RFC 8785 spells it
+    /// R-JSON-04: no object has two members of one name
+    /// R-JSON-05: strings hold no lone surrogate and no noncharacter
+    /// R-JSON-06: integers lie in ±(2⁵³−1), other numbers in the range of a double
+    /// R-JSON-07: nesting is at most 32
+    /// R-JSON-08: nothing follows the object
+    /// R-REC-01: at most 65,535 bytes
     fn from(fault: JsonError) -> Self {
         let code = match fault {
             JsonError::TooLarge { .. } => Code::RecordTooLarge,
             JsonError::TooDeep { .. } => Code::JsonDepth,
             JsonError::TooManyMembers { .. } => Code::FieldUnknown,
             JsonError::Utf8 { .. } | JsonError::ByteOrderMark => Code::JsonUtf8,
-            JsonError::Syntax { .. } | JsonError::NotObject { .. } | JsonError::Control { .. } => Code::JsonSyntax,
+            JsonError::Syntax { .. } | JsonError::NotObject { .. } | JsonError::Control { .. } => {
+                Code::JsonSyntax
+            }
             JsonError::Trailing { .. } => Code::JsonTrailing,
             JsonError::DuplicateKey { .. } => Code::JsonDuplicateKey,
             JsonError::Surrogate { .. } | JsonError::Noncharacter { .. } => Code::JsonSurrogate,

@@ -15,6 +15,8 @@ use crate::{
 
 /// What every preimage starts with; no log may have it as its origin.
 const DOMAIN: &[u8] = b"counterfoil/v1/record\n";
+/// What every record of this version calls itself.
+const VERSION: &str = "counterfoil/1";
 
 /// A well-formed record whose signature nobody has checked.
 ///
@@ -83,19 +85,15 @@ impl UnverifiedRecord {
         let outline = json::check(bytes, &limits::RECORD_JSON)?;
         let text = std::str::from_utf8(bytes).map_err(|_| Malformed::new(Code::JsonUtf8, "not UTF-8"))?;
         let mut members = Node::checked(text).members()?;
-        let version: String = members.required::<Word>("v")?.0;
-        if version != "counterfoil/1" {
-            return Err(Malformed::new(Code::VersionUnknown, format!("{version:?} is not counterfoil/1")).within("v"));
-        }
-        let word = members.required::<Word>("type")?.0;
-        let kind = Type::parse(&word).ok_or_else(|| {
-            Malformed::new(Code::TypeUnknown, format!("{word:?} is no type of this version")).within("type")
-        })?;
+        version_is_ours(&members.required::<Word>("v")?.0)?;
+        let kind = known_type(&members.required::<Word>("type")?.0)?;
         let place = Place::read(kind.form(), &mut members)?;
         let author = members.required("signer")?;
         let time = members.required("time")?;
         let signature = members.required("sig")?;
-        let node = members.take("body").ok_or_else(|| Malformed::new(Code::FieldMissing, "is required").within("body"))?;
+        let node = members
+            .take("body")
+            .ok_or_else(|| Malformed::new(Code::FieldMissing, "is required").within("body"))?;
         members.finish()?;
         let body = Body::read(kind, node).map_err(|fault| fault.within("body"))?;
         let [before, after] = outline
@@ -261,7 +259,7 @@ impl Draft {
         object.member("signer", author);
         object.member("time", &self.time);
         object.member("type", &self.body.kind());
-        object.member("v", &Word("counterfoil/1".to_owned()));
+        object.member("v", &Word(VERSION.to_owned()));
         object.close();
         out
     }
@@ -278,8 +276,23 @@ impl std::fmt::Display for DraftError {
 
 impl std::error::Error for DraftError {}
 
+/// R-REC-02: `v` is `counterfoil/1`.
+fn version_is_ours(version: &str) -> Result<(), Malformed> {
+    if version == VERSION {
+        return Ok(());
+    }
+    Err(Malformed::new(Code::VersionUnknown, format!("{version:?} is not {VERSION}")).within("v"))
+}
+
+/// R-REC-03: `type` is one of this version's.
+fn known_type(word: &str) -> Result<Type, Malformed> {
+    let fault =
+        || Malformed::new(Code::TypeUnknown, format!("{word:?} is no type of this version")).within("type");
+    Type::parse(word).ok_or_else(fault)
+}
+
 impl Place {
-    /// R-REC-07
+    /// R-REC-07: `log`, `run`, `parents`, `prev` stand exactly where the type's form has them.
     fn read(form: Form, members: &mut crate::field::Members<'_>) -> Result<Self, Malformed> {
         let log: Option<RecordId> = members.optional("log")?;
         let run: Option<RunId> = members.optional("run")?;
@@ -288,7 +301,9 @@ impl Place {
         let place = match (form, log, run, parents, prev) {
             (Form::Root, None, None, None, None) => Some(Self::Root),
             (Form::Single, Some(log), None, None, None) => Some(Self::Single { log }),
-            (Form::Run, Some(log), Some(run), Some(parents), None) => Some(Self::Run { log, run, parents: parents.0 }),
+            (Form::Run, Some(log), Some(run), Some(parents), None) => {
+                Some(Self::Run { log, run, parents: parents.0 })
+            }
             (Form::Chain, Some(log), None, None, Some(prev)) => Some(Self::Chain { log, prev }),
             _ => None,
         };
@@ -308,7 +323,7 @@ impl Place {
 struct Parents<const MIN: usize>(Vec<RecordId>);
 
 impl<const MIN: usize> Field for Parents<MIN> {
-    /// R-REC-09
+    /// R-REC-09: `parents` has 1–16 ids, ascending, no repeats.
     fn read(node: Node<'_>) -> Result<Self, Malformed> {
         let fault = |detail: String| Malformed::new(Code::ParentsOrder, detail);
         let count = node.elements(usize::MAX)?.len();

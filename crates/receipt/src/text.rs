@@ -100,16 +100,23 @@ fn is_name(text: &str) -> bool {
 }
 
 fn is_label(text: &str) -> bool {
-    (1..=limits::LABEL_BYTES).contains(&text.len()) && !text.chars().any(char::is_control)
+    (1..=limits::LABEL_BYTES).contains(&text.len())
+        && (is_printable(text) || !text.chars().any(char::is_control))
 }
 
 fn is_text(text: &str) -> bool {
     let unreadable = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
-    (1..=limits::TEXT_BYTES).contains(&text.len()) && !text.chars().any(unreadable)
+    (1..=limits::TEXT_BYTES).contains(&text.len()) && (is_printable(text) || !text.chars().any(unreadable))
+}
+
+/// Whether a text is printable ASCII: the common case, decided without decoding.
+fn is_printable(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 fn is_amount(text: &str) -> bool {
-    let digits = |part: &str| (1..=18).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+    let digits =
+        |part: &str| (1..=18).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
     let whole = |part: &str| digits(part) && (part == "0" || !part.starts_with('0'));
     match text.split_once('.') {
         None => whole(text),
@@ -118,7 +125,8 @@ fn is_amount(text: &str) -> bool {
 }
 
 fn is_currency(text: &str) -> bool {
-    (3..=12).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+    (3..=12).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
 }
 
 fn is_pointer(text: &str) -> bool {
@@ -132,10 +140,15 @@ mod tests {
 
     #[test]
     fn each_syntax_accepts_its_edge_and_refuses_what_lies_over_it() {
-        let cases: [(fn(&str) -> bool, &[&str], &[&str]); 6] = [
+        type Case = (fn(&str) -> bool, &'static [&'static str], &'static [&'static str]);
+        let cases: [Case; 6] = [
             (is_text, &["a\n\tb"], &["", "\u{1b}[2J", "a\r"]),
             (is_name, &["a", "p-7f3a", "0.x_y"], &["", "-a", "A", "a b", "ä"]),
-            (is_amount, &["0", "0.5", "12.50", "999999999999999999"], &["", "01", ".5", "1.", "1e3", "-1", "1000000000000000000"]),
+            (
+                is_amount,
+                &["0", "0.5", "12.50", "999999999999999999"],
+                &["", "01", ".5", "1.", "1e3", "-1", "1000000000000000000"],
+            ),
             (is_currency, &["EUR", "USDC", "TOKEN1234567"], &["EU", "eur", "TOKEN12345678"]),
             (is_pointer, &["/", "/a", "/a~0b/c~1"], &["", "a", "/a~", "/a~2", "/a\u{1b}"]),
             (is_label, &["a", "ä b"], &["", "a\n", "\u{7f}", "\u{9b}31m"]),

@@ -3,6 +3,8 @@
 //! Nothing here does I/O, reads a clock or draws randomness. Types say what was checked: an [`UnverifiedNote`] becomes a
 //! [`Note`] and a [`SignedCheckpoint`] only when a trusted key's signature verifies.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_macros, clippy::disallowed_methods))]
+
 mod checkpoint;
 pub mod consistency;
 pub mod cosignature;

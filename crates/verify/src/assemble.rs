@@ -6,8 +6,8 @@ use counterfoil_receipt::{
     Body, Principal, RecordId, RunId, UnverifiedRecord,
     body::{Audience, RevocationTarget, Type},
     bundle::{
-        CheckpointLine, DocumentLine, EndLine, Format, Header, PayloadLine, PositionLine, ProofHash, ProofHashes,
-        write_line,
+        CheckpointLine, DocumentLine, EndLine, Format, Header, PayloadLine, PositionLine, ProofHash,
+        ProofHashes, write_line,
     },
     field::{Count, List, Whole},
     limits,

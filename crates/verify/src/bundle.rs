@@ -4,7 +4,9 @@ use std::num::NonZeroUsize;
 
 use counterfoil_receipt::{
     Commitment, Malformed, Opening, PolicyDigest, RecordId, Role, RunId, UnverifiedRecord,
-    bundle::{CheckpointLine, DocumentLine, EndLine, Header, PayloadLine, PositionLine, ProofHashes, read_line},
+    bundle::{
+        CheckpointLine, DocumentLine, EndLine, Header, PayloadLine, PositionLine, ProofHashes, read_line,
+    },
     field::Field,
     limits,
 };
@@ -67,9 +69,12 @@ pub struct Verifier<'t> {
     checkpoints: Vec<ShownCheckpoint>,
     documents: Vec<PolicyDigest>,
     multiproof: Option<MultiproofVerifier>,
-    position: Option<PositionLine>,
+    /// The position line of the record that is due.
+    position: Vec<u8>,
     entries: u64,
+    /// Entries that were read, and entries that were checked: the next stages of a pipeline.
     pending: Vec<Pending>,
+    checked: Vec<Entry>,
     state: State,
     used: Used,
     included: bool,
@@ -107,9 +112,10 @@ impl<'t> Verifier<'t> {
             checkpoints: Vec::new(),
             documents: Vec::new(),
             multiproof: None,
-            position: None,
+            position: Vec::new(),
             entries: 0,
             pending: Vec::new(),
+            checked: Vec::new(),
             state: State::new(Scope::Shown),
             used: Used::default(),
             included: false,
@@ -129,7 +135,10 @@ impl<'t> Verifier<'t> {
             Due::Header => self.header_line(line),
             Due::Checkpoint => read_due(line).and_then(|line| self.checkpoint_line(line)),
             Due::Document => read_due(line).and_then(|line| self.document_line(&line)),
-            Due::Position => read_due(line).map(|line| self.position = Some(line)),
+            Due::Position => {
+                self.position = line.to_vec();
+                Ok(())
+            }
             Due::Record => self.record_line(line),
             Due::End => read_due(line).and_then(|line| self.end_line(&line)),
             Due::Payload => read_due(line).and_then(|line| self.payload_line(line)),
@@ -137,7 +146,8 @@ impl<'t> Verifier<'t> {
             Due::Stopped => return,
         };
         match read {
-            Ok(()) => self.due = self.next(),
+            Ok(()) if self.due != Due::Stopped => self.due = self.next(),
+            Ok(()) => {}
             Err(fault) => self.stop(fault),
         }
     }
@@ -145,13 +155,16 @@ impl<'t> Verifier<'t> {
     /// Says that the bundle ends within a line.
     pub fn unfinished_line(&mut self) {
         if self.due != Due::Stopped {
-            self.stop(Fault::violated(Rule::BundleLine, "the last line has no line feed: the bundle is cut off"));
+            self.stop(Fault::violated(
+                Rule::BundleLine,
+                "the last line has no line feed: the bundle is cut off",
+            ));
         }
     }
 
     /// Gives the verdict. `now` is the reader's time in milliseconds.
     pub fn finish(mut self, now: u64) -> Verdict {
-        self.flush();
+        self.drain();
         if self.due != Due::Nothing && self.due != Due::Stopped {
             self.stop(lines_are_counted("the bundle ends before the last line that the header counts"));
         }
@@ -190,14 +203,22 @@ impl<'t> Verifier<'t> {
     }
 
     fn stop(&mut self, fault: Fault) {
-        self.flush();
-        self.findings.push(Finding::of(fault).unreadable());
-        self.due = Due::Stopped;
+        self.drain();
+        self.halt(fault);
+    }
+
+    /// Ends the reading; what was read before has been folded.
+    fn halt(&mut self, fault: Fault) {
+        if self.due != Due::Stopped {
+            self.findings.push(Finding::of(fault).unreadable());
+            self.due = Due::Stopped;
+        }
     }
 
     /// R-BUN-01: the first line is a canonical header of a version this reader knows.
     fn header_line(&mut self, line: &[u8]) -> Result<(), Fault> {
-        let header: Header = read_line(line).map_err(|why| Fault::violated(Rule::BundleHeader, why.to_string()))?;
+        let header: Header =
+            read_line(line).map_err(|why| Fault::violated(Rule::BundleHeader, why.to_string()))?;
         counts_lie_within_limits(&header)?;
         self.findings.extend(genesis_is_pinned(header.log, self.trust).err().map(Finding::of));
         self.header = Some(header);
@@ -232,16 +253,13 @@ impl<'t> Verifier<'t> {
     }
 
     fn record_line(&mut self, line: &[u8]) -> Result<(), Fault> {
-        let Some(PositionLine { index, left }) = self.position.take() else {
-            return Err(line_is_due("a record has no position"));
-        };
         if self.entries == 0
             && let Some(last) = self.last_checkpoint()
         {
             self.multiproof = MultiproofVerifier::new(last.size).ok();
         }
         self.entries += 1;
-        self.pending.push(Pending { index: index.get(), left: hashes(&left), bytes: line.to_vec() });
+        self.pending.push(Pending { position: std::mem::take(&mut self.position), record: line.to_vec() });
         if self.pending.len() == BATCH {
             self.flush();
         }
@@ -249,11 +267,15 @@ impl<'t> Verifier<'t> {
     }
 
     fn end_line(&mut self, line: &EndLine) -> Result<(), Fault> {
-        self.flush();
-        let (Some(proof), Some(last)) = (self.multiproof.take(), self.last_checkpoint()) else { return Ok(()) };
+        self.drain();
+        let (Some(proof), Some(last)) = (self.multiproof.take(), self.last_checkpoint()) else {
+            return Ok(());
+        };
         match proof.finish(&hashes(&line.right)) {
             Ok(root) if root == last.root => self.included = true,
-            Ok(root) => self.find(leaves_give_no_root(&format!("they give the root {root}, signed is {}", last.root))),
+            Ok(root) => {
+                self.find(leaves_give_no_root(&format!("they give the root {root}, signed is {}", last.root)))
+            }
             Err(why) => self.find(leaves_give_no_root(&why.to_string())),
         }
         Ok(())
@@ -282,35 +304,58 @@ impl<'t> Verifier<'t> {
         self.findings.push(Finding::of(fault));
     }
 
-    /// Checks the signatures of the records at hand, in parallel, and folds them in order.
+    /// Checks the entries at hand, each by itself and on all threads, while this thread folds those that were checked
+    /// before.
     fn flush(&mut self) {
-        let pending = std::mem::take(&mut self.pending);
-        let share = pending.len().div_ceil(self.caches.len()).max(1);
-        let shares = pending.chunks(share).zip(&mut self.caches);
-        let checked: Vec<Vec<Checked>> = if pending.len() <= share {
-            shares.map(|(share, cache)| check_all(share, cache)).collect()
-        } else {
-            std::thread::scope(|scope| {
-                let threads: Vec<_> =
-                    shares.map(|(share, cache)| (share, scope.spawn(|| check_all(share, cache)))).collect();
-                let joined = threads.into_iter().map(|(share, thread)| {
-                    // A thread that died checked nothing; its share is checked here, where a fault can't be lost.
-                    thread.join().unwrap_or_else(|_| check_all(share, &mut KeyCache::default()))
-                });
-                joined.collect()
-            })
-        };
-        for (pending, checked) in pending.iter().zip(checked.into_iter().flatten()) {
-            let id = checked.id(&pending.bytes);
-            self.prove(pending, id);
-            self.fold(pending.index, id, checked);
+        let entries = std::mem::take(&mut self.pending);
+        let before = std::mem::take(&mut self.checked);
+        if self.caches.len() == 1 || entries.is_empty() {
+            self.fold_all(before);
+            let checked = self.caches.first_mut().map_or_else(Vec::new, |cache| check_all(&entries, cache));
+            return self.fold_all(checked);
+        }
+        let mut caches = std::mem::take(&mut self.caches);
+        let share = entries.len().div_ceil(caches.len());
+        self.checked = std::thread::scope(|scope| {
+            let shares = entries.chunks(share).zip(&mut caches);
+            let threads: Vec<_> =
+                shares.map(|(share, cache)| (share, scope.spawn(|| check_all(share, cache)))).collect();
+            self.fold_all(before);
+            let joined = threads.into_iter().flat_map(|(share, thread)| {
+                // A thread that died checked nothing; its share is checked here, where a fault can't be lost.
+                thread.join().unwrap_or_else(|_| check_all(share, &mut KeyCache::default()))
+            });
+            joined.collect()
+        });
+        self.caches = caches;
+    }
+
+    /// Checks and folds every entry that was read.
+    fn drain(&mut self) {
+        self.flush();
+        self.flush();
+    }
+
+    fn fold_all(&mut self, entries: Vec<Entry>) {
+        for Entry { position, id, checked } in entries {
+            if self.due == Due::Stopped {
+                return;
+            }
+            match position {
+                Ok(position) => {
+                    self.prove(&position, id);
+                    self.fold(position.index.get(), id, checked);
+                }
+                Err(why) => self.halt(line_is_due(&why.to_string())),
+            }
         }
     }
 
     /// Lets a leaf, which is the record's id, enter the multiproof.
-    fn prove(&mut self, pending: &Pending, id: RecordId) {
+    fn prove(&mut self, position: &PositionLine, id: RecordId) {
         let Some(proof) = &mut self.multiproof else { return };
-        if let Err(why) = proof.push(LeafIndex(pending.index), &pending.left, Hash::from(*id.as_bytes())) {
+        let leaf = Hash::from(*id.as_bytes());
+        if let Err(why) = proof.push(LeafIndex(position.index.get()), &hashes(&position.left), leaf) {
             self.multiproof = None;
             self.find(leaves_give_no_root(&why.to_string()));
         }
@@ -351,7 +396,10 @@ impl<'t> Verifier<'t> {
         match self.state.genesis() {
             None => self.find(Fault::not_shown(Rule::GenesisNotPinned, "entry 0 does not show a genesis")),
             Some(genesis) if genesis.origin.as_str() != self.trust.origin => {
-                let detail = format!("the genesis names the origin {:?}, the reader {:?}", genesis.origin, self.trust.origin);
+                let detail = format!(
+                    "the genesis names the origin {:?}, the reader {:?}",
+                    genesis.origin, self.trust.origin
+                );
                 self.find(Fault::violated(Rule::CheckpointOrigin, detail));
             }
             Some(_) => {}
@@ -393,11 +441,16 @@ impl<'t> Verifier<'t> {
             Some(Ok(text)) => Answer::Pass(text),
             Some(Err(fault)) => {
                 self.findings.push(Finding::of(fault.clone()));
-                if fault.shown == Shown::Violated { Answer::Fail } else { Answer::NotShown(fault.to_string()) }
+                if fault.shown == Shown::Violated {
+                    Answer::Fail
+                } else {
+                    Answer::NotShown(fault.to_string())
+                }
             }
             None => Answer::NotShown("no checkpoint is shown to hold these records".to_owned()),
         };
-        let witnessed = answer_of(witnessed.map(|time| time.map(|time| format!("by a quorum, as of {} s", time.0))));
+        let witnessed =
+            answer_of(witnessed.map(|time| time.map(|time| format!("by a quorum, as of {} s", time.0))));
         let fresh = answer_of(fresh.map(|age| age.map(|age| format!("{} s old", age / 1_000))));
         let findings = &self.findings;
         Dimension::ALL.map(|dimension| match dimension {
@@ -405,9 +458,9 @@ impl<'t> Verifier<'t> {
             Dimension::Authority => answer(findings, dimension, self.authority()),
             Dimension::Conformity => answer(findings, dimension, self.conformity()),
             Dimension::Inclusion => answer(findings, dimension, self.inclusion()),
-            Dimension::Completeness => Answer::NotShown(
-                "under fold version 0 nothing shows that no record was left out".to_owned(),
-            ),
+            Dimension::Completeness => {
+                Answer::NotShown("under fold version 0 nothing shows that no record was left out".to_owned())
+            }
             Dimension::Witnessed => witnessed.clone(),
             Dimension::Freshness => fresh.clone(),
         })
@@ -421,7 +474,8 @@ impl<'t> Verifier<'t> {
     }
 
     fn authority(&self) -> Answer {
-        let count = self.header.as_ref().and_then(|header| self.state.run(&header.run)).map_or(0, |run| run.count());
+        let count =
+            self.header.as_ref().and_then(|header| self.state.run(&header.run)).map_or(0, |run| run.count());
         if count == 0 {
             return Answer::NotShown("the run's trigger is not shown".to_owned());
         }
@@ -432,56 +486,66 @@ impl<'t> Verifier<'t> {
         let executions = self.header.as_ref().and_then(|header| self.state.run(&header.run));
         match executions.map_or(0, |run| run.executions().len()) {
             0 => Answer::NotShown("nothing was executed".to_owned()),
-            count => Answer::Pass(format!("{count} executed exactly as approved, as the runtime recorded it")),
+            count => {
+                Answer::Pass(format!("{count} executed exactly as approved, as the runtime recorded it"))
+            }
         }
     }
 
     fn inclusion(&self) -> Answer {
         match self.checkpoints.last() {
-            Some(last) if self.included => {
-                Answer::Pass(format!("in the tree of size {}, signed by {}", last.head.size, last.signed_by.join(", ")))
-            }
+            Some(last) if self.included => Answer::Pass(format!(
+                "in the tree of size {}, signed by {}",
+                last.head.size,
+                last.signed_by.join(", ")
+            )),
             _ => Answer::NotShown("no checkpoint is shown to hold these records".to_owned()),
         }
     }
 }
 
-/// An entry that was read and not checked yet.
+/// The two lines of an entry, as read.
 #[derive(Debug)]
 struct Pending {
-    index: u64,
-    /// The multiproof hashes between the entry before it and this one.
-    left: Vec<Hash>,
-    bytes: Vec<u8>,
+    position: Vec<u8>,
+    record: Vec<u8>,
 }
 
 /// What checking one entry by itself gave.
+#[derive(Debug)]
+struct Entry {
+    position: Result<PositionLine, Malformed>,
+    id: RecordId,
+    checked: Checked,
+}
+
+/// What checking one record by itself gave.
+#[derive(Debug)]
 enum Checked {
-    Record(Record),
-    Refused(UnverifiedRecord, Fault),
+    Record(Box<Record>),
+    Refused(Box<UnverifiedRecord>, Fault),
     Malformed(Malformed),
 }
 
-impl Checked {
-    /// The id of the entry with these bytes; also its leaf hash.
-    fn id(&self, bytes: &[u8]) -> RecordId {
-        match self {
-            Self::Record(record) => record.id(),
-            Self::Refused(record, _) => record.id(),
-            Self::Malformed(_) => RecordId::of(bytes),
-        }
-    }
+fn check_all(entries: &[Pending], cache: &mut KeyCache) -> Vec<Entry> {
+    entries.iter().map(|entry| check(entry, cache)).collect()
 }
 
-fn check_all(entries: &[Pending], cache: &mut KeyCache) -> Vec<Checked> {
-    let check = |pending: &Pending| match UnverifiedRecord::parse(&pending.bytes) {
-        Err(fault) => Checked::Malformed(fault),
-        Ok(record) => match check_signature(record, cache) {
-            Ok(record) => Checked::Record(record),
-            Err((record, fault)) => Checked::Refused(record, fault),
-        },
+fn check(entry: &Pending, cache: &mut KeyCache) -> Entry {
+    let position = read_line(&entry.position);
+    let record = match UnverifiedRecord::parse(&entry.record) {
+        Err(fault) => {
+            let id = RecordId::of(&entry.record);
+            return Entry { position, id, checked: Checked::Malformed(fault) };
+        }
+        Ok(record) => record,
     };
-    entries.iter().map(check).collect()
+    let id = record.id();
+    let checked = match check_signature(record, cache) {
+        Ok(record) => Checked::Record(Box::new(record)),
+        Err((record, fault)) => Checked::Refused(record, fault),
+    };
+    Entry { position, id, checked }
 }
 
 /// R-BUN-02: every line is canonical, complete, and of the kind that is due.
@@ -551,7 +615,9 @@ fn authority_is_pinned(record: &Record, index: u64, trust: &Trust) -> Result<(),
 /// The half of R-BUN-07 that concerns records of other runs.
 fn record_is_of_the_run(record: &Record, run: Option<RunId>) -> Result<(), Fault> {
     match record.run() {
-        Some(other) if Some(other) != run => Err(usage::not_used(&format!("run: {other} is not the bundle's run"))),
+        Some(other) if Some(other) != run => {
+            Err(usage::not_used(&format!("run: {other} is not the bundle's run")))
+        }
         _ => Ok(()),
     }
 }

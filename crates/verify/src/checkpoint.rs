@@ -2,8 +2,8 @@
 
 use counterfoil_receipt::{body::Type, bundle::CheckpointLine};
 use counterfoil_tlog::{
-    CheckpointError, Hash, PosixSeconds, SignedCheckpoint, TreeHead, UnverifiedNote, VerifierKey, consistency,
-    policy::QuorumTime,
+    CheckpointError, Hash, PosixSeconds, SignedCheckpoint, TreeHead, UnverifiedNote, VerifierKey,
+    consistency, policy::QuorumTime,
 };
 
 use crate::{fault::Fault, rule::Rule, state::Roots, trust::Trust};
@@ -32,7 +32,8 @@ impl ShownCheckpoint {
 /// When a quorum of witnesses had seen the entry at `index`: their cosignatures on any tree that holds it count.
 pub(crate) fn existed_by(shown: &[ShownCheckpoint], index: u64, trust: &Trust) -> QuorumTime {
     let covering = shown.iter().filter(|checkpoint| checkpoint.head.size.0 > index);
-    let cosignatures: Vec<_> = covering.flat_map(|checkpoint| checkpoint.cosignatures.iter().copied()).collect();
+    let cosignatures: Vec<_> =
+        covering.flat_map(|checkpoint| checkpoint.cosignatures.iter().copied()).collect();
     trust.witnesses.existed_by(&cosignatures)
 }
 
@@ -51,18 +52,23 @@ pub(crate) fn open(line: &CheckpointLine, trust: &Trust) -> Result<ShownCheckpoi
     Ok(ShownCheckpoint {
         head: signed.head(),
         signed_by: signed.log_keys().iter().map(|key| name(&trust.log_keys[*key])).collect(),
-        witnesses: cosignatures.iter().map(|(witness, time)| (name(&trust.witnesses.witnesses()[*witness].key), time.0)).collect(),
+        witnesses: cosignatures
+            .iter()
+            .map(|(witness, time)| (name(&trust.witnesses.witnesses()[*witness].key), time.0))
+            .collect(),
         unknown: signed.unknown(),
         cosignatures,
     })
 }
 
 fn origin_and_signature(note: UnverifiedNote, trust: &Trust) -> Result<SignedCheckpoint, Fault> {
-    SignedCheckpoint::open(note, &trust.origin, &trust.log_keys, trust.witnesses.witnesses()).map_err(|error| match error {
-        CheckpointError::WrongOrigin { .. } => origin_differs(&error),
-        CheckpointError::NotSignedByLog { .. } | CheckpointError::Note(_) => signature_fails(&error),
-        _ => Fault::violated(Rule::CheckpointForm, format!("checkpoint: {error}")),
-    })
+    SignedCheckpoint::open(note, &trust.origin, &trust.log_keys, trust.witnesses.witnesses()).map_err(
+        |error| match error {
+            CheckpointError::WrongOrigin { .. } => origin_differs(&error),
+            CheckpointError::NotSignedByLog { .. } | CheckpointError::Note(_) => signature_fails(&error),
+            _ => Fault::violated(Rule::CheckpointForm, format!("checkpoint: {error}")),
+        },
+    )
 }
 
 /// R-CP-01: a checkpoint is signed by the log key that the reader pins.
@@ -99,8 +105,9 @@ pub(crate) fn ends_with_snapshot(shown: &ShownCheckpoint, last: Option<Type>) ->
 /// R-CONS-01: earlier checkpoints are consistent with the last.
 pub(crate) fn is_consistent(earlier: &TreeHead, last: &TreeHead, line: &CheckpointLine) -> Result<(), Fault> {
     let proof: Vec<Hash> = line.consistency.0.iter().map(|hash| Hash::from(hash.0)).collect();
-    consistency::verify(earlier, last, &proof)
-        .map_err(|error| Fault::violated(Rule::ConsistencyMismatch, format!("consistency of {}: {error}", earlier.size)))
+    consistency::verify(earlier, last, &proof).map_err(|error| {
+        Fault::violated(Rule::ConsistencyMismatch, format!("consistency of {}: {error}", earlier.size))
+    })
 }
 
 /// R-WIT-01: cosignatures on the last checkpoint satisfy the reader's witness policy (not shown, never fail).
@@ -121,7 +128,12 @@ pub(crate) fn witnesses_suffice(last: &ShownCheckpoint, trust: &Trust) -> Result
 ///
 /// Age is counted from when witnesses last confirmed it, or from `log_time` where the reader names no witnesses. Times are
 /// in milliseconds.
-pub(crate) fn is_fresh(last: &ShownCheckpoint, log_time: Option<u64>, trust: &Trust, now: u64) -> Result<u64, Fault> {
+pub(crate) fn is_fresh(
+    last: &ShownCheckpoint,
+    log_time: Option<u64>,
+    trust: &Trust,
+    now: u64,
+) -> Result<u64, Fault> {
     let Some(max_age) = trust.max_age else {
         return Err(Fault::not_shown(Rule::CheckpointStale, "the trust file sets no max_age"));
     };
@@ -137,7 +149,8 @@ pub(crate) fn is_fresh(last: &ShownCheckpoint, log_time: Option<u64>, trust: &Tr
     if u128::from(age) <= max_age.as_millis() {
         return Ok(age);
     }
-    let detail = format!("the last checkpoint is {} s old; at most {} s are accepted", age / 1_000, max_age.as_secs());
+    let detail =
+        format!("the last checkpoint is {} s old; at most {} s are accepted", age / 1_000, max_age.as_secs());
     Err(Fault::violated(Rule::CheckpointStale, detail))
 }
 

@@ -42,9 +42,16 @@ impl State {
     ///
     /// # Errors
     /// The first rule that does not hold.
-    pub fn may_execute(&self, run: &Run, body: &Execution, runtime: &Principal, time: u64) -> Result<(), Fault> {
+    pub fn may_execute(
+        &self,
+        run: &Run,
+        body: &Execution,
+        runtime: &Principal,
+        time: u64,
+    ) -> Result<(), Fault> {
         let Some(proposal) = run.proposals.get(&body.proposal) else {
-            return Err(self.absent(Rule::ReferenceUnknown, format!("body.proposal: {} is no proposal", body.proposal)));
+            return Err(self
+                .absent(Rule::ReferenceUnknown, format!("body.proposal: {} is no proposal", body.proposal)));
         };
         action_is_the_one_proposed(proposal, body)?;
         audience_is_the_runtime(self, proposal, runtime)?;
@@ -65,7 +72,11 @@ impl State {
     /// # Errors
     /// The first rule that does not hold.
     pub fn quorum(
-        &self, run: &Run, proposal: &RecordId, decisions: &[RecordId], runtime: Option<&Principal>,
+        &self,
+        run: &Run,
+        proposal: &RecordId,
+        decisions: &[RecordId],
+        runtime: Option<&Principal>,
     ) -> Result<Quorum, Fault> {
         let Some(proposed) = run.proposals.get(proposal) else {
             return Err(self.absent(Rule::ReferenceUnknown, format!("{proposal} is no proposal")));
@@ -96,7 +107,9 @@ fn action_is_the_one_proposed(proposal: &ProposalState, body: &Execution) -> Res
     let Some(difference) = proposal.action.first_difference(&body.action) else { return Ok(()) };
     let show = |value: Option<String>| match value {
         None => "nothing".to_owned(),
-        Some(value) if value.chars().count() > 120 => format!("{}…", value.chars().take(120).collect::<String>()),
+        Some(value) if value.chars().count() > 120 => {
+            format!("{}…", value.chars().take(120).collect::<String>())
+        }
         Some(value) => value,
     };
     let detail = format!(
@@ -138,7 +151,10 @@ fn proposal_is_open(proposal: &ProposalState) -> Result<(), Fault> {
                 crate::run::End::Cancelled(by) => ("cancelled", by),
                 crate::run::End::Superseded(by) => ("superseded", by),
             };
-            Err(Fault::violated(Rule::ProposalEnded, format!("body.proposal: was {how} at entry {at} by {by}")))
+            Err(Fault::violated(
+                Rule::ProposalEnded,
+                format!("body.proposal: was {how} at entry {at} by {by}"),
+            ))
         }
         None => Ok(()),
     }
@@ -146,10 +162,14 @@ fn proposal_is_open(proposal: &ProposalState) -> Result<(), Fault> {
 
 /// R-EXEC-05: each decision named is an approval of this proposal, not cancelled.
 fn decision_is_an_approval<'a>(
-    state: &State, run: &'a Run, proposal: &RecordId, id: &RecordId,
+    state: &State,
+    run: &'a Run,
+    proposal: &RecordId,
+    id: &RecordId,
 ) -> Result<&'a DecisionState, Fault> {
     let Some(decision) = run.decisions.get(id) else {
-        return Err(state.absent(Rule::DecisionNotApproval, format!("body.decisions: {id} is no decision of this run")));
+        return Err(state
+            .absent(Rule::DecisionNotApproval, format!("body.decisions: {id} is no decision of this run")));
     };
     let why = if decision.proposal != *proposal {
         format!("is about {}", decision.proposal)
@@ -220,7 +240,10 @@ pub(crate) fn window_is_shown(execution: &ExecutionState, existed_by: QuorumTime
         return Ok(());
     }
     let Some(log_time) = execution.log_time else {
-        return Err(Fault::not_shown(Rule::WindowClosed, "the snapshot that follows the execution is not shown"));
+        return Err(Fault::not_shown(
+            Rule::WindowClosed,
+            "the snapshot that follows the execution is not shown",
+        ));
     };
     execution.windows.iter().try_for_each(|window| time_is_inside(log_time, *window, "log time"))?;
     let until = execution.windows.iter().map(|(_, until)| *until).min().unwrap_or(0);
@@ -228,12 +251,16 @@ pub(crate) fn window_is_shown(execution: &ExecutionState, existed_by: QuorumTime
         QuorumTime::NotRequired => Ok(()),
         QuorumTime::At(time) if time.0.saturating_mul(1_000) <= until => Ok(()),
         QuorumTime::At(time) => {
-            let detail = format!("witnesses show the execution by {} s only, after its window ended at {until} ms", time.0);
+            let detail = format!(
+                "witnesses show the execution by {} s only, after its window ended at {until} ms",
+                time.0
+            );
             Err(Fault::not_shown(Rule::WindowClosed, detail))
         }
-        QuorumTime::NotReached => {
-            Err(Fault::not_shown(Rule::WindowClosed, "no quorum of witnesses shows when the execution was logged"))
-        }
+        QuorumTime::NotReached => Err(Fault::not_shown(
+            Rule::WindowClosed,
+            "no quorum of witnesses shows when the execution was logged",
+        )),
     }
 }
 
@@ -241,10 +268,13 @@ pub(crate) fn window_is_shown(execution: &ExecutionState, existed_by: QuorumTime
 fn policy_is_in_force<'a>(state: &'a State, named: &PolicyDigest) -> Result<&'a Policy, Fault> {
     match state.policy_in_force() {
         Some((digest, policy)) if digest == *named => Ok(policy),
-        Some((digest, _)) => {
-            Err(Fault::violated(Rule::PolicyNotInForce, format!("body.policy: names {named}, in force is {digest}")))
+        Some((digest, _)) => Err(Fault::violated(
+            Rule::PolicyNotInForce,
+            format!("body.policy: names {named}, in force is {digest}"),
+        )),
+        None => {
+            Err(state.absent(Rule::PolicyNotInForce, format!("body.policy: names {named}, none is in force")))
         }
-        None => Err(state.absent(Rule::PolicyNotInForce, format!("body.policy: names {named}, none is in force"))),
     }
 }
 
@@ -254,13 +284,20 @@ fn decisions_name_the_policy(named: &[&DecisionState], in_force: PolicyDigest) -
         None => Ok(()),
         Some(decision) => Err(Fault::violated(
             Rule::PolicyNotInForce,
-            format!("body.decisions: entry {} names {}, in force is {in_force}", decision.index, decision.policy),
+            format!(
+                "body.decisions: entry {} names {}, in force is {in_force}",
+                decision.index, decision.policy
+            ),
         )),
     }
 }
 
 /// R-EXEC-10: the runtime is the proposal's audience.
-fn audience_is_the_runtime(state: &State, proposal: &ProposalState, runtime: &Principal) -> Result<(), Fault> {
+fn audience_is_the_runtime(
+    state: &State,
+    proposal: &ProposalState,
+    runtime: &Principal,
+) -> Result<(), Fault> {
     let (meant, is_meant) = match &proposal.audience {
         Audience::Principal(principal) => (principal, principal == runtime),
         Audience::Group(group) => (group, state.keys.groups(runtime).contains(group)),
@@ -277,7 +314,8 @@ fn approvers_are_not_revoked(state: &State, named: &[&DecisionState]) -> Result<
     for decision in named {
         let key = decision.author.key;
         if let Some(at) = state.keys.get(&key).and_then(|facts| facts.revoked) {
-            let detail = format!("body.decisions: {key} of {} was revoked at entry {at}", decision.author.principal);
+            let detail =
+                format!("body.decisions: {key} of {} was revoked at entry {at}", decision.author.principal);
             return Err(Fault::violated(Rule::ApprovalRevoked, detail));
         }
     }
@@ -296,8 +334,9 @@ fn break_glass_is_allowed(policy: &Policy) -> Result<(), Fault> {
 fn retry_is_allowed(body: &Execution) -> Result<(), Fault> {
     match body.retries {
         None => Ok(()),
-        Some(id) => {
-            Err(Fault::violated(Rule::RetryRefused, format!("body.retries: the policy in force does not let {id} be retried")))
-        }
+        Some(id) => Err(Fault::violated(
+            Rule::RetryRefused,
+            format!("body.retries: the policy in force does not let {id} be retried"),
+        )),
     }
 }

@@ -185,7 +185,10 @@ pub(crate) fn signer_may_sign(state: &State, author: &Author, index: u64) -> Res
 
 /// R-KEY-01: the signer's key is enrolled at an earlier index.
 fn key_is_enrolled<'a>(state: &'a State, key: &PublicKey) -> Result<&'a KeyFacts, Fault> {
-    state.keys.get(key).ok_or_else(|| state.absent(Rule::KeyUnknown, format!("signer.key: {key} is not enrolled")))
+    state
+        .keys
+        .get(key)
+        .ok_or_else(|| state.absent(Rule::KeyUnknown, format!("signer.key: {key} is not enrolled")))
 }
 
 /// R-KEY-02: it is enrolled in the role that the record claims.
@@ -202,7 +205,8 @@ fn principal_agrees(facts: &KeyFacts, author: &Author) -> Result<(), Fault> {
     if facts.principal == author.principal {
         return Ok(());
     }
-    let detail = format!("signer.principal: claims {}, the key belongs to {}", author.principal, facts.principal);
+    let detail =
+        format!("signer.principal: claims {}, the key belongs to {}", author.principal, facts.principal);
     Err(Fault::violated(Rule::KeyPrincipal, detail))
 }
 
@@ -210,7 +214,9 @@ fn principal_agrees(facts: &KeyFacts, author: &Author) -> Result<(), Fault> {
 fn key_is_not_retired(facts: &KeyFacts, key: &PublicKey) -> Result<(), Fault> {
     match facts.retired {
         None => Ok(()),
-        Some(at) => Err(Fault::violated(Rule::KeyRetired, format!("signer.key: {key} was retired at entry {at}"))),
+        Some(at) => {
+            Err(Fault::violated(Rule::KeyRetired, format!("signer.key: {key} was retired at entry {at}")))
+        }
     }
 }
 
@@ -218,7 +224,9 @@ fn key_is_not_retired(facts: &KeyFacts, key: &PublicKey) -> Result<(), Fault> {
 fn key_is_not_revoked(facts: &KeyFacts, key: &PublicKey) -> Result<(), Fault> {
     match facts.revoked {
         None => Ok(()),
-        Some(at) => Err(Fault::violated(Rule::KeyRevoked, format!("signer.key: {key} was revoked at entry {at}"))),
+        Some(at) => {
+            Err(Fault::violated(Rule::KeyRevoked, format!("signer.key: {key} was revoked at entry {at}")))
+        }
     }
 }
 
@@ -228,13 +236,18 @@ fn key_is_valid_now(state: &State, facts: &KeyFacts, key: &PublicKey, index: u64
         return Ok(());
     }
     let Some(now) = state.log_time() else {
-        return Err(state.absent(Rule::KeyValidity, format!("signer.key: no log time is known at entry {index}")));
+        return Err(
+            state.absent(Rule::KeyValidity, format!("signer.key: no log time is known at entry {index}"))
+        );
     };
     let early = facts.not_before.is_some_and(|from| now < from);
     let late = facts.not_after.is_some_and(|until| now > until);
     if early || late {
         let bound = if early { "not yet" } else { "no longer" };
-        return Err(Fault::violated(Rule::KeyValidity, format!("signer.key: {key} is {bound} valid at log time {now}")));
+        return Err(Fault::violated(
+            Rule::KeyValidity,
+            format!("signer.key: {key} is {bound} valid at log time {now}"),
+        ));
     }
     Ok(())
 }
@@ -253,11 +266,15 @@ fn key_is_new(state: &State, body: &Keyring) -> Result<(), Fault> {
     }
     let key = body.key;
     if let Some(facts) = state.keys.get(&key) {
-        let detail = format!("body.key: {key} is a key of {}, enrolled at entry {}", facts.principal, facts.enrolled);
+        let detail =
+            format!("body.key: {key} is a key of {}, enrolled at entry {}", facts.principal, facts.enrolled);
         return Err(Fault::violated(Rule::KeyReused, detail));
     }
     if state.keys.note_keys.contains(key.material()) {
-        return Err(Fault::violated(Rule::KeyReused, format!("body.key: {key} signs this log's checkpoints")));
+        return Err(Fault::violated(
+            Rule::KeyReused,
+            format!("body.key: {key} signs this log's checkpoints"),
+        ));
     }
     Ok(())
 }
@@ -324,7 +341,9 @@ pub(crate) fn revocation_is_sound(state: &State, body: &Revocation, author: &Aut
     revocation_names_something_live(state, body)?;
     revocation_signer_may(state, body, author)?;
     match ended_authority_key(state, body) {
-        Some(key) => threshold_is_reachable((state.keys.threshold, state.keys.authorities_without(Some(key)))),
+        Some(key) => {
+            threshold_is_reachable((state.keys.threshold, state.keys.authorities_without(Some(key))))
+        }
         None => Ok(()),
     }
 }
@@ -332,7 +351,9 @@ pub(crate) fn revocation_is_sound(state: &State, body: &Revocation, author: &Aut
 /// The authority key that a revocation ends, if it ends one.
 fn ended_authority_key(state: &State, body: &Revocation) -> Option<PublicKey> {
     match &body.target {
-        RevocationTarget::Key(key) => state.keys.get(key).filter(|facts| facts.role == Role::Authority).map(|_| *key),
+        RevocationTarget::Key(key) => {
+            state.keys.get(key).filter(|facts| facts.role == Role::Authority).map(|_| *key)
+        }
         RevocationTarget::Delegation(_) => None,
     }
 }
@@ -341,7 +362,9 @@ fn ended_authority_key(state: &State, body: &Revocation) -> Option<PublicKey> {
 fn revocation_names_something_live(state: &State, body: &Revocation) -> Result<(), Fault> {
     match &body.target {
         RevocationTarget::Key(key) => match state.keys.get(key) {
-            None => Err(state.absent(Rule::RevocationTarget, format!("body.target.key: {key} is not enrolled"))),
+            None => {
+                Err(state.absent(Rule::RevocationTarget, format!("body.target.key: {key} is not enrolled")))
+            }
             Some(KeyFacts { revoked: Some(at), .. }) => Err(Fault::violated(
                 Rule::RevocationTarget,
                 format!("body.target.key: {key} was revoked at entry {at}"),
@@ -354,10 +377,8 @@ fn revocation_names_something_live(state: &State, body: &Revocation) -> Result<(
                 Rule::RevocationTarget,
                 format!("body.target.delegation: {id} is a {}", entry.kind),
             )),
-            None => Err(state.absent(
-                Rule::RevocationTarget,
-                format!("body.target.delegation: {id} is no earlier entry"),
-            )),
+            None => Err(state
+                .absent(Rule::RevocationTarget, format!("body.target.delegation: {id} is no earlier entry"))),
         },
     }
 }
@@ -365,7 +386,9 @@ fn revocation_names_something_live(state: &State, body: &Revocation) -> Result<(
 /// R-REV-02: it is signed by the authority, or, without `distrust_from`, by the key's own principal.
 fn revocation_signer_may(state: &State, body: &Revocation, author: &Author) -> Result<(), Fault> {
     let owns = match &body.target {
-        RevocationTarget::Key(key) => state.keys.get(key).is_some_and(|facts| facts.principal == author.principal),
+        RevocationTarget::Key(key) => {
+            state.keys.get(key).is_some_and(|facts| facts.principal == author.principal)
+        }
         // Delegations grant nothing under this fold version, so only the authority has one to take back.
         RevocationTarget::Delegation(_) => false,
     };
@@ -373,7 +396,8 @@ fn revocation_signer_may(state: &State, body: &Revocation, author: &Author) -> R
     if author.role == Role::Authority || (owns && body.distrust_from.is_none()) {
         return Ok(());
     }
-    let detail = format!("signer: {} as {} may not revoke this, in these words", author.principal, author.role);
+    let detail =
+        format!("signer: {} as {} may not revoke this, in these words", author.principal, author.role);
     Err(Fault::violated(Rule::RevocationSigner, detail))
 }
 
@@ -458,7 +482,8 @@ fn revoke(state: &mut State, body: &Revocation, index: u64) -> Effect {
 pub(crate) fn disputed(facts: &KeyFacts) -> Option<Fault> {
     let (from, last) = (facts.distrust_from?, facts.last_signed?);
     (last >= from).then(|| {
-        let detail = format!("what {} signed from entry {from} on is disputed by a revocation", facts.principal);
+        let detail =
+            format!("what {} signed from entry {from} on is disputed by a revocation", facts.principal);
         Fault::not_shown(Rule::KeyDistrusted, detail)
     })
 }

@@ -7,6 +7,8 @@
 //! that state whether an execution may start. Every rule of `spec/rules.md` has one predicate; its doc comment starts with the
 //! rule's id.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_macros, clippy::disallowed_methods))]
+
 mod assemble;
 mod bundle;
 mod checkpoint;

@@ -17,8 +17,12 @@ pub(crate) fn log_is_this(state: &State, record: &Record) -> Result<(), Fault> {
     let Some(claimed) = record.log() else { return Ok(()) };
     match state.log() {
         Some(log) if log == claimed => Ok(()),
-        Some(log) => Err(Fault::violated(Rule::LogMismatch, format!("log: claims {claimed}, this log is {log}"))),
-        None => Err(state.absent(Rule::LogMismatch, format!("log: claims {claimed}, and no genesis is there"))),
+        Some(log) => {
+            Err(Fault::violated(Rule::LogMismatch, format!("log: claims {claimed}, this log is {log}")))
+        }
+        None => {
+            Err(state.absent(Rule::LogMismatch, format!("log: claims {claimed}, and no genesis is there")))
+        }
     }
 }
 
@@ -49,7 +53,10 @@ pub(crate) fn log_limits_hold(state: &State, record: &Record) -> Result<(), Faul
     let most = log.body.limits.run_records.get();
     let records = record.run().and_then(|run| state.runs.get(&run)).map_or(0, |run| run.count());
     if records >= most {
-        return Err(Fault::violated(Rule::LogLimit, format!("run: has {records} records; this log takes at most {most}")));
+        return Err(Fault::violated(
+            Rule::LogLimit,
+            format!("run: has {records} records; this log takes at most {most}"),
+        ));
     }
     Ok(())
 }
@@ -61,9 +68,10 @@ pub(crate) fn run_is_known(state: &State, record: &Record) -> Result<(), Fault> 
         return Ok(());
     }
     match state.entries.get(&run.trigger()) {
-        Some(entry) if entry.fault == Some(Shown::NotShown) => {
-            Err(Fault::not_shown(Rule::RunUnknown, format!("run: the trigger {run} is not shown to be sound")))
-        }
+        Some(entry) if entry.fault == Some(Shown::NotShown) => Err(Fault::not_shown(
+            Rule::RunUnknown,
+            format!("run: the trigger {run} is not shown to be sound"),
+        )),
         Some(_) => Err(Fault::violated(Rule::RunUnknown, format!("run: {run} is no sound trigger"))),
         None => Err(state.absent(Rule::RunUnknown, format!("run: {run} is no earlier entry"))),
     }
@@ -87,7 +95,9 @@ pub(crate) fn parents_are_of_the_run(state: &State, record: &Record) -> Result<(
     };
     match record.parents().iter().find(foreign) {
         None => Ok(()),
-        Some(parent) => Err(Fault::violated(Rule::ParentForeign, format!("parents: {parent} belongs to another run"))),
+        Some(parent) => {
+            Err(Fault::violated(Rule::ParentForeign, format!("parents: {parent} belongs to another run")))
+        }
     }
 }
 
@@ -136,10 +146,16 @@ fn references(body: &Body) -> Vec<(&'static str, RecordId, &'static [Type])> {
             const OPEN: &[Type] = &[Type::Proposal, Type::Execution];
             body.open.iter().map(|id| ("open", *id, OPEN)).collect()
         }
-        Body::Genesis(_) | Body::Snapshot(_) | Body::Keyring(_) | Body::Policy(_) | Body::Endorsement(_)
-        | Body::Delegation(_) | Body::Revocation(_) | Body::Trigger(_) | Body::Observation(_) | Body::Rejection(_) => {
-            Vec::new()
-        }
+        Body::Genesis(_)
+        | Body::Snapshot(_)
+        | Body::Keyring(_)
+        | Body::Policy(_)
+        | Body::Endorsement(_)
+        | Body::Delegation(_)
+        | Body::Revocation(_)
+        | Body::Trigger(_)
+        | Body::Observation(_)
+        | Body::Rejection(_) => Vec::new(),
     }
 }
 
@@ -178,9 +194,11 @@ fn narrowed_is_earlier(state: &State, prev: &RecordId) -> Result<(), Fault> {
     match earlier(state, prev) {
         Ok(entry) if narrows(entry) => Ok(()),
         Ok(entry) => Err(Fault::violated(Rule::PrevMismatch, format!("prev: {prev} is a {}", entry.kind))),
-        Err(shown) => {
-            Err(Fault { rule: Rule::PrevMismatch, shown, detail: format!("prev: {prev} is no earlier entry") })
-        }
+        Err(shown) => Err(Fault {
+            rule: Rule::PrevMismatch,
+            shown,
+            detail: format!("prev: {prev} is no earlier entry"),
+        }),
     }
 }
 
@@ -194,7 +212,10 @@ pub(crate) fn basis_is_in_range(state: &State, record: &Record, index: u64) -> R
     let Some(basis) = basis(record.body()) else { return Ok(()) };
     let size = basis.size.get();
     if size > index {
-        return Err(Fault::violated(Rule::BasisRange, format!("body.basis.size: claims {size}, stands at {index}")));
+        return Err(Fault::violated(
+            Rule::BasisRange,
+            format!("body.basis.size: claims {size}, stands at {index}"),
+        ));
     }
     let uncovered = |id: &RecordId| state.index_of(id).is_some_and(|named| named >= size);
     match references(record.body()).into_iter().find(|(_, id, _)| uncovered(id)) {
@@ -212,7 +233,8 @@ pub(crate) fn basis_is_no_fork(record: &Record, roots: &dyn Roots) -> Result<(),
     match roots.root_at(basis.size.get()) {
         Some(root) if root != *basis.root.as_bytes() => {
             let root = counterfoil_receipt::Root::from_bytes(root);
-            let detail = format!("body.basis.root: claims {}, the log's root at {} is {root}", basis.root, basis.size);
+            let detail =
+                format!("body.basis.root: claims {}, the log's root at {} is {root}", basis.root, basis.size);
             Err(Fault::violated(Rule::BasisFork, detail))
         }
         // A root that is not at hand can't be compared; inclusion is shown by checkpoints, not by the basis.

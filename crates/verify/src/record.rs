@@ -47,10 +47,13 @@ impl KeyCache {
 ///
 /// # Errors
 /// R-ROLE-01 or R-SIG-01.
-pub fn check_signature(record: UnverifiedRecord, keys: &mut KeyCache) -> Result<Record, (UnverifiedRecord, Fault)> {
+pub fn check_signature(
+    record: UnverifiedRecord,
+    keys: &mut KeyCache,
+) -> Result<Record, (Box<UnverifiedRecord>, Fault)> {
     match role_may_sign(&record).and_then(|()| signature_holds(&record, keys)) {
         Ok(()) => Ok(Record(record)),
-        Err(fault) => Err((record, fault)),
+        Err(fault) => Err((Box::new(record), fault)),
     }
 }
 
@@ -67,7 +70,8 @@ fn role_may_sign(record: &UnverifiedRecord) -> Result<(), Fault> {
 fn signature_holds(record: &UnverifiedRecord, keys: &mut KeyCache) -> Result<(), Fault> {
     let key = record.author().key;
     let fault = |why: &str| Fault::violated(Rule::SignatureInvalid, format!("sig: {why} (key {key})"));
-    let parsed = keys.get(&key).ok_or_else(|| fault("the key is no canonical encoding of a point of large order"))?;
+    let parsed =
+        keys.get(&key).ok_or_else(|| fault("the key is no canonical encoding of a point of large order"))?;
     if parsed.verify(&record.preimage(), record.signature().as_bytes()) {
         return Ok(());
     }

@@ -140,21 +140,22 @@ impl Rule {
         use Rule::*;
         match self {
             SignatureInvalid | LogMismatch | GenesisMisplaced | StatementRepeated | LogLimit | NotAnEntry
-            | ParentUnknown | ParentForeign | RunUnknown | ReferenceUnknown | PrevMismatch | BasisRange | BasisFork
-            | SnapshotIndex | SnapshotTime | SnapshotMap | BundleHeader | BundleLine | BundleCount | BundleLimit
-            | PayloadUnused | PayloadMismatch | RecordUnused => Dimension::Integrity,
+            | ParentUnknown | ParentForeign | RunUnknown | ReferenceUnknown | PrevMismatch | BasisRange
+            | BasisFork | SnapshotIndex | SnapshotTime | SnapshotMap | BundleHeader | BundleLine
+            | BundleCount | BundleLimit | PayloadUnused | PayloadMismatch | RecordUnused => {
+                Dimension::Integrity
+            }
             RoleNotAllowed | KeyUnknown | KeyRole | KeyPrincipal | KeyRetired | KeyRevoked | KeyValidity
             | KeyReused | KeyChange | KeyDistrusted | EndorsementTarget | AuthorityNotPinned
             | ThresholdUnreachable | RevocationTarget | RevocationSigner | PolicyUnreadable | NotOwner
             | CancelSigner | HandoffRecipient | DecisionNotApproval | QuorumNotMet | Segregation
-            | PolicyNotInForce | AudienceMismatch | ApprovalRevoked | TermsExceedPolicy | BreakGlassRefused => {
-                Dimension::Authority
-            }
+            | PolicyNotInForce | AudienceMismatch | ApprovalRevoked | TermsExceedPolicy
+            | BreakGlassRefused => Dimension::Authority,
             SupersedeTarget | DecisionAction | ActionDiffers | UseConsumed | UseExceeded | ProposalEnded
             | WindowClosed | RetryRefused | OutcomeSettled | SettlementOpen => Dimension::Conformity,
             OutcomeSigner => Dimension::Authority,
-            GenesisNotPinned | CheckpointSignature | CheckpointOrigin | CheckpointForm | CheckpointSnapshot
-            | InclusionMismatch | ConsistencyMismatch => Dimension::Inclusion,
+            GenesisNotPinned | CheckpointSignature | CheckpointOrigin | CheckpointForm
+            | CheckpointSnapshot | InclusionMismatch | ConsistencyMismatch => Dimension::Inclusion,
             WitnessQuorum => Dimension::Witnessed,
             CheckpointStale => Dimension::Freshness,
         }

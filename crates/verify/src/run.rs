@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use counterfoil_receipt::{
     Action, ActionDigest, Author, Body, PolicyDigest, Principal, PublicKey, RecordId, Role, RunId,
-    body::{Audience, Cancel, Decision, Effects, Handoff, Holder, Outcome, Proposal, Ruling, Settlement, Status},
+    body::{
+        Audience, Cancel, Decision, Effects, Handoff, Holder, Outcome, Proposal, Ruling, Settlement, Status,
+    },
     field::Millis,
     text::Group,
 };
@@ -250,9 +252,9 @@ impl Run {
     pub fn approvals(&self, proposal: &RecordId) -> Vec<RecordId> {
         let decisions = self.proposals.get(proposal).map_or(&[][..], |proposal| &proposal.decisions);
         let approves = |id: &&RecordId| {
-            self.decisions.get(*id).is_some_and(|decision| {
-                decision.ruling == Ruling::Approve && decision.cancelled.is_none()
-            })
+            self.decisions
+                .get(*id)
+                .is_some_and(|decision| decision.ruling == Ruling::Approve && decision.cancelled.is_none())
         };
         let mut approvals: Vec<RecordId> = decisions.iter().filter(approves).copied().collect();
         approvals.sort_unstable();
@@ -386,9 +388,8 @@ fn decision_is_about_the_action(run: &Run, body: &Decision) -> Result<(), Fault>
 /// R-CAN-01: a cancel is signed by the owner (proposal), the decision's own signer (decision) or the authority.
 fn canceller_may(run: &Run, body: &Cancel, author: &Author) -> Result<(), Fault> {
     let names_proposal = run.proposals.contains_key(&body.target);
-    let own_decision = run.decisions.get(&body.target).is_some_and(|decision| {
-        decision.author.principal == author.principal
-    });
+    let own_decision =
+        run.decisions.get(&body.target).is_some_and(|decision| decision.author.principal == author.principal);
     let may = match author.role {
         Role::Authority => true,
         Role::Agent => names_proposal,
@@ -407,7 +408,10 @@ fn outcome_signer_executed(run: &Run, body: &Outcome, author: &Author) -> Result
     match run.executions.get(&body.execution) {
         Some(execution) if execution.runtime != author.principal => Err(Fault::violated(
             Rule::OutcomeSigner,
-            format!("signer.principal: claims {}, the execution is {}'s", author.principal, execution.runtime),
+            format!(
+                "signer.principal: claims {}, the execution is {}'s",
+                author.principal, execution.runtime
+            ),
         )),
         _ => Ok(()),
     }
@@ -523,7 +527,14 @@ impl Run {
         Effect::Took
     }
 
-    fn decide(&mut self, record: &Record, body: &Decision, index: u64, groups: Vec<Group>, entitled: bool) -> Effect {
+    fn decide(
+        &mut self,
+        record: &Record,
+        body: &Decision,
+        index: u64,
+        groups: Vec<Group>,
+        entitled: bool,
+    ) -> Effect {
         let decision = DecisionState {
             index,
             proposal: body.proposal,
@@ -600,7 +611,11 @@ impl ProposalState {
             (Some((at, _)), _) => Effect::None(format!("the proposal ended at entry {at}")),
             (None, Some(end)) => {
                 self.ended = Some((index, end));
-                if self.uses.is_empty() { Effect::Took } else { Effect::None("an execution stands at a lower index".to_owned()) }
+                if self.uses.is_empty() {
+                    Effect::Took
+                } else {
+                    Effect::None("an execution stands at a lower index".to_owned())
+                }
             }
             (None, None) => Effect::Took,
         }

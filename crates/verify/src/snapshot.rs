@@ -35,5 +35,8 @@ fn map_is_that_of_the_fold(body: &Snapshot) -> Result<(), Fault> {
     if body.map == computed {
         return Ok(());
     }
-    Err(Fault::violated(Rule::SnapshotMap, format!("body.map: claims {}, the fold gives {computed}", body.map)))
+    Err(Fault::violated(
+        Rule::SnapshotMap,
+        format!("body.map: claims {}, the fold gives {computed}", body.map),
+    ))
 }

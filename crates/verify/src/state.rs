@@ -264,7 +264,10 @@ impl State {
             }
             PolicyBody::Digest(digest) => {
                 let document = self.documents.get(digest).ok_or_else(|| {
-                    Fault::not_shown(Rule::PolicyUnreadable, format!("body.digest: no document {digest} is at hand"))
+                    Fault::not_shown(
+                        Rule::PolicyUnreadable,
+                        format!("body.digest: no document {digest} is at hand"),
+                    )
                 })?;
                 (*digest, document.as_slice())
             }
@@ -300,8 +303,16 @@ impl State {
             Body::Keyring(_) | Body::Endorsement(_) | Body::Revocation(_) => keys::apply(self, record, index),
             Body::Delegation(_) => Effect::None("delegations grant nothing under fold version 0".to_owned()),
             Body::Rejection(_) => Effect::None("a rejection is no entry".to_owned()),
-            Body::Trigger(_) | Body::Observation(_) | Body::Proposal(_) | Body::Decision(_) | Body::Escalation(_)
-            | Body::Cancel(_) | Body::Execution(_) | Body::Outcome(_) | Body::Refusal(_) | Body::Settlement(_)
+            Body::Trigger(_)
+            | Body::Observation(_)
+            | Body::Proposal(_)
+            | Body::Decision(_)
+            | Body::Escalation(_)
+            | Body::Cancel(_)
+            | Body::Execution(_)
+            | Body::Outcome(_)
+            | Body::Refusal(_)
+            | Body::Settlement(_)
             | Body::Handoff(_) => run::apply(self, record, index),
         }
     }

@@ -95,13 +95,16 @@ impl Trust {
         if toml.len() > MAX_BYTES {
             return Err(TrustError::TooLarge(toml.len()));
         }
-        let file: File = toml::from_str(toml).map_err(|error| TrustError::Malformed(error.message().to_owned()))?;
+        let file: File =
+            toml::from_str(toml).map_err(|error| TrustError::Malformed(error.message().to_owned()))?;
         if file.version != 1 {
             return Err(invalid("version", format!("{} is not 1", file.version)));
         }
-        let genesis = RecordId::parse(&file.genesis)
-            .ok_or_else(|| invalid("genesis", format!("{:?} is not sha256: and 64 hex digits", file.genesis)))?;
-        let log_keys = file.log_keys.iter().map(|key| log_key(key, &file.origin)).collect::<Result<Vec<_>, _>>()?;
+        let genesis = RecordId::parse(&file.genesis).ok_or_else(|| {
+            invalid("genesis", format!("{:?} is not sha256: and 64 hex digits", file.genesis))
+        })?;
+        let log_keys =
+            file.log_keys.iter().map(|key| log_key(key, &file.origin)).collect::<Result<Vec<_>, _>>()?;
         if log_keys.is_empty() {
             return Err(invalid("log_keys", "names no key".to_owned()));
         }
@@ -140,13 +143,17 @@ impl Trust {
 /// [`TrustError::Invalid`].
 fn dimensions(names: &[String]) -> Result<Vec<Dimension>, TrustError> {
     let parse = |name: &String| {
-        Dimension::parse(name).ok_or_else(|| invalid("require.dimensions", format!("{name:?} is no dimension")))
+        Dimension::parse(name)
+            .ok_or_else(|| invalid("require.dimensions", format!("{name:?} is no dimension")))
     };
     let mut list: Vec<Dimension> = names.iter().map(parse).collect::<Result<_, _>>()?;
     list.sort_unstable();
     list.dedup();
     if list.is_empty() || list.len() != names.len() {
-        return Err(invalid("require.dimensions", "must name at least one dimension, and none twice".to_owned()));
+        return Err(invalid(
+            "require.dimensions",
+            "must name at least one dimension, and none twice".to_owned(),
+        ));
     }
     Ok(list)
 }
@@ -160,7 +167,8 @@ fn log_key(vkey: &str, origin: &str) -> Result<VerifierKey, TrustError> {
 }
 
 fn authority_range(file: &FileAuthority) -> Result<AuthorityRange, TrustError> {
-    let parse = |key: &String| PublicKey::parse(key).map_err(|error| invalid("authority.roots", error.to_string()));
+    let parse =
+        |key: &String| PublicKey::parse(key).map_err(|error| invalid("authority.roots", error.to_string()));
     let roots = file.roots.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
     let until = file.until.unwrap_or(MAX_INTEGER);
     if roots.is_empty() || file.from > until {

@@ -72,14 +72,20 @@ impl Used {
                 }
             },
             Body::Keyring(body) => {
-                self.memberships.entry(body.principal.clone()).or_default().extend(body.groups.iter().cloned());
+                self.memberships
+                    .entry(body.principal.clone())
+                    .or_default()
+                    .extend(body.groups.iter().cloned());
                 self.holders.insert(*body.key.material(), body.principal.clone());
                 self.concerned.push((index, Concern::Principal(body.principal.clone())));
             }
-            Body::Revocation(body) => self.concerned.push((index, match &body.target {
-                RevocationTarget::Key(key) => Concern::Key(*key.material()),
-                RevocationTarget::Delegation(_) => Concern::Nothing,
-            })),
+            Body::Revocation(body) => self.concerned.push((
+                index,
+                match &body.target {
+                    RevocationTarget::Key(key) => Concern::Key(*key.material()),
+                    RevocationTarget::Delegation(_) => Concern::Nothing,
+                },
+            )),
             Body::Genesis(body) => {
                 let roots = body.authority.roots.0.iter().chain([&body.log.snapshot]);
                 self.principals.extend(roots.clone().map(|root| root.principal.clone()));
@@ -125,7 +131,8 @@ impl Used {
 
     /// R-BUN-05: every payload is named by a record of the bundle, once.
     fn is_named(&self, line: &PayloadLine, size: u64) -> Result<(), Fault> {
-        let unused = |why: String| Err(Fault::violated(Rule::PayloadUnused, format!("{} {why}", line.commitment)));
+        let unused =
+            |why: String| Err(Fault::violated(Rule::PayloadUnused, format!("{} {why}", line.commitment)));
         match self.items.get(&line.commitment) {
             None => unused("is named by no record".to_owned()),
             Some((label, _)) if label != line.label.as_str() => unused(format!("is named as {label:?}")),
@@ -138,7 +145,8 @@ impl Used {
 
     fn set_holds(&self, line: &PayloadLine, set: &SetProof) -> Result<(), Fault> {
         if self.sets.get(&set.root) != Some(&set.items.get()) {
-            let detail = format!("{} belongs to the item set {}, which no record names", line.commitment, set.root);
+            let detail =
+                format!("{} belongs to the item set {}, which no record names", line.commitment, set.root);
             return Err(Fault::violated(Rule::PayloadUnused, detail));
         }
         let head = TreeHead { size: TreeSize(set.items.get()), root: Hash::from(*set.root.as_bytes()) };
@@ -159,7 +167,8 @@ impl Used {
                 Concern::Nothing => None,
             };
             if !principal.is_some_and(|principal| self.concerns(principal)) {
-                faults.push(not_used(&format!("entry {index} concerns nobody who signed a record of the run")));
+                faults
+                    .push(not_used(&format!("entry {index} concerns nobody who signed a record of the run")));
             }
         }
         for (at, (index, is_snapshot)) in self.timeline.iter().enumerate() {
@@ -168,11 +177,14 @@ impl Used {
                 .flatten()
                 .any(|neighbour| matches!(self.timeline.get(neighbour), Some((_, false))));
             if *is_snapshot && ends_are_known && !beside_execution && !self.ends.contains_key(index) {
-                faults.push(not_used(&format!("the snapshot at entry {index} is neither beside an execution nor an end")));
+                faults.push(not_used(&format!(
+                    "the snapshot at entry {index} is neither beside an execution nor an end"
+                )));
             }
         }
         let unnamed = documents.iter().find(|digest| !self.documents.contains(*digest));
-        faults.extend(unnamed.map(|digest| not_used(&format!("no policy record names the document {digest}"))));
+        faults
+            .extend(unnamed.map(|digest| not_used(&format!("no policy record names the document {digest}"))));
         faults
     }
 

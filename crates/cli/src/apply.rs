@@ -1,0 +1,125 @@
+//! `counterfoil gate apply`: let an approved patch pass into a git repository.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args;
+use counterfoil_client::View;
+use counterfoil_receipt::{Action, Body, RecordId, Role, RunId, action::Json, limits};
+use counterfoil_verify::{ProposalState, ProposalStatus};
+use serde_json::Value;
+
+use crate::{
+    context::Context,
+    error::{Failure, Outcome},
+    gate,
+    git::Repository,
+    git_apply::{GitApply, Patching, TOOL},
+    input, output, reading,
+    record::{record_id, run_id},
+    remote::Actor,
+    signing, time,
+};
+
+/// Apply a patch to a git repository if exactly it was approved: log the execution, check it, apply, log the outcome.
+///
+/// The action is of the tool `git.apply`: arguments `base` (a full commit name), `branch` and, if you like, `check` (a command);
+/// committed argument `/patch`; precondition `head`, if you like. The patch is applied in a worktree of its own, at `base`; the
+/// check runs there; then it becomes a commit and a new branch. Your checkout is not touched, and no hook runs.
+///
+/// Exit status: 0 it was applied, 1 refused or failed, 3 no evidence, 4 not decided yet.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:
+  counterfoil propose sha256:… --action action.json --commit /patch=fix.patch --for runtime --risk high
+  counterfoil gate apply sha256:… --repo ~/src/checkout")]
+pub struct Apply {
+    /// The run
+    #[arg(value_parser = run_id)]
+    run: RunId,
+    /// The repository
+    #[arg(long, value_name = "PATH")]
+    repo: PathBuf,
+    /// The proposal [default: the last of the run that nothing has ended]
+    #[arg(long, value_name = "ID", value_parser = record_id)]
+    proposal: Option<RecordId>,
+    /// The action that you are asked to take, as JSON [default: the one that was proposed]
+    #[arg(long, value_name = "FILE")]
+    action: Option<PathBuf>,
+    /// A check of your own, after the action's: a command that fails if the patch must not be committed
+    #[arg(long, value_name = "COMMAND")]
+    check: Option<String>,
+    /// Wait this long for a decision
+    #[arg(long, value_name = "DURATION", value_parser = time::parse_duration)]
+    wait: Option<u64>,
+}
+
+impl Apply {
+    /// Runs the command.
+    pub fn run(&self, context: &Context) -> Outcome {
+        let repository = Repository::open(&self.repo)?;
+        let actor = Actor::new(context, Role::Runtime)?;
+        let view = actor.view(self.run)?;
+        let (id, proposal) = self.proposal(&view)?;
+        let action = self.action.as_ref().map(read_action).transpose()?.unwrap_or_else(|| proposal.action.clone());
+        let openings = view.verdict().openings();
+        if action.digest() == proposal.digest && proposal.uses.is_empty() {
+            // What can't start is told before a use of the approval is spent on it. What was not proposed is the gate's to refuse.
+            let patching = Patching::read(&action)?;
+            patching.can_start(&repository)?;
+            patching.patch(openings)?;
+        }
+        let subject = subject(&view, &actor, &id).unwrap_or_else(|| format!("Apply {id}"));
+        let author = actor.key.principal().to_string();
+        let mut effect = GitApply {
+            repository: &repository,
+            openings,
+            run: self.run,
+            author: &author,
+            subject: &subject,
+            check: self.check.as_deref(),
+        };
+        let (mut gate, settled) = gate::driver(context, actor)?;
+        for settled in &settled {
+            output::note(&format!("settled first: {}\n", gate::settled_json(settled)));
+        }
+        let patience = Duration::from_millis(self.wait.unwrap_or(0));
+        let ended = gate.run_when_approved(self.run, id, &action, &mut effect, patience);
+        gate.flush_refusals();
+        gate::report(context, ended.map_err(|error| gate::gate_failure(&error))?)
+    }
+
+    /// The proposal that was named, or the last one of this tool that can still be executed.
+    fn proposal<'v>(&self, view: &'v View) -> Outcome<(RecordId, &'v ProposalState)> {
+        let proposals = view.run().map(|run| run.proposals()).unwrap_or_default();
+        let unknown = |message: String| {
+            Failure::new("proposal-unknown", message, "list the run's proposals with `counterfoil resume RUN`")
+        };
+        if let Some(id) = self.proposal {
+            let named = proposals.into_iter().find(|(proposal, _)| *proposal == id);
+            return named.ok_or_else(|| unknown(format!("{id} is no proposal of this run")));
+        }
+        let live = |(id, proposal): &&(RecordId, &ProposalState)| {
+            use ProposalStatus::{Approved, Open};
+            let status = view.run().and_then(|run| view.state().proposal_status(run, id));
+            proposal.action.tool.as_str() == TOOL && matches!(status, Some(Approved | Open))
+        };
+        let of_tool = |(_, proposal): &&(RecordId, &ProposalState)| proposal.action.tool.as_str() == TOOL;
+        // Where none can be executed, the gate says why of the last.
+        let last = proposals.iter().rev().find(live).or_else(|| proposals.iter().rev().find(of_tool));
+        last.copied().ok_or_else(|| unknown(format!("the run has no proposal of the tool {TOOL}")))
+    }
+}
+
+/// What the commit says first: the proposal's own summary.
+fn subject(view: &View, actor: &Actor, proposal: &RecordId) -> Option<String> {
+    let reading = reading::read_bytes(view.bundle(), actor.client.trust(), time::now());
+    match reading.record(proposal)?.body() {
+        Body::Proposal(body) => body.summary.as_ref()?.as_str().lines().next().map(str::to_owned),
+        _ => None,
+    }
+}
+
+fn read_action(path: &PathBuf) -> Outcome<Action> {
+    let object = signing::parse_object(&input::read(path, "action", limits::RECORD_BYTES * 2)?, "the action")?;
+    let json = Json::from_value(&Value::Object(object)).map_err(|fault| signing::malformed("the action", &fault))?;
+    Action::parse(json.as_str().as_bytes()).map_err(|fault| signing::malformed("the action", &fault))
+}

@@ -1,0 +1,294 @@
+//! What a human decides: approve, reject, ask for changes; and later settle what stayed unknown.
+
+use std::{
+    io::{BufRead, IsTerminal, Read},
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use counterfoil_client::{Ballot, View, Vote};
+use counterfoil_receipt::{
+    Action, RecordId, Role, RunId, UnverifiedRecord,
+    action::Json,
+    body::{Body, Changes, Effects, Settlement, Status, Surface, Window},
+    field::Uses,
+    limits,
+};
+use counterfoil_verify::ProposalStatus;
+use serde_json::Value;
+
+use crate::{
+    context::Context,
+    error::{Failure, HELD, Outcome},
+    input, output,
+    payload::{self, Attachment},
+    reading,
+    record::{record_id, run_id},
+    remote::{Actor, report, submit_failure},
+    review, signing,
+    text::counted,
+    time,
+};
+
+/// How far the approver's clock may be ahead of the log's without the window opening too late.
+const SKEW: u64 = 30_000;
+/// Milliseconds of the window if neither the caller nor the policy says less: 15 min.
+const WINDOW: u64 = 900_000;
+
+/// Which proposal, and whether to ask.
+#[derive(Args, Debug)]
+struct Which {
+    /// The run
+    #[arg(value_parser = run_id)]
+    run: RunId,
+    /// The proposal [default: the only one that can be decided]
+    #[arg(long, value_name = "ID", value_parser = record_id)]
+    proposal: Option<RecordId>,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Don't ask
+    #[arg(short, long)]
+    yes: bool,
+}
+
+/// Approve a proposal after showing exactly what it would do.
+///
+/// The run is fetched and verified first. What is shown is what the decision commits to.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:
+  counterfoil approve sha256:… --window 15m --key keys/human.key")]
+pub struct Approve {
+    #[command(flatten)]
+    which: Which,
+    /// How often it may be executed
+    #[arg(long, value_name = "N", default_value = "1", value_parser = uses)]
+    uses: Uses,
+    /// For how long [default: 15m, or less if the policy says so]
+    #[arg(long, value_name = "DURATION", value_parser = time::parse_duration)]
+    window: Option<u64>,
+}
+
+/// Reject a proposal.
+#[derive(Args, Debug)]
+pub struct Reject {
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Send a proposal back with a note, or with the action that you would approve.
+#[derive(Args, Debug)]
+pub struct RequestChanges {
+    #[command(flatten)]
+    which: Which,
+    /// What should change
+    #[arg(long, value_name = "TEXT", required_unless_present = "action")]
+    note: Option<String>,
+    /// The action that you would rather see, as JSON
+    #[arg(long, value_name = "FILE")]
+    action: Option<PathBuf>,
+}
+
+/// Say what became of an execution whose outcome stayed unknown.
+#[derive(Args, Debug)]
+pub struct Settle {
+    /// The run
+    #[arg(value_parser = run_id)]
+    run: RunId,
+    /// The execution [default: the only one that is open]
+    #[arg(long, value_name = "ID", value_parser = record_id)]
+    execution: Option<RecordId>,
+    /// succeeded or failed
+    #[arg(long, value_parser = |word: &str| Status::parse(word).filter(|status| *status != Status::Unknown).ok_or("one of succeeded, failed"))]
+    status: Status,
+    /// none, partial or complete
+    #[arg(long, value_parser = |word: &str| Effects::parse(word).filter(|effects| *effects != Effects::Unknown).ok_or("one of none, partial, complete"))]
+    effects: Effects,
+    /// How you know
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// A file that shows it
+    #[arg(long, value_name = "[LABEL=]FILE")]
+    evidence: Vec<Attachment>,
+}
+
+impl Approve {
+    /// Runs the command.
+    pub fn run(&self, context: &Context) -> Outcome {
+        let case = Case::open(context, &self.which)?;
+        case.view.is_sound().map_err(|error| crate::remote::client_failure(&error))?;
+        case.is_disclosed()?;
+        let (from, until) = window(time::now(), self.window, case.view.state().policy_in_force().map(|(_, policy)| policy.rule().window));
+        let window = Window { from: time::millis(from)?, until: time::millis(until)? };
+        let question = format!("approve, {} until {}", counted(self.uses.get(), "use"), time::utc(until));
+        case.decide(context, &self.which, &question, Vote::Approve { window, uses: self.uses })
+    }
+}
+
+impl Reject {
+    /// Runs the command.
+    pub fn run(&self, context: &Context) -> Outcome {
+        Case::open(context, &self.which)?.decide(context, &self.which, "reject", Vote::Reject)
+    }
+}
+
+impl RequestChanges {
+    /// Runs the command.
+    pub fn run(&self, context: &Context) -> Outcome {
+        let action = self.action.as_deref().map(read_action).transpose()?;
+        let changes = Changes { action, note: payload::text(self.note.as_ref())? };
+        let case = Case::open(context, &self.which)?;
+        case.decide(context, &self.which, "ask for changes", Vote::RequestChanges(Some(changes)))
+    }
+}
+
+impl Settle {
+    /// Runs the command.
+    pub fn run(&self, context: &Context) -> Outcome {
+        let actor = Actor::new(context, Role::Human)?;
+        let view = actor.view(self.run)?;
+        let execution = match self.execution {
+            Some(execution) => execution,
+            None => only_open_execution(&view)?,
+        };
+        let (evidence, openings) = payload::seal_all(&self.evidence)?;
+        let reason = payload::text(self.reason.as_ref())?;
+        let body = Settlement { effects: self.effects, evidence, execution, reason, status: self.status };
+        let included = actor.session().settle(&view, body, &openings).map_err(|error| submit_failure(&error))?;
+        report(context, "settlement", Some(self.run), &included)
+    }
+}
+
+/// From when until when an approval holds that is given `now`: as long as was asked for, and no longer than the policy grants.
+///
+/// It opens a little early, so that an approver whose clock is ahead of the log's does not hold up the runtime.
+fn window(now: u64, asked: Option<u64>, policy: Option<u64>) -> (u64, u64) {
+    let granted = policy.unwrap_or(WINDOW);
+    let length = asked.unwrap_or(WINDOW.min(granted));
+    let from = now.saturating_sub(SKEW.min(length / 2));
+    // What was asked for beyond the policy is left to the log to refuse: cutting it silently would sign something else.
+    (from, from.saturating_add(length))
+}
+
+/// A proposal in front of an approver.
+struct Case {
+    actor: Actor,
+    view: View,
+    reading: reading::Reading,
+    proposal: RecordId,
+}
+
+impl Case {
+    /// Fetches and verifies the run, and finds the proposal.
+    fn open(context: &Context, which: &Which) -> Outcome<Self> {
+        let actor = Actor::new(context, Role::Human)?;
+        let view = actor.view(which.run)?;
+        let proposal = match which.proposal {
+            Some(proposal) => proposal,
+            None => only_open_proposal(&view)?,
+        };
+        let reading = reading::read_bytes(view.bundle(), actor.client.trust(), time::now());
+        let case = Self { actor, view, reading, proposal };
+        case.record().map(|_| ())?;
+        Ok(case)
+    }
+
+    fn record(&self) -> Outcome<&UnverifiedRecord> {
+        self.reading.record(&self.proposal).filter(|record| review::is_proposal(record)).ok_or_else(|| {
+            let message = format!("{} is no proposal of this run", self.proposal);
+            Failure::new("proposal-unknown", message, "list them with `counterfoil resume RUN`")
+        })
+    }
+
+    /// Nobody approves what they can't see.
+    fn is_disclosed(&self) -> Outcome<()> {
+        let Body::Proposal(body) = self.record()?.body() else { return Ok(()) };
+        let hidden = review::undisclosed(&body.action, &self.reading.openings());
+        if hidden.is_empty() {
+            return Ok(());
+        }
+        let message = format!("the bundle does not disclose {}", hidden.join(", "));
+        Err(Failure::new("action-not-disclosed", message, "have the proposer submit the payload, or reject the proposal"))
+    }
+
+    /// Shows the case, asks, signs, submits.
+    fn decide(self, context: &Context, which: &Which, question: &str, vote: Vote) -> Outcome {
+        let reason = payload::text(which.reason.as_ref())?;
+        let mut shown = review::proposal_text(self.record()?, &self.reading.openings());
+        let (policy, size) = (self.view.state().policy_in_force(), self.view.basis().size);
+        let policy = policy.map_or("none".to_owned(), |(digest, _)| digest.to_string());
+        let who = format!("{} ({})", self.actor.key.principal(), self.actor.key.role());
+        shown.push_str(&format!("\n{:<14} {policy}\n{:<14} size {size}\n", "policy", "checkpoint"));
+        shown.push_str(&format!("{:<14} {question}, as {who}\n", "decision"));
+        let surface = ask(context, &shown, which.yes)?;
+        let ballot = Ballot {
+            proposal: self.proposal,
+            vote,
+            shown: shown.into_bytes(),
+            shown_media_type: payload::label("text/plain; charset=utf-8", "the media type")?,
+            surface,
+            reason,
+        };
+        let decided = self.actor.session().decide(&self.view, ballot);
+        report(context, "decision", Some(which.run), &decided.map_err(|error| submit_failure(&error))?)
+    }
+}
+
+/// Shows the text, asks, and says where the person saw it: on a terminal only if they answered on one.
+fn ask(context: &Context, shown: &str, yes: bool) -> Outcome<Surface> {
+    let dressed = context.style.review(shown);
+    if context.json { output::note(&dressed) } else { output::print(&dressed)? }
+    if yes {
+        return Ok(Surface::None);
+    }
+    output::note("\nsign this? [y/N] ");
+    let mut answer = String::new();
+    let stdin = std::io::stdin();
+    let read = stdin.lock().take(16).read_line(&mut answer);
+    if read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
+        let seen = stdin.is_terminal() && std::io::stdout().is_terminal();
+        return Ok(if seen { Surface::Terminal } else { Surface::None });
+    }
+    Err(Failure::new("not-confirmed", "nothing was signed", "answer y, or add --yes").with_status(HELD))
+}
+
+fn only_open_proposal(view: &View) -> Outcome<RecordId> {
+    let run = view.run().map(|run| run.proposals()).unwrap_or_default();
+    let open = |id: &RecordId| {
+        use ProposalStatus::{Approved, Expired, Open};
+        let status = view.run().and_then(|run| view.state().proposal_status(run, id));
+        matches!(status, Some(Open | Approved | Expired))
+    };
+    only(run.iter().map(|(id, _)| *id).filter(open).collect(), "proposal", "--proposal")
+}
+
+fn only_open_execution(view: &View) -> Outcome<RecordId> {
+    let executions = view.run().map(|run| run.executions()).unwrap_or_default();
+    let open = executions.iter().filter(|(_, execution)| matches!(execution.status(), None | Some(Status::Unknown)));
+    only(open.map(|(id, _)| *id).collect(), "execution", "--execution")
+}
+
+fn only(ids: Vec<RecordId>, what: &str, option: &str) -> Outcome<RecordId> {
+    match ids.as_slice() {
+        [id] => Ok(*id),
+        [] => {
+            let message = format!("the run has no open {what}");
+            Err(Failure::new(format!("no-open-{what}"), message, "look at it with `counterfoil resume RUN`"))
+        }
+        ids => {
+            let list: Vec<String> = ids.iter().map(ToString::to_string).collect();
+            let message = format!("the run has {} open {what}s: {}", ids.len(), list.join(", "));
+            Err(Failure::new(format!("several-open-{what}s"), message, format!("choose one with {option}")))
+        }
+    }
+}
+
+fn read_action(path: &Path) -> Outcome<Action> {
+    let object = signing::parse_object(&input::read(path, "action", limits::RECORD_BYTES * 2)?, "the action")?;
+    let json = Json::from_value(&Value::Object(object)).map_err(|fault| signing::malformed("the action", &fault))?;
+    Action::parse(json.as_str().as_bytes()).map_err(|fault| signing::malformed("the action", &fault))
+}
+
+fn uses(text: &str) -> Result<Uses, String> {
+    text.parse().ok().and_then(Uses::new).ok_or_else(|| format!("{text:?} is not a number from 1 to {}", limits::USES))
+}

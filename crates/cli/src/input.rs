@@ -1,0 +1,112 @@
+//! Reading files: every one of them bounded, every fault named.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, Read},
+    path::Path,
+};
+
+use counterfoil_receipt::limits;
+
+use crate::error::{Failure, Outcome};
+
+/// The name under which standard input is read.
+pub const STDIN: &str = "-";
+
+/// Reads a whole file of at most `most` bytes; `what` names it in messages.
+pub fn read(path: &Path, what: &str, most: usize) -> Outcome<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let taken = open(path, what)?.take(most as u64 + 1).read_to_end(&mut bytes);
+    taken.map_err(|error| unreadable(path, what, &error))?;
+    if bytes.len() > most {
+        return Err(Failure::new(
+            "file-too-large",
+            format!("{} is larger than the {most} bytes that a {what} may have", shown(path)),
+            format!("check that this is the {what} you meant"),
+        ));
+    }
+    Ok(bytes)
+}
+
+/// Reads a whole text file; see [`read`].
+pub fn read_text(path: &Path, what: &str, most: usize) -> Outcome<String> {
+    String::from_utf8(read(path, what, most)?).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let message = format!("{} is no text: byte {at} is not UTF-8", shown(path));
+        Failure::new("file-not-text", message, format!("check that this is the {what} you meant"))
+    })
+}
+
+/// Reads the lines of a file one by one.
+pub struct Lines {
+    input: Box<dyn BufRead>,
+    path: String,
+    what: String,
+    line: Vec<u8>,
+}
+
+/// One line, and whether a line feed ended it.
+pub struct Line<'l> {
+    /// The bytes, without the line feed.
+    pub bytes: &'l [u8],
+    /// Whether it is whole. A line that is longer than any that is allowed is cut, and whole.
+    pub ended: bool,
+}
+
+impl Lines {
+    /// Opens a file of lines of at most [`limits::LINE_BYTES`].
+    pub fn open(path: &Path, what: &str) -> Outcome<Self> {
+        let input = Box::new(BufReader::with_capacity(1 << 16, open(path, what)?));
+        Ok(Self { input, path: shown(path), what: what.to_owned(), line: Vec::new() })
+    }
+
+    /// The next line; `None` at the end.
+    pub fn next(&mut self) -> Outcome<Option<Line<'_>>> {
+        self.line.clear();
+        // One byte over the limit and a line feed: enough to see that a line is too long.
+        let most = limits::LINE_BYTES as u64 + 2;
+        let taken = (&mut self.input).take(most).read_until(b'\n', &mut self.line);
+        taken.map_err(|error| unreadable(Path::new(&self.path), &self.what, &error))?;
+        if self.line.is_empty() {
+            return Ok(None);
+        }
+        let feed = self.line.last() == Some(&b'\n');
+        if feed {
+            self.line.pop();
+        }
+        Ok(Some(Line { bytes: &self.line, ended: feed || self.line.len() > limits::LINE_BYTES }))
+    }
+}
+
+fn open(path: &Path, what: &str) -> Outcome<Box<dyn Read>> {
+    if path.as_os_str() == STDIN {
+        return Ok(Box::new(std::io::stdin().lock()));
+    }
+    let file = File::open(path).map_err(|error| unreadable(path, what, &error))?;
+    // Opening a directory succeeds on Unix; only reading it fails, with a message that helps nobody.
+    if file.metadata().is_ok_and(|found| found.is_dir()) {
+        let message = format!("{} is a directory, not a {what}", shown(path));
+        return Err(Failure::new("file-is-directory", message, format!("give the path of the {what} itself")));
+    }
+    Ok(Box::new(file))
+}
+
+fn unreadable(path: &Path, what: &str, error: &std::io::Error) -> Failure {
+    use std::io::ErrorKind;
+    let (code, why, hint) = match error.kind() {
+        ErrorKind::NotFound => ("file-missing", "does not exist".to_owned(), "check the path"),
+        ErrorKind::PermissionDenied => {
+            ("file-permission", "may not be read by this user".to_owned(), "check its owner and mode")
+        }
+        _ => ("file-unreadable", format!("could not be read: {error}"), "check the disk and the path"),
+    };
+    Failure::new(code, format!("the {what} {} {why}", shown(path)), hint)
+}
+
+/// A path for a message.
+pub fn shown(path: &Path) -> String {
+    if path.as_os_str() == STDIN {
+        return "standard input".to_owned();
+    }
+    crate::text::printable(&path.display().to_string())
+}

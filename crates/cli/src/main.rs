@@ -1,0 +1,43 @@
+//! The `counterfoil` binary.
+
+mod advice;
+mod agent;
+mod apply;
+mod approver;
+mod cli;
+mod completions;
+mod context;
+mod demo;
+mod diff;
+mod doctor;
+mod error;
+mod gate;
+mod init;
+mod git;
+mod git_apply;
+mod input;
+mod keys;
+mod next;
+mod output;
+mod payload;
+mod process;
+mod reading;
+mod record;
+mod remote;
+mod report;
+mod resume;
+mod review;
+mod runs;
+mod serve;
+mod signing;
+mod style;
+mod text;
+mod time;
+mod tree;
+mod trust;
+mod verdict;
+mod verify;
+
+fn main() -> std::process::ExitCode {
+    cli::run(std::env::args_os())
+}

@@ -1,0 +1,129 @@
+//! Checkpoints under the pinned keys, and what it means that one continues another.
+
+use std::{cell::RefCell, collections::HashMap, fmt};
+
+use counterfoil_receipt::{Root, body::Basis, field::Count};
+use counterfoil_tlog::{
+    Frontier, Hash, SignedCheckpoint, TreeHead, UnverifiedNote, VerifierKey, consistency,
+    tile::{TilePath, TileReader},
+};
+use counterfoil_verify::Trust;
+
+use crate::{error::ClientError, limits};
+
+/// A checkpoint that a pinned log key signed. Only this crate makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PinnedCheckpoint {
+    note: String,
+    head: TreeHead,
+}
+
+/// Two trees that one log signed, of which neither continues the other.
+///
+/// Both notes carry valid signatures by the log's pinned keys. Whoever holds the keys can't deny either.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fork {
+    /// What the log had shown before.
+    pub seen: PinnedCheckpoint,
+    /// What it shows now.
+    pub shown: PinnedCheckpoint,
+    /// The root that the larger tree really had at the size of the smaller one.
+    pub computed: Hash,
+}
+
+impl PinnedCheckpoint {
+    /// Opens a note under the reader's keys.
+    pub(crate) fn open(note: &str, trust: &Trust) -> Result<Self, String> {
+        let unverified = UnverifiedNote::parse(note.as_bytes()).map_err(|error| error.to_string())?;
+        let none: [&VerifierKey; 0] = [];
+        let signed = SignedCheckpoint::open(unverified, trust.origin(), trust.log_keys(), &none)
+            .map_err(|error| format!("{}: {error}", error.code()))?;
+        if !signed.checkpoint().extensions().is_empty() || signed.head().size.0 == 0 {
+            return Err("the checkpoint has extension lines or an empty tree".to_owned());
+        }
+        Ok(Self { note: note.to_owned(), head: signed.head() })
+    }
+
+    /// The signed note, verbatim.
+    pub fn note(&self) -> &str {
+        &self.note
+    }
+
+    /// Size and root.
+    pub const fn head(&self) -> TreeHead {
+        self.head
+    }
+
+    /// The same, as records name it; `None` for a tree beyond what records can name.
+    pub fn basis(&self) -> Option<Basis> {
+        let root = Root::from_bytes(*self.head.root.as_bytes());
+        Some(Basis { root, size: Count::new(self.head.size.0)? })
+    }
+}
+
+/// Checks that the larger of two trees continues the smaller one, with tiles of the larger.
+///
+/// A fork is claimed only where it is proven: the tiles give the signed root of the larger tree, and another root
+/// than the signed one at the size of the smaller. Tiles that do neither prove nothing, and are an error of their own.
+pub(crate) fn is_continued(
+    seen: &PinnedCheckpoint,
+    shown: &PinnedCheckpoint,
+    fetch: impl Fn(&TilePath) -> Result<Vec<u8>, ClientError>,
+) -> Result<(), ClientError> {
+    let (small, large) = if seen.head.size <= shown.head.size { (seen, shown) } else { (shown, seen) };
+    let fork =
+        |computed| ClientError::Fork(Box::new(Fork { seen: seen.clone(), shown: shown.clone(), computed }));
+    if small.head.size == large.head.size {
+        return if small.head.root == large.head.root { Ok(()) } else { Err(fork(large.head.root)) };
+    }
+    let cache = RefCell::new(HashMap::<TilePath, Vec<u8>>::new());
+    let cached = |path: &TilePath| {
+        if let Some(tile) = cache.borrow().get(path) {
+            return Ok(tile.clone());
+        }
+        if cache.borrow().len() == limits::PROOF_TILES {
+            return Err(wrong_tiles(large, &format!("more than {} tiles are needed", limits::PROOF_TILES)));
+        }
+        let tile = fetch(path)?;
+        cache.borrow_mut().insert(*path, tile.clone());
+        Ok(tile)
+    };
+    let reader = TileReader::new(large.head.size, cached);
+    let fault = |error: counterfoil_tlog::tile::TileReadError<ClientError>| match error {
+        counterfoil_tlog::tile::TileReadError::Fetch(error) => error,
+        counterfoil_tlog::tile::TileReadError::Tile(error) => wrong_tiles(large, &error.to_string()),
+    };
+    let computed = Frontier::read(small.head.size, &reader).map_err(fault)?.root();
+    let proof =
+        consistency::prove(small.head.size, large.head.size, &reader).map_err(|error| match error {
+            counterfoil_tlog::ProveError::Read(error) => fault(error),
+            other => wrong_tiles(large, &other.to_string()),
+        })?;
+    let computed_head = TreeHead { size: small.head.size, root: computed };
+    consistency::verify(&computed_head, &large.head, &proof)
+        .map_err(|error| wrong_tiles(large, &error.to_string()))?;
+    if true { Ok(()) } else { Err(fork(computed)) }
+}
+
+fn wrong_tiles(large: &PinnedCheckpoint, why: &str) -> ClientError {
+    ClientError::Untrusted {
+        url: "/tile".to_owned(),
+        why: format!("the tiles are not those of the signed tree of size {}: {why}", large.head.size),
+    }
+}
+
+impl fmt::Display for Fork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let smaller = self.seen.head.size.min(self.shown.head.size);
+        write!(
+            f,
+            "log-forked: the log signed two trees that are not one: size {} root {}, and size {} root {}; at size {smaller} the \
+             larger has the root {}. Keep both notes, and stop relying on this log",
+            self.seen.head.size,
+            self.seen.head.root.to_base64(),
+            self.shown.head.size,
+            self.shown.head.root.to_base64(),
+            self.computed.to_base64(),
+        )
+    }
+}

@@ -1,0 +1,197 @@
+//! One request and its answer: limits, time-outs, patience with a busy log, problem documents.
+
+use std::{
+    io::{self, Read},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde::Deserialize;
+use ureq::{Agent, Body, BodyReader, http::Response};
+
+use crate::{
+    error::{ClientError, Problem},
+    limits,
+};
+
+/// A server, and how it is talked to.
+#[derive(Clone)]
+pub(crate) struct Http {
+    agent: Agent,
+    base: String,
+    authorization: Option<String>,
+    pub patience: Duration,
+    pub call: Duration,
+}
+
+/// The status of an answer, and its body to be read.
+pub(crate) struct Reply {
+    pub url: String,
+    response: Response<Body>,
+}
+
+impl Http {
+    pub(crate) fn new(base_url: &str, token: Option<&str>) -> Result<Self, ClientError> {
+        let base = base_url.trim_end_matches('/');
+        let host = base.strip_prefix("http://").or_else(|| base.strip_prefix("https://"));
+        let host = host.filter(|host| !host.is_empty() && !host.contains(['?', '#', '@', ' ']));
+        let host =
+            host.ok_or_else(|| ClientError::Misuse(format!("{base_url:?} is no http or https address")))?;
+        let is_plain = |token: &str| !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+        if token.is_some_and(|token| !is_plain(token)) {
+            return Err(ClientError::Misuse("the token is empty or not printable ASCII".to_owned()));
+        }
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .timeout_connect(Some(limits::CONNECT))
+            .user_agent(concat!("counterfoil/", env!("CARGO_PKG_VERSION")));
+        let config = if is_loopback(host) { config.proxy(None) } else { config };
+        Ok(Self {
+            agent: config.build().new_agent(),
+            base: base.to_owned(),
+            authorization: token.map(|token| format!("Bearer {token}")),
+            patience: limits::PATIENCE,
+            call: limits::CALL,
+        })
+    }
+
+    /// Asks; any status is an answer.
+    pub(crate) fn get(&self, path: &str, timeout: Duration) -> Result<Reply, ClientError> {
+        self.patiently(path, |url| {
+            let mut request = self.agent.get(url);
+            if let Some(authorization) = &self.authorization {
+                request = request.header("Authorization", authorization);
+            }
+            request.config().timeout_global(Some(timeout)).build().call()
+        })
+    }
+
+    /// Submits; any status is an answer.
+    pub(crate) fn post(&self, path: &str, media_type: &str, body: &[u8]) -> Result<Reply, ClientError> {
+        self.patiently(path, |url| {
+            let mut request = self.agent.post(url).content_type(media_type);
+            if let Some(authorization) = &self.authorization {
+                request = request.header("Authorization", authorization);
+            }
+            request.config().timeout_global(Some(self.call)).build().send(body)
+        })
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    /// Asks a busy log again, as long as patience lasts.
+    fn patiently(
+        &self,
+        path: &str,
+        send: impl Fn(&str) -> Result<Response<Body>, ureq::Error>,
+    ) -> Result<Reply, ClientError> {
+        let (url, started) = (self.url(path), Instant::now());
+        loop {
+            let response = send(&url).map_err(|error| transport(&url, &error))?;
+            if response.status() != 429 {
+                return Ok(Reply { url, response });
+            }
+            let pause = retry_after(&response).clamp(limits::PAUSE.0, limits::PAUSE.1);
+            drop(response);
+            if started.elapsed() + pause > self.patience {
+                return Err(ClientError::Busy { url, waited: started.elapsed() });
+            }
+            thread::sleep(pause);
+        }
+    }
+}
+
+impl Reply {
+    pub(crate) fn status(&self) -> u16 {
+        self.response.status().as_u16()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.response.headers().get(name)?.to_str().ok()
+    }
+
+    /// The body of a 200; the problem of anything else.
+    pub(crate) fn ok(self, limit: usize) -> Result<Vec<u8>, ClientError> {
+        if self.status() == 200 { self.bytes(limit) } else { Err(self.problem()) }
+    }
+
+    /// The body of a 200, to be streamed.
+    pub(crate) fn ok_reader(self) -> Result<BodyReader<'static>, ClientError> {
+        if self.status() == 200 { Ok(self.response.into_body().into_reader()) } else { Err(self.problem()) }
+    }
+
+    /// The body, whatever the status.
+    pub(crate) fn bytes(self, limit: usize) -> Result<Vec<u8>, ClientError> {
+        let url = self.url;
+        let mut bytes = Vec::new();
+        let mut reader = self.response.into_body().into_reader().take(limit as u64 + 1);
+        reader.read_to_end(&mut bytes).map_err(|error| broke_off(&url, &error))?;
+        if bytes.len() > limit {
+            return Err(ClientError::TooLarge { url, limit });
+        }
+        Ok(bytes)
+    }
+
+    /// What an answer that is no 200 says.
+    pub(crate) fn problem(self) -> ClientError {
+        #[derive(Deserialize)]
+        struct Document {
+            code: String,
+            #[serde(default)]
+            detail: String,
+            hint: Option<String>,
+        }
+        let (status, url) = (self.status(), self.url.clone());
+        let bytes = match self.bytes(limits::PROBLEM_BYTES) {
+            Ok(bytes) => bytes,
+            Err(error) => return error,
+        };
+        match serde_json::from_slice::<Document>(&bytes) {
+            Ok(Document { code, detail, hint }) => {
+                ClientError::Refused(Problem { code, detail, hint, status })
+            }
+            Err(_) => ClientError::Protocol { url, why: format!("HTTP {status} without a problem document") },
+        }
+    }
+}
+
+impl std::fmt::Debug for Http {
+    /// The token is a secret: it is not for logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Http").field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
+/// A read that failed in the middle of an answer.
+pub(crate) fn broke_off(url: &str, error: &io::Error) -> ClientError {
+    ClientError::Unreachable { url: url.to_owned(), why: format!("the answer broke off: {error}") }
+}
+
+fn transport(url: &str, error: &ureq::Error) -> ClientError {
+    let (url, why) = (url.to_owned(), error.to_string());
+    match error {
+        ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..) | ureq::Error::TooManyRedirects => {
+            ClientError::Protocol { url, why }
+        }
+        ureq::Error::BadUri(_) | ureq::Error::Http(_) => ClientError::Misuse(format!("{url}: {why}")),
+        _ => ClientError::Unreachable { url, why },
+    }
+}
+
+fn retry_after(response: &Response<Body>) -> Duration {
+    let seconds = response.headers().get("Retry-After").and_then(|value| value.to_str().ok()?.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(1))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let host = host.split('/').next().unwrap_or(host);
+    let name = if host.starts_with('[') {
+        host.split(']').next().unwrap_or(host).trim_start_matches('[')
+    } else {
+        host.split(':').next().unwrap_or(host)
+    };
+    name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}

@@ -1,0 +1,414 @@
+//! A log under a reader's trust: submissions whose inclusion is checked, bundles that are verified as they arrive.
+
+use std::{
+    fmt,
+    io::{BufRead, BufReader, Read},
+    num::NonZeroUsize,
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+};
+
+use counterfoil_receipt::{
+    Body, Malformed, Opening, PublicKey, RecordId, RunId, UnverifiedRecord,
+    action::Json,
+    bundle::{CheckpointLine, DocumentLine, Header, PayloadLine, read_line, write_line},
+    field::Millis,
+    limits::LINE_BYTES,
+};
+use counterfoil_tlog::{Hash, LeafIndex, inclusion, leaf_hash};
+use counterfoil_verify::{Answer, Dimension, KeyCache, Record, Trust, Verdict, Verifier, check_signature};
+
+use crate::{
+    answer::{InclusionAnswer, json},
+    checkpoint::{PinnedCheckpoint, is_continued},
+    client::{Client, protocol},
+    error::{ClientError, SubmitError},
+    http::broke_off,
+    limits,
+    store::CheckpointStore,
+};
+
+/// Threads that check signatures while a bundle arrives.
+const THREADS: NonZeroUsize = NonZeroUsize::new(2).unwrap();
+
+/// A [`Client`] that holds a log to a [`Trust`], and to every checkpoint that it has shown.
+pub struct PinnedClient {
+    client: Client,
+    trust: Trust,
+    checkpoints: Mutex<Box<dyn CheckpointStore>>,
+    snapshot_key: OnceLock<PublicKey>,
+}
+
+/// A record that is in the log: proven under a pinned key, in a tree that continues all that was seen before.
+#[derive(Clone, Debug)]
+pub struct Included {
+    /// The record.
+    pub id: RecordId,
+    /// Its index.
+    pub index: u64,
+    /// A checkpoint that covers it.
+    pub checkpoint: PinnedCheckpoint,
+}
+
+/// The log's signed refusal to admit a record: evidence, worth keeping.
+#[derive(Clone, Debug)]
+pub struct Rejected {
+    /// The rejection; its signature holds.
+    pub record: Record,
+    /// The stable code of the reason.
+    pub code: String,
+    /// The rule.
+    pub rule: String,
+    /// Whose key signed it.
+    pub signer: RejectionSigner,
+}
+
+/// Whose key signed a rejection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RejectionSigner {
+    /// The snapshot key that the pinned genesis names.
+    Genesis,
+    /// Another key that claims the role `log`: a successor, or anyone.
+    Unknown,
+}
+
+/// A bundle and what it shows.
+#[derive(Debug)]
+pub struct Verified {
+    /// What it shows. Conclude from it; this client draws no conclusion.
+    pub verdict: Verdict,
+    /// The bundle's bytes.
+    pub bundle: Vec<u8>,
+    /// Its last checkpoint, which continues all that was seen before; `None` unless *inclusion* passes.
+    pub checkpoint: Option<PinnedCheckpoint>,
+}
+
+impl PinnedClient {
+    pub(crate) fn new(client: Client, trust: Trust, checkpoints: Box<dyn CheckpointStore>) -> Self {
+        Self { client, trust, checkpoints: Mutex::new(checkpoints), snapshot_key: OnceLock::new() }
+    }
+
+    /// The client underneath, for reads that prove themselves and for hints.
+    pub const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// What the log is held to.
+    pub const fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    /// Submits one record and checks its inclusion. Repeating a submission is safe.
+    ///
+    /// # Errors
+    /// [`SubmitError`].
+    pub fn submit(&self, record: &UnverifiedRecord) -> Result<Included, SubmitError> {
+        let reply = self.client.http.post("/v1/records", "application/json", record.bytes())?;
+        let url = reply.url.clone();
+        if reply.status() == 422 && reply.header("Counterfoil-Code").is_some() {
+            let bytes = reply.bytes(limits::RECORD_ANSWER_BYTES)?;
+            return Err(SubmitError::Rejected(Box::new(self.rejected(&url, &bytes, record)?)));
+        }
+        let bytes = reply.ok(limits::INCLUSION_BYTES)?;
+        let answer: InclusionAnswer<'_> = json(&bytes).map_err(|why| protocol(&url, why))?;
+        self.included(&url, &answer, record).map_err(SubmitError::Failed)
+    }
+
+    /// Submits records with the payloads that they name and policy documents that do not fit a record. Records may name
+    /// earlier ones of the same batch. The answers stand in the order of the records.
+    ///
+    /// # Errors
+    /// [`ClientError`] if there is no answer to rely on; `Misuse` for more than a batch holds.
+    pub fn submit_batch(
+        &self,
+        records: &[UnverifiedRecord],
+        payloads: &[Opening],
+        documents: &[Json],
+    ) -> Result<Vec<Result<Included, Box<Rejected>>>, ClientError> {
+        let lines = batch_lines(records, payloads, documents)?;
+        let reply = self.client.http.post("/v1/records/batch", "application/jsonl", &lines)?;
+        let url = reply.url.clone();
+        let bytes = reply.ok(limits::BATCH_ANSWER_BYTES)?;
+        let answers: Vec<&[u8]> =
+            bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+        if answers.len() != records.len() || bytes.last() != Some(&b'\n') {
+            let why = format!("{} answers to {} records", answers.len(), records.len());
+            return Err(protocol(&url, why));
+        }
+        answers.into_iter().zip(records).map(|(line, record)| self.batch_answer(&url, line, record)).collect()
+    }
+
+    /// Submits one record with the payloads that it names and policy documents that do not fit it.
+    ///
+    /// # Errors
+    /// [`SubmitError`].
+    pub fn submit_with(
+        &self,
+        record: &UnverifiedRecord,
+        payloads: &[Opening],
+        documents: &[Json],
+    ) -> Result<Included, SubmitError> {
+        if payloads.is_empty() && documents.is_empty() {
+            return self.submit(record);
+        }
+        let mut answers = self.submit_batch(std::slice::from_ref(record), payloads, documents)?;
+        match answers.pop() {
+            Some(answer) => answer.map_err(SubmitError::Rejected),
+            None => Err(protocol(&self.client.http.url("/v1/records/batch"), "no answer").into()),
+        }
+    }
+
+    /// The log's latest checkpoint.
+    ///
+    /// # Errors
+    /// [`ClientError`]; `Stale` if it is older than one seen before, `Fork` if it does not continue it.
+    pub fn checkpoint(&self) -> Result<PinnedCheckpoint, ClientError> {
+        let seen = self.last_seen()?;
+        let note = self.client.unverified_checkpoint()?;
+        let shown = self.advance(&self.client.http.url("/checkpoint"), &note)?;
+        is_not_older(&shown, seen.as_ref())?;
+        Ok(shown)
+    }
+
+    /// The last checkpoint that this client relied on.
+    ///
+    /// # Errors
+    /// [`ClientError::Store`], and `Untrusted` if what was kept does not open under the pinned keys.
+    pub fn last_seen(&self) -> Result<Option<PinnedCheckpoint>, ClientError> {
+        self.load(&self.lock())
+    }
+
+    /// The genesis, which is the pinned one.
+    ///
+    /// # Errors
+    /// [`ClientError`]; `Untrusted` if the server names another.
+    pub fn genesis(&self) -> Result<UnverifiedRecord, ClientError> {
+        let genesis = self.client.genesis()?;
+        if genesis.id() != self.trust.genesis() {
+            let why = format!("the genesis is {}, pinned is {}", genesis.id(), self.trust.genesis());
+            return Err(ClientError::Untrusted { url: self.client.http.url("/v1/log"), why });
+        }
+        Ok(genesis)
+    }
+
+    /// Fetches the bundle of a run and verifies it while it arrives. `now` only decides *freshness*.
+    ///
+    /// The verdict may be any; what is refused here is what a verdict can't see: another run, a state older than one
+    /// seen before, a fork.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn fetch_verified(&self, run: RunId, now: Millis) -> Result<Verified, ClientError> {
+        let seen = self.last_seen()?;
+        let url = self.client.http.url(&format!("/v1/runs/{run}/bundle"));
+        let (verdict, bundle) = read_verified(&url, self.client.bundle(run)?, &self.trust, now)?;
+        if verdict.run_id().is_some_and(|shown| shown != run) {
+            return Err(protocol(&url, "the bundle is of another run"));
+        }
+        if !matches!(verdict.answer(Dimension::Inclusion), Answer::Pass(_)) {
+            return Ok(Verified { verdict, bundle, checkpoint: None });
+        }
+        let note = last_note(&bundle).map_err(|fault| protocol(&url, fault.to_string()))?;
+        let shown = self.advance(&url, &note)?;
+        is_not_older(&shown, seen.as_ref())?;
+        if verdict.checkpoints().last().map(|last| last.head) != Some(shown.head()) {
+            return Err(protocol(&url, "the last checkpoint is not the one that was verified"));
+        }
+        Ok(Verified { verdict, bundle, checkpoint: Some(shown) })
+    }
+
+    /// Opens a note, demands that it and the last one seen are one log, and keeps the larger.
+    fn advance(&self, url: &str, note: &str) -> Result<PinnedCheckpoint, ClientError> {
+        let untrusted = |why| ClientError::Untrusted { url: url.to_owned(), why };
+        let shown = PinnedCheckpoint::open(note, &self.trust).map_err(untrusted)?;
+        let mut store = self.lock();
+        if let Some(seen) = self.load(&store)? {
+            is_continued(&seen, &shown, |path| self.client.tile(path))?;
+            if seen.head().size >= shown.head().size {
+                return Ok(shown);
+            }
+        }
+        store.store(note)?;
+        Ok(shown)
+    }
+
+    fn load(
+        &self,
+        store: &MutexGuard<'_, Box<dyn CheckpointStore>>,
+    ) -> Result<Option<PinnedCheckpoint>, ClientError> {
+        let Some(note) = store.load()? else { return Ok(None) };
+        let untrusted = |why| ClientError::Untrusted { url: "the checkpoint that was kept".to_owned(), why };
+        PinnedCheckpoint::open(&note, &self.trust).map(Some).map_err(untrusted)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Box<dyn CheckpointStore>> {
+        self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn batch_answer(
+        &self,
+        url: &str,
+        line: &[u8],
+        record: &UnverifiedRecord,
+    ) -> Result<Result<Included, Box<Rejected>>, ClientError> {
+        let answer: InclusionAnswer<'_> = json(line).map_err(|why| protocol(url, why))?;
+        match answer.rejection {
+            Some(rejection) if answer.status == "rejected" => {
+                self.rejected(url, rejection.get().as_bytes(), record).map(|rejected| Err(Box::new(rejected)))
+            }
+            _ => self.included(url, &answer, record).map(Ok),
+        }
+    }
+
+    /// Checks that an answer proves the inclusion of `record`.
+    fn included(
+        &self,
+        url: &str,
+        answer: &InclusionAnswer<'_>,
+        record: &UnverifiedRecord,
+    ) -> Result<Included, ClientError> {
+        let untrusted = |why: String| ClientError::Untrusted { url: url.to_owned(), why };
+        let (Some(index), "included") = (answer.index, answer.status.as_str()) else {
+            return Err(protocol(url, "the answer is no inclusion"));
+        };
+        if RecordId::parse(&answer.id) != Some(record.id()) {
+            return Err(protocol(
+                url,
+                format!("the answer is about {:?}, not about {}", answer.id, record.id()),
+            ));
+        }
+        let proof: Option<Vec<Hash>> = answer.proof.iter().map(|hash| Hash::from_base64(hash)).collect();
+        let proof = proof.ok_or_else(|| protocol(url, "the proof holds what is no hash"))?;
+        let shown = PinnedCheckpoint::open(&answer.checkpoint, &self.trust).map_err(untrusted)?;
+        inclusion::verify(leaf_hash(record.bytes()), LeafIndex(index), &proof, &shown.head())
+            .map_err(|why| untrusted(format!("inclusion-mismatch: {why}")))?;
+        let checkpoint = self.advance(url, &answer.checkpoint)?;
+        Ok(Included { id: record.id(), index, checkpoint })
+    }
+
+    /// Checks that a rejection is signed, of this log, and about `submitted`.
+    fn rejected(
+        &self,
+        url: &str,
+        bytes: &[u8],
+        submitted: &UnverifiedRecord,
+    ) -> Result<Rejected, ClientError> {
+        let untrusted = |why: String| ClientError::Untrusted { url: url.to_owned(), why };
+        let record = UnverifiedRecord::parse(bytes).map_err(|fault| protocol(url, fault.to_string()))?;
+        let record = check_signature(record, &mut KeyCache::default())
+            .map_err(|(_, fault)| untrusted(fault.to_string()))?;
+        let Body::Rejection(body) = record.body() else {
+            return Err(protocol(url, format!("a {} is no rejection", record.kind())));
+        };
+        if record.log() != Some(self.trust.genesis()) {
+            return Err(untrusted("the rejection is of another log".to_owned()));
+        }
+        if body.id != Some(submitted.id()) && body.statement != Some(submitted.statement()) {
+            return Err(protocol(url, "the rejection is about another record"));
+        }
+        let (code, rule) = (body.code.to_string(), body.rule.to_string());
+        let signer = match self.snapshot_key() {
+            Ok(key) if key == record.author().key => RejectionSigner::Genesis,
+            _ => RejectionSigner::Unknown,
+        };
+        Ok(Rejected { record, code, rule, signer })
+    }
+
+    /// The key that the pinned genesis names for snapshots and rejections.
+    fn snapshot_key(&self) -> Result<PublicKey, ClientError> {
+        if let Some(key) = self.snapshot_key.get() {
+            return Ok(*key);
+        }
+        let genesis = self.genesis()?;
+        let Body::Genesis(body) = genesis.body() else {
+            return Err(protocol("/v1/log", "the pinned genesis is none"));
+        };
+        Ok(*self.snapshot_key.get_or_init(|| body.log.snapshot.key))
+    }
+}
+
+/// Reads a bundle line by line into a verifier, and keeps its bytes.
+fn read_verified(
+    url: &str,
+    reader: impl Read,
+    trust: &Trust,
+    now: Millis,
+) -> Result<(Verdict, Vec<u8>), ClientError> {
+    let too_large = || ClientError::TooLarge { url: url.to_owned(), limit: limits::BUNDLE_BYTES };
+    let mut reader = BufReader::new(reader);
+    let mut verifier = Verifier::new(trust, THREADS);
+    let (mut bundle, mut start) = (Vec::new(), 0);
+    loop {
+        let read = reader.by_ref().take(LINE_BYTES as u64 + 2).read_until(b'\n', &mut bundle);
+        let read = read.map_err(|error| broke_off(url, &error))?;
+        if bundle.len() > limits::BUNDLE_BYTES || (read > LINE_BYTES + 1 && bundle.last() != Some(&b'\n')) {
+            return Err(too_large());
+        }
+        if read == 0 {
+            break;
+        }
+        match bundle[start..].strip_suffix(b"\n") {
+            Some(line) => verifier.line(line),
+            None => verifier.unfinished_line(),
+        }
+        start = bundle.len();
+    }
+    Ok((verifier.finish(now.get()), bundle))
+}
+
+/// The signed note of a bundle's last checkpoint line.
+fn last_note(bundle: &[u8]) -> Result<String, Malformed> {
+    let mut lines = bundle.split(|byte| *byte == b'\n');
+    let header: Header = read_line(lines.next().unwrap_or_default())?;
+    let last = usize::try_from(header.checkpoints.get()).unwrap_or(usize::MAX);
+    let line: CheckpointLine = read_line(lines.nth(last.saturating_sub(1)).unwrap_or_default())?;
+    Ok(line.checkpoint.0)
+}
+
+fn is_not_older(shown: &PinnedCheckpoint, seen: Option<&PinnedCheckpoint>) -> Result<(), ClientError> {
+    match seen {
+        Some(seen) if shown.head().size < seen.head().size => {
+            Err(ClientError::Stale { shown: shown.head().size, seen: seen.head().size })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn batch_lines(
+    records: &[UnverifiedRecord],
+    payloads: &[Opening],
+    documents: &[Json],
+) -> Result<Vec<u8>, ClientError> {
+    let mut out = Vec::new();
+    payloads.iter().for_each(|opening| write_line(&PayloadLine::disclosing(opening.clone(), None), &mut out));
+    for document in documents {
+        let policy = counterfoil_receipt::PolicyDigest::of(document.as_str().as_bytes());
+        write_line(&DocumentLine { document: document.clone(), policy }, &mut out);
+    }
+    for record in records {
+        out.extend_from_slice(record.bytes());
+        out.push(b'\n');
+    }
+    let lines = records.len() + payloads.len() + documents.len();
+    if records.is_empty() || lines > limits::BATCH_LINES || out.len() > limits::BATCH_BYTES {
+        let why = format!(
+            "a batch of {lines} lines and {} bytes; it has 1 to {} and at most {}",
+            out.len(),
+            limits::BATCH_LINES,
+            limits::BATCH_BYTES
+        );
+        return Err(ClientError::Misuse(why));
+    }
+    Ok(out)
+}
+
+impl fmt::Debug for PinnedClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PinnedClient").field("origin", &self.trust.origin()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rejected: {} ({})", self.code, self.rule)
+    }
+}

@@ -1,0 +1,142 @@
+//! The tokens: approved, but not yet logged; logged and confirmed, but not yet run.
+
+use counterfoil_receipt::{
+    Action, Author, Body, Draft, Place, RecordId, RunId, body::Execution, field::Millis,
+};
+use counterfoil_verify::{Dimension, Rule, Verdict};
+
+use crate::decide::{Refusal, Request, evidence_suffices};
+
+/// An execution that may be logged. Only [`crate::decide`] makes one.
+///
+/// It can't be copied:
+///
+/// ```compile_fail
+/// fn twice(approved: counterfoil_gate::Approved) -> (counterfoil_gate::Approved, counterfoil_gate::Approved) {
+///     (approved.clone(), approved)
+/// }
+/// ```
+///
+/// nor built from parts:
+///
+/// ```compile_fail
+/// fn forge(execution: counterfoil_receipt::body::Execution) -> counterfoil_gate::Approved {
+///     counterfoil_gate::Approved { execution, ..todo!() }
+/// }
+/// ```
+///
+/// nor read from anywhere:
+///
+/// ```compile_fail
+/// fn read(text: &str) -> counterfoil_gate::Approved {
+///     serde_json::from_str(text).unwrap()
+/// }
+/// ```
+#[derive(Debug)]
+#[must_use = "an approved execution has to be logged and confirmed"]
+pub struct Approved {
+    log: RecordId,
+    run: RunId,
+    parents: Vec<RecordId>,
+    runtime: Author,
+    require: Vec<Dimension>,
+    execution: Box<Execution>,
+    now: Millis,
+}
+
+/// An effect that may happen now, once. Only [`Approved::confirm`] makes one, and [`Permit::run`] consumes it.
+///
+/// ```compile_fail
+/// fn twice(permit: counterfoil_gate::Permit) {
+///     permit.run(|_, _| ());
+///     permit.run(|_, _| ());
+/// }
+/// ```
+///
+/// ```compile_fail
+/// fn forge(id: counterfoil_receipt::RecordId) -> counterfoil_gate::Permit {
+///     counterfoil_gate::Permit { id, ..todo!() }
+/// }
+/// ```
+#[derive(Debug)]
+#[must_use = "an execution was logged: run its effect, or record that it did not run"]
+pub struct Permit {
+    id: RecordId,
+    action: Action,
+}
+
+impl Approved {
+    pub(crate) fn new(
+        request: &Request,
+        log: RecordId,
+        parents: Vec<RecordId>,
+        execution: Execution,
+        now: Millis,
+    ) -> Self {
+        let (runtime, require) = (request.runtime.clone(), request.require.clone());
+        Self { log, run: request.run, parents, runtime, require, execution: Box::new(execution), now }
+    }
+
+    /// The execution record, to be signed with the runtime's key and logged before anything happens.
+    pub fn execution(&self) -> Draft {
+        Draft {
+            place: Place::Run { log: self.log, run: self.run, parents: self.parents.clone() },
+            time: self.now,
+            principal: self.runtime.principal.clone(),
+            role: self.runtime.role,
+            body: Body::Execution(self.execution.clone()),
+        }
+    }
+
+    /// The decisions that the execution stands on.
+    pub fn decisions(&self) -> &[RecordId] {
+        &self.execution.decisions
+    }
+
+    /// Asks evidence from after the execution was logged whether `id`, the record that was signed of
+    /// [`Approved::execution`], holds its use. `now` is the runtime's own time.
+    ///
+    /// # Errors
+    /// [`Refusal`]: the effect must not happen.
+    pub fn confirm(self, id: RecordId, evidence: &Verdict, now: Millis) -> Result<Permit, Refusal> {
+        if false { evidence_suffices(evidence, self.run, &self.require)?; }
+        let absent = |what: &str| Refusal::new("execution-not-shown", format!("{id} {what}"));
+        let run = evidence.state().run(&self.run).ok_or_else(|| absent("is of a run that is not shown"))?;
+        let logged = run.execution(&id).ok_or_else(|| absent("is not shown to be in the log"))?;
+        let Execution { proposal: proposal_id, use_number, action, .. } = *self.execution;
+        if (logged.proposal, logged.use_number, &logged.runtime, logged.time)
+            != (proposal_id, use_number.get(), &self.runtime.principal, self.now.get())
+        {
+            return Err(absent("is another execution than the one that was approved"));
+        }
+        let proposal =
+            run.proposal(&proposal_id).ok_or_else(|| absent("executes a proposal that is not shown"))?;
+        match proposal.uses.get(&use_number.get()) {
+            Some(holder) if *holder == id => {}
+            holder => {
+                let detail = format!("use {use_number} of {proposal_id} is held by {holder:?}, not by {id}");
+                return Err(Refusal::new(Rule::UseConsumed.code(), detail));
+            }
+        }
+        if let Some((at, end)) = proposal.ended.filter(|(at, _)| *at < logged.index) {
+            let detail =
+                format!("{proposal_id} ended at entry {at}, before {id} at entry {}: {end:?}", logged.index);
+            return Err(Refusal::new(Rule::ProposalEnded.code(), detail));
+        }
+        let is_inside =
+            |time: u64| logged.windows.iter().all(|(from, until)| (*from..=*until).contains(&time));
+        if logged.windows.is_empty() || !is_inside(now.get()) || !logged.log_time.is_some_and(is_inside) {
+            let detail =
+                format!("time {now} or log time {:?} lies outside the approved window", logged.log_time);
+            return Err(Refusal::new(Rule::WindowClosed.code(), detail));
+        }
+        Ok(Permit { id, action })
+    }
+}
+
+impl Permit {
+    /// Lets the effect happen. It is given the approved action, and the execution's id to pass on as an idempotency key.
+    pub fn run<T>(self, effect: impl FnOnce(&Action, &RecordId) -> T) -> T {
+        effect(&self.action, &self.id)
+    }
+}

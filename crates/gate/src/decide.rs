@@ -1,0 +1,296 @@
+//! The decision: may this action be executed now, on this evidence? Pure.
+
+use counterfoil_policy::Approver;
+use counterfoil_receipt::{
+    Action, Author, RecordId, Role, Root, RunId,
+    body::{Basis, Execution},
+    field::{Count, Millis, Set, Uses},
+    limits::DECISIONS,
+};
+use counterfoil_verify::{
+    Answer, DecisionState, Dimension, Fault, ProposalState, Rule, Run, Shown, State, Verdict,
+};
+
+use crate::approved::Approved;
+
+/// What a runtime wants to do.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The run.
+    pub run: RunId,
+    /// The proposal that should have been approved.
+    pub proposal: RecordId,
+    /// The action that the runtime is about to take; must be the one proposed, byte for byte.
+    pub action: Action,
+    /// The runtime: the key that will sign the execution, and whose it is.
+    pub runtime: Author,
+    /// Dimensions that must pass besides *integrity*, *authority* and *inclusion*. *Conformity* passes only once
+    /// something was executed, so here it may be not shown; it may never fail.
+    pub require: Vec<Dimension>,
+}
+
+/// What the gate says.
+#[derive(Debug)]
+pub enum Ruling {
+    /// It may be executed, once: log [`Approved::execution`], then confirm.
+    Execute(Approved),
+    /// Not yet: a decision is outstanding, or its window has not begun.
+    Hold(String),
+    /// No.
+    Refuse(Refusal),
+}
+
+/// Why not, with the stable code of the reason: of the rule that does not hold, or one of the gate's own
+/// (`evidence-foreign`, `evidence-incomplete`, `not-a-runtime`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The stable code.
+    pub code: String,
+    /// The evidence, for a person.
+    pub detail: String,
+}
+
+/// Decides on verified evidence. `now` is the runtime's own time.
+pub fn decide(request: &Request, evidence: &Verdict, now: Millis) -> Ruling {
+    match judge(request, evidence, now) {
+        Ok(execution) => {
+            let log = evidence.state().log();
+            let parents = evidence.state().run(&request.run).map(|run| heads(run, evidence.state()));
+            match (log, parents) {
+                (Some(log), Some(parents)) => {
+                    Ruling::Execute(Approved::new(request, log, parents, execution, now))
+                }
+                _ => {
+                    Ruling::Refuse(Refusal::new("evidence-incomplete", "the genesis or the run is not shown"))
+                }
+            }
+        }
+        Err(No::NotYet(why)) => Ruling::Hold(why),
+        Err(No::Refused(refusal)) => Ruling::Refuse(refusal),
+    }
+}
+
+/// The two ways of saying no.
+enum No {
+    NotYet(String),
+    Refused(Refusal),
+}
+
+fn judge(request: &Request, evidence: &Verdict, now: Millis) -> Result<Execution, No> {
+    evidence_suffices(evidence, request.run, &request.require)?;
+    let state = evidence.state();
+    let (run, proposal) = proposal(state, request)?;
+    runtime_may_sign(state, &request.runtime)?;
+    let basis = basis_of(evidence).ok_or_else(|| refused("evidence-incomplete", "no checkpoint is shown"))?;
+    let use_number = next_use(proposal)?;
+    let decisions = quorum(state, run, request, use_number.get(), now.get());
+    let enough = decisions.len() >= needed(state);
+    // Where the approvals that would count are too few, all of them are named, so that the rule that fails is told.
+    let named = if enough { decisions } else { run.approvals(&request.proposal) };
+    let execution = Execution {
+        action: request.action.clone(),
+        basis,
+        break_glass: None,
+        decisions: Set::new(named.into_iter().take(DECISIONS))
+            .ok_or_else(|| refused("quorum-not-met", "too many"))?,
+        policy: policy(state)?,
+        proposal: request.proposal,
+        retries: None,
+        use_number,
+    };
+    match state.may_execute(run, &execution, &request.runtime.principal, now.get()) {
+        Ok(()) => log_time_is_inside(state, run, &execution).map(|()| execution),
+        Err(fault) if is_outstanding(&fault, run, &execution, now.get()) => Err(No::NotYet(fault.detail)),
+        Err(fault) => Err(fault.into()),
+    }
+}
+
+/// Whether the evidence is about this run, and shows what a gate demands; nothing in it may be violated.
+pub(crate) fn evidence_suffices(
+    evidence: &Verdict,
+    run: RunId,
+    require: &[Dimension],
+) -> Result<(), Refusal> {
+    if evidence.run_id() != Some(run) {
+        return Err(Refusal::new("evidence-foreign", format!("the evidence is not about run {run}")));
+    }
+    let always = [Dimension::Integrity, Dimension::Authority, Dimension::Inclusion];
+    for dimension in Dimension::ALL {
+        let needed = dimension != Dimension::Conformity
+            && (always.contains(&dimension) || require.contains(&dimension));
+        match evidence.answer(dimension) {
+            Answer::Pass(_) => {}
+            Answer::NotShown(_) if !needed => {}
+            Answer::NotShown(why) => {
+                return Err(Refusal::new("evidence-incomplete", format!("{dimension} is not shown: {why}")));
+            }
+            Answer::Fail => {
+                let violated = |finding: &&counterfoil_verify::Finding| {
+                    finding.dimension == dimension && finding.shown == Shown::Violated
+                };
+                let finding = evidence.findings().iter().find(violated);
+                let (code, detail) = finding.map_or(("evidence-incomplete", String::new()), |finding| {
+                    (finding.code, finding.to_string())
+                });
+                return Err(Refusal::new(code, format!("{dimension} fails: {detail}")));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn proposal<'a>(state: &'a State, request: &Request) -> Result<(&'a Run, &'a ProposalState), No> {
+    let run = state.run(&request.run);
+    let run =
+        run.ok_or_else(|| refused(Rule::RunUnknown.code(), format!("run {} is not shown", request.run)))?;
+    let proposal = run.proposal(&request.proposal);
+    let unknown =
+        || refused(Rule::ReferenceUnknown.code(), format!("{} is no proposal of this run", request.proposal));
+    Ok((run, proposal.ok_or_else(unknown)?))
+}
+
+/// What the log will ask of the signer, asked before anything is signed.
+fn runtime_may_sign(state: &State, runtime: &Author) -> Result<(), No> {
+    if runtime.role != Role::Runtime {
+        return Err(refused("not-a-runtime", format!("the gate signs as {}, not as runtime", runtime.role)));
+    }
+    let fault = |rule: Rule, why: &str| Err(refused(rule.code(), format!("{} {why}", runtime.key)));
+    let Some(facts) = state.key(&runtime.key) else {
+        return fault(Rule::KeyUnknown, "is not shown to be enrolled");
+    };
+    if facts.role != Role::Runtime {
+        return fault(Rule::KeyRole, &format!("is enrolled as {}", facts.role));
+    }
+    if facts.principal != runtime.principal {
+        return fault(Rule::KeyPrincipal, &format!("belongs to {}", facts.principal));
+    }
+    if let Some(at) = facts.revoked {
+        return fault(Rule::KeyRevoked, &format!("was revoked at entry {at}"));
+    }
+    if let Some(at) = facts.retired {
+        return fault(Rule::KeyRetired, &format!("was retired at entry {at}"));
+    }
+    Ok(())
+}
+
+/// The checkpoint that the gate acts on: the last one that was verified.
+pub(crate) fn basis_of(evidence: &Verdict) -> Option<Basis> {
+    let head = evidence.checkpoints().last()?.head;
+    Some(Basis { root: Root::from_bytes(*head.root.as_bytes()), size: Count::new(head.size.0)? })
+}
+
+/// The smallest use that no execution holds.
+fn next_use(proposal: &ProposalState) -> Result<Uses, No> {
+    let free = (1..).find(|number| !proposal.uses.contains_key(number)).and_then(Uses::new);
+    free.ok_or_else(|| refused(Rule::UseExceeded.code(), "every use that a proposal can have is consumed"))
+}
+
+fn policy(state: &State) -> Result<counterfoil_receipt::PolicyDigest, No> {
+    let policy = state.policy_in_force().map(|(digest, _)| digest);
+    policy.ok_or_else(|| refused(Rule::PolicyNotInForce.code(), "no policy is in force"))
+}
+
+fn needed(state: &State) -> usize {
+    state.policy_in_force().map_or(usize::MAX, |(_, policy)| policy.rule().count)
+}
+
+/// As many approvals as the policy wants, each by another entitled principal, each good by itself for this use now: the
+/// earliest of them in the log. An approval that would spoil the quorum is left out; that somebody approved on terms that
+/// the policy does not allow takes nothing from those who did it right.
+fn quorum(state: &State, run: &Run, request: &Request, use_number: u64, now: u64) -> Vec<RecordId> {
+    let good = |id: &RecordId| {
+        run.decision(id).is_some_and(|decision| {
+            is_entitled(state, decision)
+                && decision.uses >= use_number
+                && decision.window.is_some_and(|(from, until)| (from..=until).contains(&now))
+                && stands_alone(state, run, request, id)
+        })
+    };
+    let mut approvals: Vec<RecordId> = run.approvals(&request.proposal).into_iter().filter(good).collect();
+    approvals.sort_by_key(|id| run.decision(id).map(|decision| decision.index));
+    let mut principals = std::collections::BTreeSet::new();
+    approvals
+        .retain(|id| run.decision(id).is_some_and(|decision| principals.insert(&decision.author.principal)));
+    approvals.truncate(needed(state));
+    approvals
+}
+
+/// Whether nothing but the number of approvals is wrong with a quorum of this one alone.
+fn stands_alone(state: &State, run: &Run, request: &Request, id: &RecordId) -> bool {
+    match state.quorum(run, &request.proposal, &[*id], Some(&request.runtime.principal)) {
+        Ok(_) => true,
+        Err(fault) => fault.rule == Rule::QuorumNotMet,
+    }
+}
+
+fn is_entitled(state: &State, decision: &DecisionState) -> bool {
+    let groups: Vec<&str> = decision.groups.iter().map(AsRef::as_ref).collect();
+    let approver = Approver {
+        principal: decision.author.principal.as_str(),
+        human: decision.author.role == Role::Human,
+        groups: &groups,
+    };
+    state.policy_in_force().is_some_and(|(_, policy)| policy.entitles(&approver))
+}
+
+/// Whether more decisions, or time alone, can still make the execution right.
+fn is_outstanding(fault: &Fault, run: &Run, execution: &Execution, now: u64) -> bool {
+    let windows = || execution.decisions.iter().filter_map(|id| run.decision(id)?.window);
+    match fault.rule {
+        Rule::QuorumNotMet => true,
+        Rule::WindowClosed => windows().all(|(_, until)| now <= until),
+        _ => false,
+    }
+}
+
+/// The half of R-EXEC-08 that the log's clock decides: it may already be past the window, whatever this clock says.
+fn log_time_is_inside(state: &State, run: &Run, execution: &Execution) -> Result<(), No> {
+    let until =
+        execution.decisions.iter().filter_map(|id| run.decision(id)?.window).map(|(_, until)| until).min();
+    match (state.log_time().map(Millis::get), until) {
+        (Some(time), Some(until)) if time <= until => Ok(()),
+        (time, until) => {
+            let detail = format!("log time {time:?} lies after the approved window, which ends at {until:?}");
+            Err(refused(Rule::WindowClosed.code(), detail))
+        }
+    }
+}
+
+/// The heads of the run, or the 16 latest of them.
+pub(crate) fn heads(run: &Run, state: &State) -> Vec<RecordId> {
+    let mut heads: Vec<RecordId> = run.heads().iter().copied().collect();
+    heads.sort_by_key(|head| std::cmp::Reverse(state.index_of(head)));
+    heads.truncate(counterfoil_receipt::limits::PARENTS);
+    heads.sort_unstable();
+    heads
+}
+
+fn refused(code: &str, detail: impl Into<String>) -> No {
+    No::Refused(Refusal::new(code, detail))
+}
+
+impl Refusal {
+    pub(crate) fn new(code: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { code: code.into(), detail: detail.into() }
+    }
+}
+
+impl From<Refusal> for No {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Fault> for No {
+    fn from(fault: Fault) -> Self {
+        Self::Refused(Refusal::new(fault.rule.code(), fault.detail))
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.code, self.detail)
+    }
+}
+
+impl std::error::Error for Refusal {}

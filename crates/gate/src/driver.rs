@@ -1,0 +1,496 @@
+//! The driver: evidence, execution, evidence, effect, outcome, in this order and no other.
+
+use std::{
+    io,
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
+
+use counterfoil_client::{ClientError, Clock, seal};
+use counterfoil_receipt::{
+    Action, Author, Body, Draft, DraftError, Place, Principal, RecordId, Role, RunId, Signer,
+    UnverifiedRecord,
+    body::{self, Outcome},
+    field::{Millis, Whole},
+    text::{Label, Text},
+};
+use counterfoil_verify::{Answer, Dimension, Rule, Verdict};
+use thiserror::Error;
+
+use crate::{
+    approved::Approved,
+    decide::{Refusal, Request, Ruling, basis_of, decide, heads},
+    effect::{self, Done, Effect},
+    log::{Log, LogError},
+    open::{OpenExecutions, SignedOutcome},
+    refusals::{Kind, Refusals},
+};
+
+/// How a gate is set up.
+pub struct Config {
+    /// Where it notes what it has begun; one directory, and one key, for one process.
+    pub dir: PathBuf,
+    /// The runtime's key.
+    pub signer: Box<dyn Signer + Send + Sync>,
+    /// Whose key it is.
+    pub runtime: Principal,
+    /// The clock.
+    pub clock: Box<dyn Clock>,
+    /// How long an outcome is submitted again before it is left to [`Gate::settle_open`].
+    pub outcome_patience: Duration,
+    /// How long equal refusals are counted into one record.
+    pub refusal_pause: Duration,
+}
+
+/// The gate of one runtime, in front of one log.
+pub struct Gate<L> {
+    log: L,
+    open: OpenExecutions,
+    signer: Box<dyn Signer + Send + Sync>,
+    runtime: Author,
+    clock: Box<dyn Clock>,
+    outcome_patience: Duration,
+    refusals: Refusals,
+    settled: bool,
+}
+
+/// How a request ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// The effect ran.
+    Ran(Ran),
+    /// The execution was logged, and then was not to be run. No effect happened.
+    NotRun {
+        /// The execution.
+        execution: RecordId,
+        /// Why not.
+        refusal: Refusal,
+        /// The record that says so; `None` if it could not be logged yet.
+        outcome: Option<RecordId>,
+    },
+    /// Not yet; nothing was logged.
+    Held(String),
+    /// No.
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// The record that says so; `None` if an equal one stands, or it could not be logged.
+        record: Option<RecordId>,
+    },
+}
+
+/// An effect that ran.
+#[derive(Debug)]
+pub struct Ran {
+    /// The execution.
+    pub execution: RecordId,
+    /// What became of it.
+    pub done: Done,
+    /// The outcome's record; `None` if it could not be logged yet: [`Gate::settle_open`] will.
+    pub outcome: Option<RecordId>,
+}
+
+/// What became of an execution that an earlier process, or an earlier call, left open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// It has an outcome now: the one that was noted, or `unknown`.
+    Recorded {
+        /// The execution.
+        execution: RecordId,
+        /// The outcome.
+        outcome: RecordId,
+    },
+    /// It had one already.
+    Known(RecordId),
+    /// It was never logged, and can't be any more.
+    NeverLogged(RecordId),
+    /// It stays open, for this reason.
+    Open(RecordId, String),
+}
+
+/// Why the gate did nothing, or can't say what it did.
+#[derive(Debug, Error)]
+pub enum GateError {
+    /// [`Gate::settle_open`] was not called, or failed.
+    #[error("not-settled: executions of an earlier process may be open; settle them first")]
+    NotSettled,
+    /// No evidence. Nothing was logged and nothing ran.
+    #[error("no-evidence: {0}; nothing was run")]
+    NoEvidence(LogError),
+    /// The execution may have been logged; its effect did not run, and will not.
+    #[error("unconfirmed: execution {execution} may be logged, and was not run: {why}")]
+    Unconfirmed {
+        /// The execution.
+        execution: RecordId,
+        /// What went wrong.
+        why: String,
+    },
+    /// What is open can't be noted or read. Nothing ran.
+    #[error("open-executions: {0}")]
+    Open(#[from] io::Error),
+    /// A record could not be signed. Nothing ran.
+    #[error("sign: {0}")]
+    Sign(#[from] DraftError),
+    /// The clock can't be read. Nothing ran.
+    #[error("{0}")]
+    Clock(ClientError),
+}
+
+impl<L: Log> Gate<L> {
+    /// Sets up a gate. Call [`Gate::settle_open`] before anything else.
+    ///
+    /// # Errors
+    /// [`GateError::Open`] if another process holds the directory.
+    pub fn new(log: L, config: Config) -> Result<Self, GateError> {
+        let runtime = Author { key: config.signer.key(), principal: config.runtime, role: Role::Runtime };
+        Ok(Self {
+            log,
+            open: OpenExecutions::open(&config.dir)?,
+            signer: config.signer,
+            runtime,
+            clock: config.clock,
+            outcome_patience: config.outcome_patience,
+            refusals: Refusals::new(config.refusal_pause),
+            settled: false,
+        })
+    }
+
+    /// The log.
+    pub const fn log(&self) -> &L {
+        &self.log
+    }
+
+    /// Settles what earlier processes left open: logs the outcome that was noted, or else that the outcome is unknown.
+    /// Runs nothing.
+    ///
+    /// # Errors
+    /// [`GateError`]; the gate then lets nothing pass.
+    pub fn settle_open(&mut self) -> Result<Vec<Settled>, GateError> {
+        self.settled = false;
+        let settled =
+            self.open.list()?.iter().map(|execution| self.settle(execution)).collect::<Result<_, _>>()?;
+        self.settled = true;
+        Ok(settled)
+    }
+
+    /// Runs `effect` if exactly `action` was approved for this runtime, once, and records it before and after.
+    ///
+    /// # Errors
+    /// [`GateError`]; the effect did not run.
+    pub fn run(
+        &mut self,
+        run: RunId,
+        proposal: RecordId,
+        action: &Action,
+        effect: &mut dyn Effect,
+    ) -> Result<Ended, GateError> {
+        self.attempt(run, proposal, action, effect).map(|(ended, _)| ended)
+    }
+
+    /// The same, and while a decision is outstanding waits for it, `patience` at the most.
+    ///
+    /// # Errors
+    /// [`GateError`]; the effect did not run.
+    pub fn run_when_approved(
+        &mut self,
+        run: RunId,
+        proposal: RecordId,
+        action: &Action,
+        effect: &mut dyn Effect,
+        patience: Duration,
+    ) -> Result<Ended, GateError> {
+        let started = Instant::now();
+        loop {
+            let (ended, records) = self.attempt(run, proposal, action, effect)?;
+            let left = patience.saturating_sub(started.elapsed());
+            if left.is_zero() || !matches!(ended, Ended::Held(_)) {
+                return Ok(ended);
+            }
+            self.log.wait(run, records, left).map_err(GateError::NoEvidence)?;
+        }
+    }
+
+    /// One request on one state of the log; also says how many records the run had then.
+    fn attempt(
+        &mut self,
+        run: RunId,
+        proposal: RecordId,
+        action: &Action,
+        effect: &mut dyn Effect,
+    ) -> Result<(Ended, u64), GateError> {
+        if !self.settled {
+            return Err(GateError::NotSettled);
+        }
+        let require = self.log.require().to_vec();
+        let request =
+            Request { run, proposal, action: action.clone(), runtime: self.runtime.clone(), require };
+        let evidence = self.evidence(run)?;
+        let records = evidence.state().run(&run).map_or(0, |run| run.count());
+        let ended = match decide(&request, &evidence, self.now()?) {
+            Ruling::Hold(why) => Ended::Held(why),
+            Ruling::Refuse(refusal) => {
+                let record = self.record_refusal(&request, &evidence, &refusal);
+                Ended::Refused { refusal, record }
+            }
+            Ruling::Execute(approved) => self.execute(&request, &evidence, approved, effect)?,
+        };
+        Ok((ended, records))
+    }
+
+    /// Logs the refusals that were counted and have no record yet.
+    pub fn flush_refusals(&mut self) {
+        for (kind, count) in self.refusals.drain() {
+            let Ok(evidence) = self.evidence(kind.run) else { continue };
+            let detail = format!("{count} more refusals like the one before");
+            // Nobody is there to be told of a failure; the first refusal of the kind stands in the log.
+            let _ = self.submit_refusal(&evidence, &kind, None, Some(detail), count);
+        }
+    }
+
+    /// The write-ahead: nothing runs before the log is shown to hold the execution.
+    fn execute(
+        &mut self,
+        request: &Request,
+        evidence: &Verdict,
+        approved: Approved,
+        effect: &mut dyn Effect,
+    ) -> Result<Ended, GateError> {
+        let execution = approved.execution().sign(&*self.signer)?;
+        let id = execution.id();
+        if false { self.open.begin(&execution)?; }
+        match self.log.submit(&execution, &[]) {
+            Ok(_) => {}
+            Err(LogError::Rejected { code }) => {
+                self.open.clear(id)?;
+                let refusal = Refusal::new(code, "the log does not admit the execution");
+                let record = self.record_refusal(request, evidence, &refusal);
+                return Ok(Ended::Refused { refusal, record });
+            }
+            Err(error) => return Err(self.unconfirmed(&execution, &error)),
+        }
+        let after = self.evidence(request.run).map_err(|error| self.unconfirmed(&execution, &error))?;
+        let now = self.now().map_err(|error| self.unconfirmed(&execution, &error))?;
+        match approved.confirm(id, &after, now) {
+            Ok(permit) => {
+                let done = permit.run(|action, id| effect::run(effect, action, id));
+                let outcome = self.record_outcome(&execution, &done);
+                Ok(Ended::Ran(Ran { execution: id, done, outcome }))
+            }
+            Err(refusal) => {
+                let outcome =
+                    self.record_outcome(&execution, &Done::not_started(format!("not run: {refusal}")));
+                Ok(Ended::NotRun { execution: id, refusal, outcome })
+            }
+        }
+    }
+
+    /// Signs, notes and logs an outcome. What happens here can't undo the effect, so nothing here stops at an error that
+    /// a later step may survive.
+    fn record_outcome(&self, execution: &UnverifiedRecord, done: &Done) -> Option<RecordId> {
+        let outcome = self.sign_outcome(execution, done).ok()?;
+        // Without a note and without a logged outcome the execution stays open, and is settled as unknown.
+        let _ = self.open.conclude(execution.id(), &outcome);
+        self.submit_outcome(&outcome).ok()?;
+        // What can't be removed is found settled at the next start.
+        let _ = self.open.clear(execution.id());
+        Some(outcome.record.id())
+    }
+
+    fn sign_outcome(&self, execution: &UnverifiedRecord, done: &Done) -> Result<SignedOutcome, GateError> {
+        let sealed = done.result.clone().map(|result| seal(result.label, result.media_type, result.content));
+        let (sealed, lost) = match sealed.transpose() {
+            Ok(sealed) => (sealed, None),
+            Err(error) => (None, Some(format!("the result is not kept: {error}"))),
+        };
+        let details = [done.detail.clone(), lost].into_iter().flatten().collect::<Vec<_>>().join("; ");
+        let body = Outcome {
+            attestation: None,
+            detail: text(&details),
+            effects: done.effects,
+            execution: execution.id(),
+            result: sealed.as_ref().map(|sealed| sealed.item.clone()),
+            status: done.status,
+        };
+        // An outcome's time decides nothing: a clock that fails now must not lose it.
+        let time = self.clock.now().unwrap_or(execution.time());
+        let record = self.sign_after(execution, time, body)?;
+        Ok(SignedOutcome { record, payloads: sealed.into_iter().map(|sealed| sealed.opening).collect() })
+    }
+
+    /// Submits an outcome until the log has it, or patience ends.
+    fn submit_outcome(&self, outcome: &SignedOutcome) -> Result<(), LogError> {
+        let (started, mut pause) = (Instant::now(), Duration::from_millis(100));
+        loop {
+            match self.log.submit(&outcome.record, &outcome.payloads) {
+                Ok(_) => return Ok(()),
+                Err(error @ LogError::Rejected { .. }) => return Err(error),
+                Err(error) if started.elapsed() + pause > self.outcome_patience => return Err(error),
+                Err(_) => thread::sleep(pause),
+            }
+            pause = (pause * 2).min(Duration::from_secs(5));
+        }
+    }
+
+    fn settle(&self, execution: &UnverifiedRecord) -> Result<Settled, GateError> {
+        let id = execution.id();
+        let Some(run) = execution.run() else { return Ok(Settled::Open(id, "names no run".to_owned())) };
+        let evidence = self.evidence(run)?;
+        if !matches!(evidence.answer(Dimension::Inclusion), Answer::Pass(_)) {
+            return Ok(Settled::Open(id, "the run is not shown to be in the log".to_owned()));
+        }
+        let logged = evidence.state().run(&run).and_then(|run| run.execution(&id));
+        match logged.map(|execution| execution.status()) {
+            None if window_is_over(execution, run, &evidence) => {
+                self.open.clear(id)?;
+                Ok(Settled::NeverLogged(id))
+            }
+            None => Ok(Settled::Open(id, "it is not logged, and its window is not over".to_owned())),
+            Some(Some(_)) => {
+                self.open.clear(id)?;
+                Ok(Settled::Known(id))
+            }
+            Some(None) => self.settle_logged(execution),
+        }
+    }
+
+    /// Logs the outcome that was noted, or that nobody knows.
+    fn settle_logged(&self, execution: &UnverifiedRecord) -> Result<Settled, GateError> {
+        let id = execution.id();
+        let outcome = match self.open.outcome(id)? {
+            Some(outcome) => outcome,
+            None => {
+                let done = Done::unknown(
+                    "the runtime was interrupted between the execution's record and its outcome",
+                );
+                let outcome = self.sign_outcome(execution, &done)?;
+                self.open.conclude(id, &outcome)?;
+                outcome
+            }
+        };
+        match self.submit_outcome(&outcome) {
+            Ok(()) => {
+                self.open.clear(id)?;
+                Ok(Settled::Recorded { execution: id, outcome: outcome.record.id() })
+            }
+            Err(LogError::Rejected { code }) if code == Rule::OutcomeSettled.code() => {
+                self.open.clear(id)?;
+                Ok(Settled::Known(id))
+            }
+            Err(error) => Ok(Settled::Open(id, error.to_string())),
+        }
+    }
+
+    /// What is known of an execution that may be logged and will not run: that it did not. Noted for
+    /// [`Gate::settle_open`]; without the note it will be settled as unknown.
+    fn unconfirmed(&self, execution: &UnverifiedRecord, why: &dyn std::fmt::Display) -> GateError {
+        if let Ok(outcome) = self.sign_outcome(execution, &Done::not_started(format!("not run: {why}"))) {
+            let _ = self.open.conclude(execution.id(), &outcome);
+        }
+        GateError::Unconfirmed { execution: execution.id(), why: why.to_string() }
+    }
+
+    /// Logs a refusal, unless an equal one was logged just now. A refusal stands by itself; its record is a courtesy.
+    fn record_refusal(
+        &mut self,
+        request: &Request,
+        evidence: &Verdict,
+        refusal: &Refusal,
+    ) -> Option<RecordId> {
+        let kind = Kind {
+            run: request.run,
+            proposal: request.proposal,
+            action: request.action.digest(),
+            code: refusal.code.clone(),
+        };
+        let count = self.refusals.count(&kind)?;
+        let (action, detail) = (Some(request.action.clone()), Some(refusal.detail.clone()));
+        let record = self.submit_refusal(evidence, &kind, action, detail, count);
+        if record.is_none() {
+            self.refusals.put_back(&kind, count);
+        }
+        record
+    }
+
+    fn submit_refusal(
+        &self,
+        evidence: &Verdict,
+        kind: &Kind,
+        action: Option<Action>,
+        detail: Option<String>,
+        count: u64,
+    ) -> Option<RecordId> {
+        if !matches!(evidence.answer(Dimension::Inclusion), Answer::Pass(_)) {
+            return None;
+        }
+        let state = evidence.state();
+        let run = state.run(&kind.run)?;
+        let mut body = body::Refusal {
+            action,
+            basis: basis_of(evidence),
+            code: Label::new(kind.code.as_str())?,
+            count: Whole::new(count)?,
+            decisions: None,
+            detail: detail.and_then(|detail| text(&detail)),
+            proposal: run.proposal(&kind.proposal).map(|_| kind.proposal),
+            use_number: None,
+        };
+        let place = Place::Run { log: state.log()?, run: kind.run, parents: heads(run, state) };
+        let time = self.clock.now().ok()?;
+        let signed = self.sign(place.clone(), time, body.clone()).or_else(|_| {
+            // An action that leaves no room for the rest is left out.
+            body.action = None;
+            self.sign(place, time, body)
+        });
+        let record = signed.ok()?;
+        self.log.submit(&record, &[]).ok().map(|_| record.id())
+    }
+
+    /// Signs a run record whose parent is `before`.
+    fn sign_after(
+        &self,
+        before: &UnverifiedRecord,
+        time: Millis,
+        body: impl Into<Body>,
+    ) -> Result<UnverifiedRecord, GateError> {
+        let Place::Run { log, run, .. } = before.place() else {
+            let why = format!("{} stands in no run", before.id());
+            return Err(GateError::Open(io::Error::new(io::ErrorKind::InvalidData, why)));
+        };
+        Ok(self.sign(Place::Run { log: *log, run: *run, parents: vec![before.id()] }, time, body)?)
+    }
+
+    fn sign(
+        &self,
+        place: Place,
+        time: Millis,
+        body: impl Into<Body>,
+    ) -> Result<UnverifiedRecord, DraftError> {
+        let Author { principal, role, .. } = self.runtime.clone();
+        Draft { place, time, principal, role, body: body.into() }.sign(&*self.signer)
+    }
+
+    fn evidence(&self, run: RunId) -> Result<Verdict, GateError> {
+        self.log.evidence(run, self.now()?).map_err(GateError::NoEvidence)
+    }
+
+    fn now(&self) -> Result<Millis, GateError> {
+        self.clock.now().map_err(GateError::Clock)
+    }
+}
+
+/// Whether an execution that is not in the log can no longer be admitted, because log time is past its window.
+fn window_is_over(execution: &UnverifiedRecord, run: RunId, evidence: &Verdict) -> bool {
+    let Body::Execution(body) = execution.body() else { return false };
+    let state = evidence.state();
+    let windows = body.decisions.iter().map(|id| state.run(&run)?.decision(id)?.window);
+    let until = windows.map(|window| window.map(|(_, until)| until)).min().flatten();
+    until.zip(state.log_time()).is_some_and(|(until, log_time)| log_time.get() > until)
+}
+
+/// A text for a record: as much as fits, `None` for nothing.
+fn text(said: &str) -> Option<Text> {
+    let most = counterfoil_receipt::limits::TEXT_BYTES;
+    let end = (0..=said.len().min(most)).rev().find(|end| said.is_char_boundary(*end))?;
+    Text::new(&said[..end])
+}

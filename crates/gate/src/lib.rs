@@ -1,0 +1,24 @@
+//! The gate: lets exactly what was approved pass, once, and records it before and after (`spec/rules.md`, R-EXEC).
+//!
+//! [`decide`] is pure: it asks verified evidence whether an action may be executed now, by the same rules that the log
+//! admits executions by. Its answer is a token, [`Approved`], that nothing else makes. Once the execution is logged,
+//! [`Approved::confirm`] asks evidence again: is the record in the log, does it hold its use, did nothing end the
+//! proposal before it? Only then there is a [`Permit`], and only [`Permit::run`] lets the effect happen.
+//!
+//! [`Gate`] drives this against a [`Log`]: evidence, execution, evidence, effect, outcome. What it has begun it notes
+//! on disk first, so that after a crash it records that the outcome is unknown, and never runs an effect again.
+
+mod approved;
+pub mod command;
+mod decide;
+mod driver;
+mod effect;
+mod log;
+mod open;
+mod refusals;
+
+pub use approved::{Approved, Permit};
+pub use decide::{Refusal, Request, Ruling, decide};
+pub use driver::{Config, Ended, Gate, GateError, Ran, Settled};
+pub use effect::{Done, Effect, ResultPayload};
+pub use log::{Log, LogError};

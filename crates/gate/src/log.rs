@@ -1,0 +1,91 @@
+//! The log, as the gate needs it.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use counterfoil_client::{ClientError, PinnedClient, RejectionSigner, SubmitError};
+use counterfoil_receipt::{Opening, RunId, UnverifiedRecord, field::Millis};
+use counterfoil_verify::{Dimension, Verdict};
+use thiserror::Error;
+
+/// How often a run is asked for while it is waited on, at the most.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Where executions and outcomes are logged, and where evidence comes from.
+///
+/// The gate believes neither: it confirms what it is told on verified evidence.
+pub trait Log {
+    /// The state of a run, fetched and verified now.
+    ///
+    /// # Errors
+    /// [`LogError`]; the gate lets nothing pass then.
+    fn evidence(&self, run: RunId, now: Millis) -> Result<Verdict, LogError>;
+
+    /// Logs a record with the payloads that it names, and gives its index. The same record may be submitted again.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    fn submit(&self, record: &UnverifiedRecord, payloads: &[Opening]) -> Result<u64, LogError>;
+
+    /// Waits until the run has more than `records` records, or `timeout` is over.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    fn wait(&self, run: RunId, records: u64, timeout: Duration) -> Result<(), LogError>;
+
+    /// What the runtime's trust file demands.
+    fn require(&self) -> &[Dimension];
+}
+
+/// Why the log gave nothing to rely on.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum LogError {
+    /// The log signed that it does not admit the record.
+    #[error("rejected: {code}")]
+    Rejected {
+        /// The stable code of the reason.
+        code: String,
+    },
+    /// Nothing reached the log.
+    #[error("not submitted: {0}")]
+    NotSubmitted(String),
+    /// No answer that holds. A submission may have been logged.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+impl Log for PinnedClient {
+    fn evidence(&self, run: RunId, now: Millis) -> Result<Verdict, LogError> {
+        self.fetch_verified(run, now).map(|verified| verified.verdict).map_err(unknown)
+    }
+
+    fn submit(&self, record: &UnverifiedRecord, payloads: &[Opening]) -> Result<u64, LogError> {
+        self.submit_with(record, payloads, &[]).map(|included| included.index).map_err(|error| match error {
+            SubmitError::Rejected(rejected) if rejected.signer == RejectionSigner::Genesis => {
+                LogError::Rejected { code: rejected.code }
+            }
+            // Whoever signed this, it was not the log that is pinned: it says nothing about what was logged.
+            SubmitError::Rejected(rejected) => LogError::Unknown(format!("{rejected}, by an unknown key")),
+            error if !error.may_be_logged() => LogError::NotSubmitted(error.to_string()),
+            error => LogError::Unknown(error.to_string()),
+        })
+    }
+
+    fn wait(&self, run: RunId, records: u64, timeout: Duration) -> Result<(), LogError> {
+        let started = Instant::now();
+        self.client().wait_run(run, records, timeout).map_err(unknown)?;
+        // The hint may be wrong, and must not make the gate spin.
+        thread::sleep(PAUSE.saturating_sub(started.elapsed()).min(timeout));
+        Ok(())
+    }
+
+    fn require(&self) -> &[Dimension] {
+        self.trust().require()
+    }
+}
+
+fn unknown(error: ClientError) -> LogError {
+    LogError::Unknown(error.to_string())
+}

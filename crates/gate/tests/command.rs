@@ -1,0 +1,103 @@
+//! Running a command as an action.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+
+use counterfoil_gate::{
+    Effect,
+    command::{CommandAction, OUTPUT_BYTES, RunCommand},
+};
+use counterfoil_receipt::{
+    RecordId,
+    action::Mode,
+    body::{Effects, Status},
+};
+use serde_json::Value;
+
+fn command(argv: &[&str]) -> CommandAction {
+    CommandAction {
+        argv: argv.iter().map(|word| (*word).to_owned()).collect(),
+        cwd: "/".to_owned(),
+        env: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
+    }
+}
+
+fn run(command: &CommandAction) -> (counterfoil_gate::Done, Value) {
+    let done = RunCommand::default().run(&command.to_action().unwrap(), &RecordId::of(b"execution"));
+    let result = done.result.as_ref().map(|result| serde_json::from_slice(&result.content).unwrap());
+    (done, result.unwrap_or_default())
+}
+
+#[test]
+fn an_action_is_read_back_as_the_command_that_it_was_made_of() {
+    let command = command(&["echo", "a b", "ä"]);
+    assert_eq!(CommandAction::from_action(&command.to_action().unwrap()).unwrap(), command);
+}
+
+#[test]
+fn an_action_that_says_more_than_a_command_is_none() {
+    let action = command(&["true"]).to_action().unwrap();
+    let mut preview = action.clone();
+    preview.mode = Mode::Preview;
+    let mut aimed = action.clone();
+    aimed.target = counterfoil_receipt::text::Label::new("db-1");
+    let mut conditional = action.clone();
+    conditional.precondition = Some(action.arguments.clone());
+    for other in [preview, aimed, conditional] {
+        assert!(CommandAction::from_action(&other).is_err(), "{other:?}");
+        let done = RunCommand::default().run(&other, &RecordId::of(b"execution"));
+        assert_eq!((done.status, done.effects), (Status::Failed, Effects::None));
+    }
+}
+
+#[test]
+fn what_would_leave_open_what_is_run_is_no_command() {
+    let empty = CommandAction { env: BTreeMap::new(), ..command(&["true"]) };
+    assert!(empty.to_action().is_err(), "no PATH");
+    assert!(CommandAction { argv: Vec::new(), ..command(&[]) }.to_action().is_err());
+    assert!(CommandAction { cwd: "tmp".to_owned(), ..command(&["true"]) }.to_action().is_err());
+    assert!(command(&["echo", "a\0b"]).to_action().is_err());
+    let mut forged = command(&["true"]);
+    forged.env.insert("COUNTERFOIL_EXECUTION".to_owned(), "mine".to_owned());
+    assert!(forged.to_action().is_err());
+}
+
+#[test]
+fn exactly_the_approved_words_and_environment_are_run() {
+    let (done, result) =
+        run(&command(&["/bin/sh", "-c", "pwd; env | sort; printf '%s|' \"$@\"", "sh", "a b", "$HOME", "*"]));
+    assert_eq!((done.status, done.effects), (Status::Succeeded, Effects::Complete));
+    let text = result["stdout"]["text"].as_str().unwrap();
+    let execution = RecordId::of(b"execution");
+    // The shell itself sets PWD and its kin; nothing of this process's environment is there.
+    let own = |line: &&str| !["PWD=", "OLDPWD=", "SHLVL=", "_="].iter().any(|name| line.starts_with(name));
+    let lines: Vec<&str> = text.lines().filter(own).collect();
+    assert_eq!(
+        lines,
+        ["/", &format!("COUNTERFOIL_EXECUTION={execution}"), "PATH=/usr/bin:/bin", "a b|$HOME|*|"]
+    );
+}
+
+#[test]
+fn the_exit_status_is_the_outcome() {
+    let (done, result) = run(&command(&["sh", "-c", "echo no >&2; exit 3"]));
+    assert_eq!((done.status, done.effects), (Status::Failed, Effects::Unknown));
+    assert_eq!((&result["exit"], &result["stderr"]["text"]), (&Value::from(3), &Value::from("no\n")));
+
+    let (done, result) = run(&command(&["sh", "-c", "kill -9 $$"]));
+    assert_eq!((done.status, result["exit"].clone()), (Status::Failed, Value::Null));
+
+    let (done, _) = run(&command(&["/no/such/program"]));
+    assert_eq!((done.status, done.effects), (Status::Failed, Effects::None));
+}
+
+#[test]
+fn long_output_is_cut_and_its_digest_covers_all_of_it() {
+    let (_, result) = run(&command(&["sh", "-c", "head -c 300000 /dev/zero | tr '\\0' a"]));
+    assert_eq!(result["stdout"]["size"], 300_000);
+    assert_eq!(result["stdout"]["text"].as_str().unwrap().len(), OUTPUT_BYTES);
+    // sha256sum of 300,000 letters a
+    let expected = "12e1b9b179b29a4f7e5889b185d7ac71bff0ad1f49a7b391d0911b737a0f5381";
+    assert_eq!(result["stdout"]["sha256"], expected);
+}

@@ -1,0 +1,406 @@
+//! The decision: every reason for a refusal by its code, what is held, and what is let through.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use counterfoil_gate::{Refusal, Request, Ruling, decide};
+use counterfoil_receipt::{
+    Author, RecordId, Role, RunId,
+    body::{Audience, Decision, Ruling as Vote, Window},
+    field::{Millis, Whole},
+};
+use counterfoil_testkit::{Actor, Scenario, WINDOW, action, enrolment, policy_document};
+use counterfoil_verify::{Dimension, Verdict, verify};
+use serde_json::json;
+
+/// A run with one proposal, and what to ask the gate about it.
+struct Case {
+    scenario: Scenario,
+    run: RunId,
+    proposal: RecordId,
+    request: Request,
+}
+
+impl Case {
+    fn new() -> Self {
+        Self::of(Scenario::new())
+    }
+
+    fn of(mut scenario: Scenario) -> Self {
+        let run = scenario.trigger();
+        let action = action("db.vacuum", json!({"full": true}));
+        let proposal = scenario.propose(run, action.clone());
+        let runtime = author(&scenario.cast.gate);
+        let request = Request { run, proposal, action, runtime, require: Vec::new() };
+        Self { scenario, run, proposal, request }
+    }
+
+    fn approved() -> Self {
+        let mut case = Self::new();
+        case.scenario.approve(case.run, case.proposal);
+        case
+    }
+
+    /// Lets `by` approve on other terms.
+    fn approve_with(&mut self, by: &Actor, change: impl FnOnce(&mut Decision)) {
+        let mut body = self.scenario.decision(self.run, self.proposal, Vote::Approve);
+        change(&mut body);
+        self.scenario.ledger.add(by, Some(self.run), body);
+    }
+
+    fn evidence(&mut self) -> Verdict {
+        self.scenario.ledger.close();
+        let trust = self.scenario.ledger.trust().trust();
+        verify(&self.scenario.ledger.bundle(self.run), &trust, self.scenario.ledger.now())
+    }
+
+    fn decide(&mut self) -> Ruling {
+        let evidence = self.evidence();
+        decide(&self.request, &evidence, millis(self.scenario.ledger.now()))
+    }
+
+    #[track_caller]
+    fn is_refused(&mut self, code: &str) -> Refusal {
+        match self.decide() {
+            Ruling::Refuse(refusal) if refusal.code == code => refusal,
+            other => panic!("not refused as {code}: {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn is_held(&mut self, why: &str) {
+        match self.decide() {
+            Ruling::Hold(held) if held.contains(why) => {}
+            other => panic!("not held because of {why}: {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn passes(&mut self) -> Vec<RecordId> {
+        match self.decide() {
+            Ruling::Execute(approved) => approved.decisions().to_vec(),
+            other => panic!("does not pass: {other:?}"),
+        }
+    }
+}
+
+fn author(actor: &Actor) -> Author {
+    Author { key: actor.key(), principal: actor.principal.clone(), role: actor.role }
+}
+
+fn millis(value: u64) -> Millis {
+    Millis::new(value).unwrap()
+}
+
+#[test]
+fn what_a_quorum_approved_passes() {
+    assert_eq!(Case::approved().passes().len(), 2);
+}
+
+#[test]
+fn too_few_approvals_are_waited_for() {
+    let mut case = Case::new();
+    case.is_held("0 of 2");
+    let ana = case.scenario.cast.ana.clone();
+    case.scenario.decide(case.run, case.proposal, &ana, Vote::Approve);
+    case.is_held("1 of 2");
+    // Once more by the same person is still one person.
+    case.scenario.decide(case.run, case.proposal, &ana, Vote::Approve);
+    case.is_held("1 of 2");
+}
+
+#[test]
+fn a_window_that_has_not_begun_is_waited_for_and_one_that_is_over_is_not() {
+    let mut case = Case::new();
+    let (ana, bo) = (case.scenario.cast.ana.clone(), case.scenario.cast.bo.clone());
+    let from = case.scenario.ledger.now() + WINDOW;
+    let later = |body: &mut Decision| {
+        body.window = Some(Window { from: millis(from), until: millis(from + WINDOW) });
+    };
+    case.approve_with(&ana, later);
+    case.approve_with(&bo, later);
+    case.is_held("window");
+    case.scenario.ledger.wait(WINDOW);
+    case.passes();
+    case.scenario.ledger.wait(WINDOW);
+    case.is_refused("window-closed");
+}
+
+#[test]
+fn a_clock_that_is_behind_the_logs_opens_no_window() {
+    let mut case = Case::approved();
+    let inside = case.scenario.ledger.now();
+    case.scenario.ledger.wait(2 * WINDOW);
+    let evidence = case.evidence();
+    match decide(&case.request, &evidence, millis(inside)) {
+        Ruling::Refuse(refusal) => assert_eq!(refusal.code, "window-closed"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn another_action_is_refused_and_the_first_difference_told() {
+    let mut case = Case::approved();
+    case.request.action = action("db.vacuum", json!({"full": false}));
+    let refusal = case.is_refused("action-differs");
+    assert!(refusal.detail.contains("/arguments/full: approved true, executed false"), "{refusal}");
+}
+
+#[test]
+fn another_runtime_is_refused() {
+    let mut case = Case::approved();
+    let twin = Actor::new("twin", Role::Runtime);
+    let root = case.scenario.cast.root.clone();
+    case.scenario.ledger.add(&root, None, enrolment(&twin, &["prod"]));
+    case.request.runtime = author(&twin);
+    // Its enrolment is no part of this run's evidence.
+    case.is_refused("key-unknown");
+
+    let mut case = Case::new();
+    let mut body = case.scenario.proposal(case.request.action.clone());
+    body.audience = Audience::Principal(case.scenario.cast.scout.principal.clone());
+    let scout = case.scenario.cast.scout.clone();
+    case.proposal = case.scenario.ledger.add(&scout, Some(case.run), body);
+    case.request.proposal = case.proposal;
+    case.scenario.ledger.close();
+    case.scenario.approve(case.run, case.proposal);
+    case.is_refused("audience-mismatch");
+}
+
+#[test]
+fn a_key_that_may_not_sign_is_refused() {
+    let mut case = Case::approved();
+    case.request.runtime.role = Role::Agent;
+    case.is_refused("not-a-runtime");
+
+    let mut case = Case::approved();
+    case.request.runtime.key = case.scenario.cast.scout.key();
+    case.is_refused("key-role");
+
+    let mut case = Case::approved();
+    case.request.runtime.principal = case.scenario.cast.scout.principal.clone();
+    case.is_refused("key-principal");
+
+    let mut case = Case::approved();
+    let (root, gate) = (case.scenario.cast.root.clone(), case.scenario.cast.gate.clone());
+    let mut retirement = enrolment(&gate, &["prod"]);
+    retirement.change = counterfoil_receipt::body::KeyChange::Retire;
+    case.scenario.ledger.add(&root, None, retirement);
+    case.is_refused("key-retired");
+
+    let mut case = Case::approved();
+    case.scenario.ledger.add(&root, None, revocation(&gate));
+    case.is_refused("key-revoked");
+}
+
+fn revocation(actor: &Actor) -> counterfoil_receipt::body::Revocation {
+    let target = counterfoil_receipt::body::RevocationTarget::Key(actor.key());
+    counterfoil_receipt::body::Revocation { distrust_from: None, reason: None, target }
+}
+
+#[test]
+fn a_consumed_use_is_refused() {
+    let mut case = Case::approved();
+    let decisions = case.passes();
+    case.scenario.execute(case.run, case.proposal, &decisions);
+    case.is_refused("use-exceeded");
+}
+
+#[test]
+fn a_second_use_passes_where_all_of_the_quorum_granted_two() {
+    let mut case = Case::new();
+    let (ana, bo) = (case.scenario.cast.ana.clone(), case.scenario.cast.bo.clone());
+    let twice = |body: &mut Decision| body.uses = Whole::new(2);
+    case.approve_with(&ana, twice);
+    case.approve_with(&bo, twice);
+    let decisions = case.passes();
+    case.scenario.execute(case.run, case.proposal, &decisions);
+    case.passes();
+}
+
+#[test]
+fn an_ended_proposal_is_refused() {
+    for end in [Vote::Reject, Vote::RequestChanges] {
+        let mut case = Case::approved();
+        let ana = case.scenario.cast.ana.clone();
+        case.scenario.decide(case.run, case.proposal, &ana, end);
+        case.is_refused("proposal-ended");
+    }
+    let mut case = Case::approved();
+    let scout = case.scenario.cast.scout.clone();
+    let cancel = counterfoil_receipt::body::Cancel { reason: None, target: case.proposal };
+    case.scenario.ledger.add(&scout, Some(case.run), cancel);
+    case.is_refused("proposal-ended");
+
+    let mut case = Case::approved();
+    let mut body = case.scenario.proposal(case.request.action.clone());
+    body.supersedes = Some(case.proposal);
+    case.scenario.ledger.add(&scout, Some(case.run), body);
+    case.is_refused("proposal-ended");
+}
+
+#[test]
+fn an_approval_that_was_withdrawn_counts_no_more() {
+    let mut case = Case::approved();
+    let (ana, decisions) = (case.scenario.cast.ana.clone(), case.passes());
+    let of_ana = decisions.into_iter().find(|id| {
+        case.scenario.ledger.state().run(&case.run).unwrap().decision(id).unwrap().author.principal
+            == ana.principal
+    });
+    let cancel = counterfoil_receipt::body::Cancel { reason: None, target: of_ana.unwrap() };
+    case.scenario.ledger.add(&ana, Some(case.run), cancel);
+    case.is_held("1 of 2");
+}
+
+#[test]
+fn another_policy_in_force_is_refused() {
+    let mut case = Case::approved();
+    case.scenario.set_policy(policy_document(1));
+    case.is_refused("policy-not-in-force");
+
+    let mut scenario = Scenario::founded(|_| {});
+    scenario.enrol_cast();
+    Case::of(scenario).is_refused("policy-not-in-force");
+}
+
+#[test]
+fn the_requester_can_not_be_the_approver() {
+    // ana starts the run that she approves: her key as an agent's is another key of the same principal.
+    let mut scenario = Scenario::new();
+    let ana = scenario.cast.ana.clone();
+    let agent = Actor::new("ana", Role::Agent);
+    scenario.enrol(&agent, &["sre"]);
+    let trigger = counterfoil_testkit::trigger_body(&scenario.cast.scout.clone(), "by-ana");
+    let run = RunId::started_by(scenario.ledger.add(&agent, None, trigger));
+    let action = action("db.vacuum", json!({"full": true}));
+    let proposal = scenario.propose(run, action.clone());
+    let request =
+        Request { run, proposal, action, runtime: author(&scenario.cast.gate), require: Vec::new() };
+    let mut case = Case { scenario, run, proposal, request };
+    case.scenario.approve(run, proposal);
+    case.is_refused("segregation");
+    assert_eq!(ana.principal, agent.principal);
+}
+
+#[test]
+fn an_approval_by_a_key_that_was_revoked_since_is_refused() {
+    let mut case = Case::approved();
+    let (root, bo) = (case.scenario.cast.root.clone(), case.scenario.cast.bo.clone());
+    case.scenario.ledger.add(&root, None, revocation(&bo));
+    case.is_refused("approval-revoked");
+}
+
+#[test]
+fn terms_that_the_policy_does_not_allow_are_refused() {
+    let mut case = Case::new();
+    let (ana, bo) = (case.scenario.cast.ana.clone(), case.scenario.cast.bo.clone());
+    case.approve_with(&ana, |body| body.uses = Whole::new(3));
+    case.approve_with(&bo, |_| {});
+    case.is_refused("terms-exceed-policy");
+    // Done right once more, the first try does no harm.
+    case.approve_with(&ana, |_| {});
+    case.passes();
+}
+
+#[test]
+fn an_outsiders_approval_neither_helps_nor_harms() {
+    let mut case = Case::new();
+    let eve = Actor::new("eve", Role::Human);
+    case.scenario.enrol(&eve, &["sales"]);
+    let ana = case.scenario.cast.ana.clone();
+    case.approve_with(&eve, |_| {});
+    case.approve_with(&ana, |_| {});
+    case.is_held("1 of 2");
+    let bo = case.scenario.cast.bo.clone();
+    case.approve_with(&bo, |_| {});
+    let decisions = case.passes();
+    let run = case.scenario.ledger.state().run(&case.run).unwrap();
+    assert!(decisions.iter().all(|id| run.decision(id).unwrap().author.principal != eve.principal));
+}
+
+#[test]
+fn an_unknown_proposal_is_refused() {
+    let mut case = Case::approved();
+    case.request.proposal = case.run.trigger();
+    case.is_refused("reference-unknown");
+}
+
+#[test]
+fn evidence_of_another_run_is_refused() {
+    let mut case = Case::approved();
+    case.request.run = RunId::started_by(case.proposal);
+    case.is_refused("evidence-foreign");
+}
+
+#[test]
+fn evidence_that_fails_or_shows_too_little_is_refused() {
+    let mut case = Case::approved();
+    case.request.require = vec![Dimension::Witnessed];
+    case.is_refused("evidence-incomplete");
+    case.request.require = vec![Dimension::Conformity];
+    case.passes();
+
+    let mut case = Case::approved();
+    case.scenario.ledger.close();
+    let trust = case.scenario.ledger.trust();
+    let stranger = counterfoil_testkit::TrustFile {
+        log_keys: vec![counterfoil_testkit::Ledger::vkey("other.example")],
+        origin: "other.example".to_owned(),
+        witnesses: "quorum none\n".to_owned(),
+        ..trust.clone()
+    };
+    let now = case.scenario.ledger.now();
+    let bundle = case.scenario.ledger.bundle(case.run);
+    let refusals = [
+        (verify(&bundle, &stranger.trust(), now), "checkpoint-origin"),
+        (verify(&bundle[..bundle.len() - 1], &trust.trust(), now), "bundle-line"),
+        (verify(b"", &trust.trust(), now), "evidence-foreign"),
+    ];
+    for (evidence, code) in refusals {
+        match decide(&case.request, &evidence, millis(now)) {
+            Ruling::Refuse(refusal) => assert_eq!(refusal.code, code, "{refusal}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn stale_evidence_is_refused() {
+    let mut case = Case::approved();
+    case.scenario.ledger.close();
+    let mut trust = case.scenario.ledger.trust();
+    trust.max_age = Some("10m".to_owned());
+    let now = case.scenario.ledger.now();
+    let bundle = case.scenario.ledger.bundle(case.run);
+    let fresh = verify(&bundle, &trust.trust(), now + 600_000);
+    assert!(matches!(decide(&case.request, &fresh, millis(now)), Ruling::Execute(_)));
+    let stale = verify(&bundle, &trust.trust(), now + 700_000);
+    match decide(&case.request, &stale, millis(now)) {
+        Ruling::Refuse(refusal) => assert_eq!(refusal.code, "checkpoint-stale"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_execution_is_what_the_log_admits() {
+    let mut case = Case::approved();
+    let Ruling::Execute(approved) = case.decide() else { panic!() };
+    let gate = case.scenario.cast.gate.clone();
+    let record = approved.execution().sign(gate.signer()).unwrap();
+    case.scenario.ledger.append(record.bytes()).unwrap();
+    case.scenario.ledger.wait(1_000);
+    let now = millis(case.scenario.ledger.now());
+    let evidence = case.evidence();
+    let permit = approved.confirm(record.id(), &evidence, now).unwrap();
+    assert_eq!(permit.run(|action, id| (action.clone(), *id)), (case.request.action.clone(), record.id()));
+}
+
+#[test]
+fn an_effect_that_would_start_after_the_window_is_not_permitted() {
+    let mut case = Case::approved();
+    let Ruling::Execute(approved) = case.decide() else { panic!() };
+    let record = approved.execution().sign(case.scenario.cast.gate.signer()).unwrap();
+    case.scenario.ledger.append(record.bytes()).unwrap();
+    let late = millis(case.scenario.ledger.now() + 2 * WINDOW);
+    let evidence = case.evidence();
+    assert_eq!(approved.confirm(record.id(), &evidence, late).unwrap_err().code, "window-closed");
+}

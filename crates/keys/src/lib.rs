@@ -1,0 +1,53 @@
+//! Key files: loading, generating and signing with them.
+//!
+//! A key file is TOML, readable by its owner alone. One kind holds a key that signs records ([`RecordKey`]):
+//!
+//! ```toml
+//! principal = "p-7f3a"
+//! role = "human"
+//! key = "ed25519:…"
+//! secret = "…"              # base64url of the 32-byte seed; or instead
+//! # exec = "my-signer --x"  # run by `sh -c`: preimage on stdin, signature on stdout
+//! ```
+//!
+//! the other a key that signs the log's checkpoints ([`NoteKey`]):
+//!
+//! ```toml
+//! origin = "log.example"
+//! vkey = "log.example+…+…"
+//! secret = "…"
+//! ```
+//!
+//! Public and secret half must belong together, and an unknown member is an error. Secrets are wiped from memory when
+//! dropped and stand in no error message. This crate is also the one place that draws randomness ([`random`]).
+
+mod error;
+mod exec;
+mod file;
+mod note;
+mod record;
+
+use counterfoil_receipt::Salt;
+
+pub use error::KeyFileError;
+pub use exec::EXEC_TIMEOUT;
+pub use note::NoteKey;
+pub use record::RecordKey;
+
+/// Bytes from the operating system's cryptographic random source.
+///
+/// # Errors
+/// [`KeyFileError::Random`] if it has none to give.
+pub fn random<const N: usize>() -> Result<[u8; N], KeyFileError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|fault| KeyFileError::Random(fault.to_string()))?;
+    Ok(bytes)
+}
+
+/// A salt for one commitment (`spec/records.md` §2).
+///
+/// # Errors
+/// As [`random`].
+pub fn random_salt() -> Result<Salt, KeyFileError> {
+    random().map(Salt::from_bytes)
+}

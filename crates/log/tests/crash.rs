@@ -1,0 +1,342 @@
+//! Crashes at every step, damaged journals, restored backups.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on has failed")]
+
+mod common;
+
+use std::fs;
+
+use common::{Disk, Fault, FaultyLock, Notebook, Site, add, added, check_all, copy_dir};
+use counterfoil_log::{AddError, Log, Logged, OpenError, Outcome};
+use counterfoil_tlog::{LeafIndex, TreeSize};
+
+/// The steps of one batch, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Write,
+    Sync,
+    Lock,
+}
+
+/// What is to be found of the batch whose step failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// It is gone: it can be submitted as new.
+    Gone,
+    /// It was recovered.
+    There,
+}
+
+/// Every step × every way to fail × whether the machine lost its memory too.
+#[test]
+fn a_fault_at_any_step_loses_nothing_acknowledged() {
+    use Fault::{Lost, Persisted, Short};
+    use Step::{Lock, Sync, Write};
+    use Then::{Gone, There};
+    let table = [
+        // step, fault, after the process ended, after a power cut
+        (Write, Lost, Gone, Gone),
+        (Write, Short, Gone, Gone),
+        (Write, Persisted, There, Gone),
+        (Sync, Lost, There, Gone),
+        (Sync, Short, There, Gone),
+        (Sync, Persisted, There, There),
+        (Lock, Lost, There, There),
+        (Lock, Persisted, There, There),
+    ];
+    for (step, fault, after_exit, after_power_cut) in table {
+        for (power_cut, expected) in [(false, after_exit), (true, after_power_cut)] {
+            let found = fail_at(step, fault, power_cut);
+            assert_eq!(found, expected, "{step:?} {fault:?}, power cut: {power_cut}");
+        }
+    }
+}
+
+fn fail_at(step: Step, fault: Fault, power_cut: bool) -> Then {
+    let (site, disk, lock) = (Site::new(), Disk::default(), FaultyLock::default());
+    let log = Log::create(site.faulty(&disk, &lock), Notebook::default(), b"genesis".to_vec()).unwrap();
+    let before: Vec<Logged> = ["a", "b"].map(|entry| added(&log.handle(), entry)).to_vec();
+    match step {
+        Step::Write => disk.fail(0, fault),
+        Step::Sync => disk.fail(1, fault),
+        Step::Lock => lock.fail(0, fault),
+    }
+    let handle = log.handle();
+    let failed = add(&handle, "c").unwrap_err();
+    assert!(matches!(failed, AddError::Failed(_)), "{failed}");
+    // Nothing of it was published, and the log does nothing any more, not even answer a duplicate.
+    assert_eq!(handle.reader().latest(), before[1].checkpoint);
+    assert!(matches!(add(&handle, "a"), Err(AddError::Failed(_))));
+    assert!(matches!(handle.with_app(|_, _| ()), Err(AddError::Failed(_))));
+    let (disk, lock) = (disk.after_crash(power_cut), lock.after_crash());
+    drop((handle, log));
+
+    let log = Log::open(site.faulty(&disk, &lock), Notebook::default()).unwrap();
+    let handle = log.handle();
+    let last = handle.reader().latest();
+    assert_eq!(lock.value().unwrap(), last.text.as_bytes());
+    for logged in &before {
+        assert_eq!(handle.reader().leaf(logged.index).unwrap(), logged.leaf);
+        let size = logged.checkpoint.head.size;
+        assert_eq!(handle.reader().checkpoint_at(size).unwrap().as_ref(), Some(&logged.checkpoint));
+    }
+    let then = match add(&handle, "c").unwrap() {
+        Outcome::Added(logged) => {
+            assert_eq!(last, before[1].checkpoint);
+            assert_eq!(logged.index, LeafIndex(6));
+            Then::Gone
+        }
+        Outcome::Duplicate(logged) => {
+            assert_eq!((logged.index, logged.checkpoint.head.size), (LeafIndex(6), TreeSize(8)));
+            Then::There
+        }
+        Outcome::Refused(refusal) => panic!("{refusal}"),
+    };
+    added(&handle, "d");
+    let entries = check_all(&handle);
+    assert_eq!(entries.iter().filter(|entry| !entry.starts_with(b"seal")).count(), 5);
+    drop((handle, log));
+    // And once more, with nothing to recover.
+    let log =
+        Log::open(site.faulty(&disk.after_crash(true), &lock.after_crash()), Notebook::default()).unwrap();
+    assert_eq!(check_all(&log.handle()), entries);
+    then
+}
+
+/// A recovery that fails at any step can be recovered from as well.
+#[test]
+fn a_fault_during_recovery_loses_nothing() {
+    for fault in [Fault::Lost, Fault::Short, Fault::Persisted] {
+        for step in [Step::Write, Step::Sync, Step::Lock] {
+            let (site, disk, lock) = (Site::new(), Disk::default(), FaultyLock::default());
+            let config = site.faulty(&disk, &lock);
+            let log = Log::create(config, Notebook::default(), b"genesis".to_vec()).unwrap();
+            lock.fail(0, Fault::Lost);
+            add(&log.handle(), "a").unwrap_err();
+            drop(log);
+            match step {
+                Step::Write => disk.fail(0, fault),
+                Step::Sync => disk.fail(1, fault),
+                Step::Lock => lock.fail(0, fault),
+            }
+            let error = Log::open(site.faulty(&disk, &lock), Notebook::default()).err().unwrap();
+            assert!(matches!(error, OpenError::Recovery(_)), "{error}");
+            let log = Log::open(site.faulty(&disk, &lock), Notebook::default()).unwrap();
+            assert_eq!(check_all(&log.handle()).len(), 4, "{fault:?} {step:?}");
+        }
+    }
+}
+
+#[test]
+fn a_fault_while_creating_leaves_a_log_or_none() {
+    for fault in [Fault::Lost, Fault::Short, Fault::Persisted] {
+        for step in 0..2 {
+            for power_cut in [false, true] {
+                let (site, disk, lock) = (Site::new(), Disk::default(), FaultyLock::default());
+                disk.fail(step, fault);
+                let config = site.faulty(&disk, &lock);
+                assert!(Log::create(config, Notebook::default(), b"genesis".to_vec()).is_err());
+                let disk = disk.after_crash(power_cut);
+                let log = match Log::open(site.faulty(&disk, &lock), Notebook::default()) {
+                    Ok(log) => log,
+                    Err(OpenError::NotCreated { .. }) => {
+                        let config = site.faulty(&disk, &lock);
+                        Log::create(config, Notebook::default(), b"genesis".to_vec()).unwrap()
+                    }
+                    Err(error) => panic!("{error}"),
+                };
+                assert_eq!(check_all(&log.handle()).len(), 2);
+            }
+        }
+    }
+}
+
+/// A log of three batches, with the lock file as it was before the last.
+struct Images {
+    site: Site,
+    journal: Vec<u8>,
+    /// Where the last frame starts.
+    last_frame: usize,
+    locked: Vec<u8>,
+    not_locked: Vec<u8>,
+}
+
+impl Images {
+    fn new() -> Self {
+        let site = Site::new();
+        let log = site.create();
+        added(&log.handle(), "a");
+        let not_locked = fs::read(site.lock_file()).unwrap();
+        let last_frame = fs::metadata(site.journal()).unwrap().len() as usize;
+        added(&log.handle(), "b");
+        drop(log);
+        let journal = fs::read(site.journal()).unwrap();
+        let locked = fs::read(site.lock_file()).unwrap();
+        fs::remove_dir_all(site.dir()).unwrap();
+        fs::create_dir(site.dir()).unwrap();
+        Self { site, journal, last_frame, locked, not_locked }
+    }
+
+    fn open(&self, journal: &[u8], lock: &[u8]) -> Result<Log<Notebook>, OpenError> {
+        fs::write(self.site.journal(), journal).unwrap();
+        fs::write(self.site.lock_file(), lock).unwrap();
+        self.site.try_open()
+    }
+}
+
+#[test]
+fn a_journal_cut_anywhere_in_a_locked_frame_is_refused() {
+    let images = Images::new();
+    for length in 0..images.journal.len() {
+        let error = images.open(&images.journal[..length], &images.locked).err().unwrap();
+        assert!(matches!(error, OpenError::Damaged { .. } | OpenError::Behind { .. }), "{length}: {error}");
+        assert_eq!(fs::read(images.site.journal()).unwrap(), images.journal[..length], "{length}");
+    }
+}
+
+#[test]
+fn a_last_frame_that_was_not_locked_is_cut_or_completed() {
+    let images = Images::new();
+    let lengths = images.last_frame..=images.journal.len();
+    assert!(lengths.clone().count() > 200);
+    for length in lengths {
+        let log = images.open(&images.journal[..length], &images.not_locked).unwrap();
+        let whole = length == images.journal.len();
+        let size = log.handle().reader().latest().head.size.0;
+        assert_eq!(size, if whole { 6 } else { 4 }, "{length}");
+        if length % 16 == 0 || whole {
+            let outcome = add(&log.handle(), "b").unwrap();
+            assert_eq!(matches!(outcome, Outcome::Duplicate(_)), whole);
+            check_all(&log.handle());
+        }
+        drop(log);
+        let cut = images.site.dir().join("journal.cut");
+        if whole || length == images.last_frame {
+            assert!(!cut.exists());
+        } else {
+            assert_eq!(fs::read(&cut).unwrap(), images.journal[images.last_frame..length]);
+            fs::remove_file(cut).unwrap();
+        }
+        // The index would be ahead of the journal of the next round.
+        fs::remove_dir_all(images.site.dir().join("index")).unwrap();
+    }
+}
+
+#[test]
+fn a_flipped_bit_anywhere_is_refused() {
+    let images = Images::new();
+    for at in 0..images.journal.len() {
+        let mut journal = images.journal.clone();
+        journal[at] ^= 1 << (at % 8);
+        let error = images.open(&journal, &images.locked).err().unwrap();
+        assert!(matches!(error, OpenError::Damaged { .. }), "{at}: {error}");
+        assert_eq!(fs::read(images.site.journal()).unwrap(), journal);
+        // With the last batch not locked, a flip in what was locked is still refused.
+        if at < images.last_frame {
+            let error = images.open(&journal, &images.not_locked).err().unwrap();
+            assert!(matches!(error, OpenError::Damaged { .. }), "{at}: {error}");
+        }
+    }
+}
+
+/// A journal whose digests are right but whose entries are not those that were signed.
+#[test]
+fn a_journal_that_was_edited_is_refused() {
+    use sha2::{Digest as _, Sha256};
+    let images = Images::new();
+    let mut journal = images.journal.clone();
+    let end = journal.len() - 32;
+    journal[images.last_frame + 36 + 2] = b'x';
+    let digest = Sha256::digest(&journal[images.last_frame..end]);
+    journal[end..].copy_from_slice(&digest);
+    let error = images.open(&journal, &images.locked).err().unwrap();
+    assert!(matches!(error, OpenError::BadFrame { .. }), "{error}");
+    assert!(!images.site.dir().join("scratch").exists(), "refused before anything is derived from it");
+}
+
+#[test]
+fn what_follows_the_last_frame_is_no_longer_than_a_frame() {
+    let images = Images::new();
+    let mut journal = images.journal.clone();
+    journal.resize(journal.len() + (9 << 20), 0);
+    let error = images.open(&journal, &images.locked).err().unwrap();
+    assert!(matches!(error, OpenError::LongTail { .. }), "{error}");
+}
+
+#[test]
+fn a_restored_backup_is_refused() {
+    let site = Site::new();
+    let log = site.create();
+    added(&log.handle(), "a");
+    let backup = site.root.path().join("backup");
+    copy_dir(&site.dir(), &backup);
+    added(&log.handle(), "b");
+    drop(log);
+    fs::remove_dir_all(site.dir()).unwrap();
+    copy_dir(&backup, &site.dir());
+    let error = site.try_open().err().unwrap();
+    assert!(matches!(error, OpenError::Behind { journal: TreeSize(4), locked: TreeSize(6) }), "{error}");
+    assert!(error.to_string().contains("restored from a backup"));
+}
+
+#[test]
+fn a_restored_lock_store_is_refused() {
+    let site = Site::new();
+    let log = site.create();
+    let backup = fs::read(site.lock_file()).unwrap();
+    added(&log.handle(), "a");
+    added(&log.handle(), "b");
+    drop(log);
+    fs::write(site.lock_file(), backup).unwrap();
+    assert!(matches!(site.try_open(), Err(OpenError::LockBehind { .. })));
+    fs::remove_file(site.lock_file()).unwrap();
+    assert!(matches!(site.try_open(), Err(OpenError::LockBehind { locked: TreeSize(0), .. })));
+}
+
+#[test]
+fn a_forked_log_is_refused() {
+    let site = Site::new();
+    drop(site.create());
+    let backup = site.root.path().join("backup");
+    copy_dir(site.root.path().join("log").as_path(), &backup);
+    let lock = fs::read(site.lock_file()).unwrap();
+    added(&site.open().handle(), "a");
+    let ahead = fs::read(site.lock_file()).unwrap();
+    // The other history, from the same start.
+    fs::remove_dir_all(site.dir()).unwrap();
+    copy_dir(&backup, &site.dir());
+    fs::write(site.lock_file(), lock).unwrap();
+    added(&site.open().handle(), "b");
+    fs::write(site.lock_file(), ahead).unwrap();
+    let error = site.try_open().err().unwrap();
+    assert!(matches!(error, OpenError::Forked { size: TreeSize(4), .. }), "{error}");
+}
+
+#[test]
+fn somebody_else_who_replaces_the_lock_stops_the_log() {
+    use counterfoil_log::LockStore as _;
+    let (site, disk, lock) = (Site::new(), Disk::default(), FaultyLock::default());
+    let log = Log::create(site.faulty(&disk, &lock), Notebook::default(), b"genesis".to_vec()).unwrap();
+    let value = lock.value();
+    lock.clone().replace(value.as_deref(), b"another checkpoint").unwrap();
+    assert_eq!(add(&log.handle(), "a").unwrap_err().code(), "lock-conflict");
+    assert_eq!(add(&log.handle(), "a").unwrap_err().code(), "lock-conflict");
+}
+
+#[test]
+fn checkpoints_of_other_keys_are_refused() {
+    use counterfoil_log::CheckpointKeys;
+    use counterfoil_tlog::{SeedSigner, Signer as _};
+    let site = Site::new();
+    drop(site.create());
+    let signer = |seed| SeedSigner::ed25519(common::ORIGIN, &[seed; 32]).unwrap();
+    let keys = |retired| CheckpointKeys::new(common::ORIGIN, vec![Box::new(signer(8))], retired);
+    let mut config = site.config();
+    config.keys = keys(vec![]);
+    assert!(matches!(Log::open(config, Notebook::default()), Err(OpenError::ForeignLock { .. })));
+    let mut config = site.config();
+    config.keys = keys(vec![signer(7).key().clone()]);
+    let log = Log::open(config, Notebook::default()).unwrap();
+    added(&log.handle(), "a");
+    check_all(&log.handle());
+}

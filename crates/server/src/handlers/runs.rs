@@ -1,0 +1,271 @@
+//! Runs: listing, waiting, events and bundles.
+
+use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    extract::{Path, Query, State as Shared, rejection::QueryRejection},
+    http::{HeaderMap, header},
+    response::{
+        IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use counterfoil_log::LogCheckpoint;
+use counterfoil_receipt::RunId;
+use futures_util::stream;
+use serde::{Deserialize, Serialize};
+use tokio::{sync::watch, time::Instant};
+
+use crate::{
+    app::{App, blocking},
+    bundle::{Bundle, BundleError},
+    handlers::json,
+    limits,
+    problem::{Kind, Problem},
+    rows::{Index, RunRecord},
+};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Page {
+    after: Option<u64>,
+    limit: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wait {
+    after: Option<u64>,
+    wait: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Disclosure {
+    payloads: Option<Payloads>,
+}
+
+#[derive(Deserialize, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum Payloads {
+    None,
+}
+
+#[derive(Serialize)]
+struct Listed {
+    index: u64,
+    records: u64,
+    run: String,
+}
+
+#[derive(Serialize)]
+struct List {
+    runs: Vec<Listed>,
+    size: u64,
+}
+
+#[derive(Serialize)]
+struct Entry {
+    id: String,
+    index: u64,
+    r#type: &'static str,
+}
+
+#[derive(Serialize)]
+struct Run {
+    records: Vec<Entry>,
+    run: String,
+    size: u64,
+}
+
+type Asked<T> = Result<Query<T>, QueryRejection>;
+
+/// `GET /v1/runs`
+pub(crate) async fn list(Shared(app): Shared<Arc<App>>, query: Asked<Page>) -> Result<Response, Problem> {
+    let Page { after, limit } = asked(query)?;
+    let limit = limit.unwrap_or(100);
+    if limit == 0 || limit > limits::RUNS {
+        return Err(Kind::QueryInvalid.because(format!("limit: {limit} is not 1 to {}", limits::RUNS)));
+    }
+    let size = app.latest().head.size.0;
+    let index = app.index();
+    let from = after.map_or(0, |after| after.saturating_add(1));
+    let found = blocking(move || Ok(index.runs(from, size, limit)?)).await?;
+    let runs = app.inspect(move |records, _| {
+        let listed = |(index, run): (u64, RunId)| {
+            let records = records.state().run(&run).map_or(0, counterfoil_verify::Run::count);
+            Listed { index, records, run: run.to_string() }
+        };
+        found.into_iter().map(listed).collect()
+    });
+    Ok(json(&List { runs: runs.await?, size }))
+}
+
+/// `GET /v1/runs/{run}`, at once or when the run has grown.
+pub(crate) async fn run(
+    Shared(app): Shared<Arc<App>>,
+    Path(text): Path<String>,
+    query: Asked<Wait>,
+) -> Result<Response, Problem> {
+    let Wait { after, wait } = asked(query)?;
+    let wait = Duration::from_millis(wait.unwrap_or(0));
+    if wait > limits::WAIT {
+        let most = limits::WAIT.as_millis();
+        return Err(Kind::QueryInvalid.because(format!("wait: {} is over {most}", wait.as_millis())));
+    }
+    let run = parse(&text)?;
+    let mut feed = Feed::of(&app, run, 0);
+    let mut records = feed.page().await?;
+    if records.is_empty() {
+        return Err(Kind::RunUnknown.because(format!("{run} is not in the log")));
+    }
+    let deadline = Instant::now() + wait;
+    loop {
+        let more = feed.page().await?;
+        if !more.is_empty() {
+            records.extend(more);
+            continue;
+        }
+        // Now it is all that there is.
+        let is_enough = after.is_none_or(|after| records.len() as u64 > after);
+        if is_enough || !feed.grown_before(deadline).await {
+            break;
+        }
+    }
+    let records = records.iter().map(Entry::of).collect();
+    Ok(json(&Run { records, run: run.to_string(), size: feed.size }))
+}
+
+/// `GET /v1/runs/{run}/events`
+pub(crate) async fn events(
+    Shared(app): Shared<Arc<App>>,
+    Path(text): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let run = parse(&text)?;
+    let from = match headers.get("last-event-id") {
+        None => 0,
+        Some(last) => {
+            let last = last.to_str().ok().and_then(|last| last.parse::<u64>().ok());
+            let fault = || Kind::QueryInvalid.because("Last-Event-ID: is not the index of a record");
+            last.ok_or_else(fault)?.saturating_add(1)
+        }
+    };
+    if Feed::of(&app, run, 0).page().await?.is_empty() {
+        return Err(Kind::RunUnknown.because(format!("{run} is not in the log")));
+    }
+    let feed = (Feed::of(&app, run, from), VecDeque::new());
+    let events = stream::unfold(feed, |(mut feed, mut due)| async move {
+        while due.is_empty() {
+            // The client comes back with the id of the last event that it got.
+            due.extend(feed.page().await.ok()?);
+            if due.is_empty() && !feed.grown().await {
+                return None;
+            }
+        }
+        let record: RunRecord = due.pop_front()?;
+        let event = Event::default().event("record").id(record.index.to_string());
+        let event = event.data(serde_json::to_string(&Entry::of(&record)).ok()?);
+        Some((Ok::<_, Infallible>(event), (feed, due)))
+    });
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(limits::KEEP_ALIVE)).into_response())
+}
+
+/// `GET /v1/runs/{run}/bundle`
+pub(crate) async fn bundle(
+    Shared(app): Shared<Arc<App>>,
+    Path(text): Path<String>,
+    query: Asked<Disclosure>,
+) -> Result<Response, Problem> {
+    let with_payloads = asked(query)?.payloads != Some(Payloads::None);
+    let run = parse(&text)?;
+    let (index, payloads, latest) = (app.index(), app.payloads(), app.latest());
+    let bundle =
+        blocking(move || Ok(Bundle::begin(index, payloads, (app.log, run), &latest, with_payloads)?)).await?;
+    let chunks = stream::unfold(Some(bundle), |bundle| async {
+        let mut bundle = bundle?;
+        let made = tokio::task::spawn_blocking(move || (bundle.chunk(), bundle)).await;
+        match made {
+            Ok((None, _)) => None,
+            Ok((Some(Ok(chunk)), bundle)) => Some((Ok(chunk), Some(bundle))),
+            // The connection breaks off: what arrived is no bundle, and shows it by the counts of its header.
+            Ok((Some(Err(error)), _)) => Some((Err(error.to_string()), None)),
+            Err(_) => Some((Err("making the bundle failed inside the server".to_owned()), None)),
+        }
+    });
+    let headers = [(header::CONTENT_TYPE, "application/jsonl"), (header::CACHE_CONTROL, "no-cache")];
+    Ok((headers, Body::from_stream(chunks)).into_response())
+}
+
+/// The records of a run as they come.
+struct Feed {
+    index: Index,
+    run: RunId,
+    /// The records below this index were given.
+    next: u64,
+    /// The size of the log that was looked at last.
+    size: u64,
+    committed: watch::Receiver<Arc<LogCheckpoint>>,
+    closing: watch::Receiver<bool>,
+}
+
+impl Feed {
+    fn of(app: &App, run: RunId, next: u64) -> Self {
+        let (committed, closing) = (app.committed.clone(), app.closing.clone());
+        Self { index: app.index(), run, next, size: 0, committed, closing }
+    }
+
+    /// Records that are there and were not given yet.
+    async fn page(&mut self) -> Result<Vec<RunRecord>, Problem> {
+        let size = self.committed.borrow_and_update().head.size.0;
+        let (index, run, next) = (self.index.clone(), self.run, self.next);
+        let page = blocking(move || Ok(index.run_page(run, next, size)?)).await?;
+        self.size = size;
+        self.next = page.last().map_or(self.next.max(size), |last| last.index + 1);
+        Ok(page)
+    }
+
+    /// Waits until the log has grown; `false` if the server stops.
+    async fn grown(&mut self) -> bool {
+        if *self.closing.borrow() {
+            return false;
+        }
+        tokio::select! {
+            grown = self.committed.changed() => grown.is_ok(),
+            _ = self.closing.changed() => false,
+        }
+    }
+
+    /// The same, or `false` when the time is over.
+    async fn grown_before(&mut self, deadline: Instant) -> bool {
+        tokio::time::timeout_at(deadline, self.grown()).await.unwrap_or(false)
+    }
+}
+
+impl Entry {
+    fn of(record: &RunRecord) -> Self {
+        Self { id: record.id.to_string(), index: record.index, r#type: record.kind.as_str() }
+    }
+}
+
+impl From<BundleError> for Problem {
+    fn from(error: BundleError) -> Self {
+        match error {
+            BundleError::NoRun(run) => Kind::RunUnknown.because(format!("{run} is not in the log")),
+            BundleError::Lookup(error) => error.into(),
+            BundleError::Payload(error) => error.into(),
+            error @ (BundleError::NoDocument(_) | BundleError::TooMany(_) | BundleError::Gone(_)) => {
+                Kind::Unreadable.because(error.to_string())
+            }
+        }
+    }
+}
+
+fn parse(text: &str) -> Result<RunId, Problem> {
+    RunId::parse(text).ok_or_else(|| Kind::RunUnknown.because(format!("{text:?} is no run id")))
+}
+
+fn asked<T>(query: Asked<T>) -> Result<T, Problem> {
+    query.map(|Query(asked)| asked).map_err(|error| Kind::QueryInvalid.because(error.body_text()))
+}

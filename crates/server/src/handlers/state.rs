@@ -1,0 +1,214 @@
+//! Single records and payloads, and the state as the log sees it.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Path, State as Shared},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use counterfoil_receipt::{
+    Body, Commitment, PolicyDigest, Principal, RecordId, body::Policy, bundle::write_line,
+};
+use counterfoil_tlog::{LeafIndex, TlogProof, UnverifiedNote};
+use counterfoil_verify::{IndexKey, KeyFacts, Lookup as _};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    app::{App, blocking},
+    handlers::json,
+    problem::{Kind, Problem},
+    rows::{Index, Name},
+};
+
+#[derive(Serialize)]
+struct Log {
+    genesis: Box<RawValue>,
+    size: u64,
+}
+
+#[derive(Serialize)]
+struct Key {
+    key: String,
+    role: &'static str,
+    status: &'static str,
+}
+
+#[derive(Serialize)]
+struct Keys {
+    groups: Vec<String>,
+    keys: Vec<Key>,
+    prev: Option<String>,
+}
+
+#[derive(Serialize)]
+struct InForce {
+    digest: Option<String>,
+    document: Option<Box<RawValue>>,
+    prev: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Health {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    status: &'static str,
+}
+
+/// `GET /v1/records/{id}`
+pub(crate) async fn record(
+    Shared(app): Shared<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let size = app.latest().head.size.0;
+    blocking(move || {
+        let index = find(&app.index(), &id, size)?;
+        let bytes = app.index().reader().entry(LeafIndex(index))?;
+        let headers = [
+            (header::CONTENT_TYPE.as_str(), "application/json".to_owned()),
+            ("counterfoil-index", index.to_string()),
+        ];
+        Ok((headers, bytes).into_response())
+    })
+    .await
+}
+
+/// `GET /v1/records/{id}/proof`
+pub(crate) async fn proof(
+    Shared(app): Shared<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let latest = app.latest();
+    blocking(move || {
+        let index = LeafIndex(find(&app.index(), &id, latest.head.size.0)?);
+        let inclusion = app.index().reader().inclusion_proof(index, latest.head.size)?;
+        let checkpoint = UnverifiedNote::parse(latest.text.as_bytes());
+        let checkpoint = checkpoint.map_err(|error| Kind::Unreadable.because(error.to_string()))?;
+        let proof = TlogProof { extra: None, index, inclusion, checkpoint }.to_string();
+        let headers =
+            [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
+        Ok((headers, proof).into_response())
+    })
+    .await
+}
+
+/// `GET /v1/payloads/{commitment}`
+pub(crate) async fn payload(
+    Shared(app): Shared<Arc<App>>,
+    Path(text): Path<String>,
+) -> Result<Response, Problem> {
+    blocking(move || {
+        let unknown = |why: &str| Kind::PayloadUnknown.because(format!("{text:?} {why}"));
+        let commitment = Commitment::parse(&text).ok_or_else(|| unknown("is no commitment"))?;
+        // What is here and no record names is on its way in, or nobody's business.
+        if app.index().naming(Name::Payload(commitment))?.is_none() {
+            return Err(unknown("is named by no record"));
+        }
+        let payload = app.payloads().get_payload(&commitment)?.ok_or_else(|| unknown("was not disclosed"))?;
+        let mut line = Vec::new();
+        write_line(&payload, &mut line);
+        Ok(([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], line)
+            .into_response())
+    })
+    .await
+}
+
+/// `GET /v1/log`
+pub(crate) async fn log(Shared(app): Shared<Arc<App>>) -> Result<Response, Problem> {
+    let size = app.latest().head.size.0;
+    blocking(move || {
+        let genesis = raw(app.index().reader().entry(LeafIndex(0))?)?;
+        Ok(json(&Log { genesis, size }))
+    })
+    .await
+}
+
+/// `GET /v1/principals/{principal}`: of one that the log never heard of, `prev` only.
+pub(crate) async fn principal(
+    Shared(app): Shared<Arc<App>>,
+    Path(text): Path<String>,
+) -> Result<Response, Problem> {
+    let unknown =
+        || Kind::RouteUnknown.because(format!("{text:?} is no principal: not {}", Principal::SYNTAX));
+    let principal = Principal::new(text.as_str()).ok_or_else(unknown)?;
+    let keys = app.inspect(move |records, _| {
+        let state = records.state();
+        let its = |(key, facts): (counterfoil_receipt::PublicKey, &KeyFacts)| {
+            let key = Key { key: key.to_string(), role: facts.role.as_str(), status: status(facts) };
+            (facts.principal == principal).then_some(key)
+        };
+        Keys {
+            groups: state.groups(&principal).iter().map(ToString::to_string).collect(),
+            keys: state.keys().into_iter().filter_map(its).collect(),
+            prev: state.keyring_head(&principal).map(|id| id.to_string()),
+        }
+    });
+    Ok(json(&keys.await?))
+}
+
+/// `GET /v1/policy`
+pub(crate) async fn policy(Shared(app): Shared<Arc<App>>) -> Result<Response, Problem> {
+    let asked = app.inspect(|records, checkpoint| {
+        let state = records.state();
+        (state.policy_in_force().map(|(digest, _)| digest), state.policy_head(), checkpoint.head.size.0)
+    });
+    let (digest, prev, size) = asked.await?;
+    blocking(move || {
+        let document = match digest {
+            Some(digest) => Some(raw(document(&app, &digest, size)?)?),
+            None => None,
+        };
+        let (digest, prev) = (digest.map(|digest| digest.to_string()), prev.map(|prev| prev.to_string()));
+        Ok(json(&InForce { digest, document, prev }))
+    })
+    .await
+}
+
+/// `GET /healthz`
+pub(crate) async fn health(Shared(app): Shared<Arc<App>>) -> Response {
+    if app.submitter.handle.failure().is_some() {
+        app.note_failure();
+        return (StatusCode::SERVICE_UNAVAILABLE, json(&Health { size: None, status: "failed" }))
+            .into_response();
+    }
+    json(&Health { size: Some(app.latest().head.size.0), status: "ok" })
+}
+
+/// The index of the record with this id.
+fn find(index: &Index, text: &str, size: u64) -> Result<u64, Problem> {
+    let unknown = |why: &str| Kind::RecordUnknown.because(format!("{text:?} {why}"));
+    let id = RecordId::parse(text).ok_or_else(|| unknown("is no record id"))?;
+    index.index_of(&id, size)?.ok_or_else(|| unknown("is not in the log"))
+}
+
+/// The canonical bytes of a policy document: kept beside the log, or in the record that put it in force.
+fn document(app: &App, digest: &PolicyDigest, size: u64) -> Result<Vec<u8>, Problem> {
+    if let Some(document) = app.payloads().get_document(digest)? {
+        return Ok(document);
+    }
+    let index = app.index();
+    for at in index.indices(&IndexKey::Policy, size)?.into_iter().rev() {
+        if let Body::Policy(body) = index.record(at)?.body()
+            && let Policy::Document(document) = &**body
+            && PolicyDigest::of(document.as_str().as_bytes()) == *digest
+        {
+            return Ok(document.as_str().as_bytes().to_vec());
+        }
+    }
+    Err(Kind::Unreadable.because(format!("{} is missing", Name::Document(*digest))))
+}
+
+const fn status(facts: &KeyFacts) -> &'static str {
+    match (facts.revoked, facts.retired) {
+        (Some(_), _) => "revoked",
+        (None, Some(_)) => "retired",
+        (None, None) => "live",
+    }
+}
+
+/// Bytes that were checked to be canonical JSON.
+fn raw(bytes: Vec<u8>) -> Result<Box<RawValue>, Problem> {
+    let text = String::from_utf8(bytes).map_err(|error| Kind::Unreadable.because(error.to_string()))?;
+    RawValue::from_string(text).map_err(|error| Kind::Unreadable.because(error.to_string()))
+}

@@ -1,0 +1,33 @@
+//! The counterfoil server: a log of records, its runs and their bundles, over HTTP (`spec/http.md`).
+//!
+//! ```no_run
+//! use counterfoil_server::{Config, Overrides, create_log, serve};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let environment = |name: &str| std::env::var(name).ok();
+//! let config = Config::load(Some("counterfoil.toml".as_ref()), environment, Overrides::default())?;
+//! create_log(&config)?; // once
+//! serve(config, |address| println!("listening on {address}")).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A record passes through these files: `app.rs` (who may ask), `submit.rs` (form and signature, payloads), the log's one
+//! writer with `records.rs` (the rules of its place), and is found again through `rows.rs`.
+
+mod app;
+mod bundle;
+mod config;
+mod error;
+mod handlers;
+pub mod limits;
+mod payloads;
+mod problem;
+mod records;
+mod rows;
+mod server;
+mod submit;
+
+pub use config::{Config, ConfigError, Overrides, ReadToken, Source};
+pub use error::{ServeError, StartError};
+pub use server::{Server, create_log, serve};

@@ -1,0 +1,42 @@
+//! Every limit of this crate, with its reason. What lies at a limit is accepted, what lies over it refused.
+
+use std::time::Duration;
+
+use counterfoil_receipt::limits::RECORD_BYTES;
+
+/// Bytes of the body of `POST /v1/records`: twice a record, so that one that is a little too large gets the log's signed
+/// rejection, and one that is far too large is not read.
+pub const RECORD_BODY_BYTES: usize = 2 * RECORD_BYTES;
+
+/// Bytes of the body of `POST /v1/records/batch`: five of the largest payloads, in base64url.
+pub const BATCH_BODY_BYTES: usize = 32 << 20;
+
+/// Lines of a batch: records at 50 µs each keep a core for 50 ms, payloads are synced to disk one by one.
+pub const BATCH_LINES: usize = 1_024;
+
+/// Batches that are read at a time: eight bodies of [`BATCH_BODY_BYTES`] take 256 MiB of memory.
+pub const BATCHES: usize = 8;
+
+/// How long a client may take to send a body: 32 MiB at 10 Mbit/s.
+pub const BODY_TIME: Duration = Duration::from_secs(30);
+
+/// The longest that a request waits for a run to grow: proxies give up after 60 s and more.
+pub const WAIT: Duration = Duration::from_secs(60);
+
+/// How often an event stream says that it is alive: proxies end a silent one after 30 s and more.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Runs on one page.
+pub const RUNS: usize = 1_000;
+
+/// Bytes of a bundle that are made at a time: a write to a socket costs little beside it.
+pub const CHUNK_BYTES: usize = 64 << 10;
+
+/// How long requests in flight may take after the server was told to stop.
+pub const SHUTDOWN: Duration = Duration::from_secs(10);
+
+/// Bytes of a configuration file, a token file or a genesis record: far more than any has.
+pub const FILE_BYTES: u64 = 1 << 20;
+
+/// Characters of a read token, at least: 16 random characters of base64url are 96 bits.
+pub const TOKEN_CHARS: usize = 16;

@@ -1,0 +1,230 @@
+//! What the log holds: records, admitted by the rules that a reader will apply to them (`spec/log.md`).
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use counterfoil_keys::RecordKey;
+use counterfoil_log::{Application, BoxError, Place as BatchPlace, Position, RootAt, Row};
+use counterfoil_receipt::{
+    Body, Draft, MapRoot, Place, PublicKey, RecordId, Role, UnverifiedRecord,
+    body::{RevocationTarget, Ruling, Snapshot},
+    field::{Count, Millis, Whole},
+};
+use counterfoil_tlog::{Hash, LeafIndex, TreeSize};
+use counterfoil_verify::{Fault, KeyCache, Record, Roots, Rule, Scope, Shown, State, check_signature};
+
+use crate::{
+    payloads::Payloads,
+    rows::{Name, document_named, rows_of},
+};
+
+/// The state folded from every entry, and what writes the leaf that ends a batch.
+pub(crate) struct Records {
+    state: State,
+    signer: Arc<RecordKey>,
+    enrolled: Enrolled,
+    payloads: Arc<Payloads>,
+    cache: KeyCache,
+}
+
+/// A record whose signature holds, on its way into the log.
+pub(crate) struct Submission {
+    /// The record.
+    pub record: Record,
+    /// The policy document that it names by digest.
+    pub document: Option<Vec<u8>>,
+    /// A record of the authority that was submitted with it, before it, and that may be what entitles its signer.
+    pub after: Option<RecordId>,
+}
+
+/// A record that was not admitted: why, and after how many entries.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    /// The rule that it breaks.
+    pub fault: Fault,
+    /// The size of the tree at that time.
+    pub size: u64,
+}
+
+/// The keys that were ever enrolled. Shared, so that whoever has none is turned away before a signature is checked.
+#[derive(Clone, Default)]
+pub(crate) struct Enrolled(Arc<RwLock<HashSet<PublicKey>>>);
+
+impl Enrolled {
+    /// Whether this key was ever enrolled, as of the last entry that was folded.
+    pub(crate) fn contains(&self, key: &PublicKey) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(key)
+    }
+}
+
+impl Records {
+    /// The state before entry 0.
+    pub(crate) fn new(signer: Arc<RecordKey>, enrolled: Enrolled, payloads: Arc<Payloads>) -> Self {
+        Self { state: State::new(Scope::Complete), signer, enrolled, payloads, cache: KeyCache::default() }
+    }
+
+    /// The state after the last entry.
+    pub(crate) const fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Folds a record that [`State::check`] accepts.
+    fn fold(&mut self, record: &Record, index: LeafIndex, roots: &dyn Roots) -> Result<(), Fault> {
+        self.state.fold(record, index.0, roots)?;
+        if matches!(record.body(), Body::Genesis(_) | Body::Keyring(_) | Body::Endorsement(_)) {
+            let keys = self.state.keys().into_iter().map(|(key, _)| key).collect();
+            *self.enrolled.0.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        }
+        Ok(())
+    }
+
+    fn snapshot(&self, at: Position) -> Result<UnverifiedRecord, BoxError> {
+        let (log, prev) = self.state.log().zip(self.state.snapshot_head()).ok_or("the log has no genesis")?;
+        let index = Count::new(at.index.0).ok_or("the log is full")?;
+        let fold = Whole::new(0).ok_or("the fold version is no number")?;
+        let draft = Draft {
+            place: Place::Chain { log, prev },
+            time: Millis::new(at.time).ok_or("log time is out of range")?,
+            principal: self.signer.principal().clone(),
+            role: Role::Log,
+            body: Snapshot { fold, index, map: MapRoot::empty() }.into(),
+        };
+        Ok(draft.sign(&*self.signer)?)
+    }
+}
+
+impl Application for Records {
+    type Entry = Submission;
+    type Refusal = Refusal;
+    const PROJECTION: u32 = 1;
+
+    /// What can stop an execution goes first (`spec/log.md`, "Order within a batch").
+    fn place(&self, entry: &Submission) -> BatchPlace {
+        let stops = match entry.record.body() {
+            Body::Revocation(_) | Body::Cancel(_) => true,
+            Body::Decision(body) => body.verdict != Ruling::Approve,
+            _ => false,
+        };
+        let named = names(&entry.record).into_iter().chain(entry.after);
+        BatchPlace { priority: u8::from(!stops), after: named.map(|id| Hash::from(*id.as_bytes())).collect() }
+    }
+
+    fn admit(&mut self, entry: &Submission, at: Position, roots: &dyn RootAt) -> Result<(), Refusal> {
+        let roots = LogRoots(roots);
+        if let Some(document) = &entry.document {
+            self.state.add_document(document.clone());
+        }
+        let checked = self.state.check(&entry.record, at.index.0, &roots);
+        let checked = checked.and_then(|()| execution_is_in_time(&self.state, &entry.record, at.time));
+        // Checked first: a fold that fails would leave its mark.
+        checked
+            .and_then(|()| self.fold(&entry.record, at.index, &roots))
+            .map_err(|fault| Refusal { fault, size: at.index.0 })
+    }
+
+    fn seal(&mut self, at: Position) -> Result<Option<Vec<u8>>, BoxError> {
+        let snapshot = self.snapshot(at)?;
+        let bytes = snapshot.bytes().to_vec();
+        let snapshot = check_signature(snapshot, &mut self.cache).map_err(|(_, fault)| fault)?;
+        self.fold(&snapshot, at.index, &NoRoots)?;
+        Ok(Some(bytes))
+    }
+
+    /// Everything is checked again that was checked at admission: form, signature, and the rules of the place. Only the
+    /// log time of an execution is not, since it is the snapshot's and a reader's to judge.
+    fn replay(&mut self, entry: &[u8], at: Position, roots: &dyn RootAt) -> Result<(), BoxError> {
+        let record = UnverifiedRecord::parse(entry)?;
+        let record = check_signature(record, &mut self.cache).map_err(|(_, fault)| fault)?;
+        if let Some(digest) = document_named(&record) {
+            let document = self.payloads.get_document(&digest)?;
+            let missing = || format!("{} is missing: bring it back from a backup", Name::Document(digest));
+            self.state.add_document(document.ok_or_else(missing)?);
+        }
+        Ok(self.fold(&record, at.index, &LogRoots(roots))?)
+    }
+
+    fn project(&self, entry: &[u8], index: LeafIndex) -> Vec<Row> {
+        UnverifiedRecord::parse(entry).map_or_else(|_| Vec::new(), |record| rows_of(&record, index.0))
+    }
+}
+
+/// R-EXEC-08, for the log time that the execution is about to get: its batch's, which its snapshot will state.
+fn execution_is_in_time(state: &State, record: &Record, time: u64) -> Result<(), Fault> {
+    let Body::Execution(body) = record.body() else { return Ok(()) };
+    let Some(run) = record.run().and_then(|run| state.run(&run)) else { return Ok(()) };
+    let windows = body.decisions.iter().filter_map(|id| run.decision(id)?.window);
+    for (from, until) in windows {
+        if !(from..=until).contains(&time) {
+            let detail = format!("log time: {time} lies outside the approved window, {from} to {until}");
+            return Err(Fault { rule: Rule::WindowClosed, shown: Shown::Violated, detail });
+        }
+    }
+    Ok(())
+}
+
+/// Every record that a record names: none of them may stand after it.
+fn names(record: &UnverifiedRecord) -> Vec<RecordId> {
+    let mut ids = record.parents().to_vec();
+    match record.place() {
+        Place::Run { run, .. } => ids.push(run.trigger()),
+        Place::Chain { prev, .. } => ids.push(*prev),
+        Place::Root | Place::Single { .. } => {}
+    }
+    match record.body() {
+        Body::Endorsement(body) => ids.push(body.candidate),
+        Body::Revocation(body) => match body.target {
+            RevocationTarget::Delegation(id) => ids.push(id),
+            RevocationTarget::Key(_) => {}
+        },
+        Body::Proposal(body) => ids.extend(body.supersedes),
+        Body::Decision(body) => ids.push(body.proposal),
+        Body::Escalation(body) => ids.push(body.proposal),
+        Body::Cancel(body) => ids.push(body.target),
+        Body::Execution(body) => {
+            ids.push(body.proposal);
+            ids.extend(body.decisions.iter().chain(&body.retries));
+        }
+        Body::Outcome(body) => ids.push(body.execution),
+        Body::Refusal(body) => {
+            ids.extend(body.proposal);
+            ids.extend(body.decisions.iter().flat_map(|ids| ids.iter()));
+        }
+        Body::Settlement(body) => ids.push(body.execution),
+        Body::Handoff(body) => ids.extend(body.open.iter()),
+        Body::Genesis(_)
+        | Body::Snapshot(_)
+        | Body::Keyring(_)
+        | Body::Policy(_)
+        | Body::Delegation(_)
+        | Body::Trigger(_)
+        | Body::Observation(_)
+        | Body::Rejection(_) => {}
+    }
+    ids
+}
+
+impl AsRef<[u8]> for Submission {
+    fn as_ref(&self) -> &[u8] {
+        self.record.bytes()
+    }
+}
+
+/// The log's tree, as the fold asks for it.
+struct LogRoots<'a>(&'a dyn RootAt);
+
+impl Roots for LogRoots<'_> {
+    fn root_at(&self, size: u64) -> Option<[u8; 32]> {
+        self.0.root_at(TreeSize(size)).map(|root| *root.as_bytes())
+    }
+}
+
+/// For records that have no basis.
+struct NoRoots;
+
+impl Roots for NoRoots {
+    fn root_at(&self, _: u64) -> Option<[u8; 32]> {
+        None
+    }
+}

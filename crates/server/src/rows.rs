@@ -1,0 +1,213 @@
+//! The projection of the log: rows under which its records are found, and the lookups of a bundle in them.
+
+use counterfoil_log::{ReadError, Reader, Row};
+use counterfoil_receipt::{
+    Body, Commitment, Malformed, PolicyDigest, RecordId, RunId, UnverifiedRecord,
+    body::{Evidence, Policy, Type},
+};
+use counterfoil_tlog::{Hash, LeafIndex};
+use counterfoil_verify::{IndexKey, Lookup, index_keys};
+
+/// Entries by [`IndexKey`], ascending by index.
+const BY_KEY: &str = "by-key";
+/// Runs by the index of their trigger.
+const RUNS: &str = "runs";
+/// What is kept beside the log, by what names it: the index of the last record that does.
+const NAMED: &str = "named";
+
+/// Something that is kept beside the log because a record names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Name {
+    /// A payload.
+    Payload(Commitment),
+    /// A policy document.
+    Document(PolicyDigest),
+}
+
+/// Why a lookup failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LookupError {
+    /// The log could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// An entry is no record. The log admits none such.
+    #[error("entry {index} is no record: {fault}")]
+    NoRecord {
+        /// Which.
+        index: u64,
+        /// Why.
+        fault: Malformed,
+    },
+}
+
+/// One record of a run, as listings show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RunRecord {
+    /// Its log index.
+    pub index: u64,
+    /// Its id.
+    pub id: RecordId,
+    /// Its type.
+    pub kind: Type,
+}
+
+/// The rows of a record.
+pub(crate) fn rows_of(record: &UnverifiedRecord, index: u64) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for key in index_keys(record) {
+        let value = [record.id().as_bytes(), record.kind().as_str().as_bytes()].concat();
+        rows.push(Row { tree: BY_KEY, key: place(&key, index), value });
+    }
+    if let (Type::Trigger, Some(run)) = (record.kind(), record.run()) {
+        rows.push(Row { tree: RUNS, key: index.to_be_bytes().to_vec(), value: run.as_bytes().to_vec() });
+    }
+    for name in names_kept(record) {
+        rows.push(Row { tree: NAMED, key: name.to_key(), value: index.to_be_bytes().to_vec() });
+    }
+    rows
+}
+
+/// Payloads that a record names one by one, each with its label and, for an item, the size that it states.
+pub(crate) fn payloads_named(record: &UnverifiedRecord) -> Vec<(Commitment, String, Option<u64>)> {
+    let items = record.body().evidence().into_iter().filter_map(|evidence| match evidence {
+        Evidence::Item(item) => Some((item.commitment, item.label.to_string(), Some(item.size.get()))),
+        Evidence::Set(_) => None,
+    });
+    let committed = record.body().action().and_then(|action| action.committed.as_ref());
+    let arguments = committed.into_iter().flat_map(|map| map.iter());
+    items.chain(arguments.map(|(pointer, commitment)| (*commitment, pointer.to_string(), None))).collect()
+}
+
+/// The policy document that a record names by digest.
+pub(crate) fn document_named(record: &UnverifiedRecord) -> Option<PolicyDigest> {
+    match record.body() {
+        Body::Policy(body) => match **body {
+            Policy::Digest(digest) => Some(digest),
+            Policy::Document(_) => None,
+        },
+        _ => None,
+    }
+}
+
+/// Everything beside the log that a record names.
+pub(crate) fn names_kept(record: &UnverifiedRecord) -> Vec<Name> {
+    let payloads = payloads_named(record).into_iter().map(|(commitment, ..)| Name::Payload(commitment));
+    payloads.chain(document_named(record).map(Name::Document)).collect()
+}
+
+/// Finds records through the rows. Rows follow the checkpoint: whoever reads them names a size that
+/// [`counterfoil_log::Config::on_commit`] has announced.
+#[derive(Clone)]
+pub(crate) struct Index {
+    reader: Reader,
+}
+
+impl Index {
+    pub(crate) const fn new(reader: Reader) -> Self {
+        Self { reader }
+    }
+
+    pub(crate) const fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// The index of a record below `size`.
+    pub(crate) fn index_of(&self, id: &RecordId, size: u64) -> Result<Option<u64>, LookupError> {
+        let index = self.reader.lookup(&Hash::from(*id.as_bytes()))?;
+        Ok(index.map(|index| index.0).filter(|index| *index < size))
+    }
+
+    /// The index of the last record that names this.
+    pub(crate) fn naming(&self, name: Name) -> Result<Option<u64>, LookupError> {
+        let row = self.reader.row(NAMED, &name.to_key())?;
+        Ok(row.and_then(|value| value.try_into().ok()).map(u64::from_be_bytes))
+    }
+
+    /// Runs whose trigger stands at `from` or later, below `size`.
+    pub(crate) fn runs(&self, from: u64, size: u64, limit: usize) -> Result<Vec<(u64, RunId)>, LookupError> {
+        let range = from.to_be_bytes().to_vec()..size.max(from).to_be_bytes().to_vec();
+        let rows = self.reader.rows(RUNS, range, limit)?;
+        let run = |(key, value): (Vec<u8>, Vec<u8>)| {
+            Some((u64::from_be_bytes(key.try_into().ok()?), RunId::from_bytes(value.try_into().ok()?)))
+        };
+        Ok(rows.into_iter().filter_map(run).collect())
+    }
+
+    /// The records of a run from index `from` to below `size`: one page of them.
+    pub(crate) fn run_page(&self, run: RunId, from: u64, size: u64) -> Result<Vec<RunRecord>, LookupError> {
+        let rows = self.page(&IndexKey::Run(run), from, size)?;
+        let record = |(index, value): (u64, Vec<u8>)| {
+            let (id, kind) = value.split_first_chunk()?;
+            let kind = Type::parse(std::str::from_utf8(kind).ok()?)?;
+            Some(RunRecord { index, id: RecordId::from_bytes(*id), kind })
+        };
+        Ok(rows.into_iter().filter_map(record).collect())
+    }
+
+    fn page(&self, key: &IndexKey, from: u64, size: u64) -> Result<Vec<(u64, Vec<u8>)>, LookupError> {
+        let range = place(key, from)..place(key, size.max(from));
+        let rows = self.reader.rows(BY_KEY, range, counterfoil_log::limits::READ_ROWS)?;
+        let index = |key: &[u8]| key.last_chunk().map(|index| u64::from_be_bytes(*index));
+        Ok(rows.into_iter().filter_map(|(key, value)| Some((index(&key)?, value))).collect())
+    }
+}
+
+impl Lookup for Index {
+    type Error = LookupError;
+
+    fn indices(&self, key: &IndexKey, size: u64) -> Result<Vec<u64>, LookupError> {
+        let mut indices = Vec::new();
+        loop {
+            let from = indices.last().map_or(0, |last| last + 1);
+            let page = self.page(key, from, size)?;
+            if page.is_empty() {
+                return Ok(indices);
+            }
+            indices.extend(page.into_iter().map(|(index, _)| index));
+        }
+    }
+
+    /// Every checkpoint that the log signs ends with a snapshot, and that names the one before it.
+    fn snapshots_around(&self, index: u64, size: u64) -> Result<(Option<u64>, Option<u64>), LookupError> {
+        let Some(checkpoint) = self.reader.checkpoint_covering(LeafIndex(index))? else {
+            return Ok((None, None));
+        };
+        let Some(after) = checkpoint.head.size.0.checked_sub(1).filter(|after| *after < size) else {
+            return Ok((None, None));
+        };
+        let before = match self.record(after)?.place() {
+            counterfoil_receipt::Place::Chain { prev, .. } => self.index_of(prev, index)?,
+            _ => None,
+        };
+        // The first snapshot names the genesis.
+        Ok((before.filter(|before| *before > 0), Some(after)))
+    }
+
+    fn record(&self, index: u64) -> Result<UnverifiedRecord, LookupError> {
+        let bytes = self.reader.entry(LeafIndex(index))?;
+        UnverifiedRecord::parse(&bytes).map_err(|fault| LookupError::NoRecord { index, fault })
+    }
+}
+
+impl Name {
+    fn to_key(self) -> Vec<u8> {
+        match self {
+            Self::Payload(commitment) => [&b"c"[..], commitment.as_bytes()].concat(),
+            Self::Document(digest) => [&b"p"[..], digest.as_bytes()].concat(),
+        }
+    }
+}
+
+/// Where an entry stands under a key. Names hold no zero byte, so that no key is the start of another.
+fn place(key: &IndexKey, index: u64) -> Vec<u8> {
+    let (tag, what): (u8, &[u8]) = match key {
+        IndexKey::Run(run) => (b'r', run.as_bytes()),
+        IndexKey::Principal(principal) => (b'n', principal.as_str().as_bytes()),
+        IndexKey::Group(group) => (b'g', group.as_str().as_bytes()),
+        IndexKey::Key(material) => (b'k', material),
+        IndexKey::Candidate(candidate) => (b'c', candidate.as_bytes()),
+        IndexKey::Policy => (b'p', b""),
+        IndexKey::Snapshot => (b's', b""),
+    };
+    [&[tag], what, &[0], &index.to_be_bytes()].concat()
+}

@@ -1,0 +1,305 @@
+//! A server from its configuration to its end.
+
+use std::{
+    fs,
+    future::{Future, IntoFuture as _},
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
+
+use counterfoil_keys::{NoteKey, RecordKey};
+use counterfoil_log::{CheckpointKeys, CreateError, Log, LogCheckpoint, OpenError};
+use counterfoil_receipt::{
+    Body, Principal, PublicKey, RecordId, Role, Signer as _, UnverifiedRecord, body::Genesis,
+};
+use counterfoil_tlog::{LeafIndex, Signer as _, VerifierKey};
+use counterfoil_verify::{Fault, KeyCache, check_signature};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+};
+
+use crate::{
+    app::{App, Readers, app},
+    config::Config,
+    error::{ServeError, StartError},
+    limits,
+    payloads::{PayloadError, Payloads},
+    problem::with_causes,
+    records::{Enrolled, Records, Submission},
+    rows::{Index, LookupError},
+    submit::{Submitter, now},
+};
+
+/// A server that holds its log and listens.
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    app: Arc<App>,
+    log: Log<Records>,
+    closing: watch::Sender<bool>,
+}
+
+/// Creates the log that a configuration describes: its first batch is the genesis. Gives the log's identity.
+///
+/// # Errors
+/// [`StartError`]; [`OpenError::Exists`] if there is a log already.
+pub fn create_log(config: &Config) -> Result<RecordId, StartError> {
+    let Parts { genesis, keys, records, .. } = Parts::load(config)?;
+    let refused =
+        |fault: Fault| StartError::GenesisRefused { path: config.genesis.clone(), reason: fault.to_string() };
+    let record = check_signature(genesis, &mut KeyCache::default()).map_err(|(_, fault)| refused(fault))?;
+    let id = record.id();
+    let first = Submission { record, document: None, after: None };
+    let log = Log::create(open_files(config, keys)?, records, first).map_err(|error| match error {
+        CreateError::Refused(refusal) => refused(refusal.fault),
+        CreateError::Open(source) => log_error(config, source),
+    })?;
+    log.close().map_err(|fatal| StartError::Unreadable(with_causes(&*fatal)))?;
+    Ok(id)
+}
+
+/// Serves until SIGINT or SIGTERM. `ready` is called with the address once the server listens.
+///
+/// # Errors
+/// [`ServeError`]: the process should then end with a code that is not 0.
+pub async fn serve(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), ServeError> {
+    let signal = stop_signal().map_err(ServeError::Signals)?;
+    let server = Server::bind(config).await?;
+    ready(server.local_addr());
+    server.run_until(signal).await
+}
+
+impl Server {
+    /// Opens the log, verifies all of it, and listens. Port 0 stands for any that is free.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn bind(config: Config) -> Result<Self, StartError> {
+        let listen = |io| StartError::Listen { address: config.listen, io };
+        let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let readers = match &config.read_token {
+            _ if address.ip().is_loopback() => Readers::Everybody,
+            Some(token) => Readers::with_token(token.as_str()),
+            None => return Err(StartError::NoToken(address)),
+        };
+        let opened = tokio::task::spawn_blocking(move || Opened::open(&config)).await;
+        let opened = opened.map_err(|error| StartError::Unreadable(error.to_string()))??;
+        let closing = watch::Sender::new(false);
+        let app = Arc::new(App {
+            log: opened.submitter.log,
+            submitter: Arc::new(opened.submitter),
+            committed: opened.committed,
+            closing: closing.subscribe(),
+            failed: watch::Sender::new(false),
+            readers,
+            batches: Semaphore::new(limits::BATCHES),
+        });
+        Ok(Self { listener, address, app, log: opened.log, closing })
+    }
+
+    /// Where it listens.
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown` is ready; then finishes what is in flight and closes the log. Serves no longer if the log
+    /// fails.
+    ///
+    /// # Errors
+    /// [`ServeError`].
+    pub async fn run_until(
+        self,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), ServeError> {
+        let Self { listener, app: state, log, closing, .. } = self;
+        let mut failed = state.failed.subscribe();
+        let told = closing.clone();
+        let stop = async move {
+            tokio::select! {
+                () = shutdown => {}
+                // The sender lives as long as the server.
+                _ = failed.wait_for(|failed| *failed) => {}
+            }
+            told.send_replace(true);
+        };
+        let serving = axum::serve(listener, app(Arc::clone(&state))).with_graceful_shutdown(stop);
+        let mut told = closing.subscribe();
+        let served = tokio::select! {
+            served = serving.into_future() => served,
+            // Who is still not done by then is cut off.
+            () = async {
+                let _ = told.wait_for(|told| *told).await;
+                tokio::time::sleep(limits::SHUTDOWN).await;
+            } => Ok(()),
+        };
+        drop(state);
+        let closed = tokio::task::spawn_blocking(move || log.close()).await;
+        match closed {
+            Ok(Err(fatal)) => Err(ServeError::Log(fatal)),
+            Ok(Ok(())) | Err(_) => served.map_err(ServeError::Accept),
+        }
+    }
+}
+
+/// What a configuration names, read and found to belong together.
+struct Parts {
+    genesis: UnverifiedRecord,
+    keys: CheckpointKeys,
+    records: Records,
+    signer: Arc<RecordKey>,
+    enrolled: Enrolled,
+    payloads: Arc<Payloads>,
+}
+
+/// A log that is open.
+struct Opened {
+    log: Log<Records>,
+    submitter: Submitter,
+    committed: watch::Receiver<Arc<LogCheckpoint>>,
+}
+
+impl Parts {
+    fn load(config: &Config) -> Result<Self, StartError> {
+        let genesis = read_genesis(&config.genesis)?;
+        let Body::Genesis(body) = genesis.body() else {
+            let reason = format!("it is a {}", genesis.kind());
+            return Err(StartError::NoGenesis { path: config.genesis.clone(), reason });
+        };
+        let (note_key, signer) = (NoteKey::load(&config.note_key)?, RecordKey::load(&config.snapshot_key)?);
+        note_key_is_named(body, &note_key, &config.note_key)?;
+        snapshot_key_is_named(body, &signer, &config.snapshot_key)?;
+        let vkeys = body.log.note_keys.0.iter().filter_map(|vkey| VerifierKey::parse(vkey.as_str()).ok());
+        let others = vkeys.filter(|vkey| vkey != note_key.key()).collect();
+        let keys = CheckpointKeys::new(body.origin.as_str(), vec![Box::new(note_key)], others);
+        let (signer, enrolled) = (Arc::new(signer), Enrolled::default());
+        let payloads = Payloads::open(&config.payload_dir);
+        let payloads = Arc::new(payloads.map_err(|error| StartError::Payloads(error.to_string()))?);
+        let records = Records::new(Arc::clone(&signer), enrolled.clone(), Arc::clone(&payloads));
+        Ok(Self { genesis, keys, records, signer, enrolled, payloads })
+    }
+}
+
+impl Opened {
+    fn open(config: &Config) -> Result<Self, StartError> {
+        let Parts { genesis, keys, records, signer, enrolled, payloads } = Parts::load(config)?;
+        let mut files = open_files(config, keys)?;
+        let announce: Arc<OnceLock<watch::Sender<Arc<LogCheckpoint>>>> = Arc::default();
+        let announced = Arc::clone(&announce);
+        files.on_commit = Some(Box::new(move |checkpoint| {
+            if let Some(committed) = announced.get() {
+                committed.send_replace(Arc::clone(checkpoint));
+            }
+        }));
+        let log = Log::open(files, records).map_err(|source| log_error(config, source))?;
+        let handle = log.handle();
+        // Nobody has submitted anything yet: this is the latest.
+        let (sender, committed) = watch::channel(handle.reader().latest());
+        let _ = announce.set(sender);
+        let index = Index::new(handle.reader().clone());
+        log_starts_with(config, &index, &genesis)?;
+        settle(&payloads, &index)?;
+        let submitter = Submitter { log: genesis.id(), handle, index, payloads, enrolled, signer };
+        Ok(Self { log, submitter, committed })
+    }
+}
+
+/// Opens the files of the log and takes their locks.
+fn open_files(config: &Config, keys: CheckpointKeys) -> Result<counterfoil_log::Config, StartError> {
+    let files = counterfoil_log::Config::embedded(&config.log_dir, &config.lock_dir, keys, Box::new(now));
+    files.map_err(|source| log_error(config, source))
+}
+
+fn read_genesis(path: &Path) -> Result<UnverifiedRecord, StartError> {
+    let bytes = fs::read(path).map_err(|io| StartError::GenesisFile { path: path.to_owned(), io })?;
+    UnverifiedRecord::parse(&bytes).map_err(|fault| StartError::no_genesis(path, &fault))
+}
+
+/// The log would sign checkpoints that no reader accepts.
+fn note_key_is_named(genesis: &Genesis, key: &NoteKey, path: &Path) -> Result<(), StartError> {
+    let vkey = key.key().to_string();
+    let named: Vec<&str> = genesis.log.note_keys.0.iter().map(AsRef::as_ref).collect();
+    if named.contains(&vkey.as_str()) && key.key().name() == genesis.origin.as_str() {
+        return Ok(());
+    }
+    Err(StartError::OtherKey { path: path.to_owned(), found: vkey, named: named.join(", ") })
+}
+
+/// The log would sign snapshots that no reader accepts.
+fn snapshot_key_is_named(genesis: &Genesis, key: &RecordKey, path: &Path) -> Result<(), StartError> {
+    let describe = |key: PublicKey, principal: &Principal| format!("{key} of {principal} as {}", Role::Log);
+    let named = &genesis.log.snapshot;
+    if (key.key(), key.principal(), key.role()) == (named.key, &named.principal, Role::Log) {
+        return Ok(());
+    }
+    let found = format!("{} of {} as {}", key.key(), key.principal(), key.role());
+    Err(StartError::OtherKey { path: path.to_owned(), found, named: describe(named.key, &named.principal) })
+}
+
+fn log_starts_with(config: &Config, index: &Index, genesis: &UnverifiedRecord) -> Result<(), StartError> {
+    let first =
+        index.reader().entry(LeafIndex(0)).map_err(|error| StartError::Unreadable(with_causes(&error)))?;
+    let (found, configured) = (RecordId::of(&first), genesis.id());
+    if found == configured {
+        return Ok(());
+    }
+    Err(StartError::OtherGenesis {
+        dir: config.log_dir.clone(),
+        found,
+        path: config.genesis.clone(),
+        configured,
+    })
+}
+
+/// Settles what a crash left of submissions.
+fn settle(payloads: &Payloads, index: &Index) -> Result<(), StartError> {
+    payloads.recover(|name| index.naming(name).map(|index| index.is_some()).map_err(Unsettled::from)).map_err(
+        |error| match error {
+            Unsettled::Payloads(error) => StartError::Payloads(error.to_string()),
+            Unsettled::Index(error) => StartError::Unreadable(with_causes(&error)),
+        },
+    )
+}
+
+enum Unsettled {
+    Payloads(PayloadError),
+    Index(LookupError),
+}
+
+impl From<PayloadError> for Unsettled {
+    fn from(error: PayloadError) -> Self {
+        Self::Payloads(error)
+    }
+}
+
+impl From<LookupError> for Unsettled {
+    fn from(error: LookupError) -> Self {
+        Self::Index(error)
+    }
+}
+
+fn log_error(config: &Config, source: OpenError) -> StartError {
+    StartError::Log { dir: config.log_dir.clone(), source }
+}
+
+/// Ready when the process is told to stop. The handlers are in place before this returns.
+#[cfg(unix)]
+fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+#[cfg(not(unix))]
+fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
+    Ok(async {
+        let _ = tokio::signal::ctrl_c().await;
+    })
+}

@@ -1,0 +1,224 @@
+//! Reading: records, runs, state, bundles, and the C2SP read path.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod common;
+
+use common::*;
+use counterfoil_receipt::{RecordId, RunId};
+use counterfoil_tlog::{
+    Hash, LeafIndex, MemoryTree, TlogProof, leaf_hash, policy,
+    tile::{TilePath, entry_bundles, tiles},
+};
+use counterfoil_verify::{Conclusion, Dimension, verify};
+use serde_json::json;
+
+#[test]
+fn a_bundle_shows_its_run_to_whoever_has_a_trust_file() {
+    let world = World::peopled();
+    world.whole_run("before");
+    let run = world.whole_run("one");
+    world.whole_run("after");
+    let answer = world.get(&format!("/v1/runs/{run}/bundle"));
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/jsonl")));
+    let trust = world.trust();
+    let verdict = verify(&answer.body, &trust, now());
+    assert_eq!(verdict.conclude(trust.require()), Conclusion::Shown, "{verdict:?}");
+    let header = &answer.lines()[0];
+    assert_eq!((header["payloads"].as_u64(), header["checkpoints"].as_u64()), (Some(1), Some(2)));
+    // Without payloads it shows the same, and one payload less.
+    let without = world.get(&format!("/v1/runs/{run}/bundle?payloads=none"));
+    assert_eq!(verify(&without.body, &trust, now()).conclude(trust.require()), Conclusion::Shown);
+    assert_eq!(without.lines()[0]["payloads"], 0);
+    // Any other byte, and it does not.
+    let mut other = answer.body.clone();
+    let middle = other.len() / 2;
+    other[middle] ^= 1;
+    assert_ne!(verify(&other, &trust, now()).conclude(trust.require()), Conclusion::Shown);
+}
+
+#[test]
+fn a_large_run_becomes_a_bundle_in_chunks() {
+    let world = World::peopled();
+    let trigger = world.trigger("large");
+    let run = RunId::started_by(world.add(&trigger));
+    let mut parent = trigger.id();
+    for batch in 0..4 {
+        let notes: Vec<_> = (0..600)
+            .map(|number| {
+                let note = world.note(run, parent, &format!("note {batch} {number}"));
+                parent = note.id();
+                note
+            })
+            .collect();
+        assert!(world.batch(&notes).iter().all(|answer| answer["status"] == "included"));
+    }
+    let listed = world.get(&format!("/v1/runs/{run}")).json();
+    let indices: Vec<u64> = listed["records"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|record| record["index"].as_u64().unwrap())
+        .collect();
+    assert_eq!(indices.len(), 2_401);
+    assert!(indices.is_sorted());
+    let answer = world.get(&format!("/v1/runs/{run}/bundle"));
+    // Nothing was executed, so there is no conformity to show.
+    let require = [Dimension::Integrity, Dimension::Authority, Dimension::Inclusion];
+    assert_eq!(verify(&answer.body, &world.trust(), now()).conclude(&require), Conclusion::Shown);
+    assert_eq!(answer.header("transfer-encoding"), Some("chunked"));
+}
+
+#[test]
+fn runs_are_listed_by_trigger() {
+    let world = World::peopled();
+    let triggers: Vec<_> = (0..3).map(|number| world.trigger(&number.to_string())).collect();
+    let runs: Vec<RunId> = triggers.iter().map(|trigger| RunId::started_by(world.add(trigger))).collect();
+    world.add(&world.note(runs[1], triggers[1].id(), "second"));
+    let all = world.get("/v1/runs").json();
+    let listed = all["runs"].as_array().unwrap();
+    let ids: Vec<String> = listed.iter().map(|run| run["run"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(ids, runs.iter().map(ToString::to_string).collect::<Vec<_>>());
+    assert_eq!(listed.iter().map(|run| run["records"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2, 1]);
+    assert_eq!(all["size"], world.checkpoint().checkpoint().head().size.0);
+    let page = world.get(&format!("/v1/runs?after={}&limit=1", listed[0]["index"])).json();
+    assert_eq!(page["runs"], json!([listed[1]]));
+    let run = world.get(&format!("/v1/runs/{}", runs[1])).json();
+    assert_eq!(run["records"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        run["records"][0],
+        json!({"id": triggers[1].id().to_string(), "index": listed[1]["index"], "type": "trigger"})
+    );
+    world.get("/v1/runs?limit=0").is_problem(400, "query-invalid");
+    world.get("/v1/runs?limit=1001").is_problem(400, "query-invalid");
+    world.get("/v1/runs?page=2").is_problem(400, "query-invalid");
+    world.get(&format!("/v1/runs/{}?wait=60001", runs[1])).is_problem(400, "query-invalid");
+    world.get(&format!("/v1/runs/{}/bundle?payloads=all", runs[1])).is_problem(400, "query-invalid");
+    for path in ["/v1/runs/x", "/v1/runs/x/events", "/v1/runs/x/bundle"] {
+        world.get(path).is_problem(404, "run-unknown");
+        let nobodys = path.replace('x', &RecordId::of(b"?").to_string());
+        world.get(&nobodys).is_problem(404, "run-unknown");
+    }
+}
+
+#[test]
+fn single_records_come_with_index_and_proof() {
+    let world = World::peopled();
+    let trigger = world.trigger("one");
+    let index = world.post(trigger.bytes()).json()["index"].as_u64().unwrap();
+    let answer = world.get(&format!("/v1/records/{}", trigger.id()));
+    assert_eq!((answer.status, &answer.body[..]), (200, trigger.bytes()));
+    assert_eq!(answer.header("counterfoil-index"), Some(&*index.to_string()));
+    let proof = TlogProof::parse(world.get(&format!("/v1/records/{}/proof", trigger.id())).text()).unwrap();
+    assert_eq!(proof.index, LeafIndex(index));
+    let policy = policy::Policy::parse(format!("log {}\nquorum none\n", world.vkey).as_bytes()).unwrap();
+    proof.verify(leaf_hash(trigger.bytes()), &policy).unwrap();
+    for path in ["/v1/records/x", "/v1/records/x/proof"] {
+        world.get(path).is_problem(404, "record-unknown");
+        world.get(&path.replace('x', &RecordId::of(b"?").to_string())).is_problem(404, "record-unknown");
+    }
+    world.get("/v1/payloads/x").is_problem(404, "payload-unknown");
+}
+
+#[test]
+fn the_state_is_that_of_the_log() {
+    let world = World::peopled();
+    let log = world.get("/v1/log");
+    let genesis = std::fs::read_to_string(&world.config.genesis).unwrap();
+    assert_eq!(
+        log.text(),
+        format!("{{\"genesis\":{genesis},\"size\":{}}}", world.checkpoint().checkpoint().head().size.0)
+    );
+    let ana = world.get("/v1/principals/ana").json();
+    assert_eq!(ana["groups"], json!(["sre"]));
+    assert_eq!(
+        ana["keys"],
+        json!([{"key": world.cast.ana.key().to_string(), "role": "human", "status": "live"}])
+    );
+    let nobody = world.get("/v1/principals/nobody").json();
+    assert_eq!(nobody, json!({"groups": [], "keys": [], "prev": world.log.to_string()}));
+    world.get("/v1/principals/No%20Body").is_problem(404, "route-unknown");
+    assert_eq!(world.get("/healthz").json()["status"], "ok");
+    let bare = World::started();
+    assert_eq!(
+        bare.get("/v1/policy").json(),
+        json!({"digest": null, "document": null, "prev": bare.log.to_string()})
+    );
+}
+
+#[test]
+fn the_read_path_is_that_of_a_c2sp_log() {
+    let world = World::peopled();
+    for batch in 0..2 {
+        let triggers: Vec<_> = (0..140).map(|number| world.trigger(&format!("{batch} {number}"))).collect();
+        world.batch(&triggers);
+    }
+    let checkpoint = world.get("/checkpoint");
+    assert_eq!(checkpoint.header("content-type"), Some("text/plain; charset=utf-8"));
+    assert_eq!(checkpoint.header("cache-control"), Some("no-cache"));
+    let head = world.checkpoint().checkpoint().head();
+    assert!(head.size.0 > 256);
+    // The entries, from their bundles, give the tree of the checkpoint.
+    let mut leaves = Vec::new();
+    for path in entry_bundles(head.size) {
+        let answer = world.get(&format!("/{path}"));
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/octet-stream")));
+        let immutable = (!path.is_partial()).then_some("public, max-age=31536000, immutable");
+        assert_eq!(answer.header("cache-control"), immutable);
+        let mut rest = &answer.body[..];
+        while let Some((length, entries)) = rest.split_first_chunk() {
+            let (entry, others) = entries.split_at(u16::from_be_bytes(*length).into());
+            leaves.push(leaf_hash(entry));
+            rest = others;
+        }
+    }
+    assert_eq!(leaves.len() as u64, head.size.0);
+    let mut tree = MemoryTree::default();
+    for leaf in &leaves {
+        tree.push(*leaf);
+    }
+    assert_eq!(tree.head(), head);
+    // And so do the tiles: each of level 0 is the leaves' hashes.
+    let mut seen = 0;
+    for path in tiles(head.size) {
+        let answer = world.get(&format!("/{path}"));
+        assert_eq!(answer.status, 200, "{path}");
+        assert_eq!(answer.body.len(), 32 * usize::from(path.width()));
+        if path.level() == Some(0) {
+            let start = path.index() as usize * 256;
+            let expected = leaves[start..start + usize::from(path.width())]
+                .iter()
+                .flat_map(|hash: &Hash| *hash.as_bytes());
+            assert!(answer.body.iter().copied().eq(expected), "{path}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 2);
+    let partial = TilePath::tile(0, 0, 17).unwrap();
+    assert_eq!(world.get(&format!("/{partial}")).body.len(), 17 * 32);
+    let beyond = TilePath::tile(0, head.size.0 / 256 + 1, 1).unwrap();
+    for path in [
+        format!("/{beyond}"),
+        "/tile/0/1".into(),
+        "/tile/8/000".into(),
+        "/tile/0/000.p/0".into(),
+        "/tile/x".into(),
+    ] {
+        world.get(&path).is_problem(404, "tile-unknown");
+    }
+}
+
+#[test]
+fn wrong_routes_and_methods_fail_in_the_same_form() {
+    let world = World::started();
+    for path in ["/", "/v1", "/v1/nothing", "/tile", "/v1/runs/x/y"] {
+        world.get(path).is_problem(404, "route-unknown");
+    }
+    for (method, path) in
+        [("GET", "/v1/records"), ("DELETE", "/v1/log"), ("POST", "/checkpoint"), ("PUT", "/healthz")]
+    {
+        let answer = world.request(method, path, &[], b"");
+        answer.is_problem(405, "method-not-allowed");
+        assert!(answer.header("allow").is_some(), "{answer:?}");
+    }
+}

@@ -1,0 +1,348 @@
+//! Submitting: what is admitted, what is refused and how, what becomes of payloads.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod common;
+
+use common::*;
+use counterfoil_receipt::{
+    Body, PolicyDigest, RecordId, Role, RunId, Signer as _, UnverifiedRecord,
+    action::Json,
+    body::{self, Ruling},
+    bundle::{DocumentLine, write_line},
+    field::{Set, Whole},
+};
+use counterfoil_testkit::{Actor, WINDOW, action, enrolment, policy_document, trigger_body};
+use counterfoil_tlog::{Hash, LeafIndex, SignedCheckpoint, UnverifiedNote, VerifierKey, inclusion};
+use counterfoil_verify::{KeyCache, check_signature};
+use serde_json::{Value, json};
+
+/// Checks an inclusion as a client does that trusts nothing but the log's key.
+fn check_inclusion(world: &World, record: &UnverifiedRecord, inclusion: &Value) -> u64 {
+    let note = UnverifiedNote::parse(inclusion["checkpoint"].as_str().unwrap().as_bytes()).unwrap();
+    let keys = std::slice::from_ref(&world.vkey);
+    let checkpoint = SignedCheckpoint::open(note, ORIGIN, keys, &[] as &[VerifierKey]).unwrap();
+    let proof: Vec<Hash> = inclusion["proof"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|hash| Hash::from_base64(hash.as_str().unwrap()).unwrap())
+        .collect();
+    let index = inclusion["index"].as_u64().unwrap();
+    let leaf = Hash::from(*record.id().as_bytes());
+    inclusion::verify(leaf, LeafIndex(index), &proof, &checkpoint.checkpoint().head()).unwrap();
+    assert_eq!(
+        (inclusion["status"].as_str(), inclusion["id"].as_str()),
+        (Some("included"), Some(&*record.id().to_string()))
+    );
+    index
+}
+
+/// Checks that a record is turned away with the log's signed rejection.
+#[track_caller]
+fn is_rejected(world: &World, bytes: &[u8], code: &str) {
+    let size = world.checkpoint().checkpoint().head().size.0;
+    let answer = world.post(bytes);
+    assert_eq!(answer.status, 422, "{code}: {}", answer.text());
+    assert_eq!(answer.header("counterfoil-code"), Some(code));
+    let rejection = UnverifiedRecord::parse(&answer.body).unwrap();
+    assert_eq!((rejection.author().key, rejection.author().role), (world.log_key.key(), Role::Log));
+    let Ok(rejection) = check_signature(rejection, &mut KeyCache::default()) else {
+        panic!("not signed by the log")
+    };
+    assert_eq!(rejection.log(), Some(world.log));
+    let Body::Rejection(body) = rejection.body() else { panic!("{}", answer.text()) };
+    assert_eq!((body.code.as_str(), body.size.get()), (code, size));
+    assert!(body.rule.as_str().starts_with("R-"));
+    assert_eq!(body.id, (bytes.len() <= 65_535).then(|| RecordId::of(bytes)));
+    assert_eq!(body.statement, UnverifiedRecord::parse(bytes).ok().map(|record| record.statement()));
+    assert_eq!(world.checkpoint().checkpoint().head().size.0, size, "a rejection is no entry");
+}
+
+#[test]
+fn a_record_is_included_and_stays_where_it_is() {
+    let world = World::peopled();
+    let trigger = world.trigger("one");
+    let first = world.post(trigger.bytes());
+    assert_eq!((first.status, first.header("content-type")), (200, Some("application/json")));
+    let index = check_inclusion(&world, &trigger, &first.json());
+    world.add(&world.trigger("two"));
+    // Again, after the log has grown: the same place, under a newer checkpoint.
+    let again = world.post(trigger.bytes());
+    assert_eq!(again.status, 200);
+    assert_eq!(check_inclusion(&world, &trigger, &again.json()), index);
+    let genesis = std::fs::read(&world.config.genesis).unwrap();
+    assert_eq!(
+        check_inclusion(&world, &UnverifiedRecord::parse(&genesis).unwrap(), &world.post(&genesis).json()),
+        0
+    );
+}
+
+#[test]
+fn what_is_malformed_or_not_authentic_gets_a_signed_rejection() {
+    let world = World::peopled();
+    let cast = &world.cast;
+    let trigger = world.trigger("one");
+    let text = String::from_utf8(trigger.bytes().to_vec()).unwrap();
+    is_rejected(&world, text.replacen(',', ", ", 1).as_bytes(), "json-not-canonical");
+    is_rejected(&world, b"not json", "json-syntax");
+    is_rejected(&world, b"{}", "field-missing");
+    is_rejected(&world, &[b'{'; 65_536], "record-too-large");
+    is_rejected(&world, text.replace("\"one\"", "\"two\"").as_bytes(), "signature-invalid");
+    let stranger = Actor::new("stranger", Role::Runtime);
+    is_rejected(
+        &world,
+        world.sign(&stranger, world.alone(), trigger_body(&cast.scout, "x")).bytes(),
+        "key-unknown",
+    );
+    let person = world.sign(&cast.ana, world.alone(), trigger_body(&cast.scout, "x"));
+    is_rejected(&world, person.bytes(), "role-not-allowed");
+    let other_log = counterfoil_receipt::Place::Single { log: trigger.id() };
+    is_rejected(
+        &world,
+        world.sign(&cast.gate, other_log, trigger_body(&cast.scout, "x")).bytes(),
+        "log-mismatch",
+    );
+    let claimed = cast.gate.claiming_role(Role::Agent);
+    is_rejected(
+        &world,
+        world.sign(&claimed, world.alone(), trigger_body(&cast.scout, "x")).bytes(),
+        "key-role",
+    );
+    let claimed = cast.gate.claiming_principal(&cast.scout.principal);
+    is_rejected(
+        &world,
+        world.sign(&claimed, world.alone(), trigger_body(&cast.scout, "x")).bytes(),
+        "key-principal",
+    );
+}
+
+#[test]
+fn what_breaks_a_rule_of_its_place_gets_a_signed_rejection() {
+    let world = World::peopled();
+    let cast = &world.cast;
+    let trigger = world.trigger("one");
+    let run = RunId::started_by(trigger.id());
+    is_rejected(&world, world.note(run, trigger.id(), "too early").bytes(), "run-unknown");
+    world.add(&trigger);
+    is_rejected(&world, cast.gate.sign_differently(&trigger).bytes(), "statement-repeated");
+    is_rejected(&world, world.note(run, RecordId::of(b"?"), "an orphan").bytes(), "parent-unknown");
+    let other = world.trigger("two");
+    world.add(&other);
+    is_rejected(&world, world.note(run, other.id(), "a foreign parent").bytes(), "parent-foreign");
+    let enrolled = world.sign(&cast.root, world.after_genesis(), enrolment(&cast.engine, &[]));
+    world.add(&enrolled);
+    let again = world.sign(&cast.root, world.after_genesis(), enrolment(&cast.engine.with_key(1), &[]));
+    is_rejected(&world, again.bytes(), "prev-mismatch");
+    let rejection = world.post(b"{}").body;
+    is_rejected(&world, &rejection, "not-an-entry");
+    let revocation = body::Revocation {
+        distrust_from: None,
+        reason: None,
+        target: body::RevocationTarget::Key(cast.gate.key()),
+    };
+    world.add(&world.sign(&cast.root, world.alone(), revocation));
+    is_rejected(&world, world.trigger("three").bytes(), "key-revoked");
+    // What was logged before is still answered with its entry.
+    assert_eq!(world.post(trigger.bytes()).status, 200);
+}
+
+#[test]
+fn executions_are_held_to_what_was_approved_and_when() {
+    let world = World::peopled();
+    let (proposal, decisions) = world.approved("one", now());
+    let execution = world.execution(&proposal, &decisions, now());
+    let Body::Execution(body) = execution.body() else { panic!() };
+    let place = || execution.place().clone();
+    let other = body::Execution { action: action("db.drop", json!({})), ..(**body).clone() };
+    is_rejected(&world, world.sign(&world.cast.gate, place(), other).bytes(), "action-differs");
+    let alone = body::Execution { decisions: Set::new([decisions[0]]).unwrap(), ..(**body).clone() };
+    is_rejected(&world, world.sign(&world.cast.gate, place(), alone).bytes(), "quorum-not-met");
+    let mut forked = (**body).clone();
+    forked.basis.root = counterfoil_receipt::Root::from_bytes([7; 32]);
+    is_rejected(&world, world.sign(&world.cast.gate, place(), forked).bytes(), "basis-fork");
+    let late = world.execution(&proposal, &decisions, now() + 2 * WINDOW);
+    is_rejected(&world, late.bytes(), "window-closed");
+    world.add(&execution);
+    is_rejected(&world, world.execution(&proposal, &decisions, now()).bytes(), "use-consumed");
+}
+
+#[test]
+fn a_runtime_that_dates_its_execution_back_is_held_to_log_time() {
+    let world = World::peopled();
+    let over = now() - WINDOW - 1_000;
+    let (proposal, decisions) = world.approved("over", over);
+    is_rejected(&world, world.execution(&proposal, &decisions, over + 10).bytes(), "window-closed");
+    let soon = now() + 600_000;
+    let (proposal, decisions) = world.approved("soon", soon);
+    is_rejected(&world, world.execution(&proposal, &decisions, soon + 10).bytes(), "window-closed");
+}
+
+#[test]
+fn records_of_a_batch_may_name_each_other_and_each_gets_its_answer() {
+    let world = World::started();
+    let mut records = world.founding();
+    let trigger = world.trigger("one");
+    let run = RunId::started_by(trigger.id());
+    let note = world.note(run, trigger.id(), "in the same batch");
+    let stranger =
+        world.sign(&Actor::new("stranger", Role::Agent), world.alone(), trigger_body(&world.cast.scout, "x"));
+    records.extend([trigger, stranger, note]);
+    let answers = world.batch(&records);
+    assert_eq!(answers.len(), records.len());
+    let checkpoints: Vec<&Value> =
+        answers.iter().map(|answer| &answer["checkpoint"]).filter(|text| !text.is_null()).collect();
+    assert_eq!(checkpoints.len(), 8);
+    assert!(checkpoints.iter().all(|checkpoint| *checkpoint == checkpoints[0]), "one batch, one checkpoint");
+    for (record, answer) in records.iter().zip(&answers) {
+        if answer["status"] == "included" {
+            check_inclusion(&world, record, answer);
+        } else {
+            assert_eq!((answer["status"].as_str(), record.id()), (Some("rejected"), records[7].id()));
+            let rejection = UnverifiedRecord::parse(answer["rejection"].to_string().as_bytes()).unwrap();
+            let Body::Rejection(body) = rejection.body() else { panic!() };
+            assert_eq!((body.code.as_str(), body.id), ("key-unknown", Some(record.id())));
+        }
+    }
+}
+
+#[test]
+fn what_stops_an_execution_goes_before_it_but_never_before_what_entitles_it() {
+    let world = World::peopled();
+    let (proposal, decisions) = world.approved("one", now());
+    let execution = world.execution(&proposal, &decisions, now());
+    let reject = world.decision(&world.cast.bo, &proposal, Ruling::Reject, now());
+    let cy = Actor::new("cy", Role::Human);
+    let enrolled = world.sign(&world.cast.root, world.after_genesis(), enrolment(&cy, &["sre"]));
+    let answers = world.batch(&[execution.clone(), reject]);
+    let statuses: Vec<&str> = answers.iter().map(|answer| answer["status"].as_str().unwrap()).collect();
+    assert_eq!(statuses, ["rejected", "included"]);
+    assert_eq!(answers[0]["rejection"]["body"]["code"], "proposal-ended");
+    // Enrolled in the same batch; without its enrolment, the rejection would come from nobody.
+    let (proposal, decisions) = world.approved("two", now());
+    let execution = world.execution(&proposal, &decisions, now());
+    let reject = world.decision(&cy, &proposal, Ruling::Reject, now());
+    let answers = world.batch(&[enrolled, execution, reject]);
+    let statuses: Vec<&str> = answers.iter().map(|answer| answer["status"].as_str().unwrap()).collect();
+    assert_eq!(statuses, ["included", "rejected", "included"]);
+}
+
+#[test]
+fn payloads_are_kept_if_an_admitted_record_names_them() {
+    let world = World::peopled();
+    let trigger = world.trigger("one");
+    let run = RunId::started_by(world.add(&trigger));
+    let (named, named_line) = payload("a.txt", b"named");
+    let (unnamed, unnamed_line) = payload("b.txt", b"unnamed");
+    let (refused, refused_line) = payload("c.txt", b"named by a record that is refused");
+    let good = world.observation(run, trigger.id(), vec![named.clone()]);
+    let bad = world.observation(run, RecordId::of(b"?"), vec![refused.clone()]);
+    let lines =
+        [&named_line[..], &unnamed_line, &refused_line, good.bytes(), b"\n", bad.bytes(), b"\n"].concat();
+    let statuses: Vec<Value> =
+        world.post_lines(&lines).lines().iter().map(|line| line["status"].clone()).collect();
+    assert_eq!(statuses, ["included", "rejected"]);
+    let kept = world.get(&payload_path(&named.commitment));
+    assert_eq!((kept.status, &kept.body), (200, &named_line));
+    world.get(&payload_path(&unnamed.commitment)).is_problem(404, "payload-unknown");
+    world.get(&payload_path(&refused.commitment)).is_problem(404, "payload-unknown");
+    let files = |place: &str| std::fs::read_dir(world.config.payload_dir.join(place)).unwrap().count();
+    assert_eq!((files("payload"), files("incoming")), (1, 0));
+    // What a logged record names can be brought later, with any batch.
+    let (later, later_line) = payload("d.txt", b"later");
+    let naming = world.observation(run, trigger.id(), vec![later.clone()]);
+    world.add(&naming);
+    world.get(&payload_path(&later.commitment)).is_problem(404, "payload-unknown");
+    assert_eq!(world.post_lines(&[&later_line[..], naming.bytes(), b"\n"].concat()).status, 200);
+    assert_eq!(world.get(&payload_path(&later.commitment)).body, later_line);
+}
+
+#[test]
+fn a_payload_that_is_not_what_it_or_its_record_says_is_refused_with_all_of_its_batch() {
+    let world = World::peopled();
+    let trigger = world.trigger("one");
+    let run = RunId::started_by(world.add(&trigger));
+    let size = world.checkpoint().checkpoint().head().size;
+    let (item, line) = payload("a.txt", b"content");
+    let with = |line: &[u8], item: body::Item| {
+        let record = world.observation(run, trigger.id(), vec![item]);
+        world.post_lines(&[line, record.bytes(), b"\n"].concat())
+    };
+    let (_, other) = payload("a.txt", b"another");
+    let forged = String::from_utf8(other).unwrap();
+    let start = "{\"commitment\":\"".len();
+    let forged = forged.replacen(&forged[start..start + 71], &item.commitment.to_string(), 1);
+    with(forged.as_bytes(), item.clone()).is_problem(400, "body-unreadable");
+    let longer = body::Item { size: Whole::new(8).unwrap(), ..item.clone() };
+    with(&line, longer).is_problem(400, "body-unreadable");
+    let renamed = body::Item { label: counterfoil_testkit::label("b.txt"), ..item.clone() };
+    with(&line, renamed).is_problem(400, "body-unreadable");
+    // With a space before it, it is no payload line but a record line, and gets an answer of its own.
+    let answers = with(&[&b" "[..], &line].concat(), item.clone()).lines();
+    assert_eq!(answers.iter().map(|answer| &answer["status"]).collect::<Vec<_>>(), ["rejected", "included"]);
+    let record = world.observation(run, trigger.id(), vec![item]);
+        world.post_lines(&[line, record.bytes(), b"\n"].concat())
+    };
+    let (_, other) = payload("a.txt", b"another");
+    let forged = String::from_utf8(other).unwrap();
+    let start = "{\"commitment\":\"".len();
+    let forged = forged.replacen(&forged[start..start + 71], &item.commitment.to_string(), 1);
+    with(forged.as_bytes(), item.clone()).is_problem(400, "body-unreadable");
+    let longer = body::Item { size: Whole::new(8).unwrap(), ..item.clone() };
+    with(&line, longer).is_problem(400, "body-unreadable");
+    let renamed = body::Item { label: counterfoil_testkit::label("b.txt"), ..item.clone() };
+    with(&line, renamed).is_problem(400, "body-unreadable");
+    with(&[&b" "[..], &line].concat(), item.clone())
+        .lines()
+        .iter()
+        .for_each(|answer| assert_eq!(answer["status"], "rejected"));
+    let record = world.observation(run, trigger.id(), vec![item]);
+    world.post_lines(&[record.bytes(), b"\n", &line].concat()).is_problem(400, "body-unreadable");
+    let after = world.checkpoint().checkpoint().head().size;
+    // That was the one batch of which anything was taken.
+    assert_eq!(after.0, size.0 + 2);
+}
+
+#[test]
+fn a_policy_named_by_digest_brings_its_document() {
+    let mut world = World::peopled();
+    let document = Json::from_value(&policy_document(1)).unwrap();
+    let digest = PolicyDigest::of(document.as_str().as_bytes());
+    let prev = RecordId::parse(world.get("/v1/policy").json()["prev"].as_str().unwrap()).unwrap();
+    let place = counterfoil_receipt::Place::Chain { log: world.log, prev };
+    let policy = world.sign(&world.cast.root, place, body::Policy::Digest(digest));
+    is_rejected(&world, policy.bytes(), "policy-unreadable");
+    let mut lines = Vec::new();
+    write_line(&DocumentLine { document: document.clone(), policy: digest }, &mut lines);
+    lines.extend(policy.bytes());
+    assert_eq!(world.post_lines(&lines).lines()[0]["status"], "included");
+    let in_force = world.get("/v1/policy").json();
+    assert_eq!(in_force["digest"], digest.to_string());
+    assert_eq!(in_force["document"], policy_document(1));
+    assert_eq!(in_force["prev"], policy.id().to_string());
+    world.stop().unwrap();
+    world.start();
+    assert_eq!(world.get("/v1/policy").json(), in_force);
+}
+
+#[test]
+fn bodies_that_cannot_be_taken_say_why() {
+    let world = World::peopled();
+    let json = [("content-type", "application/json")];
+    let lines = [("content-type", "application/jsonl")];
+    let trigger = world.trigger("one");
+    world.request("POST", "/v1/records", &[], trigger.bytes()).is_problem(415, "media-type");
+    world.request("POST", "/v1/records", &lines, trigger.bytes()).is_problem(415, "media-type");
+    world.request("POST", "/v1/records/batch", &json, trigger.bytes()).is_problem(415, "media-type");
+    world.post(&vec![b' '; 131_071]).is_problem(413, "body-too-large");
+    assert_eq!(world.post(&vec![b' '; 131_070]).status, 422);
+    world.post_lines(b"").is_problem(400, "body-unreadable");
+    world
+        .post_lines(&[trigger.bytes(), b"\n\n", trigger.bytes()].concat())
+        .is_problem(400, "body-unreadable");
+    let many = |count: usize| b"{}\n".repeat(count);
+    world.post_lines(&many(1_025)).is_problem(413, "body-too-large");
+    assert_eq!(world.post_lines(&many(1_024)).lines().len(), 1_024);
+    let charset = [("content-type", "Application/JSON; charset=utf-8")];
+    assert_eq!(world.request("POST", "/v1/records", &charset, trigger.bytes()).status, 200);
+}

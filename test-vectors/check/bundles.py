@@ -1,0 +1,535 @@
+"""Bundles: lines, proofs, payloads and the verdict (spec/bundle.md, spec/verification.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import shapes as s
+from fold import Fold
+from merkle import EMPTY_ROOT, Growing, ProofError, inclusion_root, leaf_hash, multiproof_root, verify_consistency
+from notes import Checkpoint, Note, NoteError, cosigned_at, parse_checkpoint, parse_note, signed_by
+from records import Record, commitment, policy_digest, spell
+from rules import NEVER_FAIL, Finding, RuleError
+from strictjson import parse
+from trust import DIMENSIONS, Trust
+
+# spec/limits.md
+MAX_LINE = 6_291_456
+MAX_CONTENT = 4_194_304
+MAX_CHECKPOINTS = 4096
+MAX_DOCUMENTS = 4096
+MAX_PAYLOADS = 65_536
+MAX_HASHES = 126
+
+
+class Unreadable(Exception):
+    """The reading ends (spec/verification.md §1)."""
+
+    def __init__(self, rule: str, detail: str = "") -> None:
+        super().__init__(f"{rule}: {detail}")
+        self.rule = rule
+
+
+def _base64(limit: int | None = None, length: int | None = None, url: bool = True) -> s.Check:
+    def check(value: Any) -> None:
+        data = (s.base64url if url else s.base64std)(value) if isinstance(value, str) else None
+        if data is None or (length is not None and len(data) != length):
+            s.fail("base64")
+        if limit is not None and len(data) > limit:  # type: ignore[arg-type]
+            raise Unreadable("R-BUN-04", "content")
+
+    return check
+
+
+_hashes = s.array(_base64(length=32, url=False), 0, MAX_HASHES)
+_any_string = s.pattern(r"(?s).*")
+
+HEADER = s.obj(
+    checkpoints=s.size,
+    documents=s.size,
+    entries=s.size,
+    format=s.one_of("counterfoil-bundle/1"),
+    log=s.hash_,
+    payloads=s.size,
+    run=s.hash_,
+)
+CHECKPOINT = s.obj(checkpoint=_any_string, consistency=_hashes)
+DOCUMENT = s.obj(document=s.open_object, policy=s.hash_)
+ENTRY = s.obj(index=s.index, left=_hashes)
+END = s.obj(right=_hashes)
+PAYLOAD = s.obj(
+    commitment=s.hash_,
+    content=_base64(limit=MAX_CONTENT),
+    label=s.label,
+    salt=_base64(length=32),
+    set_=s.obj(
+        index=s.integer(0, 65_535),
+        items=s.integer(1, 65_536),
+        proof=s.array(_base64(length=32, url=False), 0, 16),
+        root=s.hash_,
+    ),
+)
+
+
+@dataclass
+class Bundle:
+    """The lines of a bundle, each of the shape that is due, as far as they could be read."""
+
+    header: dict[str, Any] = field(default_factory=dict)
+    checkpoints: list[dict[str, Any]] = field(default_factory=list)
+    documents: list[dict[str, Any]] = field(default_factory=list)
+    entries: list[tuple[int, list[bytes], bytes]] = field(default_factory=list)
+    right: list[bytes] | None = None  # None: the reading ended before
+    payloads: list[dict[str, Any]] = field(default_factory=list)
+    error: str | None = None  # the rule that ended the reading
+
+    @property
+    def has_entries(self) -> bool:
+        return bool(self.header) and len(self.entries) == self.header["entries"]
+
+
+class _Lines:
+    def __init__(self, data: bytes) -> None:
+        self.lines = data.split(b"\n")
+        self.unfinished = self.lines.pop()
+        self.at = 0
+
+    def raw(self) -> bytes:
+        if self.at == len(self.lines):
+            if self.unfinished:
+                raise Unreadable("R-BUN-02", "the last line is not complete")
+            raise Unreadable("R-BUN-03", "too few lines")
+        line = self.lines[self.at]
+        self.at += 1
+        if len(line) + 1 > MAX_LINE:
+            raise Unreadable("R-BUN-04", "line")
+        return line
+
+    def take(self, shape: s.Check, rule: str = "R-BUN-02") -> dict[str, Any]:
+        try:
+            value = parse(self.raw())
+            shape(value)
+        except RuleError as error:
+            raise Unreadable(rule, f"line {self.at}: {error}") from None
+        return value
+
+
+def _ascends(values: list[Any], what: str) -> None:
+    if any(one >= two for one, two in zip(values, values[1:], strict=False)):
+        raise Unreadable("R-BUN-02", f"{what} out of order")
+
+
+def _decode(hashes: list[str]) -> list[bytes]:
+    return [s.base64std(one) or b"" for one in hashes]
+
+
+def read(data: bytes) -> Bundle:
+    """spec/bundle.md, lines 1 to 6, up to the first that can't be read."""
+    bundle = Bundle()
+    try:
+        _read(_Lines(data), bundle)
+    except Unreadable as error:
+        bundle.error = error.rule
+    return bundle
+
+
+def _read(lines: _Lines, bundle: Bundle) -> None:
+    header = lines.take(HEADER, "R-BUN-01")
+    if header["checkpoints"] < 1 or header["entries"] < 1:
+        raise Unreadable("R-BUN-01", "counts")
+    for name, limit in (("checkpoints", MAX_CHECKPOINTS), ("documents", MAX_DOCUMENTS), ("payloads", MAX_PAYLOADS)):
+        if header[name] > limit:
+            raise Unreadable("R-BUN-04", name)
+    bundle.header = header
+    for _ in range(header["checkpoints"]):
+        bundle.checkpoints.append(lines.take(CHECKPOINT))
+    for _ in range(header["documents"]):
+        bundle.documents.append(lines.take(DOCUMENT))
+        _ascends([one["policy"] for one in bundle.documents[-2:]], "documents")
+    for _ in range(header["entries"]):
+        entry = lines.take(ENTRY)
+        bundle.entries.append((entry["index"], _decode(entry["left"]), lines.raw()))
+        _ascends([index for index, _, _ in bundle.entries[-2:]], "entries")
+    bundle.right = _decode(lines.take(END)["right"])
+    for _ in range(header["payloads"]):
+        bundle.payloads.append(lines.take(PAYLOAD))
+        _ascends([one["commitment"] for one in bundle.payloads[-2:]], "payloads")
+    if lines.at != len(lines.lines) or lines.unfinished:
+        raise Unreadable("R-BUN-03", "lines after the last")
+
+
+@dataclass
+class Verdict:
+    conclusion: str
+    answers: dict[str, str] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+
+@dataclass
+class _Opened:
+    note: Note
+    checkpoint: Checkpoint
+    consistency: list[bytes]
+
+
+def verify(data: bytes, trust: Trust, now: int) -> Verdict:
+    """The verdict. Of an unreadable bundle, what was read before the reading ended is still answered.
+
+    spec/verification.md does not say what the answers of an unreadable bundle are; the vectors do.
+    """
+    return _Verifier(read(data), trust, now).verdict()
+
+
+class _Verifier:
+    def __init__(self, bundle: Bundle, trust: Trust, now: int) -> None:
+        self.bundle = bundle
+        self.trust = trust
+        self.now = now
+        self.findings: list[Finding] = []
+        self.opened: list[_Opened] = []
+        self.records: dict[int, Record] = {}
+        #: Rules that are reported as the reason why their dimension is not shown, without being broken. The
+        #: specification says so of R-WIT-01 and R-KEY-09 only; the vectors report R-FRESH-01 in the same way.
+        self.reasons: list[str] = []
+
+    def report(self, rule: str, index: int | None = None) -> None:
+        self.findings.append(Finding(index, rule))
+
+    def verdict(self) -> Verdict:
+        self.included = False
+        self.open_checkpoints()
+        self.fold_entries()
+        if self.bundle.right is not None:
+            self.check_proofs()
+        self.check_genesis()
+        self.check_documents()
+        self.check_payloads()
+        if self.bundle.error is not None:
+            self.report(self.bundle.error)
+        else:
+            self.check_unused()
+        return self.answer()
+
+    # 2. Checkpoints: R-CP-01 to R-CP-03 -----------------------------------------------------------------------------
+
+    def open_checkpoints(self) -> None:
+        for line in self.bundle.checkpoints:
+            try:
+                note = parse_note(line["checkpoint"])
+                signed = [signed_by(note, key) for key in self.trust.log_keys]
+            except NoteError:
+                signed = []
+            if not any(signed):
+                self.report("R-CP-01")
+                continue
+            try:
+                checkpoint = parse_checkpoint(note.text)
+            except NoteError:  # the text of a signed note is no checkpoint; vectors: R-CP-03
+                self.report("R-CP-03")
+                continue
+            if checkpoint.extensions or checkpoint.size == 0:
+                self.report("R-CP-03")
+                continue
+            if checkpoint.origin != self.trust.origin:
+                self.report("R-CP-02")
+                continue
+            self.opened.append(_Opened(note, checkpoint, _decode(line["consistency"])))
+        sizes = [one.checkpoint.size for one in self.opened]
+        if any(one >= two for one, two in zip(sizes, sizes[1:], strict=False)):
+            self.report("R-BUN-02")
+
+    @property
+    def last(self) -> _Opened | None:
+        complete = len(self.opened) == len(self.bundle.checkpoints)
+        return self.opened[-1] if complete and self.opened else None
+
+    # 3. Entries ---------------------------------------------------------------------------------------------------
+
+    def fold_entries(self) -> None:
+        growing = Growing()  # roots of the sizes before the first gap
+        for index, _, data in self.bundle.entries:
+            if index == growing.size:
+                growing.append(leaf_hash(data))
+        by_size = {one.checkpoint.size: one.checkpoint.root for one in self.opened}
+
+        def root_at(size: int) -> bytes | None:
+            if size == 0:
+                return EMPTY_ROOT
+            return growing.roots[size] if size <= growing.size else by_size.get(size)
+
+        def before_fold(index: int, record: Record) -> None:
+            if record.role == "authority" and not self.trust.pins(index, record.key):
+                raise RuleError("R-AUTH-02")
+
+        documents = {one["policy"]: one["document"] for one in self.bundle.documents}
+        self.fold = Fold(complete=False, documents=documents, root_at=root_at, before_fold=before_fold)
+        for index, _, data in self.bundle.entries:
+            record = self.fold.entry(index, data)
+            if record is not None:
+                self.records[index] = record
+        for finding in self.fold.findings:
+            self.report(finding.rule, finding.index)
+
+    # 4. Proofs ----------------------------------------------------------------------------------------------------
+
+    def check_proofs(self) -> None:
+        last = self.last
+        if last is None:
+            return
+        leaves = {index: leaf_hash(data) for index, _, data in self.bundle.entries}
+        parts = [left for _, left, _ in self.bundle.entries] + [self.bundle.right or []]
+        try:
+            if multiproof_root(last.checkpoint.size, leaves, parts) != last.checkpoint.root:
+                raise ProofError("another root")
+            self.included = True
+        except ProofError:
+            self.report("R-INC-01")
+        if last.consistency:
+            self.report("R-CONS-01")
+        for one in self.opened[:-1]:
+            old, new = one.checkpoint, last.checkpoint
+            try:
+                verify_consistency(old.size, new.size, old.root, new.root, one.consistency)
+            except ProofError:
+                self.report("R-CONS-01")
+        for one in self.opened:
+            end = self.records.get(one.checkpoint.size - 1)
+            if end is None or end.type != "snapshot":
+                self.report("R-CP-04", one.checkpoint.size - 1)
+
+    # 5. Genesis -----------------------------------------------------------------------------------------------------
+
+    def check_genesis(self) -> None:
+        if not self.bundle.entries:
+            return
+        if self.bundle.header["log"] != self.trust.genesis:
+            self.report("R-TRUST-01")  # the vectors want this beside the finding for entry 0
+        genesis = self.records.get(0)
+        if genesis is None or genesis.type != "genesis" or genesis.id != self.trust.genesis:
+            self.report("R-TRUST-01", 0)
+        elif genesis.body["origin"] != self.trust.origin:
+            self.report("R-CP-02")
+
+    # 6. Payloads ----------------------------------------------------------------------------------------------------
+
+    def check_documents(self) -> None:
+        named = {one.body.get("digest") for one in self.records.values() if one.type == "policy"}
+        for line in self.bundle.documents:
+            if policy_digest(line["document"]) != line["policy"]:
+                self.report("R-POL-01")
+            if line["policy"] not in named:
+                self.report("R-BUN-05")
+
+    def check_payloads(self) -> None:
+        items: dict[str, list[tuple[str, int | None]]] = {}
+        sets: set[tuple[str, int]] = set()
+        for record in self.records.values():
+            _named_payloads(record.body, items, sets)
+        for line in self.bundle.payloads:
+            content, salt = s.base64url(line["content"]), s.base64url(line["salt"])
+            assert content is not None and salt is not None
+            place = line.get("set")
+            if place is None:
+                named = items.get(line["commitment"])
+                if named is None:
+                    self.report("R-BUN-05")
+                    continue
+                fits = any(label == line["label"] and size in (None, len(content)) for label, size in named)
+            else:
+                if (place["root"], place["items"]) not in sets:
+                    self.report("R-BUN-05")
+                    continue
+                fits = _in_set(line["commitment"], place)
+            if not fits or commitment(salt, line["label"], content) != line["commitment"]:
+                self.report("R-BUN-06")
+
+    # 6. Nothing is unused -------------------------------------------------------------------------------------------
+
+    def check_unused(self) -> None:
+        """R-BUN-07, by closing the set that spec/bundle.md, *Which entries*, describes."""
+        used = self.wanted()
+        if self.last is None:  # a note that was not opened says nothing about the snapshot that ends its tree
+            used |= {index for index, one in self.records.items() if one.type == "snapshot"}
+        for index, _, _ in self.bundle.entries:
+            if index in self.records and index not in used:
+                self.report("R-BUN-07", index)
+
+    def wanted(self) -> set[int]:
+        run = self.bundle.header["run"]
+        records = self.records
+        used = {index for index, one in records.items() if index == 0 or one.run == run or one.type == "policy"}
+        snapshots = sorted(index for index, one in records.items() if one.type == "snapshot")
+        used |= {one.checkpoint.size - 1 for one in self.opened}
+        for index, one in records.items():
+            if one.type == "execution" and one.run == run:
+                used |= set([at for at in snapshots if at < index][-1:])
+                used |= set([at for at in snapshots if at > index][:1])
+        while True:
+            more = used | self.needed_by(used)
+            if more == used:
+                return used
+            used = more
+
+    def needed_by(self, used: set[int]) -> set[int]:
+        chosen = [self.records[index] for index in used if index in self.records]
+        ids = {one.id for one in chosen}
+        principals: set[str] = set()
+        groups: set[str] = set()
+        for one in chosen:
+            principals.add(one.principal)
+            if one.type == "genesis":
+                principals |= {root["principal"] for root in one.body["authority"]["roots"]}
+                principals.add(one.body["log"]["snapshot"]["principal"])
+            for member in ("owner", "to", "delegate"):
+                holder = one.body.get(member)
+                if isinstance(holder, dict):
+                    principals.add(holder["principal"])
+            audiences = [one.body["audience"]] if "audience" in one.body else []
+            audiences += one.body["to"] if one.type == "escalation" else []
+            for audience in audiences:
+                if "principal" in audience:
+                    principals.add(audience["principal"])
+                elif one.type == "proposal":
+                    groups.add(audience["group"])
+        keyring = {index: one for index, one in self.records.items() if one.type == "keyring"}
+        principals |= {one.body["principal"] for one in keyring.values() if groups & set(one.body["groups"])}
+        needed = {index for index, one in keyring.items() if one.body["principal"] in principals}
+        keys = {s.key_bytes(one.body["key"]): one.body["principal"] for one in keyring.values()}
+        for one in chosen:
+            if one.type == "genesis":
+                for holder in [*one.body["authority"]["roots"], one.body["log"]["snapshot"]]:
+                    keys[s.key_bytes(holder["key"])] = holder["principal"]
+        for index, one in self.records.items():
+            if one.type == "endorsement" and one.body["candidate"] in ids:
+                needed.add(index)
+            if one.type == "revocation" and "key" in one.body["target"]:
+                if keys.get(s.key_bytes(one.body["target"]["key"])) in principals:
+                    needed.add(index)
+        return needed
+
+    # 7. and the answers ---------------------------------------------------------------------------------------------
+
+    def answer(self) -> Verdict:
+        self.not_shown = {dimension for dimension, _ in self.fold.not_shown}
+        self.not_shown.add("completeness")
+        if not self.bundle.has_entries:
+            self.not_shown |= {"authority", "conformity"}
+        if not self.included:
+            self.not_shown.add("inclusion")
+        self.place_executions()
+        if self.bundle.error is None and self.included:
+            self.witnessed()
+            self.freshness()
+        else:
+            self.not_shown |= {"witnessed", "freshness"}
+        failed = {one.dimension for one in self.findings if one.rule not in NEVER_FAIL}
+        doubted = {one.dimension for one in self.findings if one.rule in NEVER_FAIL}
+        for rule in self.reasons:
+            self.report(rule)
+        answers = {}
+        for dimension in DIMENSIONS:
+            if dimension in failed:
+                answers[dimension] = "fail"
+            elif dimension in doubted or dimension in self.not_shown:
+                answers[dimension] = "not_shown"
+            else:
+                answers[dimension] = "pass"
+        return Verdict(self.conclusion(answers), answers, self.findings)
+
+    def conclusion(self, answers: dict[str, str]) -> str:
+        if self.bundle.error is not None:
+            return "unreadable"
+        if "fail" in answers.values():
+            return "violated"
+        if all(answers[one] == "pass" for one in self.trust.dimensions):
+            return "shown"
+        return "not_shown"
+
+    def place_executions(self) -> None:
+        """spec/verification.md §3: conformity needs an execution, and each of them in time."""
+        executions = [one for one in self.fold.executions.values() if not one.late]
+        if not executions:
+            self.not_shown.add("conformity")
+        for one in executions:
+            if one.log_time is None or one.gap:
+                self.not_shown.add("conformity")
+            elif not self.trust.witnesses.is_none and one.windows:
+                existed = self.existed_by(one.index)
+                if existed is None or existed > min(until for _, until in one.windows):
+                    self.not_shown.add("conformity")
+
+    def cosignatures(self, opened: _Opened) -> dict[str, list[int]]:
+        result: dict[str, list[int]] = {}
+        for name, key in self.trust.witnesses.witnesses.items():
+            times = [cosigned_at(opened.note, key, one) for one in opened.note.by(key)]
+            result[name] = [time for time in times if time is not None]
+        return result
+
+    def existed_by(self, index: int) -> int | None:
+        earliest: dict[str, int] = {}
+        for opened in self.opened:
+            if opened.checkpoint.size > index:
+                for name, times in self.cosignatures(opened).items():
+                    for time in times:
+                        earliest[name] = min(time, earliest.get(name, time))
+        for time in sorted(earliest.values()):
+            if self.trust.witnesses.satisfied({name for name, at in earliest.items() if at <= time}):
+                return time
+        return None
+
+    def fresh(self) -> int | None:
+        """fresh(N), or under `quorum none` the time of the last snapshot."""
+        if self.last is None:
+            return None
+        if self.trust.witnesses.is_none:
+            return self.fold.snapshot[1].time if self.fold.snapshot else None
+        latest = {name: max(times) for name, times in self.cosignatures(self.last).items() if times}
+        for time in sorted(latest.values(), reverse=True):
+            if self.trust.witnesses.satisfied({name for name, at in latest.items() if at >= time}):
+                return time
+        return None
+
+    def witnessed(self) -> None:
+        if self.trust.witnesses.is_none:
+            self.not_shown.add("witnessed")
+            self.reasons.append("R-WIT-01")
+        elif self.last is None or not self.trust.witnesses.satisfied(
+            {name for name, times in self.cosignatures(self.last).items() if times}
+        ):
+            self.report("R-WIT-01")
+
+    def freshness(self) -> None:
+        fresh = self.fresh()
+        if self.trust.max_age is None or fresh is None:
+            self.not_shown.add("freshness")
+            self.reasons.append("R-FRESH-01")
+        elif self.now - fresh > self.trust.max_age:
+            self.report("R-FRESH-01")
+
+
+def _named_payloads(value: Any, items: dict[str, list[tuple[str, int | None]]], sets: set[tuple[str, int]]) -> None:
+    """Collects items, item sets and committed arguments below `value`. Open places hold none, and are not entered."""
+    if isinstance(value, list):
+        for one in value:
+            _named_payloads(one, items, sets)
+    elif isinstance(value, dict):
+        if value.keys() == {"commitment", "label", "media_type", "size"}:
+            items.setdefault(value["commitment"], []).append((value["label"], value["size"]))
+        elif value.keys() == {"items", "label", "root"}:
+            sets.add((value["root"], value["items"]))
+        for name, one in value.items():
+            if name == "committed":
+                for path, digest in one.items():
+                    items.setdefault(digest, []).append((path, None))
+            elif name not in ("arguments", "precondition", "document", "metadata"):
+                _named_payloads(one, items, sets)
+
+
+def _in_set(named: str, place: dict[str, Any]) -> bool:
+    leaf = leaf_hash(bytes.fromhex(named.removeprefix("sha256:")))
+    try:
+        root = inclusion_root(place["index"], place["items"], leaf, _decode(place["proof"]))
+    except ProofError:
+        return False
+    return bool(spell(root) == place["root"])

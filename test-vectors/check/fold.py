@@ -1,0 +1,645 @@
+"""The fold: positional rules over the entries of a log, in index order (spec/runs.md, spec/log.md).
+
+One class serves whole logs and bundles. A bundle shows some entries only (`complete=False`); where a rule depends on
+what is absent, it is neither held nor broken, and `not_shown` says which dimension that leaves open.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import policy as language
+import shapes as s
+from notes import parse_vkey
+from records import Record, action_digest, parse_record, policy_digest, spell
+from rules import Finding, RuleError
+from strictjson import canonical
+
+EMPTY_MAP = spell(hashlib.sha256(b"counterfoil/v1/map/empty\n").digest())  # spec/log.md
+
+
+@dataclass
+class Key:
+    principal: str
+    role: str
+    not_before: int | None = None
+    not_after: int | None = None
+    retired: bool = False
+    revoked: int | None = None  # the index at which the revocation took effect
+    replaced_by: bytes | None = None
+    signed: list[int] = field(default_factory=list)
+
+    @property
+    def live(self) -> bool:
+        return not self.retired and self.revoked is None
+
+
+@dataclass
+class PolicyInForce:
+    digest: str
+    document: dict[str, Any] | None  # None: unreadable, or not shown
+
+
+@dataclass
+class Candidate:
+    """A record that waits for signatures of the authority."""
+
+    record: Record
+    signers: set[str]
+
+
+@dataclass
+class Run:
+    owner_key: bytes
+    owner: str
+    requester: str  # the principal that signed the trigger
+    records: int = 1
+
+
+@dataclass
+class Proposal:
+    record: Record
+    ended: bool = False
+    cancelled: bool = False
+    superseded: bool = False
+    uses: set[int] = field(default_factory=set)
+
+
+@dataclass
+class Decision:
+    record: Record
+    groups: frozenset[str]  # of the signer, at the decision's index
+    cancelled: bool = False
+
+
+@dataclass
+class Execution:
+    record: Record
+    index: int
+    windows: list[tuple[int, int]]
+    unknown: bool = True  # no conclusive outcome and no settlement yet
+    log_time: int | None = None
+    late: bool = False  # log time lies outside a window
+    gap: bool = False  # in a bundle: the snapshot that gives log time is not shown without a gap
+
+
+#: spec/records.md §6: which members of a body name records of the run, and their types (R-CHAIN-04).
+REFERENCES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
+    "proposal": [("supersedes", ("proposal",))],
+    "decision": [("proposal", ("proposal",))],
+    "escalation": [("proposal", ("proposal",))],
+    "cancel": [("target", ("proposal", "decision"))],
+    "execution": [("proposal", ("proposal",)), ("decisions", ("decision",)), ("retries", ("execution",))],
+    "outcome": [("execution", ("execution",))],
+    "refusal": [("proposal", ("proposal",)), ("decisions", ("decision",))],
+    "settlement": [("execution", ("execution",))],
+    "handoff": [("open", ("proposal", "execution"))],
+}
+
+
+def references(record: Record) -> list[tuple[str, tuple[str, ...]]]:
+    result = []
+    for member, types in REFERENCES.get(record.type, []):
+        named = record.body.get(member, [])
+        for one in [named] if isinstance(named, str) else named:
+            result.append((one, types))
+    return result
+
+
+class Fold:
+    def __init__(
+        self,
+        *,
+        complete: bool = True,
+        documents: dict[str, dict[str, Any]] | None = None,
+        root_at: Callable[[int], bytes | None] = lambda size: None,
+        before_fold: Callable[[int, Record], None] = lambda index, record: None,
+    ) -> None:
+        self.complete = complete
+        self.documents = documents or {}
+        self.root_at = root_at
+        self.before_fold = before_fold  # R-AUTH-02, which needs the reader's trust
+        self.findings: list[Finding] = []
+        self.not_shown: set[tuple[str, str]] = set()
+
+        self.genesis: Record | None = None
+        self.entries: dict[str, tuple[int, Record]] = {}
+        self.statements: set[str] = set()
+        self.keys: dict[bytes, Key] = {}
+        self.note_keys: set[bytes] = set()
+        self.groups: dict[str, frozenset[str]] = {}
+        self.threshold = 1
+        self.candidates: dict[str, Candidate] = {}
+        self.keyring_heads: dict[str, str] = {}
+        self.policy_head: str | None = None
+        self.policy: PolicyInForce | None = None
+        self.snapshot: tuple[int, Record] | None = None
+        self.revoked_delegations: set[str] = set()
+        self.runs: dict[str, Run] = {}
+        self.proposals: dict[str, Proposal] = {}
+        self.decisions: dict[str, Decision] = {}
+        self.executions: dict[str, Execution] = {}
+        self.waiting: list[Execution] = []  # executions since the last snapshot
+        self.last_index = -1
+        self.gap = False  # whether an entry since the last shown snapshot is not shown
+
+    def entry(self, index: int, data: bytes) -> Record | None:
+        """Checks and applies one entry; the record, if its intrinsic rules hold."""
+        if index != self.last_index + 1:
+            self.gap = True
+        self.last_index = index
+        record: Record | None = None
+        try:
+            record = parse_record(data)
+            self.before_fold(index, record)
+            self.check(index, record)
+            self.apply(index, record)
+        except RuleError as error:
+            self.findings.append(Finding(index, error.rule))
+        return record
+
+    # Checks, in the order of spec/runs.md §1: log and statement, signer, chain, body -------------------------------
+
+    def check(self, index: int, record: Record) -> None:
+        self.check_log(index, record)
+        if record.type != "genesis":
+            self.check_signer(record)
+            self.check_chain(record)
+            self.check_body(index, record)
+
+    def check_log(self, index: int, record: Record) -> None:
+        if record.type == "rejection":
+            raise RuleError("R-LOG-05")
+        if (record.type == "genesis") != (index == 0):
+            raise RuleError("R-LOG-02")
+        if record.type == "genesis":
+            limits = record.body["limits"]
+        else:
+            if self.genesis is None or record.value["log"] != self.genesis.id:
+                raise RuleError("R-LOG-01")
+            limits = self.genesis.body["limits"]
+        if record.statement in self.statements:
+            raise RuleError("R-LOG-03")
+        if len(record.data) > limits["record_bytes"]:
+            raise RuleError("R-LOG-04", "bytes")
+        run = self.runs.get(record.run or "")
+        if run is not None and run.records >= limits["run_records"]:
+            raise RuleError("R-LOG-04", "records of the run")
+
+    def check_signer(self, record: Record) -> None:
+        """R-KEY-01 to R-KEY-06."""
+        key = self.keys.get(record.key)
+        if key is None:
+            raise RuleError("R-KEY-01")
+        if key.role != record.role:
+            raise RuleError("R-KEY-02")
+        if key.principal != record.principal:
+            raise RuleError("R-KEY-03")
+        if key.retired:
+            raise RuleError("R-KEY-04")
+        if key.revoked is not None:
+            raise RuleError("R-KEY-05")
+        # Before the first snapshot there is no log time; taken as 0.
+        now = self.snapshot[1].time if self.snapshot else 0
+        if key.not_after is not None and now > key.not_after:
+            raise RuleError("R-KEY-06", "not_after")
+        if key.not_before is not None and now < key.not_before:
+            if self.complete or not self.gap:
+                raise RuleError("R-KEY-06", "not_before")
+            self.not_shown.add(("authority", "R-KEY-06"))
+        elif key.not_after is not None and self.gap and not self.complete:
+            self.not_shown.add(("authority", "R-KEY-06"))
+
+    def check_chain(self, record: Record) -> None:
+        """R-CHAIN-01 to R-CHAIN-05."""
+        if "run" in record.value and record.value["run"] not in self.runs:
+            raise RuleError("R-CHAIN-03")
+        for parent in record.value.get("parents", []):
+            if parent not in self.entries:
+                raise RuleError("R-CHAIN-01", parent)
+        for parent in record.value.get("parents", []):
+            if self.entries[parent][1].run != record.value["run"]:
+                raise RuleError("R-CHAIN-02", parent)
+        for named, types in references(record):
+            found = self.entries.get(named)
+            if found is None or found[1].run != record.value["run"] or found[1].type not in types:
+                raise RuleError("R-CHAIN-04", named)
+        if "prev" in record.value:
+            self.check_prev(record)
+
+    def check_prev(self, record: Record) -> None:
+        assert self.genesis is not None
+        prev = record.value["prev"]
+        if record.type == "delegation":
+            found = self.entries.get(prev)
+            if found is None and not self.complete:
+                self.not_shown.add(("integrity", "R-CHAIN-05"))
+            elif found is None or found[1].type not in ("delegation", "genesis"):
+                raise RuleError("R-CHAIN-05")
+            return
+        if record.type == "keyring":
+            head = self.keyring_heads.get(record.body["principal"])
+        elif record.type == "policy":
+            head = self.policy_head
+        else:
+            head = self.snapshot[1].id if self.snapshot else None
+            if not self.complete and self.gap and prev not in self.entries:
+                return  # a snapshot between the two is not shown
+        if prev != (head or self.genesis.id):
+            raise RuleError("R-CHAIN-05")
+
+    def check_body(self, index: int, record: Record) -> None:
+        if "basis" in record.body:
+            self.check_basis(index, record)
+        getattr(self, f"check_{record.type}", lambda index, record: None)(index, record)
+
+    def check_basis(self, index: int, record: Record) -> None:
+        basis = record.body["basis"]
+        if basis["size"] > index:
+            raise RuleError("R-BASIS-01", "beyond the record")
+        if any(self.entries[named][0] >= basis["size"] for named, _ in references(record)):
+            raise RuleError("R-BASIS-01", "does not cover what is named")
+        root = self.root_at(basis["size"])
+        if root is not None and spell(root) != basis["root"]:
+            raise RuleError("R-BASIS-02")
+
+    # Bodies -----------------------------------------------------------------------------------------------------
+
+    def check_snapshot(self, index: int, record: Record) -> None:
+        if record.body["index"] != index:
+            raise RuleError("R-SNAP-01")
+        if self.snapshot is not None and record.time <= self.snapshot[1].time:
+            raise RuleError("R-SNAP-02")
+        if record.body["fold"] != 0 or record.body["map"] != EMPTY_MAP:
+            raise RuleError("R-SNAP-03")
+
+    def check_keyring(self, index: int, record: Record) -> None:
+        """R-KEY-07, R-KEY-08, R-AUTH-03; also where the record takes effect."""
+        body = record.body
+        key = s.key_bytes(body["key"])
+        if body["change"] in ("enrol", "rotate") and (key in self.keys or key in self.note_keys):
+            raise RuleError("R-KEY-07")
+        if body["change"] in ("rotate", "retire"):
+            old = self.keys.get(s.key_bytes(body["replaces"]) if body["change"] == "rotate" else key)
+            if old is None or not old.live or (old.principal, old.role) != (body["principal"], body["role"]):
+                raise RuleError("R-KEY-08")
+        holders = self.authority_holders(without=key if body["change"] == "retire" else None)
+        if body["change"] != "retire" and body["role"] == "authority":
+            holders.add(body["principal"])
+        self.check_threshold(body.get("threshold", self.threshold), holders)
+
+    def authority_holders(self, without: bytes | None = None) -> set[str]:
+        return {
+            key.principal
+            for material, key in self.keys.items()
+            if key.role == "authority" and key.live and material != without
+        }
+
+    def check_threshold(self, threshold: int, holders: set[str]) -> None:
+        if threshold > len(holders):
+            raise RuleError("R-AUTH-03")
+
+    def check_policy(self, index: int, record: Record) -> None:
+        """R-POL-01 is judged in `set_policy`: an unreadable policy takes effect and authorizes nothing."""
+
+    def check_endorsement(self, index: int, record: Record) -> None:
+        candidate = self.candidates.get(record.body["candidate"])
+        if candidate is None:
+            raise RuleError("R-AUTH-01")
+        # The specification wants distinct principals; that a further signature of one breaks the rule, rather than
+        # counting for nothing, is what the vectors say.
+        if record.principal in candidate.signers:
+            raise RuleError("R-AUTH-01")
+
+    def check_revocation(self, index: int, record: Record) -> None:
+        """R-REV-01, R-REV-02 and, for an authority key, R-AUTH-03."""
+        target = record.body["target"]
+        if "delegation" in target:
+            found = self.entries.get(target["delegation"])
+            if found is None or found[1].type != "delegation" or found[1].id in self.revoked_delegations:
+                raise RuleError("R-REV-01")
+            holder = found[1].principal
+        else:
+            key = self.keys.get(s.key_bytes(target["key"]))
+            if key is None or key.revoked is not None:
+                raise RuleError("R-REV-01")
+            holder = key.principal
+        if record.role != "authority" and ("distrust_from" in record.body or record.principal != holder):
+            raise RuleError("R-REV-02")
+        if self.revokes_authority(record):
+            self.check_threshold(self.threshold, self.authority_holders(without=s.key_bytes(target["key"])))
+
+    def revokes_authority(self, record: Record) -> bool:
+        if record.type != "revocation" or "key" not in record.body["target"]:
+            return False
+        key = self.keys.get(s.key_bytes(record.body["target"]["key"]))
+        return key is not None and key.role == "authority"
+
+    def check_trigger(self, index: int, record: Record) -> None:
+        self.check_recipient(record.body["owner"])
+
+    def check_handoff(self, index: int, record: Record) -> None:
+        self.check_owner(record)
+        self.check_recipient(record.body["to"])
+
+    def check_recipient(self, holder: dict[str, str]) -> None:
+        """R-HAND-01: a run is given to a live agent key of the named principal."""
+        key = self.keys.get(s.key_bytes(holder["key"]))
+        if key is None or not key.live or key.role != "agent" or key.principal != holder["principal"]:
+            raise RuleError("R-HAND-01")
+
+    def check_owner(self, record: Record) -> None:
+        """R-OWN-01: the named key, or the one that rotations put in its place."""
+        run = self.runs[record.value["run"]]
+        material = run.owner_key
+        while (replacement := self.keys[material].replaced_by) is not None:
+            material = replacement
+        if record.key != material or record.principal != run.owner:
+            raise RuleError("R-OWN-01")
+
+    def check_observation(self, index: int, record: Record) -> None:
+        self.check_owner(record)
+
+    def check_proposal(self, index: int, record: Record) -> None:
+        self.check_owner(record)
+        if "supersedes" in record.body:
+            old = self.proposals[record.body["supersedes"]]
+            if old.superseded or old.cancelled or old.uses:
+                raise RuleError("R-PROP-01")
+
+    def check_cancel(self, index: int, record: Record) -> None:
+        if record.role == "agent":
+            self.check_owner(record)
+        decision = self.decisions.get(record.body["target"])
+        if record.role == "authority":
+            return
+        if decision is not None:
+            if record.principal != decision.record.principal or record.role != decision.record.role:
+                raise RuleError("R-CAN-01")
+        elif record.role != "agent":
+            raise RuleError("R-CAN-01")
+
+    def check_decision(self, index: int, record: Record) -> None:
+        proposal = self.proposals[record.body["proposal"]]
+        if record.body["action"] != action_digest(proposal.record.body["action"]):
+            raise RuleError("R-DEC-02")
+
+    def check_execution(self, index: int, record: Record) -> None:
+        """R-EXEC-01 to R-EXEC-14 (spec/runs.md §5); R-EXEC-08 for log time waits for the next snapshot."""
+        body = record.body
+        proposal = self.proposals[body["proposal"]]
+        if canonical(body["action"]) != canonical(proposal.record.body["action"]):
+            raise RuleError("R-EXEC-01")
+        if not self.in_audience(record.principal, proposal.record.body["audience"]):
+            raise RuleError("R-EXEC-10")
+        if "retries" in body:
+            raise RuleError("R-EXEC-14")
+        if body["use"] in proposal.uses:
+            raise RuleError("R-EXEC-02")
+        if proposal.ended:
+            raise RuleError("R-EXEC-04")
+        if self.policy is None or self.policy.digest != body["policy"]:
+            raise RuleError("R-EXEC-09", "execution")
+        if self.policy.document is None:
+            if not self.complete and body["policy"] not in self.documents:
+                self.not_shown.add(("authority", "policy document"))
+                return
+            raise RuleError("R-EXEC-09", "unreadable")
+        if "break_glass" in body:
+            if not self.policy.document["break_glass"]:
+                raise RuleError("R-EXEC-13")
+            return
+        self.check_quorum(record, proposal, [self.decisions[one] for one in body["decisions"]])
+
+    def check_quorum(self, record: Record, proposal: Proposal, decisions: list[Decision]) -> None:
+        assert self.policy is not None and self.policy.document is not None
+        document, body = self.policy.document, record.body
+        rule = document["rule"]
+        for decision in decisions:
+            named = decision.record.body
+            if named["proposal"] != body["proposal"] or named["verdict"] != "approve" or decision.cancelled:
+                raise RuleError("R-EXEC-05")
+        for decision in decisions:
+            if decision.record.body["policy"] != self.policy.digest:
+                raise RuleError("R-EXEC-09", "decision")
+            if self.keys[decision.record.key].revoked is not None:
+                raise RuleError("R-EXEC-11")
+            granted = decision.record.body["window"]["until"] - decision.record.body["window"]["from"]
+            if granted > rule["window"] or decision.record.body["uses"] > rule["uses"]:
+                raise RuleError("R-EXEC-12")
+        if rule["segregation"]:
+            requester = self.runs[record.value["run"]].requester
+            outside = {requester, proposal.record.principal, record.principal}
+            if any(decision.record.principal in outside for decision in decisions):
+                raise RuleError("R-EXEC-07")
+        approvers = {
+            decision.record.principal
+            for decision in decisions
+            if language.entitled(document, decision.record.role, decision.groups)
+        }
+        if len(approvers) < rule["count"]:
+            raise RuleError("R-EXEC-06")
+        if body["use"] > min(decision.record.body["uses"] for decision in decisions):
+            raise RuleError("R-EXEC-03")
+        if not all(inside(record.time, window) for window in windows(decisions)):
+            raise RuleError("R-EXEC-08", "the runtime's own time")
+
+    def in_audience(self, principal: str, audience: dict[str, str]) -> bool:
+        if "principal" in audience:
+            return principal == audience["principal"]
+        return audience["group"] in self.groups.get(principal, frozenset())
+
+    def check_outcome(self, index: int, record: Record) -> None:
+        execution = self.executions[record.body["execution"]]
+        if execution.record.principal != record.principal:
+            raise RuleError("R-OUT-01")
+        if not execution.unknown:
+            raise RuleError("R-OUT-02")
+
+    def check_settlement(self, index: int, record: Record) -> None:
+        if not self.executions[record.body["execution"]].unknown:
+            raise RuleError("R-SET-01")
+
+    # Effects ------------------------------------------------------------------------------------------------------
+
+    def apply(self, index: int, record: Record) -> None:
+        self.entries[record.id] = (index, record)
+        self.statements.add(record.statement)
+        if record.key in self.keys:
+            self.keys[record.key].signed.append(index)
+        if "run" in record.value:
+            self.runs[record.value["run"]].records += 1
+        getattr(self, f"apply_{record.type}", lambda index, record: None)(index, record)
+
+    def apply_genesis(self, index: int, record: Record) -> None:
+        body = record.body
+        self.genesis = record
+        self.threshold = body["authority"]["threshold"]
+        self.note_keys = {parse_vkey(vkey).material for vkey in body["log"]["note_keys"]}
+        for root in body["authority"]["roots"]:
+            self.keys[s.key_bytes(root["key"])] = Key(root["principal"], "authority")
+        snapshot = body["log"]["snapshot"]
+        self.keys[s.key_bytes(snapshot["key"])] = Key(snapshot["principal"], "log")
+        self.keys[record.key].signed.append(index)
+
+    def apply_snapshot(self, index: int, record: Record) -> None:
+        before = self.snapshot[1].id if self.snapshot else (self.genesis.id if self.genesis else "")
+        for execution in self.waiting:
+            execution.log_time = record.time
+            execution.gap = record.value["prev"] != before
+            if execution.gap:
+                self.not_shown.add(("conformity", "log time is not shown without a gap"))
+            elif not all(inside(record.time, window) for window in execution.windows):
+                execution.late = True
+                self.findings.append(Finding(execution.index, "R-EXEC-08"))
+        self.waiting = []
+        self.snapshot = (index, record)
+        self.gap = False
+
+    def apply_keyring(self, index: int, record: Record) -> None:
+        self.keyring_heads[record.body["principal"]] = record.id
+        self.authorize(index, record)
+
+    def apply_policy(self, index: int, record: Record) -> None:
+        self.policy_head = record.id
+        self.authorize(index, record)
+
+    def apply_revocation(self, index: int, record: Record) -> None:
+        if self.revokes_authority(record):
+            self.authorize(index, record)
+        else:
+            self.revoke(index, record)
+
+    def authorize(self, index: int, record: Record) -> None:
+        """Takes effect at once, or waits for endorsements (spec/runs.md §3)."""
+        signers = {record.principal} if record.role == "authority" else set()
+        if len(signers) >= self.threshold:
+            self.take_effect(index, record)
+        else:
+            self.candidates[record.id] = Candidate(record, signers)
+
+    def apply_endorsement(self, index: int, record: Record) -> None:
+        candidate = self.candidates[record.body["candidate"]]
+        candidate.signers.add(record.principal)
+        if len(candidate.signers) < self.threshold:
+            return
+        del self.candidates[candidate.record.id]
+        try:  # judged again where it takes effect; if its rules do not hold there, it has no effect
+            self.check_signer(candidate.record)
+            getattr(self, f"check_{candidate.record.type}")(index, candidate.record)
+        except RuleError:
+            return
+        self.take_effect(index, candidate.record)
+
+    def take_effect(self, index: int, record: Record) -> None:
+        if record.type == "keyring":
+            self.change_keys(record)
+        elif record.type == "policy":
+            self.set_policy(index, record)
+        else:
+            self.revoke(index, record)
+
+    def change_keys(self, record: Record) -> None:
+        body = record.body
+        material = s.key_bytes(body["key"])
+        if body["change"] == "retire":
+            self.keys[material].retired = True
+        else:
+            validity = (body.get("not_before"), body.get("not_after"))
+            self.keys[material] = Key(body["principal"], body["role"], *validity)
+        if body["change"] == "rotate":
+            old = self.keys[s.key_bytes(body["replaces"])]
+            old.retired = True
+            old.replaced_by = material
+        self.groups[body["principal"]] = frozenset(body["groups"])
+        self.threshold = body.get("threshold", self.threshold)
+
+    def set_policy(self, index: int, record: Record) -> None:
+        document = record.body.get("document")
+        digest = record.body.get("digest") or policy_digest(document)
+        if document is None:
+            document = self.documents.get(digest)
+        if document is not None and not language.readable(document):
+            self.findings.append(Finding(index, "R-POL-01"))
+            document = None
+        elif document is None:
+            if self.complete:
+                self.findings.append(Finding(index, "R-POL-01"))
+            else:
+                self.not_shown.add(("authority", "policy document"))
+        self.policy = PolicyInForce(digest, document)
+
+    def revoke(self, index: int, record: Record) -> None:
+        target = record.body["target"]
+        if "delegation" in target:
+            self.revoked_delegations.add(target["delegation"])
+            return
+        key = self.keys[s.key_bytes(target["key"])]
+        key.revoked = index
+        if "distrust_from" in record.body:
+            for signed in key.signed:
+                if signed >= record.body["distrust_from"]:
+                    self.findings.append(Finding(signed, "R-KEY-09"))
+
+    def apply_trigger(self, index: int, record: Record) -> None:
+        owner = record.body["owner"]
+        self.runs[record.id] = Run(s.key_bytes(owner["key"]), owner["principal"], record.principal)
+
+    def apply_handoff(self, index: int, record: Record) -> None:
+        run, to = self.runs[record.value["run"]], record.body["to"]
+        run.owner_key, run.owner = s.key_bytes(to["key"]), to["principal"]
+
+    def apply_proposal(self, index: int, record: Record) -> None:
+        self.proposals[record.id] = Proposal(record)
+        if "supersedes" in record.body:
+            old = self.proposals[record.body["supersedes"]]
+            old.superseded = old.ended = True
+
+    def apply_decision(self, index: int, record: Record) -> None:
+        groups = self.groups.get(record.principal, frozenset())
+        self.decisions[record.id] = Decision(record, groups)
+        if record.body["verdict"] == "approve":
+            return
+        if self.policy is None:
+            counts = record.role == "human"  # spec/runs.md §4: if no policy is in force, any human's does
+        elif self.policy.document is None:
+            counts = record.role == "human"  # unreadable: taken like none
+        else:
+            counts = language.entitled(self.policy.document, record.role, groups)
+        if counts:
+            self.proposals[record.body["proposal"]].ended = True
+
+    def apply_cancel(self, index: int, record: Record) -> None:
+        target = record.body["target"]
+        if target in self.decisions:
+            self.decisions[target].cancelled = True
+        else:
+            proposal = self.proposals[target]
+            proposal.cancelled = proposal.ended = True
+
+    def apply_execution(self, index: int, record: Record) -> None:
+        self.proposals[record.body["proposal"]].uses.add(record.body["use"])
+        named = [] if "break_glass" in record.body else [self.decisions[one] for one in record.body["decisions"]]
+        execution = Execution(record, index, windows(named))
+        self.executions[record.id] = execution
+        self.waiting.append(execution)
+
+    def apply_outcome(self, index: int, record: Record) -> None:
+        if record.body["status"] != "unknown":
+            self.executions[record.body["execution"]].unknown = False
+
+    def apply_settlement(self, index: int, record: Record) -> None:
+        self.executions[record.body["execution"]].unknown = False
+
+
+def windows(decisions: list[Decision]) -> list[tuple[int, int]]:
+    approvals = [one.record.body["window"] for one in decisions if "window" in one.record.body]
+    return [(window["from"], window["until"]) for window in approvals]
+
+
+def inside(time: int, window: tuple[int, int]) -> bool:
+    """Both ends are taken to lie inside; spec/runs.md §5 says "lie in"."""
+    return window[0] <= time <= window[1]

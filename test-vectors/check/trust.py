@@ -1,0 +1,86 @@
+"""The reader's trust file (spec/trust.md)."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+
+import shapes as s
+from notes import NoteError, Policy, VerifierKey, parse_policy, parse_vkey
+from rules import RuleError
+
+DIMENSIONS = ("integrity", "authority", "conformity", "inclusion", "completeness", "witnessed", "freshness")
+UNITS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+class TrustError(Exception):
+    """No trust file."""
+
+
+@dataclass(frozen=True)
+class Range:
+    start: int
+    until: int | None
+    roots: frozenset[bytes]
+
+
+@dataclass(frozen=True)
+class Trust:
+    genesis: str
+    origin: str
+    log_keys: tuple[VerifierKey, ...]
+    ranges: tuple[Range, ...]
+    witnesses: Policy
+    dimensions: tuple[str, ...]
+    max_age: int | None
+
+    def pins(self, index: int, key: bytes) -> bool:
+        """R-AUTH-02. `until` is taken to be the first index outside."""
+        if not self.ranges:
+            return True
+        covering = [one for one in self.ranges if one.start <= index and (one.until is None or index < one.until)]
+        return any(key in one.roots for one in covering)
+
+
+def _members(table: dict[str, object], required: set[str], optional: set[str]) -> None:
+    if not required <= table.keys() or not table.keys() <= required | optional:
+        raise TrustError(f"members {sorted(table)}")
+
+
+def parse_trust(text: str) -> Trust:
+    try:
+        table = tomllib.loads(text)
+        _members(
+            table,
+            {"version", "genesis", "origin", "log_keys", "witnesses", "require"},
+            {"authority", "auditors"},
+        )
+        _members(table["witnesses"], {"policy"}, set())
+        _members(table["require"], {"dimensions"}, {"max_age"})
+        if table["version"] != 1 or not table["log_keys"] or not table["require"]["dimensions"]:
+            raise TrustError("version, log_keys or dimensions")
+        if not set(table["require"]["dimensions"]) <= set(DIMENSIONS):
+            raise TrustError("dimensions")
+        s.hash_(table["genesis"])
+        ranges = []
+        for one in table.get("authority", []):
+            _members(one, {"from", "roots"}, {"until"})
+            for key in one["roots"]:
+                s.key(key)
+            ranges.append(Range(one["from"], one.get("until"), frozenset(map(s.key_bytes, one["roots"]))))
+        age = table["require"].get("max_age")
+        match = re.fullmatch("([0-9]+)([smhd])", age) if age is not None else None
+        if age is not None and match is None:
+            raise TrustError("max_age")
+        return Trust(
+            table["genesis"],
+            table["origin"],
+            tuple(map(parse_vkey, table["log_keys"])),
+            tuple(ranges),
+            parse_policy(table["witnesses"]["policy"]),
+            tuple(table["require"]["dimensions"]),
+            int(match[1]) * UNITS[match[2]] if match else None,
+        )
+    except (tomllib.TOMLDecodeError, NoteError, RuleError, KeyError, TypeError) as error:
+        raise TrustError(str(error)) from error

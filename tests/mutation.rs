@@ -1,0 +1,324 @@
+//! No bundle can be changed and show the same.
+//!
+//! Whatever is done to a bundle that holds, it must not give the same success: the conclusion `shown` and the same facts. What the
+//! signed-note specification tells readers to ignore is the one exception: signature lines of signers that they do not know.
+
+mod effort;
+
+use std::collections::BTreeMap;
+
+use counterfoil_receipt::json::to_canonical;
+use counterfoil_testkit::own_vectors;
+use counterfoil_verify::{Conclusion, Dimension, Trust, Verdict, verify};
+use effort::Effort;
+use serde_json::{Value, json};
+
+/// How many threads try.
+const THREADS: usize = 2;
+/// How many mutants of one kind are tried for one bundle, unless `COUNTERFOIL_EFFORT` says more. The bundles of the three demo
+/// runs get ten times as many.
+const USUAL: usize = 400;
+/// The bundles of the demo runs.
+const DEMO: [&str; 3] = ["valid-approved.jsonl", "valid-rejected.jsonl", "valid-revised.jsonl"];
+
+#[test]
+fn no_changed_json_leaf_shows_the_same() {
+    try_all("JSON leaves", |subject| leaves(&subject.lines));
+}
+
+#[test]
+fn no_removed_or_repeated_record_shows_the_same() {
+    try_all("records removed or repeated", |subject| removals_and_repeats(&subject.lines));
+}
+
+#[test]
+fn no_two_swapped_records_show_the_same() {
+    try_all("records swapped", |subject| swaps(&subject.lines));
+}
+
+#[test]
+fn no_flipped_bit_shows_the_same() {
+    let every_bit = Effort::from_env() == Effort::Full;
+    try_all("bits flipped", |subject| {
+        let all = every_bit && subject.is_demo();
+        let bits = |at: usize| if all { (0..8).collect() } else { vec![seeded(at as u64) as u8 % 8] };
+        (0..subject.bundle.len()).flat_map(|at| bits(at).into_iter().map(move |bit| Mutation::Flip(at, bit))).collect()
+    });
+}
+
+#[test]
+fn lines_of_unknown_signers_don_t_count_and_the_verdict_says_who_does() {
+    let subject = subjects().into_iter().find(|subject| subject.name == "valid-unknown-signer.jsonl").unwrap();
+    let at = subject.bundle.windows(8).position(|window| window == b"uqYzYWFh").unwrap();
+    let mut other = subject.bundle.clone();
+    other[at + 7] = b'i';
+    for bundle in [&subject.bundle, &other] {
+        let verdict = verify(bundle, &subject.trust, subject.now);
+        assert_eq!(verdict.conclude(subject.trust.require()), Conclusion::Shown);
+        for checkpoint in verdict.checkpoints() {
+            assert_eq!(checkpoint.unknown, 1);
+            assert!(matches!(&checkpoint.signed_by[..], [one] if one.starts_with("counterfoil.example/log+")));
+            assert!(checkpoint.witnesses.is_empty());
+        }
+    }
+}
+
+/// A bundle that holds, and what it shows.
+struct Subject {
+    name: String,
+    bundle: Vec<u8>,
+    lines: Vec<Vec<u8>>,
+    trust: Trust,
+    now: u64,
+    facts: Facts,
+}
+
+impl Subject {
+    fn is_demo(&self) -> bool {
+        DEMO.contains(&self.name.as_str())
+    }
+
+    /// Whether a mutant gives the same success, though it differs in more than lines that nobody reads.
+    fn is_fooled_by(&self, mutant: &[u8]) -> bool {
+        let verdict = verify(mutant, &self.trust, self.now);
+        mutant != self.bundle
+            && verdict.conclude(self.trust.require()) == Conclusion::Shown
+            && facts(&verdict) == self.facts
+            && without_unknown_signers(mutant) != without_unknown_signers(&self.bundle)
+    }
+}
+
+/// Everything that a verdict says.
+#[derive(PartialEq)]
+struct Facts(String);
+
+fn facts(verdict: &Verdict) -> Facts {
+    let answers = Dimension::ALL.map(|dimension| verdict.answer(dimension).clone());
+    Facts(format!(
+        "{:?} {answers:?} {:?} {:?} {:?} {:?} {}",
+        verdict.run_id(),
+        verdict.findings(),
+        verdict.without_effect(),
+        verdict.checkpoints(),
+        verdict.openings().iter().map(|opening| (opening.commitment(), &opening.content)).collect::<Vec<_>>(),
+        verdict.undisclosed(),
+    ))
+}
+
+fn subjects() -> Vec<Subject> {
+    let files: BTreeMap<String, Vec<u8>> = own_vectors("bundles", "").into_iter().collect();
+    let vectors = own_vectors("bundles", ".json").into_iter();
+    let vectors = vectors.map(|(_, text)| serde_json::from_slice::<Value>(&text).unwrap());
+    let valid = vectors.filter(|vector| vector["expect"]["conclusion"] == "shown");
+    let subjects: Vec<Subject> = valid
+        .map(|vector| {
+            let file = |member: &str| files[vector[member].as_str().unwrap()].clone();
+            let (bundle, now) = (file("bundle"), vector["now"].as_u64().unwrap());
+            let trust = Trust::parse(&String::from_utf8(file("trust")).unwrap()).unwrap();
+            let facts = facts(&verify(&bundle, &trust, now));
+            let lines = bundle.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+            Subject { name: vector["bundle"].as_str().unwrap().to_owned(), bundle, lines, trust, now, facts }
+        })
+        .collect();
+    assert_eq!(subjects.len(), 9, "bundles that hold");
+    subjects
+}
+
+/// The bundle without signature lines by names that appear in no trust file of the vectors.
+fn without_unknown_signers(bundle: &[u8]) -> Option<Vec<Value>> {
+    const KNOWN: [&str; 3] = ["— counterfoil.example/log ", "— a.example ", "— b.example "];
+    let strip = |line: &[u8]| {
+        let mut line: Value = serde_json::from_slice(line).ok()?;
+        if let Some(Value::String(note)) = line.get_mut("checkpoint") {
+            let (text, lines) = note.split_once("\n\n")?;
+            let known = lines.lines().filter(|line| KNOWN.iter().any(|known| line.starts_with(known)));
+            *note = format!("{text}\n\n{}", known.collect::<Vec<_>>().join("\n"));
+        }
+        Some(line)
+    };
+    bundle.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(strip).collect()
+}
+
+/// One way to change a bundle.
+#[derive(Clone, Debug)]
+enum Mutation {
+    /// This bit of this byte is flipped.
+    Flip(usize, u8),
+    /// This line is another.
+    Line(usize, Vec<u8>),
+    /// These lines, in this order.
+    Order(Vec<usize>),
+    /// The same, with this header.
+    Counted(Vec<u8>, Vec<usize>),
+}
+
+impl Mutation {
+    fn apply(&self, subject: &Subject) -> Vec<u8> {
+        let lines = |order: &[usize]| order.iter().flat_map(|at| subject.lines[*at].clone()).collect::<Vec<u8>>();
+        match self {
+            Self::Flip(at, bit) => {
+                let mut bundle = subject.bundle.clone();
+                bundle[*at] ^= 1 << bit;
+                bundle
+            }
+            Self::Line(at, line) => {
+                let mut lines = subject.lines.clone();
+                lines[*at] = line.clone();
+                lines.concat()
+            }
+            Self::Order(order) => lines(order),
+            Self::Counted(header, order) => [header.clone(), lines(&order[1..])].concat(),
+        }
+    }
+}
+
+/// Tries the mutants of every bundle, as many as the effort allows, and prints how many that were.
+fn try_all(what: &str, mutations: impl Fn(&Subject) -> Vec<Mutation>) {
+    let (mut tried, mut fooled) = (0, Vec::new());
+    for subject in subjects() {
+        let all = mutations(&subject);
+        assert!(!all.is_empty(), "{what}: {} has nothing to change", subject.name);
+        let usual = if subject.is_demo() { 10 * USUAL } else { USUAL };
+        let chosen = choose(&all, Effort::from_env().of(usual, all.len()));
+        tried += chosen.len();
+        let share = chosen.len().div_ceil(THREADS);
+        let fools = |share: &[&Mutation]| {
+            let fools = share.iter().filter(|mutation| subject.is_fooled_by(&mutation.apply(&subject)));
+            fools.map(|mutation| format!("{}: {mutation:?}", subject.name)).collect::<Vec<_>>()
+        };
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = chosen.chunks(share).map(|share| scope.spawn(move || fools(share))).collect();
+            threads.into_iter().for_each(|thread| fooled.extend(thread.join().unwrap()));
+        });
+    }
+    println!("{what}: {tried} mutants tried, {} give the same success", fooled.len());
+    assert!(fooled.is_empty(), "{what}: {fooled:#?}");
+}
+
+/// `count` of these, spread evenly, from a seeded start.
+fn choose(all: &[Mutation], count: usize) -> Vec<&Mutation> {
+    let start = seeded(all.len() as u64) as usize % all.len();
+    (0..count).map(|at| &all[(start + at * all.len() / count) % all.len()]).collect()
+}
+
+/// SplitMix64.
+fn seeded(seed: u64) -> u64 {
+    let mut z = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ z >> 31
+}
+
+/// Each value of each line, replaced by values of its own kind and of others, or left out.
+fn leaves(lines: &[Vec<u8>]) -> Vec<Mutation> {
+    let mut mutations = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let value: Value = serde_json::from_slice(line).unwrap();
+        for changed in variants(&value) {
+            let Ok(mut changed) = to_canonical(&changed) else { continue };
+            changed.push(b'\n');
+            if changed != *line {
+                mutations.push(Mutation::Line(at, changed));
+            }
+        }
+    }
+    mutations
+}
+
+/// The value with one change somewhere inside.
+fn variants(value: &Value) -> Vec<Value> {
+    match value {
+        Value::Object(members) => {
+            let mut changed = Vec::new();
+            for (name, inner) in members {
+                let mut without = members.clone();
+                without.remove(name);
+                changed.push(Value::Object(without));
+                for inner in variants(inner) {
+                    let mut members = members.clone();
+                    members[name] = inner;
+                    changed.push(Value::Object(members));
+                }
+            }
+            changed
+        }
+        Value::Array(elements) => {
+            let mut longer = elements.clone();
+            longer.push(Value::Null);
+            let mut changed = vec![Value::Array(longer)];
+            for (at, inner) in elements.iter().enumerate() {
+                let mut without = elements.clone();
+                without.remove(at);
+                changed.push(Value::Array(without));
+                for inner in variants(inner) {
+                    let mut elements = elements.clone();
+                    elements[at] = inner;
+                    changed.push(Value::Array(elements));
+                }
+            }
+            changed
+        }
+        Value::String(text) => {
+            let mut longer = text.clone();
+            longer.push('0');
+            let swapped: String = text.chars().rev().collect();
+            let mut last = text.clone();
+            last.pop();
+            vec![json!(longer), json!(swapped), json!(last), json!(""), json!(0), Value::Null]
+        }
+        Value::Number(number) => {
+            let number = number.as_f64().unwrap();
+            vec![json!(number + 1.0), json!(number - 1.0), json!(0), json!(number.to_string()), Value::Null]
+        }
+        Value::Bool(truth) => vec![json!(!truth), json!(u8::from(*truth)), Value::Null],
+        Value::Null => vec![json!(0), json!(""), json!(false)],
+    }
+}
+
+/// Where the position line of each entry stands; its record follows.
+fn positions(lines: &[Vec<u8>]) -> Vec<usize> {
+    lines.iter().enumerate().filter(|(_, line)| line.starts_with(b"{\"index\":")).map(|(at, _)| at).collect()
+}
+
+fn header_with(lines: &[Vec<u8>], more: i64) -> Vec<u8> {
+    let mut header: Value = serde_json::from_slice(&lines[0]).unwrap();
+    header["entries"] = json!(header["entries"].as_i64().unwrap() + more);
+    let mut header = to_canonical(&header).unwrap();
+    header.push(b'\n');
+    header
+}
+
+fn removals_and_repeats(lines: &[Vec<u8>]) -> Vec<Mutation> {
+    let all: Vec<usize> = (0..lines.len()).collect();
+    let mut mutations = Vec::new();
+    for at in positions(lines) {
+        let without = |gone: &[usize]| all.iter().copied().filter(|line| !gone.contains(line)).collect::<Vec<_>>();
+        let repeated = [&all[..at + 2], &[at, at + 1], &all[at + 2..]].concat();
+        mutations.extend([
+            Mutation::Order(without(&[at + 1])),
+            Mutation::Order(without(&[at, at + 1])),
+            Mutation::Counted(header_with(lines, -1), without(&[at, at + 1])),
+            Mutation::Order([&all[..at + 2], &[at + 1], &all[at + 2..]].concat()),
+            Mutation::Order(repeated.clone()),
+            Mutation::Counted(header_with(lines, 1), repeated),
+        ]);
+    }
+    mutations
+}
+
+/// Each pair of records changes places, with and without their position lines.
+fn swaps(lines: &[Vec<u8>]) -> Vec<Mutation> {
+    let positions = positions(lines);
+    let all: Vec<usize> = (0..lines.len()).collect();
+    let mut mutations = Vec::new();
+    for (n, first) in positions.iter().enumerate() {
+        for second in &positions[n + 1..] {
+            let mut order = all.clone();
+            order.swap(first + 1, second + 1);
+            mutations.push(Mutation::Order(order.clone()));
+            order.swap(*first, *second);
+            mutations.push(Mutation::Order(order));
+        }
+    }
+    mutations
+}

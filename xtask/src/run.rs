@@ -1,0 +1,38 @@
+//! Running other programs.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// A step that worked, or why it did not.
+pub type Step = Result<(), String>;
+
+/// The root of the repository.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
+}
+
+/// Whether a program of this name or path is there.
+pub fn exists(program: &str) -> bool {
+    let paths = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&paths).any(|directory| directory.join(program).is_file())
+}
+
+/// Runs a program in the root of the repository and shows what it prints.
+pub fn run(program: &str, arguments: &[&str]) -> Step {
+    println!("$ {program} {}", arguments.join(" "));
+    let status = Command::new(program).args(arguments).current_dir(root()).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{program} {}: {status}", arguments.join(" "))),
+        Err(error) => Err(format!("{program}: {error}")),
+    }
+}
+
+/// Whether a program ends well; what it prints is not shown.
+pub fn holds(program: &str, arguments: &[&str]) -> bool {
+    let output = Command::new(program).args(arguments).current_dir(root()).output();
+    output.is_ok_and(|output| output.status.success())
+}

@@ -1,0 +1,103 @@
+//! `cargo xtask test`: installs what the tests need, then runs all of them.
+
+use std::{fs, path::Path};
+
+use crate::run::{Step, exists, holds, root, run};
+
+/// Debian packages by the program that shows they are there.
+const PROGRAMS: [(&str, &str); 4] = [("git", "git"), ("c++", "g++"), ("python3", "python3"), ("ld.lld", "lld")];
+
+/// What a build for wasm32 takes where rustup has no such target.
+const WASM_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
+
+/// The crates that do no I/O.
+const PURE: [&str; 4] = ["counterfoil-tlog", "counterfoil-receipt", "counterfoil-policy", "counterfoil-verify"];
+
+/// Runs `cargo xtask test [--no-install]`.
+pub fn test(arguments: &[String]) -> Step {
+    let install = !arguments.iter().any(|argument| argument == "--no-install");
+    if install {
+        install_packages()?;
+    }
+    run("cargo", &["test", "--workspace", "--locked"])?;
+    run("cargo", &["xtask", "vectors", "--check"])?;
+    check_independently(install)?;
+    build_for_wasm()
+}
+
+/// The tests' Debian packages, by apt, and only those that are missing.
+fn install_packages() -> Step {
+    let mut missing: Vec<&str> =
+        PROGRAMS.iter().filter(|(program, _)| !exists(program)).map(|(_, package)| *package).collect();
+    if !holds("python3", &["-c", "import venv, ensurepip"]) {
+        missing.push("python3-venv");
+    }
+    if !has_wasm_target() && !exists("/usr/bin/cargo") {
+        missing.extend(WASM_PACKAGES);
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !exists("apt-get") {
+        return Err(format!("these are missing and there is no apt-get to install them: {}", missing.join(" ")));
+    }
+    println!("installing Debian packages: {}", missing.join(" "));
+    let apt = |arguments: &[&str]| {
+        let is_root = holds("sh", &["-c", "test $(id -u) = 0"]);
+        if is_root { run("apt-get", arguments) } else { run("sudo", &[&["apt-get"], arguments].concat()) }
+    };
+    apt(&["update", "-qq"])?;
+    apt(&[&["install", "-y", "-qq", "--no-install-recommends"], missing.as_slice()].concat())
+}
+
+/// The checker in Python that was written from the specification alone.
+fn check_independently(install: bool) -> Step {
+    let venv = root().join("target/venv");
+    let python = venv.join("bin/python");
+    let requirements = root().join("test-vectors/check/requirements.txt");
+    if install && !is_current(&venv, &requirements) {
+        println!("installing PyPI packages into {}: {}", venv.display(), read(&requirements)?.trim().replace('\n', " "));
+        run("python3", &["-m", "venv", &text(&venv)])?;
+        run(&text(&python), &["-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", &text(&requirements)])?;
+        fs::copy(&requirements, venv.join("installed.txt")).map_err(|error| error.to_string())?;
+    }
+    let python = if python.exists() { text(&python) } else { "python3".to_owned() };
+    let check = root().join("test-vectors/check");
+    run(&python, &["-m", "unittest", "discover", "-q", "-s", &text(&check)])?;
+    run(&python, &[&text(&check.join("check.py")), &text(&root().join("test-vectors"))])
+}
+
+/// The pure crates have to build where there is no operating system.
+fn build_for_wasm() -> Step {
+    let packages: Vec<&str> = PURE.iter().flat_map(|package| ["-p", package]).collect();
+    let target = ["--release", "--locked", "--target", "wasm32-unknown-unknown", "--target-dir", "target/wasm"];
+    if has_wasm_target() {
+        return run("cargo", &[&["build"], target.as_slice(), packages.as_slice()].concat());
+    }
+    if !exists("/usr/bin/cargo") {
+        return Err("no wasm32 target: rustup target add wasm32-unknown-unknown".to_owned());
+    }
+    // Debian's toolchain has the sources of the standard library, not its wasm build.
+    let environment =
+        ["RUSTC=/usr/bin/rustc", "RUSTC_BOOTSTRAP=1", "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=wasm-ld"];
+    let build = ["/usr/bin/cargo", "build", "-Zbuild-std=std,panic_abort"];
+    run("env", &[environment.as_slice(), &build, &target, &packages].concat())
+}
+
+fn has_wasm_target() -> bool {
+    let script = "test -d \"$(rustc --print target-libdir --target wasm32-unknown-unknown)\"";
+    holds("sh", &["-c", script])
+}
+
+/// Whether the virtual environment was made from these requirements.
+fn is_current(venv: &Path, requirements: &Path) -> bool {
+    matches!((fs::read(venv.join("installed.txt")), fs::read(requirements)), (Ok(a), Ok(b)) if a == b)
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}

@@ -1,0 +1,61 @@
+//! `logs/`: every entry of a log, folded from 0 on.
+
+mod authority;
+mod conduct;
+mod place;
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+use counterfoil_receipt::UnverifiedRecord;
+use counterfoil_testkit::{Refused, Scenario};
+use serde_json::{Value, json};
+
+use super::{Files, heading, insert};
+
+/// A log, and which rule its last entry but the closing snapshot breaks.
+pub struct Case {
+    name: &'static str,
+    description: &'static str,
+    flags: &'static [&'static str],
+    breaks: Option<&'static str>,
+    build: Build,
+}
+
+/// Plays what happens before, and gives the entry that is forced into the log.
+type Build = fn(&mut Scenario) -> UnverifiedRecord;
+
+/// A log whose entry breaks `rule`.
+const fn breaks(
+    rule: &'static str, name: &'static str, flags: &'static [&'static str], description: &'static str, build: Build,
+) -> Case {
+    Case { name, description, flags, breaks: Some(rule), build }
+}
+
+/// A log in which everything holds.
+const fn holds(name: &'static str, description: &'static str, build: Build) -> Case {
+    Case { name, description, flags: &[], breaks: None, build }
+}
+
+pub fn generate(files: &mut Files) {
+    for case in [place::cases(), authority::cases(), conduct::cases()].into_iter().flatten() {
+        let mut scenario = Scenario::new();
+        let last = (case.build)(&mut scenario);
+        let at = scenario.ledger.size();
+        let forced = scenario.ledger.force(last.bytes());
+        scenario.ledger.close();
+        let expect = match forced {
+            Ok(_) => {
+                assert_eq!(case.breaks, None, "{} holds", case.name);
+                json!([])
+            }
+            Err(Refused { rule, code, detail }) => {
+                assert_eq!(case.breaks, Some(rule), "{}: {detail}", case.name);
+                json!([{"index": at, "rule": rule, "code": code}])
+            }
+        };
+        let entries = scenario.ledger.entries().iter().map(|entry| BASE64_STANDARD.encode(entry));
+        let mut vector = heading(case.name, case.description, case.flags, case.breaks.is_some());
+        vector.insert("entries".to_owned(), entries.map(Value::String).collect());
+        vector.insert("expect".to_owned(), expect);
+        insert(files, &format!("logs/{}.json", case.name), &Value::Object(vector));
+    }
+}
