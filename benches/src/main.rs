@@ -3,6 +3,7 @@
 //! `{"figure":"…","value":…,"bar":…,"holds":true,"how":"…"}`. A figure that misses its bar says so; nothing fails.
 
 mod floor;
+mod log;
 mod parse;
 mod report;
 mod verify;
@@ -15,11 +16,12 @@ fn main() {
         return verify::work(rest);
     }
     let wanted = arguments.first();
-    let figures: [(&str, fn() -> Figure); 4] = [
+    let figures: [(&str, fn() -> Figure); 5] = [
         ("verify-bundle", verify::small_bundle),
         ("verify-run", verify::long_run),
         ("verify-memory", verify::memory),
         ("parse", parse::strict_parse),
+        ("add", log::idle_add),
     ];
     for (name, measure) in figures {
         if wanted.is_none_or(|wanted| wanted == name) {

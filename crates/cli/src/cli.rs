@@ -14,7 +14,7 @@ use crate::{
 
 /// Signed receipts for what AI agents do: propose, approve, execute, verify.
 #[derive(Parser, Debug)]
-#[command(name = "counterfoil", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "counterfoil", bin_name = "counterfoil", version, max_term_width = 100, disable_help_subcommand = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

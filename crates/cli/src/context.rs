@@ -14,10 +14,10 @@ pub struct Common {
     #[arg(short = 'C', long, value_name = "DIR", global = true, default_value = ".")]
     dir: PathBuf,
     /// The server [default: the one of DIR/counterfoil.toml]
-    #[arg(long, value_name = "URL", global = true, env = "COUNTERFOIL_SERVER")]
+    #[arg(long, value_name = "URL", global = true, env = "COUNTERFOIL_SERVER", hide_env_values = true)]
     server: Option<String>,
     /// The trust file [default: DIR/trust.toml]
-    #[arg(long, value_name = "FILE", global = true, env = "COUNTERFOIL_TRUST")]
+    #[arg(long, value_name = "FILE", global = true, env = "COUNTERFOIL_TRUST", hide_env_values = true)]
     trust: Option<PathBuf>,
     /// The key that signs [default: DIR/keys/ROLE.key]
     #[arg(long, value_name = "FILE", global = true)]

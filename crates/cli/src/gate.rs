@@ -156,6 +156,7 @@ impl Check {
             proposal: self.which.proposal(&actor, &action)?,
             action,
             runtime: Author { key: key.key(), principal: key.principal().clone(), role: key.role() },
+            nonce: counterfoil_keys::random_nonce().map_err(|why| crate::signing::key_failure(&why))?,
             require: actor.client.trust().require().to_vec(),
         };
         match decide(&request, view.verdict(), time::millis(time::now())?) {
@@ -312,6 +313,7 @@ pub fn gate_failure(error: &GateError) -> Failure {
         GateError::Open(_) => ("open-executions", 2, "one gate uses the directory `gate` at a time: check it"),
         GateError::Sign(_) => ("no-signature", 2, "check the runtime's key file"),
         GateError::Clock(_) => ("clock", 2, "set the clock of this machine"),
+        GateError::Random(_) => ("random", 2, "the system has no randomness to give; try again"),
     };
     let why = text.strip_prefix(code).and_then(|why| why.strip_prefix(": ")).unwrap_or(&text);
     Failure::new(code, printable(why), hint).with_status(status)

@@ -14,7 +14,7 @@ use crate::{
     error::{Failure, Outcome},
     input::shown,
     process::{self, Bounds, Ended, Stopped},
-    text::{printable, shortened},
+    text::{counted, printable, shortened},
 };
 
 /// Settings that hold whatever the repository is configured to.
@@ -120,8 +120,7 @@ impl Repository {
         if changed == 0 {
             return Ok(());
         }
-        let files = if changed == 1 { "a change" } else { "changes" };
-        let message = format!("{} has {files} that no commit holds ({changed} files)", shown(checkout));
+        let message = format!("{} has changes in {} that no commit holds", shown(checkout), counted(changed as u64, "file"));
         Err(Failure::new("repo-dirty", message, "commit or stash first: an agent works on what is committed"))
     }
 

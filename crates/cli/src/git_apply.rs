@@ -23,7 +23,7 @@ use crate::{
     error::{Failure, Outcome},
     git::{self, Commit, Repository, Signature, Worktree},
     process::{self, Bounds, Stopped},
-    text::printable,
+    text::{counted, printable},
     time,
 };
 
@@ -166,7 +166,8 @@ impl GitApply<'_> {
         let signature = Signature { name: self.author, seconds: time::now() / 1_000, message: &message };
         let commit = worktree.commit(&tree, &signature)?;
         self.repository.create_branch(&patching.branch, &commit)?;
-        let detail = format!("{} {}", patching.branch, commit.as_str());
+        let checks = result["checks"].as_array().map_or(0, Vec::len);
+        let detail = format!("{} is commit {}, {} passed", patching.branch, commit.as_str(), counted(checks as u64, "check"));
         result["branch"] = patching.branch.into();
         result["commit"] = commit.as_str().into();
         Ok(done(Status::Succeeded, Effects::Complete, &result, detail))
@@ -230,5 +231,151 @@ impl Members {
 
     fn rest(&self) -> Option<&str> {
         self.0.keys().next().map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use counterfoil_receipt::{Salt, action::Json};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// A repository of one file and one commit.
+    fn repository(dir: &Path) -> Repository {
+        let shop = dir.join("shop");
+        fs::create_dir(&shop).unwrap();
+        fs::write(shop.join("open"), "no\n").unwrap();
+        git::create(&shop, &Signature { name: "somebody", seconds: 1, message: "Start\n" }).unwrap()
+    }
+
+    fn opening(patch: &str) -> Opening {
+        let content = Value::from(patch).to_string().into_bytes();
+        Opening { salt: Salt::from_bytes([7; 32]), label: Label::new(PATCH).unwrap(), content }
+    }
+
+    fn action(repository: &Repository, patch: &str, change: impl FnOnce(&mut Value)) -> Action {
+        let head = repository.head().unwrap();
+        let mut action = json!({
+            "arguments": {"base": head.as_str(), "branch": "fix/open", "check": "test -f open"},
+            "committed": {"/patch": opening(patch).commitment().to_string()},
+            "mode": "apply", "precondition": {"head": head.as_str()}, "target": "shop", "tool": "git.apply",
+        });
+        change(&mut action);
+        Action::parse(Json::from_value(&action).unwrap().as_str().as_bytes()).unwrap()
+    }
+
+    fn apply(repository: &Repository, patch: &str, check: Option<&str>, change: impl FnOnce(&mut Value)) -> Done {
+        let action = action(repository, patch, change);
+        let openings = [opening(patch)];
+        let run = RunId::started_by(RecordId::of(b"run"));
+        let mut effect =
+            GitApply { repository, openings: &openings, run, author: "gate", subject: "Open\u{1b}[2J", check };
+        effect.run(&action, &RecordId::of(b"execution"))
+    }
+
+    fn nothing_happened(repository: &Repository, done: &Done, why: &str) {
+        assert_eq!((done.status, done.effects), (Status::Failed, Effects::None), "{done:?}");
+        assert!(done.detail.as_deref().unwrap_or_default().contains(why), "{why}: {done:?}");
+        assert!(!repository.has_branch("fix/open").unwrap());
+    }
+
+    fn patch(from: &str, to: &str) -> String {
+        format!("--- a/open\n+++ b/open\n@@ -1 +1 @@\n-{from}\n+{to}\n")
+    }
+
+    #[test]
+    fn exactly_the_patch_becomes_a_commit_whatever_the_check_does() {
+        let dir = TempDir::new().unwrap();
+        let repository = repository(dir.path());
+        // The check writes, adds and stages; a file of the checkout is being edited meanwhile.
+        fs::write(repository.path().join("open"), "being edited\n").unwrap();
+        let check = "grep -q yes open && echo more >> open && echo y > new && git add -A && echo \"$GIT_DIR\u{1}\"";
+        let done = apply(&repository, &patch("no", "yes"), None, |action| action["arguments"]["check"] = check.into());
+        assert_eq!((done.status, done.effects), (Status::Succeeded, Effects::Complete), "{done:?}");
+        let result: Value = serde_json::from_slice(&done.result.as_ref().unwrap().content).unwrap();
+        assert_eq!(result["checks"][0]["exit"], 0);
+        let commit = Commit::parse(result["commit"].as_str().unwrap()).unwrap();
+        let worktree = repository.worktree(&commit).unwrap();
+        assert_eq!(fs::read_to_string(worktree.path().join("open")).unwrap(), "yes\n");
+        assert!(!worktree.path().join("new").exists());
+        assert_eq!(fs::read_to_string(repository.path().join("open")).unwrap(), "being edited\n");
+        assert!(done.detail.unwrap().contains("fix/open is commit"));
+        // The branch is there now, and is not moved again.
+        let again = apply(&repository, &patch("no", "maybe"), None, |_| {});
+        assert_eq!((again.status, again.effects), (Status::Failed, Effects::None));
+        assert!(again.detail.unwrap().contains("there already"));
+    }
+
+    #[test]
+    fn a_failed_check_leaves_no_branch() {
+        let dir = TempDir::new().unwrap();
+        let repository = repository(dir.path());
+        let fails = |action: &mut Value| action["arguments"]["check"] = "echo why; exit 3".into();
+        let done = apply(&repository, &patch("no", "yes"), None, fails);
+        nothing_happened(&repository, &done, "nothing was committed");
+        let result: Value = serde_json::from_slice(&done.result.unwrap().content).unwrap();
+        assert_eq!((&result["checks"][0]["exit"], &result["checks"][0]["stdout"]), (&json!(3), &json!("why\n")));
+        // The runtime's own check counts as much as the action's.
+        let done = apply(&repository, &patch("no", "yes"), Some("exit 1"), |_| {});
+        nothing_happened(&repository, &done, "`exit 1` failed");
+    }
+
+    #[test]
+    fn what_does_not_fit_the_repository_is_not_applied() {
+        let dir = TempDir::new().unwrap();
+        let repository = repository(dir.path());
+        let other = "1".repeat(40);
+        let link = "diff --git a/l b/l\nnew file mode 120000\n--- /dev/null\n+++ b/l\n@@ -0,0 +1 @@\n+/tmp\n\\ No newline at end of file\n";
+        let through = format!("{link}diff --git a/l/x b/l/x\nnew file mode 100644\n--- /dev/null\n+++ b/l/x\n@@ -0,0 +1 @@\n+x\n");
+        let outside = "--- /dev/null\n+++ b/../outside\n@@ -0,0 +1 @@\n+x\n";
+        let inside_git = "--- /dev/null\n+++ b/.git/hooks/pre-commit\n@@ -0,0 +1 @@\n+x\n";
+        for (patch, why) in [
+            (patch("maybe", "yes").as_str(), "patch"), ("", "patch"), (outside, "path"), (inside_git, "path"), (&through, "link"),
+        ] {
+            nothing_happened(&repository, &apply(&repository, patch, None, |_| {}), why);
+        }
+        type Change = Box<dyn Fn(&mut Value)>;
+        let cases: Vec<(Change, &str)> = vec![
+            (Box::new(|action| action["target"] = "shed".into()), "for the repository shed"),
+            (Box::new({ let other = other.clone(); move |action| action["precondition"]["head"] = other.as_str().into() }), "HEAD"),
+            (Box::new(move |action| action["arguments"]["base"] = other.as_str().into()), "no commit"),
+            (Box::new(|action| action["arguments"]["branch"] = "a..b".into()), "no name of a branch"),
+            (Box::new(|action| action["arguments"]["branch"] = "-f".into()), "no name of a branch"),
+            (Box::new(|action| action["arguments"]["branch"] = "main".into()), "there already"),
+            (Box::new(|action| action["committed"]["/patch"] = RecordId::of(b"x").to_string().into()), "nothing that is disclosed"),
+        ];
+        for (change, why) in cases {
+            nothing_happened(&repository, &apply(&repository, &patch("no", "yes"), None, |action| change(action)), why);
+        }
+        assert!(!dir.path().join("outside").exists());
+    }
+
+    #[test]
+    fn an_action_that_says_anything_else_is_none_of_this_tool() {
+        let dir = TempDir::new().unwrap();
+        let repository = repository(dir.path());
+        let changes: [fn(&mut Value); 9] = [
+            |action| action["tool"] = "git.push".into(),
+            |action| action["mode"] = "preview".into(),
+            |action| action["arguments"]["force"] = true.into(),
+            |action| action["arguments"]["check"] = json!(["rm"]),
+            |action| action["arguments"]["base"] = "main".into(),
+            |action| action["precondition"]["clean"] = true.into(),
+            |action| action["precondition"]["head"] = json!(1),
+            |action| action["free"] = json!(["/author"]),
+            |action| action["committed"]["/other"] = action["committed"]["/patch"].clone(),
+        ];
+        for change in changes {
+            let failure = Patching::read(&action(&repository, "", change)).unwrap_err();
+            assert_eq!(failure.code(), "action-unsupported");
+        }
+        let bare = action(&repository, "", |action| {
+            action.as_object_mut().unwrap().remove("precondition");
+            action["arguments"].as_object_mut().unwrap().remove("check");
+        });
+        assert_eq!(Patching::read(&bare).unwrap().check, None);
     }
 }

@@ -4,7 +4,7 @@ use counterfoil_client::{
     Client, ClientError, FileCheckpoints, Included, PinnedClient, Rejected, Session, SubmitError, SystemClock, View,
 };
 use counterfoil_keys::RecordKey;
-use counterfoil_receipt::{Role, RunId};
+use counterfoil_receipt::{DraftError, Role, RunId};
 use serde_json::json;
 
 use crate::{
@@ -112,7 +112,8 @@ pub fn client_failure(error: &ClientError) -> Failure {
         ClientError::Stale { .. } => (NOT_SHOWN, "ask again, or ask another copy of the log"),
         ClientError::NotShown { .. } => (NOT_SHOWN, "look at it with `counterfoil bundle` and `counterfoil verify`"),
         ClientError::Store(_) => (2, "check the directory `seen` of the working directory"),
-        ClientError::Draft(_) => (2, "compare it with spec/records.md"),
+        ClientError::Draft(DraftError::Sign(fault)) => return signing::no_signature(fault),
+        ClientError::Draft(DraftError::Malformed(fault)) => return signing::malformed("the record", fault),
         ClientError::Misuse(_) => (2, "add --help to see what the command takes"),
         ClientError::Random(_) => (2, "try again"),
         ClientError::Clock => (2, "set the clock of this machine"),
@@ -144,20 +145,25 @@ pub fn rejection(rejected: &Rejected) -> Failure {
 
 /// Says that a record is in the log.
 pub fn report(context: &Context, what: &str, run: Option<RunId>, included: &Included) -> Outcome {
-    let size = included.checkpoint.head().size.0;
     if context.json {
-        output::print_json(&json!({
-            "type": what,
-            "id": included.id.to_string(),
-            "index": included.index,
-            "run": run.map(|run| run.to_string()),
-            "checkpoint": {"size": size, "root": included.checkpoint.head().root.to_string()},
-        }))?;
+        output::print_json(&included_json(what, run, included))?;
     } else {
-        let style = context.style;
+        let (style, size) = (context.style, included.checkpoint.head().size);
         let head = format!("{} {what} {}\n", style.good("logged"), included.id);
         let place = format!("       entry {}, proven in the tree of size {size}\n", included.index);
         output::print(&format!("{head}{}", style.dim(&place)))?;
     }
     Ok(0)
+}
+
+/// That a record is in the log, for a program.
+pub fn included_json(what: &str, run: Option<RunId>, included: &Included) -> serde_json::Value {
+    let head = included.checkpoint.head();
+    json!({
+        "type": what,
+        "id": included.id.to_string(),
+        "index": included.index,
+        "run": run.map(|run| run.to_string()),
+        "checkpoint": {"size": head.size.0, "root": head.root.to_string()},
+    })
 }

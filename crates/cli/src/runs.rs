@@ -93,20 +93,24 @@ impl Submit {
             .submit_batch(&batch.records, &batch.openings, &batch.documents)
             .map_err(|error| submit_failure(&error.into()))?;
         let mut status = 0;
+        let mut answered = Vec::new();
         for (record, answer) in batch.records.iter().zip(answers) {
+            let kind = record.kind();
             match answer {
+                Ok(included) if context.json => answered.push(remote::included_json(kind.as_str(), record.run(), &included)),
                 Ok(included) => {
-                    report(context, record.kind().as_str(), record.run(), &included)?;
+                    report(context, kind.as_str(), record.run(), &included)?;
                 }
                 Err(rejected) => {
                     status = VIOLATED;
-                    if context.json {
-                        let rejection: serde_json::Value = serde_json::from_slice(rejected.record.bytes()).unwrap_or_default();
-                        output::print_json(&json!({"id": record.id().to_string(), "rejection": rejection}))?;
-                    }
-                    output::note(&format!("{} {}: {}\n", record.kind(), record.id(), remote::rejection(&rejected)));
+                    let rejection: serde_json::Value = serde_json::from_slice(rejected.record.bytes()).unwrap_or_default();
+                    answered.push(json!({"type": kind.as_str(), "id": record.id().to_string(), "rejection": rejection}));
+                    output::note(&format!("{kind} {}: {}\n", record.id(), remote::rejection(&rejected)));
                 }
             }
+        }
+        if context.json {
+            output::print_json(&serde_json::Value::Array(answered))?;
         }
         Ok(status)
     }

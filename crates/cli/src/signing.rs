@@ -145,7 +145,8 @@ fn role_fits(key: &RecordKey, kind: Type) -> Outcome<()> {
     Err(Failure::new("role-not-allowed", message, "name another key with --key"))
 }
 
-fn no_signature(fault: &counterfoil_receipt::SignError) -> Failure {
+/// That a signer gave no signature.
+pub fn no_signature(fault: &counterfoil_receipt::SignError) -> Failure {
     Failure::new("no-signature", printable(&fault.to_string()), "check the command of the key file and what it printed")
 }
 

@@ -6,9 +6,12 @@ use clap::Args;
 use counterfoil_verify::Dimension;
 
 use crate::{
+    advice,
     context::Context,
-    error::Outcome,
-    output, reading, report, time, trust,
+    error::{Failure, Outcome},
+    input, output, reading, report,
+    text::printable,
+    time, trust,
     verdict::Asked,
 };
 
@@ -46,6 +49,11 @@ impl Verify {
         require.sort_unstable();
         require.dedup();
         let reading = reading::read(&self.bundle, &trust, now)?;
+        if let (None, false, Some(finding)) = (reading.verdict.run_id(), context.json, reading.verdict.findings().first()) {
+            let what = input::shown(&self.bundle);
+            let message = format!("{what} is no bundle ({}): {}", finding.rule, printable(&finding.detail));
+            return Err(Failure::new(finding.code, message, advice::on(finding.code)));
+        }
         let asked = Asked { reading: &reading, require: &require, now };
         if let Some(path) = &self.report {
             let page = report::page(&asked, &trust_path.display().to_string(), &self.bundle.display().to_string());

@@ -46,8 +46,8 @@ fn trigger(scenario: &mut Scenario) -> UnverifiedRecord {
 
 #[test]
 fn broken_answers_have_names() {
-    type Is = fn(&ClientError) -> bool;
-    let cases: [(&str, fn(&Asked) -> Say, Is); 9] = [
+    type Case = (&'static str, fn(&Asked) -> Say, fn(&ClientError) -> bool);
+    let cases: [Case; 9] = [
         (
             "oversized",
             |_| Say::ok(vec![b' '; 70_000]),

@@ -99,7 +99,7 @@ impl Approved {
     /// # Errors
     /// [`Refusal`]: the effect must not happen.
     pub fn confirm(self, id: RecordId, evidence: &Verdict, now: Millis) -> Result<Permit, Refusal> {
-        if false { evidence_suffices(evidence, self.run, &self.require)?; }
+        evidence_suffices(evidence, self.run, &self.require)?;
         let absent = |what: &str| Refusal::new("execution-not-shown", format!("{id} {what}"));
         let run = evidence.state().run(&self.run).ok_or_else(|| absent("is of a run that is not shown"))?;
         let logged = run.execution(&id).ok_or_else(|| absent("is not shown to be in the log"))?;

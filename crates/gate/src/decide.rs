@@ -6,6 +6,7 @@ use counterfoil_receipt::{
     body::{Basis, Execution},
     field::{Count, Millis, Set, Uses},
     limits::DECISIONS,
+    text::Nonce,
 };
 use counterfoil_verify::{
     Answer, DecisionState, Dimension, Fault, ProposalState, Rule, Run, Shown, State, Verdict,
@@ -24,6 +25,9 @@ pub struct Request {
     pub action: Action,
     /// The runtime: the key that will sign the execution, and whose it is.
     pub runtime: Author,
+    /// Something random that makes this attempt unlike any other: two processes with one key then never sign the same
+    /// execution, and only one of them gets the use.
+    pub nonce: Nonce,
     /// Dimensions that must pass besides *integrity*, *authority* and *inclusion*. *Conformity* passes only once
     /// something was executed, so here it may be not shown; it may never fail.
     pub require: Vec<Dimension>,
@@ -93,6 +97,7 @@ fn judge(request: &Request, evidence: &Verdict, now: Millis) -> Result<Execution
         break_glass: None,
         decisions: Set::new(named.into_iter().take(DECISIONS))
             .ok_or_else(|| refused("quorum-not-met", "too many"))?,
+        nonce: request.nonce.clone(),
         policy: policy(state)?,
         proposal: request.proposal,
         retries: None,

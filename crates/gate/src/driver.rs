@@ -135,6 +135,9 @@ pub enum GateError {
     /// The clock can't be read. Nothing ran.
     #[error("{0}")]
     Clock(ClientError),
+    /// The system has no randomness to give. Nothing ran.
+    #[error("random: {0}")]
+    Random(String),
 }
 
 impl<L: Log> Gate<L> {
@@ -223,8 +226,9 @@ impl<L: Log> Gate<L> {
             return Err(GateError::NotSettled);
         }
         let require = self.log.require().to_vec();
-        let request =
-            Request { run, proposal, action: action.clone(), runtime: self.runtime.clone(), require };
+        let nonce = counterfoil_keys::random_nonce().map_err(|why| GateError::Random(why.to_string()))?;
+        let runtime = self.runtime.clone();
+        let request = Request { run, proposal, action: action.clone(), runtime, nonce, require };
         let evidence = self.evidence(run)?;
         let records = evidence.state().run(&run).map_or(0, |run| run.count());
         let ended = match decide(&request, &evidence, self.now()?) {
@@ -258,7 +262,7 @@ impl<L: Log> Gate<L> {
     ) -> Result<Ended, GateError> {
         let execution = approved.execution().sign(&*self.signer)?;
         let id = execution.id();
-        if false { self.open.begin(&execution)?; }
+        self.open.begin(&execution)?;
         match self.log.submit(&execution, &[]) {
             Ok(_) => {}
             Err(LogError::Rejected { code }) => {

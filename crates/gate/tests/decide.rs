@@ -7,6 +7,7 @@ use counterfoil_receipt::{
     Author, RecordId, Role, RunId,
     body::{Audience, Decision, Ruling as Vote, Window},
     field::{Millis, Whole},
+    text::Nonce,
 };
 use counterfoil_testkit::{Actor, Scenario, WINDOW, action, enrolment, policy_document};
 use counterfoil_verify::{Dimension, Verdict, verify};
@@ -30,7 +31,7 @@ impl Case {
         let action = action("db.vacuum", json!({"full": true}));
         let proposal = scenario.propose(run, action.clone());
         let runtime = author(&scenario.cast.gate);
-        let request = Request { run, proposal, action, runtime, require: Vec::new() };
+        let request = Request { run, proposal, action, runtime, nonce: Nonce::new("nonce-of-a-gate-test-01").unwrap(), require: Vec::new() };
         Self { scenario, run, proposal, request }
     }
 
@@ -274,7 +275,7 @@ fn the_requester_can_not_be_the_approver() {
     let action = action("db.vacuum", json!({"full": true}));
     let proposal = scenario.propose(run, action.clone());
     let request =
-        Request { run, proposal, action, runtime: author(&scenario.cast.gate), require: Vec::new() };
+        Request { run, proposal, action, runtime: author(&scenario.cast.gate), nonce: Nonce::new("nonce-of-a-gate-test-02").unwrap(), require: Vec::new() };
     let mut case = Case { scenario, run, proposal, request };
     case.scenario.approve(run, proposal);
     case.is_refused("segregation");

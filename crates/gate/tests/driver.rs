@@ -191,7 +191,7 @@ fn killed_at(step: u32, noted: bool) {
         });
         (settled, ended)
     };
-    let killed = catch_unwind(AssertUnwindSafe(run_once)).err().expect("is killed");
+    let killed = catch_unwind(AssertUnwindSafe(run_once)).expect_err("is killed");
     assert!(killed.is::<Killed>());
     if !noted {
         let files = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());

@@ -27,7 +27,8 @@ mod file;
 mod note;
 mod record;
 
-use counterfoil_receipt::Salt;
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use counterfoil_receipt::{Salt, text::Nonce};
 
 pub use error::KeyFileError;
 pub use exec::EXEC_TIMEOUT;
@@ -42,6 +43,15 @@ pub fn random<const N: usize>() -> Result<[u8; N], KeyFileError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|fault| KeyFileError::Random(fault.to_string()))?;
     Ok(bytes)
+}
+
+/// A nonce for one execution (`spec/records.md` §6).
+///
+/// # Errors
+/// As [`random`].
+pub fn random_nonce() -> Result<Nonce, KeyFileError> {
+    let text = BASE64_URL_SAFE_NO_PAD.encode(random::<16>()?);
+    Nonce::new(text).ok_or_else(|| KeyFileError::Random("16 bytes that are no nonce".to_owned()))
 }
 
 /// A salt for one commitment (`spec/records.md` §2).

@@ -9,7 +9,7 @@ use crate::{
     key::{PublicKey, Role},
     limits,
     malformed::{Code, Malformed},
-    text::{Amount, Currency, Group, Label, Principal, Text},
+    text::{Amount, Currency, Group, Label, Nonce, Principal, Text},
 };
 
 /// The origin that no log may have: it starts every signature preimage.
@@ -368,6 +368,7 @@ object! {
         req "basis" basis: Basis,
         opt "break_glass" break_glass: BreakGlass,
         req "decisions" decisions: Ids<{ limits::DECISIONS }>,
+        req "nonce" nonce: Nonce,
         req "policy" policy: PolicyDigest,
         req "proposal" proposal: RecordId,
         opt "retries" retries: RecordId,
@@ -596,6 +597,9 @@ impl Body {
             Body::Decision(body) => body.terms_fit_ruling(),
             Body::Execution(body) if body.decisions.is_empty() && body.break_glass.is_none() => {
                 Err(Malformed::new(Code::FieldInvalid, "is empty, without break_glass").within("decisions"))
+            }
+            Body::Execution(body) if !body.decisions.is_empty() && body.break_glass.is_some() => {
+                Err(Malformed::new(Code::FieldInvalid, "stand beside break_glass").within("decisions"))
             }
             Body::Settlement(body) if body.status == Status::Unknown => {
                 Err(Malformed::new(Code::FieldInvalid, "a settlement settles").within("status"))

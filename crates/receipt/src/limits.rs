@@ -4,7 +4,7 @@ use crate::json;
 
 /// Bytes of one record: the tlog-tiles entry bundle has a 16-bit length.
 pub const RECORD_BYTES: usize = 65_535;
-/// Nesting of any JSON text: the envelope uses 6, arguments of real tools stay below 20.
+/// Nesting of any JSON text: the envelope uses 5, arguments of real tools stay below 20.
 pub const DEPTH: usize = 32;
 /// `parents` of a record: it need not name every head; 16 ids are 1.2 KB.
 pub const PARENTS: usize = 16;

@@ -73,6 +73,8 @@ strings! {
     Amount, is_amount, "a decimal such as 0, 12 or 12.50, with at most 18 digits on either side of the point";
     /// A currency or other unit.
     Currency, is_currency, "3–12 characters of A–Z 0–9";
+    /// Something random that makes a record unlike any other.
+    Nonce, is_nonce, "22–64 characters of A–Z a–z 0–9 - _";
     /// An RFC 6901 JSON Pointer to something inside an object.
     Pointer, is_pointer, "a JSON Pointer such as /a/b, 1–256 bytes";
 }
@@ -127,6 +129,11 @@ fn is_amount(text: &str) -> bool {
 fn is_currency(text: &str) -> bool {
     (3..=12).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+}
+
+fn is_nonce(text: &str) -> bool {
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (22..=64).contains(&text.len()) && text.bytes().all(letter)
 }
 
 fn is_pointer(text: &str) -> bool {

@@ -19,8 +19,11 @@ use counterfoil_server::{Config, ServeError, Server, StartError, create_log};
 fn start_error(config: &Config) -> (StartError, String) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let Err(error) = runtime.block_on(Server::bind(config.clone())) else { panic!("it started") };
-    let causes = std::iter::successors(Some(&error as &dyn Error), |error| error.source());
-    let text = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    let (mut text, mut cause) = (error.to_string(), error.source());
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
     (error, text)
 }
 
@@ -97,6 +100,11 @@ fn what_a_crash_left_of_a_submission_is_settled_at_start() {
     assert_eq!(world.get(&payload_path(&named.commitment)).body, named_line);
     world.get(&payload_path(&lost.commitment)).is_problem(404, "payload-unknown");
     assert_eq!(fs::read_dir(incoming).unwrap().count(), 0);
+    // A file by itself makes no payload.
+    let (item, line) = payload("nobody_names.txt", b"unnamed");
+    let file = world.config.payload_dir.join("payload").join(item.commitment.to_string().replace("sha256:", ""));
+    fs::write(file, &line[..line.len() - 1]).unwrap();
+    world.get(&payload_path(&item.commitment)).is_problem(404, "payload-unknown");
 }
 
 #[test]
@@ -194,8 +202,12 @@ fn what_keeps_a_server_from_starting_is_said() {
     let Err(StartError::Log { .. }) = create_log(&config) else { panic!("created twice") };
     world.stop().unwrap();
 
-    let absent = Config { log_dir: world.dir.path().join("nowhere"), ..config.clone() };
+    let nowhere = |name: &str| world.dir.path().join(name);
+    let absent = Config { log_dir: nowhere("no-log"), lock_dir: nowhere("no-lock"), ..config.clone() };
     assert!(start_error(&absent).1.contains("create it first"));
+    // The lock store knows of a log that is not there: it was lost, or is elsewhere.
+    let lost = Config { log_dir: nowhere("lost"), ..config.clone() };
+    assert!(start_error(&lost).1.contains("can't open the log in"));
     let inside = Config { lock_dir: config.log_dir.join("lock"), ..config.clone() };
     assert!(start_error(&inside).1.contains("lies in the log's directory"));
     let swapped = Config { note_key: config.snapshot_key.clone(), ..config.clone() };

@@ -9,7 +9,7 @@ use counterfoil_receipt::{
         Trigger, Window,
     },
     field::{List, Millis, Set, Whole},
-    text::{Group, Label, Text},
+    text::{Group, Label, Nonce, Text},
 };
 use serde_json::{Value, json};
 
@@ -173,6 +173,7 @@ impl Scenario {
             basis: self.ledger.basis(),
             break_glass: None,
             decisions: Set::new(decisions.iter().copied()).expect("few decisions"),
+            nonce: Nonce::new(format!("nonce-of-scenario-{:04}", self.ledger.size())).expect("a nonce"),
             policy: self.policy(),
             proposal,
             retries: None,

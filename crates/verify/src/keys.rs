@@ -418,9 +418,11 @@ pub(crate) fn apply(state: &mut State, record: &Record, index: u64) -> Effect {
 
 /// Lets a record of the authority take effect, at once or when enough have endorsed it.
 pub(crate) fn propose(state: &mut State, record: &Record, index: u64) -> Effect {
-    let endorsers = BTreeSet::from([record.author().principal.clone()]);
+    let author = record.author();
+    let is_root = author.role == Role::Authority;
+    let endorsers: BTreeSet<Principal> = is_root.then(|| author.principal.clone()).into_iter().collect();
     let candidate = Candidate { body: record.body().clone(), endorsers };
-    if state.keys.threshold <= 1 {
+    if candidate.endorsers.len() as u64 >= state.keys.threshold {
         return enact(state, &candidate.body, index);
     }
     state.keys.candidates.insert(record.id(), candidate);

@@ -73,14 +73,14 @@ pub(crate) fn run_is_known(state: &State, record: &Record) -> Result<(), Fault> 
             format!("run: the trigger {run} is not shown to be sound"),
         )),
         Some(_) => Err(Fault::violated(Rule::RunUnknown, format!("run: {run} is no sound trigger"))),
-        None => Err(state.absent(Rule::RunUnknown, format!("run: {run} is no earlier entry"))),
+        None => Err(Fault::violated(Rule::RunUnknown, format!("run: {run} is no earlier entry"))),
     }
 }
 
 /// R-CHAIN-01: every parent is an earlier entry.
 pub(crate) fn parents_are_earlier(state: &State, record: &Record) -> Result<(), Fault> {
     record.parents().iter().try_for_each(|parent| {
-        earlier(state, parent).map(|_| ()).map_err(|shown| Fault {
+        earlier_of_the_run(state, parent).map(|_| ()).map_err(|shown| Fault {
             rule: Rule::ParentUnknown,
             shown,
             detail: format!("parents: {parent} is no earlier entry that holds"),
@@ -109,7 +109,7 @@ pub(crate) fn references_are_earlier(state: &State, record: &Record) -> Result<(
             shown,
             detail: format!("body.{field}: {id} {why}"),
         };
-        let entry = earlier(state, &id).map_err(|shown| fault(shown, "is no earlier entry that holds"))?;
+        let entry = earlier_of_the_run(state, &id).map_err(|shown| fault(shown, "is no earlier entry that holds"))?;
         if entry.run != record.run() {
             return Err(fault(Shown::Violated, "belongs to another run"));
         }
@@ -159,8 +159,14 @@ fn references(body: &Body) -> Vec<(&'static str, RecordId, &'static [Type])> {
     }
 }
 
+/// An earlier entry of a run that took its place in the fold. A bundle holds every record of its run, so one that is not there was
+/// taken out.
+fn earlier_of_the_run<'a>(state: &'a State, id: &RecordId) -> Result<&'a Entry, Shown> {
+    if state.entries.contains_key(id) { earlier(state, id) } else { Err(Shown::Violated) }
+}
+
 /// An earlier entry that took its place in the fold.
-pub(crate) fn earlier<'a>(state: &'a State, id: &RecordId) -> Result<&'a Entry, Shown> {
+fn earlier<'a>(state: &'a State, id: &RecordId) -> Result<&'a Entry, Shown> {
     match state.entries.get(id) {
         Some(entry) => entry.fault.map_or(Ok(entry), Err),
         None if state.scope() == Scope::Complete => Err(Shown::Violated),

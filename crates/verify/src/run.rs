@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use counterfoil_receipt::{
     Action, ActionDigest, Author, Body, PolicyDigest, Principal, PublicKey, RecordId, Role, RunId,
     body::{
-        Audience, Cancel, Decision, Effects, Handoff, Holder, Outcome, Proposal, Ruling, Settlement, Status,
+        Audience, Cancel, Decision, Effects, Holder, Outcome, Proposal, Ruling, Settlement, Status,
     },
     field::Millis,
     text::Group,
@@ -322,6 +322,9 @@ impl State {
 
 /// The rules of run records other than executions.
 pub(crate) fn check(state: &State, record: &Record) -> Result<(), Fault> {
+    if let Body::Trigger(body) = record.body() {
+        return recipient_is_a_live_agent(state, &body.owner, "owner");
+    }
     let Some(run) = record.run().and_then(|run| state.runs.get(&run)) else { return Ok(()) };
     let author = record.author();
     match record.body() {
@@ -342,7 +345,7 @@ pub(crate) fn check(state: &State, record: &Record) -> Result<(), Fault> {
         Body::Settlement(body) => execution_is_unsettled(run, body),
         Body::Handoff(body) => {
             owner_signs(&state.keys, run, author)?;
-            recipient_is_a_live_agent(state, body)
+            recipient_is_a_live_agent(state, &body.to, "to")
         }
         _ => Ok(()),
     }
@@ -443,16 +446,16 @@ fn execution_is_unsettled(run: &Run, body: &Settlement) -> Result<(), Fault> {
 }
 
 /// R-HAND-01: a run is given to a live agent key of the named principal.
-fn recipient_is_a_live_agent(state: &State, body: &Handoff) -> Result<(), Fault> {
-    let Holder { key, principal } = &body.to;
+fn recipient_is_a_live_agent(state: &State, to: &Holder, field: &str) -> Result<(), Fault> {
+    let Holder { key, principal } = to;
     let Some(facts) = state.keys.get(key) else {
-        return Err(state.absent(Rule::HandoffRecipient, format!("body.to.key: {key} is not enrolled")));
+        return Err(state.absent(Rule::HandoffRecipient, format!("body.{field}.key: {key} is not enrolled")));
     };
     let ended = facts.retired.or(facts.revoked);
     if facts.role == Role::Agent && facts.principal == *principal && ended.is_none() {
         return Ok(());
     }
-    let detail = format!("body.to: {key} is a {} key of {}", facts.role, facts.principal);
+    let detail = format!("body.{field}: {key} is a {} key of {}", facts.role, facts.principal);
     let ended = ended.map_or_else(String::new, |at| format!(", ended at entry {at}"));
     Err(Fault::violated(Rule::HandoffRecipient, detail + &ended))
 }

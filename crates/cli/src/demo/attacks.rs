@@ -103,8 +103,9 @@ impl Attacks<'_> {
         let gate = self.gate(run, &[])?;
         let bundle = Pieces::of(bundle).ok_or_else(|| broken("the approved run is no bundle"))?;
         let execution = bundle.first(Type::Execution).ok_or_else(|| broken("nothing was executed"))?;
-        let body = value(&execution)["body"].to_string();
-        let log = self.submit_execution(run, &execution.id(), &body, None)?;
+        let mut body = value(&execution)["body"].clone();
+        body["nonce"] = nonce()?.into();
+        let log = self.submit_execution(run, &execution.id(), &body.to_string(), None)?;
         Ok(vec![self.tell(WHAT, "gate", "use-exceeded", &gate)?, self.tell(WHAT, "log", "use-consumed", &log)?])
     }
 
@@ -260,6 +261,7 @@ impl Target {
         let (size, root) = self.bundle.basis().ok_or_else(|| broken("the bundle has no checkpoint"))?;
         let execution = json!({
             "action": action, "basis": {"root": root, "size": size}, "decisions": [decision.id().to_string()],
+            "nonce": format!("made-by-hand-for-use-{use_number:04}"),
             "policy": body.policy.to_string(), "proposal": self.proposal, "use": use_number,
         });
         Ok(execution.to_string())
@@ -287,6 +289,11 @@ impl fmt::Display for Attempt {
         let Self { what, by, expected, status, .. } = self;
         write!(f, "{what}: the {by} gave exit status {status} with {}, not {expected}", self.code())
     }
+}
+
+fn nonce() -> Outcome<String> {
+    let nonce = counterfoil_keys::random_nonce().map_err(|error| crate::signing::key_failure(&error))?;
+    Ok(nonce.to_string())
 }
 
 fn value(record: &UnverifiedRecord) -> Value {

@@ -76,7 +76,7 @@ impl Play<'_> {
         drafting::draft(repository, &repository.head()?, command, event, note, self.stage.interrupt())
     }
 
-    /// The agent proposes a patch, exactly.
+    /// The agent proposes a patch, exactly; gives the proposal.
     pub fn propose(&self, run: &str, patch: &str, supersedes: Option<&str>) -> Outcome<String> {
         let agent = &self.cast.agent;
         let head = self.task.repository.head()?;
@@ -95,10 +95,8 @@ impl Play<'_> {
         command.extend(["--risk", "high", "--summary", &self.task.event.summary]);
         command.extend(supersedes.iter().flat_map(|old| ["--supersedes", *old]));
         let proposal = self.act(agent, &command)?.text("id")?;
-        let revises = if supersedes.is_some() { ", revised" } else { "" };
-        let what = format!("git.apply on {}: {}{revises}", self.task.repository.name(), drafting::outline(patch));
+        let what = format!("git.apply on {}: {}", self.task.repository.name(), drafting::outline(patch));
         self.telling.step(&agent.name, "propose", &what)?;
-        self.telling.patch(patch)?;
         Ok(proposal)
     }
 
@@ -112,10 +110,10 @@ impl Play<'_> {
     pub fn apply(&self, run: &str) -> Outcome<Value> {
         let repository = self.task.repository.path().to_string_lossy().into_owned();
         let ended = self.act(&self.cast.runtime, &["gate", "apply", run, "--repo", &repository])?;
-        let checked = self.task.check.as_ref().map_or("", |_| ", check passed");
-        let detail = ended.0["detail"].as_str().unwrap_or_default();
-        let (branch, commit) = detail.split_once(' ').unwrap_or((detail, ""));
-        let came = format!("verified, logged, patch applied{checked}, logged: {branch} is {}", short(commit));
+        let (detail, said) = (ended.text("detail")?, |name: &str| ended.text(name));
+        let (execution, outcome) = (said("execution")?, said("outcome")?);
+        let detail: Vec<&str> = detail.split(' ').map(short_commit).collect();
+        let came = format!("execution {} logged; {}; outcome {} logged", short(&execution), detail.join(" "), short(&outcome));
         self.telling.step(&self.cast.runtime.name, "gate apply", &came)?;
         Ok(ended.0)
     }
@@ -134,6 +132,7 @@ impl Play<'_> {
     pub fn approved(&self, patch: &str) -> Outcome<String> {
         let run = self.start()?;
         self.propose(&run, patch, None)?;
+        self.telling.patch(patch)?;
         self.approve(&self.cast.human, &run, &["--window", "15m"])?;
         self.telling.step(&self.cast.human.name, "approve", "exactly this, once, for 15 minutes")?;
         self.execute_and_hand_over(&run)?;
@@ -174,6 +173,7 @@ impl Play<'_> {
         self.apply_refused(&run, "nothing was run")?;
         let revised = self.draft(Some(&self.note(&run)?))?;
         self.propose(&run, &revised, Some(&first))?;
+        self.telling.patch(&revised)?;
         self.approve(&self.cast.human, &run, &["--window", "15m"])?;
         self.telling.step(&self.cast.human.name, "approve", "the revised patch, once, for 15 minutes")?;
         self.apply(&run)?;
@@ -262,6 +262,12 @@ fn standing(state: &Value) -> String {
 pub fn short(id: &str) -> &str {
     let id = id.strip_prefix("sha256:").unwrap_or(id);
     id.get(..8).unwrap_or(id)
+}
+
+/// A commit's full name shortened; any other word as it is.
+fn short_commit(word: &str) -> &str {
+    let name = word.trim_end_matches([',', ';']);
+    if crate::git::Commit::parse(name).is_some() { name.get(..8).unwrap_or(name) } else { word }
 }
 
 /// The demo itself is at fault.

@@ -51,7 +51,7 @@ impl Telling {
         if lines.len() > LINES {
             text.push_str(&format!("{GUTTER}… and {} lines more\n", lines.len() - LINES));
         }
-        let indent = " ".repeat(25);
+        let indent = " ".repeat(26);
         let text: String = self.style.review(&text).lines().map(|line| format!("{indent}{line}\n")).collect();
         self.say(&text)
     }

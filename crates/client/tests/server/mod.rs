@@ -137,8 +137,8 @@ fn answer(scenario: &mut Scenario, asked: &Asked) -> Say {
     match (asked.method.as_str(), path) {
         ("POST", "/v1/records") => match submit(scenario, &asked.body) {
             Ok(inclusion) => Say::ok(inclusion),
-            Err((code, rejection)) => {
-                Say::Answer(422, vec![("Counterfoil-Code", code)], rejection.bytes().to_vec())
+            Err(rejected) => {
+                Say::Answer(422, vec![("Counterfoil-Code", rejected.0)], rejected.1.bytes().to_vec())
             }
         },
         ("POST", "/v1/records/batch") => {
@@ -148,8 +148,8 @@ fn answer(scenario: &mut Scenario, asked: &Asked) -> Say {
             };
             let answers = lines.iter().filter(is_record).map(|record| match submit(scenario, record) {
                 Ok(inclusion) => inclusion + "\n",
-                Err((_, rejection)) => {
-                    let rejection = String::from_utf8(rejection.bytes().to_vec()).unwrap();
+                Err(rejected) => {
+                    let rejection = String::from_utf8(rejected.1.bytes().to_vec()).unwrap();
                     format!("{{\"rejection\":{rejection},\"status\":\"rejected\"}}\n")
                 }
             });
@@ -181,12 +181,12 @@ pub fn problem(status: u16, code: &str) -> Say {
     Say::Answer(status, Vec::new(), document.to_string().into_bytes())
 }
 
-fn submit(scenario: &mut Scenario, bytes: &[u8]) -> Result<String, (String, UnverifiedRecord)> {
+fn submit(scenario: &mut Scenario, bytes: &[u8]) -> Result<String, Box<(String, UnverifiedRecord)>> {
     let ledger = &mut scenario.ledger;
     let record = UnverifiedRecord::parse(bytes).unwrap();
     if ledger.state().index_of(&record.id()).is_none() {
         if let Err(refused) = ledger.append(bytes) {
-            return Err((refused.code.to_owned(), rejection(scenario, &record, refused.code)));
+            return Err(Box::new((refused.code.to_owned(), rejection(scenario, &record, refused.code))));
         }
         ledger.close();
     }

@@ -336,6 +336,7 @@ impl World {
             basis: self.basis(),
             break_glass: None,
             decisions: Set::new(decisions.iter().copied()).unwrap(),
+            nonce: counterfoil_receipt::text::Nonce::new("nonce-of-a-server-test").unwrap(),
             policy: self.policy(),
             proposal: proposal.id(),
             retries: None,

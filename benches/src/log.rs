@@ -1,0 +1,188 @@
+//! An idle log: how long until a record is durable, integrated and proven.
+
+use std::{
+    error::Error,
+    fs::File,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::Path,
+    time::Instant,
+};
+
+use counterfoil_keys::{NoteKey, RecordKey};
+use counterfoil_receipt::{
+    Body, Draft, Place, Principal, RecordId, Role, RunId, Signer, UnverifiedRecord,
+    body::{
+        Authority, Event, Genesis, GenesisLimits, Holder, KeyChange, Keyring, LogKeys, Observation, ObservationKind,
+        Trigger,
+    },
+    field::{List, Set, Whole},
+};
+use counterfoil_server::{Config, Server, create_log};
+use counterfoil_testkit::{label, text};
+use counterfoil_tlog::{Algorithm, Signer as _};
+
+use crate::report::{Bar, Figure, median};
+
+/// Adds that are measured.
+const ROUNDS: usize = 300;
+
+type Fallible<T> = Result<T, Box<dyn Error>>;
+
+/// One record at a time by HTTP to an idle server, against one append and fdatasync of as many bytes beside its journal.
+pub fn idle_add() -> Figure {
+    let directory = std::env::temp_dir().join(format!("counterfoil-figures-add-{}", std::process::id()));
+    let measured = measure(&directory);
+    let _ = std::fs::remove_dir_all(&directory);
+    let (add, sync) = measured.expect("a log in a temporary directory");
+    Figure {
+        figure: "an idle log's add by HTTP, durable, with proof, snapshot and lock store / one fdatasync",
+        value: add / sync,
+        bar: Bar::AtMost(4.0),
+        how: format!("p50 of {ROUNDS}, interleaved: {:.0} µs / {:.0} µs", add * 1e6, sync * 1e6),
+    }
+}
+
+fn measure(directory: &Path) -> Fallible<(f64, f64)> {
+    std::fs::create_dir_all(directory)?;
+    let (config, log, authority) = found(directory)?;
+    let agent = RecordKey::generate(principal("agent"), Role::Agent)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let server = runtime.block_on(Server::bind(config))?;
+    let address = server.local_addr();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let served = runtime.spawn(server.run_until(async { drop(stopped.await) }));
+    let mut connection = Connection::open(address)?;
+    connection.post(&sign(&authority, Place::Chain { log, prev: log }, enrolment(&agent))?)?;
+    let trigger = sign(&agent, Place::Single { log }, trigger(&agent))?;
+    connection.post(&trigger)?;
+    let (mut adds, mut syncs) = (Vec::new(), Vec::new());
+    let mut file = File::create(directory.join("floor"))?;
+    let mut parent = trigger.id();
+    for round in 0..ROUNDS {
+        let place = Place::Run { log, run: RunId::started_by(trigger.id()), parents: vec![parent] };
+        let record = sign(&agent, place, note(round))?;
+        parent = record.id();
+        let start = Instant::now();
+        connection.post(&record)?;
+        adds.push(start.elapsed().as_secs_f64());
+        let start = Instant::now();
+        file.write_all(&[7; 2_200])?;
+        file.sync_data()?;
+        syncs.push(start.elapsed().as_secs_f64());
+    }
+    let _ = stop.send(());
+    runtime.block_on(served)??;
+    Ok((median(adds), median(syncs)))
+}
+
+/// A new log with its genesis.
+fn found(directory: &Path) -> Fallible<(Config, RecordId, RecordKey)> {
+    let authority = RecordKey::generate(principal("authority"), Role::Authority)?;
+    let snapshot = RecordKey::generate(principal("log"), Role::Log)?;
+    let note = NoteKey::generate("example.org/figures", Algorithm::Ed25519)?;
+    snapshot.write(&directory.join("snapshot.key"))?;
+    note.write(&directory.join("note.key"))?;
+    let genesis = Genesis {
+        authority: Authority { roots: List(vec![holder(&authority)]), threshold: whole(1) },
+        fold: whole(0),
+        limits: GenesisLimits { record_bytes: whole(65_535), run_records: whole(1_000_000) },
+        log: LogKeys { note_keys: List(vec![label(&note.key().to_string())]), snapshot: holder(&snapshot) },
+        origin: label("example.org/figures"),
+    };
+    let genesis = sign(&authority, Place::Root, genesis)?;
+    std::fs::write(directory.join("genesis.json"), genesis.bytes())?;
+    let config = Config {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        read_token: None,
+        log_dir: directory.join("log"),
+        lock_dir: directory.join("lock"),
+        payload_dir: directory.join("payloads"),
+        genesis: directory.join("genesis.json"),
+        note_key: directory.join("note.key"),
+        snapshot_key: directory.join("snapshot.key"),
+    };
+    Ok((config.clone(), create_log(&config)?, authority))
+}
+
+fn sign(key: &RecordKey, place: Place, body: impl Into<Body>) -> Fallible<UnverifiedRecord> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis();
+    let time = whole(u64::try_from(now)?);
+    let draft = Draft { place, time, principal: key.principal().clone(), role: key.role(), body: body.into() };
+    Ok(draft.sign(key)?)
+}
+
+fn enrolment(key: &RecordKey) -> Keyring {
+    Keyring {
+        change: KeyChange::Enrol,
+        groups: Set::new([]).expect("an empty set"),
+        key: key.key(),
+        name: None,
+        not_after: None,
+        not_before: None,
+        principal: key.principal().clone(),
+        replaces: None,
+        role: key.role(),
+        threshold: None,
+    }
+}
+
+fn trigger(owner: &RecordKey) -> Trigger {
+    let event = Event { id: label("1"), kind: None, source: label("figures") };
+    Trigger { content: None, event, owner: holder(owner), summary: None }
+}
+
+fn note(round: usize) -> Observation {
+    let summary = text(&format!("observation {round}: {}", "what the agent saw, in a few words. ".repeat(12)));
+    Observation { items: None, kind: ObservationKind::Note, summary: Some(summary) }
+}
+
+fn holder(key: &RecordKey) -> Holder {
+    Holder { key: key.key(), principal: key.principal().clone() }
+}
+
+fn whole<const MIN: u64, const MAX: u64>(value: u64) -> Whole<MIN, MAX> {
+    Whole::new(value).expect("within its limits")
+}
+
+fn principal(name: &str) -> Principal {
+    Principal::new(name).expect("a name")
+}
+
+/// One connection that is kept open, so that what is measured is the log.
+struct Connection {
+    reader: BufReader<TcpStream>,
+}
+
+impl Connection {
+    fn open(address: SocketAddr) -> Fallible<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        Ok(Self { reader: BufReader::new(stream) })
+    }
+
+    /// Submits a record and waits for its inclusion.
+    fn post(&mut self, record: &UnverifiedRecord) -> Fallible<()> {
+        let mut request = format!(
+            "POST /v1/records HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            record.bytes().len()
+        )
+        .into_bytes();
+        request.extend_from_slice(record.bytes());
+        self.reader.get_mut().write_all(&request)?;
+        let (mut status, mut length) = (String::new(), 0);
+        self.reader.read_line(&mut status)?;
+        loop {
+            let mut line = String::new();
+            self.reader.read_line(&mut line)?;
+            match line.trim_end().split_once(':') {
+                None => break,
+                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.trim().parse()?,
+                Some(_) => {}
+            }
+        }
+        let mut body = vec![0; length];
+        self.reader.read_exact(&mut body)?;
+        if status.contains(" 200 ") { Ok(()) } else { Err(format!("{status}{}", String::from_utf8_lossy(&body)).into()) }
+    }
+}

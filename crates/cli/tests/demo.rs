@@ -1,0 +1,255 @@
+//! The demo as a person runs it: the real binary, real servers, real repositories.
+
+#![cfg(unix)]
+
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_counterfoil");
+/// Attacks of the demo; a new one changes this number.
+const ATTACKS: usize = 13;
+
+/// The program in `dir`, whose temporary files lie in `dir/tmp`.
+fn counterfoil(dir: &Path, arguments: &[&str]) -> Command {
+    let tmp = dir.join("tmp");
+    fs::create_dir_all(&tmp).unwrap();
+    let mut command = Command::new(PROGRAM);
+    command.current_dir(dir).env("TMPDIR", &tmp).args(arguments);
+    command
+}
+
+fn run(dir: &Path, arguments: &[&str]) -> Output {
+    counterfoil(dir, arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Nothing that was started is left: neither files nor processes that name the directory.
+fn is_swept(dir: &Path) {
+    let left: Vec<PathBuf> = fs::read_dir(dir.join("tmp")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(left, Vec::<PathBuf>::new());
+    #[cfg(target_os = "linux")]
+    for process in fs::read_dir("/proc").unwrap().flatten() {
+        let environment = fs::read(process.path().join("environ")).unwrap_or_default();
+        let name = format!("TMPDIR={}", dir.join("tmp").display());
+        let is_ours = environment.split(|byte| *byte == 0).any(|variable| variable == name.as_bytes());
+        assert!(!is_ours, "still running: {:?}", fs::read_to_string(process.path().join("cmdline")));
+    }
+}
+
+fn git(dir: &Path, arguments: &[&str]) -> String {
+    let mut command = Command::new("git");
+    command.current_dir(dir).args(["-c", "user.name=Somebody", "-c", "user.email=somebody@example.org"]);
+    command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
+    let output = command.args(arguments).output().unwrap();
+    assert!(output.status.success(), "git {arguments:?}: {}", err(&output));
+    out(&output).trim_end().to_owned()
+}
+
+/// A repository of somebody's own, with a hook that would leave a trace, and a branch checked out that is not the default.
+fn repository(dir: &Path) -> PathBuf {
+    let shop = dir.join("shop");
+    fs::create_dir(&shop).unwrap();
+    git(&shop, &["init", "--quiet", "--initial-branch=work"]);
+    fs::write(shop.join("README.md"), "# A shop\n").unwrap();
+    git(&shop, &["add", "."]);
+    git(&shop, &["commit", "--quiet", "-m", "Start"]);
+    fs::write(shop.join("notes.txt"), "not tracked\n").unwrap();
+    for hook in ["post-checkout", "pre-commit", "post-commit", "reference-transaction", "pre-applypatch"] {
+        let path = shop.join(".git/hooks").join(hook);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, format!("#!/bin/sh\ntouch '{}'\n", dir.join("hook-ran").display())).unwrap();
+        std::os::unix::fs::PermissionsExt::set_mode(&mut fs::metadata(&path).unwrap().permissions(), 0o755);
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    shop
+}
+
+#[test]
+fn the_demo_runs_refuses_every_attack_and_leaves_evidence() {
+    let dir = TempDir::new().unwrap();
+    let began = Instant::now();
+    let output = run(dir.path(), &["demo", "--out", "evidence"]);
+    let (text, took) = (out(&output), began.elapsed());
+    assert_eq!(output.status.code(), Some(0), "{text}{}", err(&output));
+    assert!(took < Duration::from_secs(60), "{took:?}");
+    assert!(text.contains(&format!("{ATTACKS} attacks, {ATTACKS} refused")), "{text}");
+    assert!(!text.contains("NOT REFUSED"), "{text}");
+    assert_eq!(text.matches("\n  agent     propose").count(), 4, "{text}");
+    assert_eq!(text.matches("\n  runtime   gate apply").count(), 4, "{text}");
+    assert_eq!(text.matches("refused: proposal-ended").count(), 2, "{text}");
+    is_swept(dir.path());
+
+    // Each of the commands that it prints is run as it stands.
+    let commands: Vec<&str> = text.lines().filter_map(|line| line.trim().strip_prefix("counterfoil verify ")).collect();
+    assert_eq!(commands.len(), 3, "{text}");
+    for command in commands {
+        let verified = run(dir.path(), &[&["verify"][..], &command.split(' ').collect::<Vec<_>>()].concat());
+        assert_eq!(verified.status.code(), Some(0), "{command}: {}", out(&verified));
+    }
+    // A run in which nothing was executed shows nothing about conformity.
+    let rejected = run(dir.path(), &["verify", "evidence/rejected.bundle.jsonl", "--trust", "evidence/trust.toml"]);
+    assert_eq!(rejected.status.code(), Some(3), "{}", out(&rejected));
+
+    // Evidence is never overwritten.
+    let again = run(dir.path(), &["demo", "--out", "evidence"]);
+    assert_eq!((again.status.code(), err(&again).contains("error[output-exists]")), (Some(2), true), "{}", err(&again));
+}
+
+#[test]
+fn a_program_gets_json() {
+    let dir = TempDir::new().unwrap();
+    let output = run(dir.path(), &["demo", "--json"]);
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((answer["refused"].as_u64(), output.status.code()), (Some(ATTACKS as u64), Some(0)));
+    let attacks = answer["attacks"].as_array().unwrap();
+    let codes: Vec<&str> = attacks.iter().map(|attack| attack["code"].as_str().unwrap()).collect();
+    for code in [
+        "action-differs", "key-role", "window-closed", "use-consumed", "inclusion-mismatch", "log-mismatch", "signature-invalid",
+    ] {
+        assert!(codes.contains(&code), "{code} is not among {codes:?}");
+    }
+    for by in ["gate", "log", "verifier"] {
+        assert!(attacks.iter().any(|attack| attack["by"] == by), "nothing was refused by the {by}");
+    }
+}
+
+#[test]
+fn a_repository_of_ones_own_gets_new_branches_and_nothing_else() {
+    let dir = TempDir::new().unwrap();
+    let shop = repository(dir.path());
+    let before = (git(&shop, &["rev-parse", "HEAD"]), git(&shop, &["status", "--porcelain=v2", "--branch"]));
+    let output = run(dir.path(), &["demo", "--repo", "shop", "--check", "test -f INCIDENTS.md"]);
+    assert_eq!(output.status.code(), Some(0), "{}{}", out(&output), err(&output));
+    assert_eq!(before, (git(&shop, &["rev-parse", "HEAD"]), git(&shop, &["status", "--porcelain=v2", "--branch"])));
+    let branches = git(&shop, &["for-each-ref", "--format=%(refname)"]);
+    let branches: Vec<&str> = branches.lines().collect();
+    assert_eq!(branches.len(), 3, "{branches:?}");
+    assert_eq!(git(&shop, &["worktree", "list"]).lines().count(), 1);
+    assert_eq!(git(&shop, &["stash", "list"]), "");
+    for branch in &branches[..2] {
+        assert!(branch.starts_with("refs/heads/counterfoil/"), "{branch}");
+        assert_eq!(git(&shop, &["rev-list", "--count", &format!("work..{branch}")]), "1");
+        assert_eq!(git(&shop, &["diff", "--name-only", "work", branch]), "INCIDENTS.md");
+        let author = git(&shop, &["log", "-1", "--format=%an|%ae|%(trailers:key=Counterfoil-Execution,valueonly)", branch]);
+        assert!(author.starts_with("runtime|runtime@counterfoil.invalid|sha256:"), "{author}");
+    }
+    assert!(!dir.path().join("hook-ran").exists(), "a hook ran");
+    is_swept(dir.path());
+}
+
+#[test]
+fn any_command_can_be_the_agent() {
+    let dir = TempDir::new().unwrap();
+    let shop = repository(dir.path());
+    // One that edits, commits and talks; and one that prints a diff.
+    let edits = "cat > /dev/null; echo shelf >> README.md; mkdir new; echo y > new/x; git add .; git -c user.name=a -c user.email=b commit -qm x; echo done";
+    let prints = "grep -q 429 && printf '%s\\n' '--- a/README.md' '+++ b/README.md' '@@ -1 +1,2 @@' ' # A shop' '+open'";
+    for (agent, files) in [(edits, "README.md\nnew/x"), (prints, "README.md")] {
+        let output = run(dir.path(), &["demo", "--repo", "shop", "--agent", agent]);
+        assert_eq!(output.status.code(), Some(0), "{}{}", out(&output), err(&output));
+        let newest = git(&shop, &["for-each-ref", "--sort=-committerdate", "--format=%(refname)", "refs/heads/counterfoil"]);
+        let changed: Vec<String> =
+            newest.lines().map(|branch| git(&shop, &["diff", "--name-only", "work", branch])).collect();
+        assert!(changed.iter().any(|changed| changed == files), "{changed:?}");
+    }
+    let cases = [
+        ("true", "agent-proposed-nothing"),
+        ("echo no >&2; exit 7", "agent-failed"),
+        ("printf '%s\\n' '--- a/nowhere' '+++ b/nowhere' '@@ -1 +1 @@' '-a' '+b'", "agent-patch-unusable"),
+        ("printf '%s\\n' '--- /dev/null' '+++ b/../outside' '@@ -0,0 +1 @@' '+b'", "agent-patch-unusable"),
+    ];
+    for (agent, code) in cases {
+        let output = run(dir.path(), &["demo", "--repo", "shop", "--agent", agent]);
+        assert!(err(&output).contains(&format!("error[{code}]")), "{agent}: {}", err(&output));
+        assert_ne!(output.status.code(), Some(0));
+    }
+    is_swept(dir.path());
+}
+
+#[test]
+fn the_person_at_the_terminal_decides() {
+    let dir = TempDir::new().unwrap();
+    let answer = |answer: &[u8]| {
+        let mut command = counterfoil(dir.path(), &["demo", "--interactive"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(answer).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let yes = answer(b"y\n");
+    assert_eq!(yes.status.code(), Some(0), "{}{}", out(&yes), err(&yes));
+    assert!(out(&yes).contains("+attempts = 5"), "the diff is shown before the question: {}", out(&yes));
+    assert!(out(&yes).contains("by your own word") && err(&yes).contains("sign this? [y/N]"), "{}", out(&yes));
+    for (said, what) in [(&b""[..], "end of input"), (b"n\n", "no")] {
+        let no = answer(said);
+        assert_eq!(no.status.code(), Some(4), "{what}: {}", err(&no));
+        assert!(err(&no).contains("error[no-decision]"), "{what}: {}", err(&no));
+    }
+    is_swept(dir.path());
+}
+
+#[test]
+fn ctrl_c_ends_and_removes_everything() {
+    let dir = TempDir::new().unwrap();
+    let shop = repository(dir.path());
+    // At several points: while the agent works with a child of its own, and in the middle of the runs.
+    let cases = [(&["demo", "--repo", "shop", "--agent", "sleep 60 & sleep 60"][..], 700), (&["demo"], 700), (&["demo"], 1_500)];
+    for (arguments, millis) in cases {
+        let mut command = counterfoil(dir.path(), arguments);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(millis));
+        let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        assert!(interrupt.success());
+        let began = Instant::now();
+        let output = child.wait_with_output().unwrap();
+        assert!(began.elapsed() < Duration::from_secs(10), "{arguments:?} after {millis} ms");
+        assert_eq!(output.status.code(), Some(130), "{arguments:?} after {millis} ms: {}", err(&output));
+        assert!(err(&output).contains("error[interrupted]"), "{}", err(&output));
+        is_swept(dir.path());
+    }
+    assert_eq!(git(&shop, &["worktree", "list"]).lines().count(), 1);
+}
+
+#[test]
+fn what_can_t_be_used_is_said_in_one_sentence() {
+    let dir = TempDir::new().unwrap();
+    let shop = repository(dir.path());
+    fs::create_dir(dir.path().join("plain")).unwrap();
+    fs::create_dir(dir.path().join("empty")).unwrap();
+    git(&dir.path().join("empty"), &["init", "--quiet"]);
+    fs::write(dir.path().join("file"), "").unwrap();
+    let fails = |arguments: &[&str], code: &str| {
+        let output = run(dir.path(), arguments);
+        let text = err(&output);
+        assert!(text.starts_with(&format!("error[{code}]: ")), "{arguments:?}: {text}");
+        assert!(text.contains("\nhint: ") && text.lines().count() <= 3, "{text}");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {text}");
+        is_swept(dir.path());
+    };
+    fails(&["demo", "--repo", "plain"], "repo-not-git");
+    fails(&["demo", "--repo", "nowhere"], "repo-missing");
+    fails(&["demo", "--repo", "file"], "repo-missing");
+    fails(&["demo", "--repo", "empty"], "repo-empty");
+    fails(&["demo", "--out", "file"], "output-exists");
+    fails(&["demo", "--json", "--interactive"], "usage");
+    fs::write(shop.join("README.md"), "# Another shop\n").unwrap();
+    fails(&["demo", "--repo", "shop"], "repo-dirty");
+    let missing = counterfoil(dir.path(), &["demo"]).env("PATH", "/nonexistent").stdin(Stdio::null()).output().unwrap();
+    assert!(err(&missing).starts_with("error[git-missing]: "), "{}", err(&missing));
+    assert_eq!(missing.status.code(), Some(2));
+    is_swept(dir.path());
+}
