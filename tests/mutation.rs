@@ -42,23 +42,31 @@ fn no_flipped_bit_shows_the_same() {
     try_all("bits flipped", |subject| {
         let all = every_bit && subject.is_demo();
         let bits = |at: usize| if all { (0..8).collect() } else { vec![seeded(at as u64) as u8 % 8] };
-        (0..subject.bundle.len()).flat_map(|at| bits(at).into_iter().map(move |bit| Mutation::Flip(at, bit))).collect()
+        (0..subject.bundle.len())
+            .flat_map(|at| bits(at).into_iter().map(move |bit| Mutation::Flip(at, bit)))
+            .collect()
     });
 }
 
 #[test]
 fn lines_of_unknown_signers_don_t_count_and_the_verdict_says_who_does() {
-    let subject = subjects().into_iter().find(|subject| subject.name == "valid-unknown-signer.jsonl").unwrap();
+    let subject =
+        subjects().into_iter().find(|subject| subject.name == "valid-unknown-signer.jsonl").unwrap();
     let at = subject.bundle.windows(8).position(|window| window == b"uqYzYWFh").unwrap();
     let mut other = subject.bundle.clone();
     other[at + 7] = b'i';
     for bundle in [&subject.bundle, &other] {
         let verdict = verify(bundle, &subject.trust, subject.now);
         assert_eq!(verdict.conclude(subject.trust.require()), Conclusion::Shown);
-        assert!(facts(&verdict) == subject.facts, "but for the exception, this would count as the same success");
+        assert!(
+            facts(&verdict) == subject.facts,
+            "but for the exception, this would count as the same success"
+        );
         for checkpoint in verdict.checkpoints() {
             assert_eq!(checkpoint.unknown, 1);
-            assert!(matches!(&checkpoint.signed_by[..], [one] if one.starts_with("counterfoil.example/log+")));
+            assert!(
+                matches!(&checkpoint.signed_by[..], [one] if one.starts_with("counterfoil.example/log+"))
+            );
             assert!(checkpoint.witnesses.is_empty());
         }
     }
@@ -157,7 +165,8 @@ enum Mutation {
 
 impl Mutation {
     fn apply(&self, subject: &Subject) -> Vec<u8> {
-        let lines = |order: &[usize]| order.iter().flat_map(|at| subject.lines[*at].clone()).collect::<Vec<u8>>();
+        let lines =
+            |order: &[usize]| order.iter().flat_map(|at| subject.lines[*at].clone()).collect::<Vec<u8>>();
         match self {
             Self::Flip(at, bit) => {
                 let mut bundle = subject.bundle.clone();
@@ -190,7 +199,8 @@ fn try_all(what: &str, mutations: impl Fn(&Subject) -> Vec<Mutation>) {
             fools.map(|mutation| format!("{}: {mutation:?}", subject.name)).collect::<Vec<_>>()
         };
         std::thread::scope(|scope| {
-            let threads: Vec<_> = chosen.chunks(share).map(|share| scope.spawn(move || fools(share))).collect();
+            let threads: Vec<_> =
+                chosen.chunks(share).map(|share| scope.spawn(move || fools(share))).collect();
             threads.into_iter().for_each(|thread| fooled.extend(thread.join().unwrap()));
         });
     }
@@ -295,7 +305,8 @@ fn removals_and_repeats(lines: &[Vec<u8>]) -> Vec<Mutation> {
     let all: Vec<usize> = (0..lines.len()).collect();
     let mut mutations = Vec::new();
     for at in positions(lines) {
-        let without = |gone: &[usize]| all.iter().copied().filter(|line| !gone.contains(line)).collect::<Vec<_>>();
+        let without =
+            |gone: &[usize]| all.iter().copied().filter(|line| !gone.contains(line)).collect::<Vec<_>>();
         let repeated = [&all[..at + 2], &[at, at + 1], &all[at + 2..]].concat();
         mutations.extend([
             Mutation::Order(without(&[at + 1])),

@@ -1,10 +1,6 @@
 //! Defects that were found, each named after what went wrong.
 
-use counterfoil_receipt::{
-    RecordId,
-    body::KeyChange,
-    field::Whole,
-};
+use counterfoil_receipt::{RecordId, body::KeyChange, field::Whole};
 use counterfoil_testkit::{Scenario, enrolment};
 use counterfoil_verify::{Answer, Conclusion, Dimension, verify};
 use serde_json::json;

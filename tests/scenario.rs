@@ -15,10 +15,13 @@ fn an_approved_run_is_shown() {
     let mut scenario = Scenario::new();
     let run = scenario.approved_run();
     let (verdict, conclusion) = shows(&scenario, run);
-    assert_eq!(verdict.findings().iter().map(ToString::to_string).collect::<Vec<_>>(), vec![
-        "witness-quorum: the trust file names no witnesses (quorum none)",
-        "checkpoint-stale: the trust file sets no max_age",
-    ]);
+    assert_eq!(
+        verdict.findings().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        vec![
+            "witness-quorum: the trust file names no witnesses (quorum none)",
+            "checkpoint-stale: the trust file sets no max_age",
+        ]
+    );
     assert_eq!(conclusion, Conclusion::Shown);
     assert_eq!(verdict.undisclosed(), 0);
 }
@@ -30,7 +33,10 @@ fn a_rejected_run_shows_all_but_an_execution() {
     let (verdict, conclusion) = shows(&scenario, run);
     assert_eq!(conclusion, Conclusion::NotShown, "{:#?}", verdict.findings());
     assert_eq!(verdict.answer(Dimension::Conformity), &Answer::NotShown("nothing was executed".to_owned()));
-    assert_eq!(verdict.conclude(&[Dimension::Integrity, Dimension::Authority, Dimension::Inclusion]), Conclusion::Shown);
+    assert_eq!(
+        verdict.conclude(&[Dimension::Integrity, Dimension::Authority, Dimension::Inclusion]),
+        Conclusion::Shown
+    );
 }
 
 #[test]
@@ -44,7 +50,8 @@ fn a_revised_run_is_shown() {
 #[test]
 fn runs_of_one_log_are_shown_one_by_one() {
     let mut scenario = Scenario::new();
-    let runs = [scenario.approved_run(), scenario.rejected_run(), scenario.revised_run(), scenario.approved_run()];
+    let runs =
+        [scenario.approved_run(), scenario.rejected_run(), scenario.revised_run(), scenario.approved_run()];
     for run in runs {
         let (verdict, conclusion) = shows(&scenario, run);
         assert!(matches!(conclusion, Conclusion::Shown | Conclusion::NotShown), "{:#?}", verdict.findings());

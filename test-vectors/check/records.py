@@ -133,11 +133,12 @@ def _execution(body: Any) -> None:
         decisions=s.decisions,
         policy=s.hash_,
         basis=s.basis,
+        nonce=s.nonce,
         retries_=s.hash_,
         break_glass_=s.obj(reason=s.text),
     )(body)
-    if not body["decisions"] and "break_glass" not in body:
-        s.fail("no decision and no break_glass")
+    if bool(body["decisions"]) == ("break_glass" in body):
+        s.fail("decisions and break_glass: one of the two")
 
 
 def _type(form: str, roles: str, body: s.Check) -> Type:

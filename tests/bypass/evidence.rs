@@ -34,10 +34,15 @@ fn the_tail_of_a_file_is_cut_off() {
     let run = s.rejected_run();
     let trust = s.ledger.trust().trust();
     let bundle = s.ledger.bundle(run);
-    let ends: Vec<usize> = bundle.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1).collect();
+    let ends: Vec<usize> =
+        bundle.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1).collect();
     for end in &ends[..ends.len() - 1] {
         assert!(violations(&bundle[..*end], &trust).contains(&"bundle-count"), "cut after {end} bytes");
-        assert!(violations(&bundle[..end - 1], &trust).contains(&"bundle-line"), "cut after {} bytes", end - 1);
+        assert!(
+            violations(&bundle[..end - 1], &trust).contains(&"bundle-line"),
+            "cut after {} bytes",
+            end - 1
+        );
     }
 }
 
@@ -47,7 +52,8 @@ fn the_rejection_is_left_out_and_the_header_counts_one_less() {
     let run = s.rejected_run();
     let trust = s.ledger.trust().trust();
     let mut assembly = s.ledger.assembly(run);
-    let is_rejection = |entry: &(u64, Vec<u8>)| entry.1.windows(18).any(|window| window == br#""verdict":"reject""#);
+    let is_rejection =
+        |entry: &(u64, Vec<u8>)| entry.1.windows(18).any(|window| window == br#""verdict":"reject""#);
     let at = assembly.entries.iter().position(is_rejection).unwrap();
     assembly.entries.remove(at);
     assembly.segments.remove(at);

@@ -163,7 +163,11 @@ fn a_revocation_kills_all_evidence_from_before_it() {
     s.ledger.close();
     let trust = s.ledger.trust().trust();
     let verdict = counterfoil_verify::verify(&s.ledger.bundle(run), &trust, 0);
-    assert_eq!(verdict.conclude(trust.require()), counterfoil_verify::Conclusion::Shown, "what was signed before stays valid");
+    assert_eq!(
+        verdict.conclude(trust.require()),
+        counterfoil_verify::Conclusion::Shown,
+        "what was signed before stays valid"
+    );
 }
 
 #[test]

@@ -20,7 +20,11 @@ fn approved() -> (Scenario, RunId, RecordId, Vec<RecordId>) {
 
 /// What the gate's record of an execution says, after a change.
 fn execution(
-    s: &mut Scenario, run: RunId, proposal: RecordId, decisions: &[RecordId], change: impl FnOnce(&mut Execution),
+    s: &mut Scenario,
+    run: RunId,
+    proposal: RecordId,
+    decisions: &[RecordId],
+    change: impl FnOnce(&mut Execution),
 ) -> UnverifiedRecord {
     let mut body = s.execution(run, proposal, decisions);
     change(&mut body);

@@ -70,7 +70,10 @@ fn envelope_and_payload_disagree() {
 #[test]
 fn a_second_member_of_one_name_overrides_the_first() {
     let text = proposal();
-    assert_eq!(code(&text.replace(r#""amount":"5""#, r#""amount":"5","amount":"500""#)), "json-duplicate-key");
+    assert_eq!(
+        code(&text.replace(r#""amount":"5""#, r#""amount":"5","amount":"500""#)),
+        "json-duplicate-key"
+    );
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Strategies for the body of every type of record.
 
 use counterfoil_receipt::{
-    Action, ActionDigest, Body, Commitment, MapRoot, PolicyDigest, Principal, PublicKey, RecordId, Role, Root, Statement,
+    Action, ActionDigest, Body, Commitment, MapRoot, PolicyDigest, Principal, PublicKey, RecordId, Role,
+    Root, Statement,
     action::{Connector, Json, Map, Mode},
     body::*,
     field::{Count, Field, List, Set, Whole},
@@ -22,21 +23,28 @@ pub fn any_body() -> impl Strategy<Value = (Type, Body)> {
 
 fn body(kind: Type) -> BoxedStrategy<Body> {
     match kind {
-        Type::Genesis => (holders(1..=16), labels(1..=4), holder(), label(), 1_024u64..=65_535, 8u64..=1_000_000)
-            .prop_flat_map(|(roots, keys, snapshot, origin, bytes, records)| {
-                let most = roots.len() as u64;
-                let base = Just((roots, keys, snapshot, origin, bytes, records));
-                (base, 1..=most).prop_map(|((roots, keys, snapshot, origin, bytes, records), threshold)| {
-                    Body::from(Genesis {
-                        authority: Authority { roots: List(roots), threshold: whole(threshold) },
-                        fold: whole(0),
-                        limits: GenesisLimits { record_bytes: whole(bytes), run_records: whole(records) },
-                        log: LogKeys { note_keys: List(keys), snapshot },
-                        origin,
-                    })
+        Type::Genesis => {
+            (holders(1..=16), labels(1..=4), holder(), label(), 1_024u64..=65_535, 8u64..=1_000_000)
+                .prop_flat_map(|(roots, keys, snapshot, origin, bytes, records)| {
+                    let most = roots.len() as u64;
+                    let base = Just((roots, keys, snapshot, origin, bytes, records));
+                    (base, 1..=most).prop_map(
+                        |((roots, keys, snapshot, origin, bytes, records), threshold)| {
+                            Body::from(Genesis {
+                                authority: Authority { roots: List(roots), threshold: whole(threshold) },
+                                fold: whole(0),
+                                limits: GenesisLimits {
+                                    record_bytes: whole(bytes),
+                                    run_records: whole(records),
+                                },
+                                log: LogKeys { note_keys: List(keys), snapshot },
+                                origin,
+                            })
+                        },
+                    )
                 })
-            })
-            .boxed(),
+                .boxed()
+        }
         Type::Snapshot => (count(), hash(MapRoot::from_bytes))
             .prop_map(|(index, map)| Snapshot { fold: whole(0), index, map }.into())
             .boxed(),
@@ -51,11 +59,13 @@ fn body(kind: Type) -> BoxedStrategy<Body> {
         Type::Revocation => (target(), option::of(count()), option::of(text()))
             .prop_map(|(target, distrust_from, reason)| Revocation { distrust_from, reason, target }.into())
             .boxed(),
-        Type::Trigger => (option::of(items()), label(), label(), option::of(label()), holder(), option::of(text()))
-            .prop_map(|(content, id, source, kind, owner, summary)| {
-                Trigger { content, event: Event { id, kind, source }, owner, summary }.into()
-            })
-            .boxed(),
+        Type::Trigger => {
+            (option::of(items()), label(), label(), option::of(label()), holder(), option::of(text()))
+                .prop_map(|(content, id, source, kind, owner, summary)| {
+                    Trigger { content, event: Event { id, kind, source }, owner, summary }.into()
+                })
+                .boxed()
+        }
         Type::Observation => (option::of(items()), select(ObservationKind::ALL), text())
             .prop_map(|(items, kind, summary)| Observation { items, kind, summary: Some(summary) }.into())
             .boxed(),
@@ -91,9 +101,13 @@ fn body(kind: Type) -> BoxedStrategy<Body> {
         Type::Handoff => (basis(), option::of(items()), ids(0..=64), option::of(text()), holder())
             .prop_map(|(basis, items, open, summary, to)| Handoff { basis, items, open, summary, to }.into())
             .boxed(),
-        Type::Rejection => (label(), option::of(id()), label(), count(), option::of(hash(Statement::from_bytes)))
-            .prop_map(|(code, id, rule, size, statement)| Rejection { code, id, rule, size, statement }.into())
-            .boxed(),
+        Type::Rejection => {
+            (label(), option::of(id()), label(), count(), option::of(hash(Statement::from_bytes)))
+                .prop_map(|(code, id, rule, size, statement)| {
+                    Rejection { code, id, rule, size, statement }.into()
+                })
+                .boxed()
+        }
     }
 }
 
@@ -104,8 +118,8 @@ fn keyring() -> impl Strategy<Value = Body> {
         Just((KeyChange::Retire, None)).boxed(),
     ];
     let times = (option::of(count()), option::of(count()));
-    (change, names(), key(), option::of(item()), times, principal(), select(Role::ALL), option::of(1u64..=16)).prop_map(
-        |((change, replaces), groups, key, name, (from, until), principal, role, threshold)| {
+    (change, names(), key(), option::of(item()), times, principal(), select(Role::ALL), option::of(1u64..=16))
+        .prop_map(|((change, replaces), groups, key, name, (from, until), principal, role, threshold)| {
             let lives = change != KeyChange::Retire;
             Keyring {
                 change,
@@ -120,23 +134,39 @@ fn keyring() -> impl Strategy<Value = Body> {
                 threshold: threshold.filter(|_| role == Role::Authority).map(whole),
             }
             .into()
-        },
-    )
+        })
 }
 
 fn delegation() -> impl Strategy<Value = Body> {
     let scope = (option::of(json()), option::of(label()), label())
         .prop_map(|(arguments, target, tool)| Scope { arguments, target, tool });
-    let spend = (option::of(cost()), option::of(cost())).prop_map(|(per_action, total)| Spend { per_action, total });
+    let spend =
+        (option::of(cost()), option::of(cost())).prop_map(|(per_action, total)| Spend { per_action, total });
     let times = (option::of(count()), option::of(count()));
     let scopes = prop::collection::vec(scope, 1..4);
-    (option::of(audience()), holder(), 0u64..=16, times, scopes, option::of(spend), option::of(1u64..=1_000_000)).prop_map(
-        |(audience, delegate, depth, (not_before, not_after), scope, spend, uses)| {
-            let uses = uses.map(whole);
-            Delegation { audience, delegate, depth: whole(depth), not_after, not_before, scope: List(scope), spend, uses }
-                .into()
-        },
+    (
+        option::of(audience()),
+        holder(),
+        0u64..=16,
+        times,
+        scopes,
+        option::of(spend),
+        option::of(1u64..=1_000_000),
     )
+        .prop_map(|(audience, delegate, depth, (not_before, not_after), scope, spend, uses)| {
+            let uses = uses.map(whole);
+            Delegation {
+                audience,
+                delegate,
+                depth: whole(depth),
+                not_after,
+                not_before,
+                scope: List(scope),
+                spend,
+                uses,
+            }
+            .into()
+        })
 }
 
 fn proposal() -> impl Strategy<Value = Body> {
@@ -145,20 +175,33 @@ fn proposal() -> impl Strategy<Value = Body> {
     });
     let tags = prop::collection::vec(label(), 0..4).prop_map(|tags| Set::new(tags).unwrap());
     let said = (option::of(text()), option::of(id()), option::of(tags));
-    (action(), audience(), option::of(cost()), option::of(items()), option::of(metadata), select(Risk::ALL), said).prop_map(
-        |(action, audience, cost, evidence, metadata, risk, (summary, supersedes, tags))| {
-            Proposal { action, audience, cost, evidence, metadata, risk, summary, supersedes, tags }.into()
-        },
+    (
+        action(),
+        audience(),
+        option::of(cost()),
+        option::of(items()),
+        option::of(metadata),
+        select(Risk::ALL),
+        said,
     )
+        .prop_map(|(action, audience, cost, evidence, metadata, risk, (summary, supersedes, tags))| {
+            Proposal { action, audience, cost, evidence, metadata, risk, summary, supersedes, tags }.into()
+        })
 }
 
 fn decision() -> impl Strategy<Value = Body> {
-    let changes = (option::of(action()), option::of(text())).prop_map(|(action, note)| Changes { action, note });
+    let changes =
+        (option::of(action()), option::of(text())).prop_map(|(action, note)| Changes { action, note });
     let terms = (0u64..1 << 52, 1u64..1 << 52, 1u64..=1_000);
     let digests = (hash(ActionDigest::from_bytes), hash(PolicyDigest::from_bytes), id());
     let about = (basis(), option::of(changes), option::of(text()), item(), select(Surface::ALL));
     (digests, about, select(Ruling::ALL), terms).prop_map(
-        |((action, policy, proposal), (basis, changes, reason, shown, surface), verdict, (from, length, uses))| {
+        |(
+            (action, policy, proposal),
+            (basis, changes, reason, shown, surface),
+            verdict,
+            (from, length, uses),
+        )| {
             let approves = verdict == Ruling::Approve;
             Decision {
                 action,
@@ -185,7 +228,10 @@ fn execution() -> impl Strategy<Value = Body> {
     (action(), basis(), option::of(glass), ids(1..=16), nonce, named, 1u64..=1_000).prop_map(
         |(action, basis, break_glass, decisions, nonce, (policy, proposal, retries), number)| {
             let use_number = whole(number);
-            Execution { action, basis, break_glass, decisions, nonce, policy, proposal, retries, use_number }.into()
+            // Who breaks the glass has no decisions to name.
+            let decisions = if break_glass.is_some() { Set::new([]).unwrap() } else { decisions };
+            Execution { action, basis, break_glass, decisions, nonce, policy, proposal, retries, use_number }
+                .into()
         },
     )
 }
@@ -195,24 +241,43 @@ fn refusal() -> impl Strategy<Value = Body> {
     (named, label(), 1u64..=1_000_000, option::of(text()), option::of(1u64..=1_000)).prop_map(
         |((action, basis, decisions, proposal), code, count, detail, number)| {
             let use_number = number.map(whole);
-            Refusal { action, basis, code, count: whole(count), decisions, detail, proposal, use_number }.into()
+            Refusal { action, basis, code, count: whole(count), decisions, detail, proposal, use_number }
+                .into()
         },
     )
 }
 
 /// Arguments never use the names `c…` and `f…`, which committed and free paths have.
 fn action() -> impl Strategy<Value = Action> {
-    let committed = prop::collection::btree_map("/c[a-z~01]{0,0}[a-z]{1,6}", hash(Commitment::from_bytes), 0..3)
-        .prop_map(|paths| Map::new(paths.into_iter().map(|(path, value)| (Pointer::new(path).unwrap(), value))).unwrap());
+    let committed =
+        prop::collection::btree_map("/c[a-z~01]{0,0}[a-z]{1,6}", hash(Commitment::from_bytes), 0..3)
+            .prop_map(|paths| {
+                Map::new(paths.into_iter().map(|(path, value)| (Pointer::new(path).unwrap(), value))).unwrap()
+            });
     let free = prop::collection::btree_set("/f[a-z]{1,6}", 0..3)
         .prop_map(|paths| Set::new(paths.into_iter().map(|path| Pointer::new(path).unwrap())).unwrap());
-    let connector = (label(), hash(SchemaDigest::from_bytes)).prop_map(|(name, schema)| Connector { name, schema });
+    let connector =
+        (label(), hash(SchemaDigest::from_bytes)).prop_map(|(name, schema)| Connector { name, schema });
     let paths = (option::of(committed), option::of(free));
-    (json(), paths, option::of(connector), select(Mode::ALL), option::of(json()), option::of(label()), label()).prop_map(
-        |(arguments, (committed, free), connector, mode, precondition, target, tool)| {
-            Action { arguments, committed, connector, free, mode, precondition, target, tool }
-        },
+    (
+        json(),
+        paths,
+        option::of(connector),
+        select(Mode::ALL),
+        option::of(json()),
+        option::of(label()),
+        label(),
     )
+        .prop_map(|(arguments, (committed, free), connector, mode, precondition, target, tool)| Action {
+            arguments,
+            committed,
+            connector,
+            free,
+            mode,
+            precondition,
+            target,
+            tool,
+        })
 }
 
 /// An object of what JSON has, three levels deep.
@@ -298,7 +363,9 @@ fn text() -> impl Strategy<Value = Text> {
     "[\n -~à-ÿ\u{E000}\u{1F600}]{1,40}".prop_map(|text| Text::new(text).unwrap())
 }
 
-fn string_of<T: AsRef<str> + std::fmt::Debug>(strategy: impl Strategy<Value = T>) -> impl Strategy<Value = String> {
+fn string_of<T: AsRef<str> + std::fmt::Debug>(
+    strategy: impl Strategy<Value = T>,
+) -> impl Strategy<Value = String> {
     strategy.prop_map(|text| text.as_ref().to_owned())
 }
 

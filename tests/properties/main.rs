@@ -27,7 +27,11 @@ static APPROVED: LazyLock<(Vec<u8>, Trust)> = LazyLock::new(|| {
 
 fn cases() -> ProptestConfig {
     let cases = Effort::from_env().of(128, 128 * 64);
-    ProptestConfig { cases: u32::try_from(cases).unwrap(), failure_persistence: None, ..ProptestConfig::default() }
+    ProptestConfig {
+        cases: u32::try_from(cases).unwrap(),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
 }
 
 proptest! {
@@ -195,7 +199,10 @@ fn reordered(bundle: &[u8], order: &[prop::sample::Index]) -> Vec<u8> {
     mixed.concat()
 }
 
-fn form(kind: Type, (log, other, parents): &([u8; 32], [u8; 32], std::collections::BTreeSet<[u8; 32]>)) -> Place {
+fn form(
+    kind: Type,
+    (log, other, parents): &([u8; 32], [u8; 32], std::collections::BTreeSet<[u8; 32]>),
+) -> Place {
     let log = RecordId::from_bytes(*log);
     match kind.form() {
         Form::Root => Place::Root,

@@ -13,7 +13,8 @@ use counterfoil_verify::{Dimension, Rule};
 const LINES: usize = 800;
 
 /// What must not stand in a source file. Split, so that this file doesn't hold it.
-const FORBIDDEN: [&str; 4] = [concat!("todo", "!("), concat!("unimplemented", "!("), concat!("dbg", "!("), concat!("#[ig", "nore")];
+const FORBIDDEN: [&str; 4] =
+    [concat!("todo", "!("), concat!("unimplemented", "!("), concat!("dbg", "!("), concat!("#[ig", "nore")];
 
 /// Rows of `spec/limits.md`, and where the constant stands.
 const LIMITS: [(&str, &str, &str); 19] = [
@@ -132,7 +133,9 @@ fn each_rule_has_one_predicate(root: &Path, registry: &BTreeMap<String, Row>, fa
         match predicates.remove(id).unwrap_or_default().as_slice() {
             [_] => {}
             [] => faults.push(format!("{}: {id} has no predicate", row.at)),
-            several => faults.push(format!("{}: {id} has several predicates: {}", row.at, several.join(", "))),
+            several => {
+                faults.push(format!("{}: {id} has several predicates: {}", row.at, several.join(", ")))
+            }
         }
     }
     for (id, places) in predicates {
@@ -141,7 +144,9 @@ fn each_rule_has_one_predicate(root: &Path, registry: &BTreeMap<String, Row>, fa
 }
 
 fn rule_at_start(text: &str) -> Option<&str> {
-    let end = text.find(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '-')).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '-'))
+        .unwrap_or(text.len());
     let (id, rest) = text.split_at(end);
     let is_id = id.starts_with("R-") && id.len() > 5 && id.split('-').count() == 3;
     (is_id && (rest.is_empty() || rest.starts_with(':'))).then_some(id)
@@ -160,7 +165,9 @@ fn each_rule_has_a_failing_vector(root: &Path, registry: &BTreeMap<String, Row>,
 
 fn limits_agree(root: &Path, faults: &mut Vec<String>) {
     let mut rows: BTreeMap<String, (String, String)> = BTreeMap::new();
-    for (line, text) in numbered(&read(root, "spec/limits.md")).skip(6).filter(|(_, text)| text.starts_with("| ")) {
+    for (line, text) in
+        numbered(&read(root, "spec/limits.md")).skip(6).filter(|(_, text)| text.starts_with("| "))
+    {
         let cells: Vec<&str> = text.split('|').map(str::trim).collect();
         rows.insert(cells[1].to_owned(), (format!("spec/limits.md:{line}"), digits(cells[2])));
     }
@@ -228,7 +235,9 @@ fn files(root: &Path, folders: &[&str], extension: &str) -> Vec<String> {
         let Ok(listing) = fs::read_dir(root.join(&folder)) else { continue };
         for entry in listing.flatten() {
             let path = folder.join(entry.file_name());
-            if root.join(&path).is_dir() && !["target", "node_modules", "corpus"].iter().any(|name| path.ends_with(name)) {
+            if root.join(&path).is_dir()
+                && !["target", "node_modules", "corpus"].iter().any(|name| path.ends_with(name))
+            {
                 todo.push(path);
             } else if path.extension().is_some_and(|found| found == extension) {
                 found.insert(path.to_string_lossy().into_owned());
@@ -262,6 +271,9 @@ mod tests {
 
     #[test]
     fn numbers_are_read_with_their_separators() {
-        assert_eq!((digits("65,535"), digits("65_535;"), digits("4,096 bytes")), ("65535".into(), "65535".into(), "4096".into()));
+        assert_eq!(
+            (digits("65,535"), digits("65_535;"), digits("4,096 bytes")),
+            ("65535".into(), "65535".into(), "4096".into())
+        );
     }
 }

@@ -64,9 +64,9 @@ fn generate() -> Files {
     records::generate(&mut files);
     logs::generate(&mut files);
     bundles::generate(&mut files);
-    let flags = flags::FLAGS.iter().map(|(name, bug, effect)| {
-        ((*name).to_owned(), json!({"bug": bug, "effect": effect}))
-    });
+    let flags = flags::FLAGS
+        .iter()
+        .map(|(name, bug, effect)| ((*name).to_owned(), json!({"bug": bug, "effect": effect})));
     insert(&mut files, "flags.json", &Value::Object(flags.collect()));
     for (name, _, _) in flags::FLAGS {
         let quoted = format!("{name:?}");

@@ -164,10 +164,11 @@ impl GitApply<'_> {
         }
         let message = self.message(execution);
         let signature = Signature { name: self.author, seconds: time::now() / 1_000, message: &message };
+        let tree = worktree.tree()?;
         let commit = worktree.commit(&tree, &signature)?;
         self.repository.create_branch(&patching.branch, &commit)?;
         let checks = result["checks"].as_array().map_or(0, Vec::len);
-        let detail = format!("{} is commit {}, {} passed", patching.branch, commit.as_str(), counted(checks as u64, "check"));
+        let detail = format!("{} is commit {}; {} passed", patching.branch, commit.as_str(), counted(checks as u64, "check"));
         result["branch"] = patching.branch.into();
         result["commit"] = commit.as_str().into();
         Ok(done(Status::Succeeded, Effects::Complete, &result, detail))

@@ -14,6 +14,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_counterfoil");
+/// What a run without an execution can show.
+const REJECTED: &str = "integrity,authority,inclusion";
 /// Attacks of the demo; a new one changes this number.
 const ATTACKS: usize = 13;
 
@@ -252,4 +254,35 @@ fn what_can_t_be_used_is_said_in_one_sentence() {
     assert!(err(&missing).starts_with("error[git-missing]: "), "{}", err(&missing));
     assert_eq!(missing.status.code(), Some(2));
     is_swept(dir.path());
+}
+
+/// The committed bundles, and what `verify` prints of each. Made anew, from a demo, if COUNTERFOIL_UPDATE_EXAMPLES is set.
+#[test]
+fn the_sample_bundles_show_what_is_printed_beside_them() {
+    let bundles = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/bundles");
+    let update = std::env::var_os("COUNTERFOIL_UPDATE_EXAMPLES").is_some();
+    if update {
+        let dir = TempDir::new().unwrap();
+        assert_eq!(run(dir.path(), &["demo", "--out", "evidence"]).status.code(), Some(0));
+        fs::create_dir_all(&bundles).unwrap();
+        for file in fs::read_dir(dir.path().join("evidence")).unwrap().flatten() {
+            fs::copy(file.path(), bundles.join(file.file_name())).unwrap();
+        }
+    }
+    let dir = TempDir::new().unwrap();
+    for (name, require, status) in
+        [("approved", None, 0), ("changes", None, 0), ("rejected", Some(REJECTED), 0), ("rejected", None, 3)]
+    {
+        let (bundle, trust) = (bundles.join(format!("{name}.bundle.jsonl")), bundles.join("trust.toml"));
+        let mut arguments = vec!["verify", bundle.to_str().unwrap(), "--trust", trust.to_str().unwrap()];
+        arguments.extend(["--at", "2026-11-21T12:00:00Z"]);
+        arguments.extend(require.iter().flat_map(|dimensions| ["--require", *dimensions]));
+        let output = run(dir.path(), &arguments);
+        assert_eq!(output.status.code(), Some(status), "{name}: {}", out(&output));
+        let page = bundles.join(format!("{name}.{status}.txt"));
+        if update {
+            fs::write(&page, &output.stdout).unwrap();
+        }
+        assert_eq!(fs::read_to_string(&page).unwrap(), out(&output), "{name}");
+    }
 }

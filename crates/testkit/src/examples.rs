@@ -4,9 +4,9 @@ use counterfoil_receipt::{
     Action, RecordId, Role, RunId, UnverifiedRecord,
     action::{Connector, Json, Map, Mode},
     body::{
-        Audience, BreakGlass, Cancel, Changes, Cost, Delegation, Effects, Endorsement, Escalation, Evidence, Item,
-        ItemSet, KeyChange, Outcome, Proposal, Refusal, Rejection, Revocation, RevocationTarget, Risk, Ruling, Scope,
-        Settlement, Spend, Status, Type,
+        Audience, Cancel, Changes, Cost, Delegation, Effects, Endorsement, Escalation, Evidence, Item,
+        ItemSet, KeyChange, Outcome, Proposal, Refusal, Rejection, Revocation, RevocationTarget, Risk,
+        Ruling, Scope, Settlement, Spend, Status, Type,
     },
     field::{List, Set, Whole},
     hashes::SchemaDigest,
@@ -108,7 +108,6 @@ fn example(scenario: &mut Scenario, run: RunId, kind: Type) -> UnverifiedRecord 
         }
         Type::Execution => {
             let mut body = scenario.execution(run, proposal, &decisions);
-            body.break_glass = Some(BreakGlass { reason: text("The site is down.") });
             body.retries = Some(execution);
             scenario.ledger.sign(&cast.gate, Some(run), body)
         }
@@ -154,7 +153,8 @@ fn example(scenario: &mut Scenario, run: RunId, kind: Type) -> UnverifiedRecord 
         }
         Type::Rejection => {
             let target = RevocationTarget::Delegation(genesis);
-            let refused = ledger.sign(&cast.ana, None, Revocation { distrust_from: None, reason: None, target });
+            let refused =
+                ledger.sign(&cast.ana, None, Revocation { distrust_from: None, reason: None, target });
             let body = Rejection {
                 code: label("revocation-target"),
                 id: Some(refused.id()),
@@ -174,7 +174,8 @@ fn items(ledger: &mut Ledger) -> List<Evidence, 1, 64> {
 }
 
 fn full_action(ledger: &mut Ledger) -> Action {
-    let mut action = action("db.vacuum", json!({"amount": "12.50", "full": true, "list": [1, 2.5, null, "\u{20ac}"]}));
+    let mut action =
+        action("db.vacuum", json!({"amount": "12.50", "full": true, "list": [1, 2.5, null, "\u{20ac}"]}));
     action.committed = Map::new([(pointer("/token"), ledger.commit("/token", br#""s3cret""#))]);
     action.connector =
         Some(Connector { name: label("db.example"), schema: SchemaDigest::of(br#"{"type":"object"}"#) });
@@ -216,7 +217,10 @@ fn delegation(delegate: &Actor) -> Delegation {
 }
 
 fn cost(amount: &str) -> Cost {
-    Cost { amount: Amount::new(amount).expect("an amount"), currency: Currency::new("EUR").expect("a currency") }
+    Cost {
+        amount: Amount::new(amount).expect("an amount"),
+        currency: Currency::new("EUR").expect("a currency"),
+    }
 }
 
 fn name(text: &str) -> Principal {

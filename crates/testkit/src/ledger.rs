@@ -263,7 +263,8 @@ impl Ledger {
             commitments.iter().map(|commitment| leaf_hash(commitment.as_bytes())).collect();
         let root = Root::from_bytes(*tree.head().root.as_bytes());
         for (index, commitment) in commitments.iter().enumerate() {
-            let proof = inclusion::prove(LeafIndex(index as u64), tree.size(), &tree).expect("a leaf of the tree");
+            let proof =
+                inclusion::prove(LeafIndex(index as u64), tree.size(), &tree).expect("a leaf of the tree");
             let proof = List(proof.iter().map(|hash| ProofHash(*hash.as_bytes())).collect());
             let set = SetProof { index: whole(index as u64), items: whole(tree.size().0), proof, root };
             self.openings.get_mut(commitment).expect("just committed").1 = Some(set);
@@ -297,15 +298,20 @@ impl Ledger {
         chosen.dedup();
         let records: Vec<UnverifiedRecord> = chosen.iter().map(|at| index.records[at].clone()).collect();
         let executions = records.iter().zip(&chosen).filter(|(record, _)| record.kind() == Type::Execution);
-        let mut sizes: Vec<u64> =
-            executions.filter_map(|(_, at)| self.checkpoints.range(at + 1..).next()).map(|(size, _)| *size).collect();
+        let mut sizes: Vec<u64> = executions
+            .filter_map(|(_, at)| self.checkpoints.range(at + 1..).next())
+            .map(|(size, _)| *size)
+            .collect();
         sizes.push(size);
         sizes.dedup();
         let leaves: Vec<LeafIndex> = chosen.iter().copied().map(LeafIndex).collect();
         Assembly {
             log: self.log(),
             run,
-            checkpoints: sizes.iter().map(|old| (self.checkpoints[old].clone(), self.consistency(*old, size))).collect(),
+            checkpoints: sizes
+                .iter()
+                .map(|old| (self.checkpoints[old].clone(), self.consistency(*old, size)))
+                .collect(),
             documents: self.documents_named(&records),
             entries: chosen.iter().map(|at| (*at, self.entries[*at as usize].clone())).collect(),
             segments: multiproof::prove(TreeSize(size), &leaves, &self.tree).expect("indices of the tree"),
@@ -350,7 +356,9 @@ impl Ledger {
             })
         };
         let documents = self.documents.iter().filter(|(digest, _)| named(digest));
-        documents.map(|(policy, document)| DocumentLine { document: document.clone(), policy: *policy }).collect()
+        documents
+            .map(|(policy, document)| DocumentLine { document: document.clone(), policy: *policy })
+            .collect()
     }
 
     fn payloads_named(&self, records: &[UnverifiedRecord]) -> Vec<PayloadLine> {
@@ -435,7 +443,11 @@ impl Index {
         Self { records: entries.map(|(at, bytes)| (at, parse(bytes))).collect() }
     }
 
-    fn where_<'a>(&'a self, size: u64, is: impl Fn(&UnverifiedRecord) -> bool + 'a) -> impl Iterator<Item = u64> + 'a {
+    fn where_<'a>(
+        &'a self,
+        size: u64,
+        is: impl Fn(&UnverifiedRecord) -> bool + 'a,
+    ) -> impl Iterator<Item = u64> + 'a {
         self.records.range(..size).filter(move |(_, record)| is(record)).map(|(at, _)| *at)
     }
 }

@@ -4,9 +4,9 @@ use counterfoil_receipt::{
     Action, ActionDigest, PolicyDigest, RecordId, Role, RunId,
     action::{Json, Mode},
     body::{
-        Audience, Authority, Changes, Decision, Effects, Event, Execution, Genesis, GenesisLimits, Handoff, KeyChange,
-        Keyring, LogKeys, Observation, ObservationKind, Outcome, Policy, Proposal, Risk, Ruling, Status, Surface,
-        Trigger, Window,
+        Audience, Authority, Changes, Decision, Effects, Event, Execution, Genesis, GenesisLimits, Handoff,
+        KeyChange, Keyring, LogKeys, Observation, ObservationKind, Outcome, Policy, Proposal, Risk, Ruling,
+        Status, Surface, Trigger, Window,
     },
     field::{List, Millis, Set, Whole},
     text::{Group, Label, Nonce, Text},
@@ -61,9 +61,14 @@ impl Scenario {
     /// Enrols everybody whom the genesis does not name.
     pub fn enrol_cast(&mut self) {
         let Cast { ana, bo, scout, fixer, gate, engine, .. } = self.cast.clone();
-        for (actor, groups) in
-            [(&ana, &["sre"][..]), (&bo, &["sre"]), (&scout, &[]), (&fixer, &[]), (&gate, &["prod"]), (&engine, &[])]
-        {
+        for (actor, groups) in [
+            (&ana, &["sre"][..]),
+            (&bo, &["sre"]),
+            (&scout, &[]),
+            (&fixer, &[]),
+            (&gate, &["prod"]),
+            (&engine, &[]),
+        ] {
             self.enrol(actor, groups);
         }
     }

@@ -25,9 +25,8 @@ pub struct TrustFile {
 impl TrustFile {
     /// The text of the file.
     pub fn to_toml(&self) -> String {
-        let quoted = |words: Vec<String>| {
-            words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ")
-        };
+        let quoted =
+            |words: Vec<String>| words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ");
         let mut out = format!(
             "version = 1\ngenesis = \"{}\"\norigin = {:?}\nlog_keys = [{}]\n",
             self.genesis,

@@ -106,11 +106,15 @@ fn valid() -> Vec<Case> {
             let run = s.approved_run();
             Shown::of(&s, run)
         }),
-        holds("valid-rejected", "Proposed, rejected, refused by the runtime. Nothing was executed, and the reader does not ask for it.", || {
-            let mut s = Scenario::new();
-            let run = s.rejected_run();
-            without_execution(Shown::of(&s, run))
-        }),
+        holds(
+            "valid-rejected",
+            "Proposed, rejected, refused by the runtime. Nothing was executed, and the reader does not ask for it.",
+            || {
+                let mut s = Scenario::new();
+                let run = s.rejected_run();
+                without_execution(Shown::of(&s, run))
+            },
+        ),
         holds("valid-revised", "Sent back for changes, revised, approved, executed, succeeded.", || {
             let mut s = Scenario::new();
             let run = s.revised_run();
@@ -140,36 +144,44 @@ fn valid() -> Vec<Case> {
             let run = s.approved_run();
             Shown::of(&s, run)
         }),
-        holds("valid-unknown-signer", "The checkpoints carry a signature line of somebody whom the reader does not know.", || {
-            let mut s = Scenario::new();
-            let run = s.approved_run();
-            let mut assembly = s.ledger.assembly(run);
-            for (note, _) in &mut assembly.checkpoints {
-                *note += "— stranger.example uqYzYWFhYWFh\n";
-                UnverifiedNote::parse(note.as_bytes()).expect("still a note");
-            }
-            Shown::assembled(&s, &assembly)
-        }),
-        holds("valid-witnessed", "Two of two witnesses cosigned within the window, and the reader asks for it.", || {
-            let mut s = Scenario::new();
-            let (a, b) = (witness("a.example"), witness("b.example"));
-            let run = s.trigger();
-            let proposal = s.propose(run, counterfoil_testkit::action("db.vacuum", json!({})));
-            let decisions = s.approve(run, proposal);
-            s.execute(run, proposal, &decisions);
-            let seconds = s.ledger.now() / 1_000;
-            s.ledger.cosign(&a, seconds);
-            s.ledger.cosign(&b, seconds + 2);
-            let mut shown = Shown::of(&s, run);
-            shown.trust.witnesses = format!(
-                "log {}\nwitness a {}\nwitness b {}\ngroup both all a b\nquorum both\n",
-                shown.trust.log_keys[0],
-                a.key(),
-                b.key()
-            );
-            shown.trust.dimensions.push(Dimension::Witnessed);
-            shown
-        }),
+        holds(
+            "valid-unknown-signer",
+            "The checkpoints carry a signature line of somebody whom the reader does not know.",
+            || {
+                let mut s = Scenario::new();
+                let run = s.approved_run();
+                let mut assembly = s.ledger.assembly(run);
+                for (note, _) in &mut assembly.checkpoints {
+                    *note += "— stranger.example uqYzYWFhYWFh\n";
+                    UnverifiedNote::parse(note.as_bytes()).expect("still a note");
+                }
+                Shown::assembled(&s, &assembly)
+            },
+        ),
+        holds(
+            "valid-witnessed",
+            "Two of two witnesses cosigned within the window, and the reader asks for it.",
+            || {
+                let mut s = Scenario::new();
+                let (a, b) = (witness("a.example"), witness("b.example"));
+                let run = s.trigger();
+                let proposal = s.propose(run, counterfoil_testkit::action("db.vacuum", json!({})));
+                let decisions = s.approve(run, proposal);
+                s.execute(run, proposal, &decisions);
+                let seconds = s.ledger.now() / 1_000;
+                s.ledger.cosign(&a, seconds);
+                s.ledger.cosign(&b, seconds + 2);
+                let mut shown = Shown::of(&s, run);
+                shown.trust.witnesses = format!(
+                    "log {}\nwitness a {}\nwitness b {}\ngroup both all a b\nquorum both\n",
+                    shown.trust.log_keys[0],
+                    a.key(),
+                    b.key()
+                );
+                shown.trust.dimensions.push(Dimension::Witnessed);
+                shown
+            },
+        ),
         holds("valid-fresh", "The last checkpoint is exactly as old as the reader accepts.", || {
             let mut s = Scenario::new();
             let run = s.approved_run();

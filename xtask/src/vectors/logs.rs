@@ -25,7 +25,11 @@ type Build = fn(&mut Scenario) -> UnverifiedRecord;
 
 /// A log whose entry breaks `rule`.
 const fn breaks(
-    rule: &'static str, name: &'static str, flags: &'static [&'static str], description: &'static str, build: Build,
+    rule: &'static str,
+    name: &'static str,
+    flags: &'static [&'static str],
+    description: &'static str,
+    build: Build,
 ) -> Case {
     Case { name, description, flags, breaks: Some(rule), build }
 }

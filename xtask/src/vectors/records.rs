@@ -1,5 +1,7 @@
 //! `records/`: one record each, judged by its bytes alone.
 
+mod faults;
+
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine};
 use counterfoil_receipt::{Body, PolicyDigest, PublicKey, Type, UnverifiedRecord, body::Policy};
 use counterfoil_testkit::{Actor, Cast, examples};
@@ -20,10 +22,7 @@ struct Case {
 pub fn generate(files: &mut Files) {
     let samples = Samples::new();
     let mut cases = valid(&samples);
-    cases.extend(json_faults(&samples));
-    cases.extend(shape_faults(&samples));
-    cases.extend(field_faults(&samples));
-    cases.extend(signer_faults(&samples));
+    cases.extend(faults::cases(&samples));
     for case in cases {
         let expect = expect(&case);
         let mut vector = heading(&case.name, case.description, case.flags, case.breaks.is_some());
@@ -81,7 +80,8 @@ impl Samples {
     }
 
     fn text(&self, kind: Type) -> String {
-        let record = self.records.iter().find(|record| record.kind() == kind).expect("an example of each type");
+        let record =
+            self.records.iter().find(|record| record.kind() == kind).expect("an example of each type");
         String::from_utf8(record.bytes().to_vec()).expect("UTF-8")
     }
 
@@ -112,12 +112,6 @@ fn sign_anew(bytes: Vec<u8>, by: &Actor) -> Vec<u8> {
     [&bytes[..inner], signature.as_bytes(), &bytes[end..]].concat()
 }
 
-fn case(
-    name: &str, breaks: &'static str, flags: &'static [&'static str], description: &'static str, bytes: Vec<u8>,
-) -> Case {
-    Case { name: name.to_owned(), description, flags, bytes, breaks: Some(breaks) }
-}
-
 fn valid(samples: &Samples) -> Vec<Case> {
     let holds = |name: &str, description: &'static str, bytes: Vec<u8>| Case {
         name: format!("valid-{name}"),
@@ -130,7 +124,11 @@ fn valid(samples: &Samples) -> Vec<Case> {
         .records
         .iter()
         .map(|record| {
-            holds(record.kind().as_str(), "A record of this type with every member that fits.", record.bytes().to_vec())
+            holds(
+                record.kind().as_str(),
+                "A record of this type with every member that fits.",
+                record.bytes().to_vec(),
+            )
         })
         .collect();
     let arguments = r#""arguments":{"amount":"12.50","full":true,"list":[1,2.5,null,"€"]}"#;
@@ -140,7 +138,11 @@ fn valid(samples: &Samples) -> Vec<Case> {
     cases.push(holds("size", "Exactly 65,535 bytes.", largest));
     let longest = format!(r#""summary":"{}""#, "a".repeat(4_096));
     let summary = r#""summary":"Make room.""#;
-    cases.push(holds("text", "A text of exactly 4,096 bytes.", samples.with(Type::Proposal, summary, &longest)));
+    cases.push(holds(
+        "text",
+        "A text of exactly 4,096 bytes.",
+        samples.with(Type::Proposal, summary, &longest),
+    ));
     let parents = parents(16);
     cases.push(holds("parents", "Exactly 16 parents.", with_parents(samples, &parents)));
     let utf16 = "\"arguments\":{\"10\":1,\"2\":1,\"\u{1F600}\":1,\"\u{FB33}\":1}";
@@ -150,243 +152,22 @@ fn valid(samples: &Samples) -> Vec<Case> {
         samples.with(Type::Proposal, arguments, utf16),
     ));
     let largest_integer = r#""arguments":{"n":-9007199254740991}"#;
-    cases.push(holds("integer", "The smallest integer.", samples.with(Type::Proposal, arguments, largest_integer)));
+    let text = samples.text(Type::Execution);
+    let start = text.find(r#""decisions":["#).expect("decisions");
+    let end = start + text[start..].find(']').expect("the end of the decisions") + 1;
+    let alone =
+        text.replace(&text[start..end], r#""break_glass":{"reason":"The site is down."},"decisions":[]"#);
+    cases.push(holds(
+        "break-glass",
+        "An execution that stands on no decision and says why.",
+        sign_anew(alone.into_bytes(), &samples.cast.gate),
+    ));
+    cases.push(holds(
+        "integer",
+        "The smallest integer.",
+        samples.with(Type::Proposal, arguments, largest_integer),
+    ));
     cases
-}
-
-fn json_faults(samples: &Samples) -> Vec<Case> {
-    let plan = |from: &str, to: &str| samples.with(Type::Observation, from, to);
-    let arguments = |to: &str| {
-        let from = r#"{"amount":"12.50","full":true,"list":[1,2.5,null,"€"]}"#;
-        samples.with(Type::Proposal, from, to)
-    };
-    let scout = &samples.cast.scout;
-    let good = samples.text(Type::Observation).into_bytes();
-    let mut not_utf8 = samples.text(Type::Observation).into_bytes();
-    let at = not_utf8.windows(7).position(|window| window == b"Vacuum ").expect("the summary");
-    not_utf8[at] = 0xFF;
-    let kind = r#""kind":"plan","#;
-    vec![
-        case("json-utf8-bom", "R-JSON-01", &["Unicode"], "A byte order mark comes first.", [b"\xEF\xBB\xBF", &*good].concat()),
-        case("json-utf8-invalid", "R-JSON-01", &["Unicode"], "A string holds the byte FF.", sign_anew(not_utf8, scout)),
-        case("json-syntax-quotes", "R-JSON-02", &["CanonicalForm"], "A string in single quotes.", plan(r#""plan""#, "'plan'")),
-        case("json-syntax-array", "R-JSON-02", &["CanonicalForm"], "A batch: the record stands in an array.", [b"[", &*good, b"]"].concat()),
-        case("json-syntax-cut", "R-JSON-02", &["TailTruncated"], "The last byte is missing.", good[..good.len() - 1].to_vec()),
-        case("json-syntax-empty", "R-JSON-02", &["TailTruncated"], "No bytes at all.", Vec::new()),
-        case("json-syntax-control", "R-JSON-02", &["CanonicalForm"], "A line feed stands unescaped in a string.", plan("it.\\n", "it.\n")),
-        case("json-canonical-space", "R-JSON-03", &["CanonicalForm"], "A space after a colon.", plan(r#""kind":"#, r#""kind": "#)),
-        case("json-canonical-order", "R-JSON-03", &["CanonicalForm"], "Two members in the wrong order.", {
-            let text = samples.text(Type::Observation).replace(kind, "");
-            sign_anew(text.replace(r#"{"items""#, r#"{"kind":"plan","items""#).into_bytes(), scout)
-        }),
-        case("json-canonical-escape", "R-JSON-03", &["CanonicalForm"], "A letter is written as an escape.", plan("Vacuum", "\\u0056acuum")),
-        case("json-canonical-solidus", "R-JSON-03", &["CanonicalForm"], "A solidus is escaped.", plan("it.\\n", "it.\\/\\n")),
-        case("json-canonical-upper-hex", "R-JSON-03", &["CanonicalForm"], "An escape in upper case.", plan("it.\\n", "it.\\u001F")),
-        case("json-canonical-number", "R-JSON-03", &["CanonicalForm"], "A number with a needless fraction.", arguments(r#"{"n":1.0}"#)),
-        case("json-canonical-exponent", "R-JSON-03", &["CanonicalForm"], "A number with a needless exponent.", arguments(r#"{"n":1e3}"#)),
-        case("json-canonical-minus-zero", "R-JSON-03", &["CanonicalForm"], "Minus zero.", arguments(r#"{"n":-0}"#)),
-        case("json-canonical-integer-keys", "R-JSON-03", &["IntegerLikeKeys"], "Names that look like integers, in numeric order.", arguments(r#"{"2":1,"10":1}"#)),
-        case("json-canonical-code-points", "R-JSON-03", &["CanonicalForm"], "Names in the order of code points, not of UTF-16.", arguments("{\"\u{FB33}\":1,\"\u{1F600}\":1}")),
-        case("json-duplicate", "R-JSON-04", &["DuplicateKey"], "A member stands twice.", plan(kind, r#""kind":"plan","kind":"plan","#)),
-        case("json-duplicate-nested", "R-JSON-04", &["DuplicateKey"], "An argument stands twice, with two values.", arguments(r#"{"full":false,"full":true}"#)),
-        case("json-surrogate", "R-JSON-05", &["Unicode"], "An escaped surrogate without its pair.", plan("it.\\n", "it.\\ud800")),
-        case("json-noncharacter", "R-JSON-05", &["Unicode"], "The noncharacter U+FFFE.", plan("Vacuum", "Vacuum\u{FFFE}")),
-        case("json-integer-range", "R-JSON-06", &["NumberRange"], "The integer 2⁵³.", arguments(r#"{"n":9007199254740992}"#)),
-        case("json-double-range", "R-JSON-06", &["NumberRange"], "A number beyond the doubles.", arguments(r#"{"n":1e+400}"#)),
-        case("json-double-vanishes", "R-JSON-06", &["NumberRange"], "A number that every double rounds to zero.", arguments(r#"{"n":1e-400}"#)),
-        case("json-depth", "R-JSON-07", &["NestingBomb"], "Nesting of 33.", arguments(&nested(30))),
-        case("json-trailing-line-feed", "R-JSON-08", &["TrailingBytes"], "A line feed after the object.", [&*good, b"\n"].concat()),
-        case("json-trailing-object", "R-JSON-08", &["TrailingBytes"], "A second object after the first.", [&*good, b"{}"].concat()),
-    ]
-}
-
-fn shape_faults(samples: &Samples) -> Vec<Case> {
-    let log = format!(r#""log":"{}","#, samples.records[1].log().expect("a log"));
-    let with = |kind, from: &str, to: &str| samples.with(kind, from, to);
-    let mut unnamed = samples.text(Type::Observation);
-    let time = unnamed.find(r#""time":"#).expect("a time");
-    let comma = time + unnamed[time..].find(',').expect("more members");
-    unnamed.replace_range(time..=comma, "");
-    let long = format!(r#""summary":"{}""#, "a".repeat(4_097));
-    vec![
-        case("record-too-large", "R-REC-01", &["OversizedRecord"], "65,536 bytes.", sized(samples, 65_536)),
-        case("version-unknown", "R-REC-02", &["UnknownVersion"], "The version of a later format.", with(Type::Trigger, "counterfoil/1", "counterfoil/2")),
-        case("type-unknown", "R-REC-03", &["UnknownVersion"], "A type that no table has.", with(Type::Trigger, r#""type":"trigger""#, r#""type":"approval""#)),
-        case("field-unknown-envelope", "R-REC-04", &["UnknownMember"], "The envelope has a member more.", with(Type::Trigger, r#""time":"#, r#""subject":"x","time":"#)),
-        case("field-unknown-body", "R-REC-04", &["UnknownMember"], "The body has a member more: a condition that nobody applies.", with(Type::Decision, r#""policy":"#, r#""only_if":"night","policy":"#)),
-        case("field-unknown-item", "R-REC-04", &["UnknownMember"], "An item has a member more.", with(Type::Outcome, r#""media_type":"application/json","#, r#""media_type":"application/json","name":"x","#)),
-        case("field-missing-envelope", "R-REC-05", &["MissingMember"], "The envelope has no `time`.", sign_anew(unnamed.into_bytes(), &samples.cast.scout)),
-        case("field-missing-body", "R-REC-05", &["MissingMember"], "A proposal without `audience`.", with(Type::Proposal, r#""audience":{"group":"prod"},"#, "")),
-        case("field-missing-both", "R-REC-05", &["MissingMember"], "An observation with neither items nor summary.", {
-            let text = samples.text(Type::Observation);
-            let (start, end) = (text.find(r#""items":["#).expect("items"), text.find(r#""kind""#).expect("kind"));
-            let text = format!("{}{}", &text[..start], &text[end..]);
-            let text = text.replace(",\"summary\":\"Vacuum \u{1F600} it.\\nThen look again.\"", "");
-            sign_anew(text.into_bytes(), &samples.cast.scout)
-        }),
-        case("field-invalid-type", "R-REC-06", &["InvalidValue"], "A number where a string belongs.", with(Type::Refusal, r#""code":"use-consumed""#, r#""code":17"#)),
-        case("field-invalid-text", "R-REC-06", &["InvalidValue"], "A text of 4,097 bytes.", with(Type::Proposal, r#""summary":"Make room.""#, &long)),
-        case("field-invalid-amount", "R-REC-06", &["InvalidValue"], "An amount as a number.", with(Type::Proposal, r#""amount":"12.50","currency""#, r#""amount":12.5,"currency""#)),
-        case("field-invalid-amount-sign", "R-REC-06", &["InvalidValue"], "A negative amount.", with(Type::Proposal, r#""amount":"12.50","currency""#, r#""amount":"-12.50","currency""#)),
-        case("field-invalid-currency", "R-REC-06", &["InvalidValue"], "A currency in lower case.", with(Type::Proposal, r#""EUR""#, r#""eur""#)),
-        case("field-invalid-principal", "R-REC-06", &["InvalidValue"], "A principal in upper case.", with(Type::Escalation, r#"{"principal":"ana"}"#, r#"{"principal":"Ana"}"#)),
-        case("field-invalid-label", "R-REC-06", &["InvalidValue"], "A line feed in a label.", with(Type::Refusal, r#""use-consumed""#, r#""use-consumed\n""#)),
-        case("field-invalid-use", "R-REC-06", &["InvalidValue"], "Use 0.", with(Type::Execution, r#""use":1"#, r#""use":0"#)),
-        case("field-invalid-settlement", "R-REC-06", &["InvalidValue"], "A settlement that settles nothing.", with(Type::Settlement, r#""status":"failed""#, r#""status":"unknown""#)),
-        case("field-invalid-threshold", "R-REC-06", &["AuthorityForgery"], "A threshold that the roots can't meet.", with(Type::Genesis, r#""threshold":1"#, r#""threshold":3"#)),
-        case("field-invalid-hash", "R-REC-06", &["InvalidValue"], "A hash in upper case.", {
-            let id = samples.records[0].id().to_string();
-            with(Type::Endorsement, &format!(r#""candidate":"{id}""#), &format!(r#""candidate":"sha256:{}""#, id[7..].to_uppercase()))
-        }),
-        case("field-invalid-signature-bits", "R-REC-06", &["Base64Spelling", "SignatureMalleability"], "The unused bits of the signature's last character are not zero.", {
-            let text = samples.text(Type::Trigger);
-            let sig = text.find(r#""sig":""#).expect("a signature") + 7;
-            let last = &text[sig + 85..sig + 86];
-            let other = char::from(last.as_bytes()[0] + 1);
-            format!("{}{other}{}", &text[..sig + 85], &text[sig + 86..]).into_bytes()
-        }),
-        case("field-invalid-signature-padding", "R-REC-06", &["Base64Spelling"], "The signature is padded.", samples.text(Type::Trigger).replace(r#"","signer""#, r#"==","signer""#).into_bytes()),
-        case("envelope-trigger-with-run", "R-REC-07", &["EnvelopeForm"], "A trigger that names parents and a run.", {
-            let id = samples.records[0].id();
-            let text = samples.text(Type::Trigger).replace(r#","sig""#, &format!(r#","parents":["{id}"],"run":"{id}","sig""#));
-            sign_anew(text.into_bytes(), &samples.cast.scout)
-        }),
-        case("envelope-no-log", "R-REC-07", &["EnvelopeForm", "LogReplay"], "A trigger that names no log.", with(Type::Trigger, &log, "")),
-        case("envelope-genesis-with-log", "R-REC-07", &["EnvelopeForm"], "A genesis that names a log.", {
-            let text = samples.text(Type::Genesis).replace(r#","sig""#, &format!(r#",{}"sig""#, log));
-            sign_anew(text.into_bytes(), &samples.cast.root)
-        }),
-        case("envelope-decision-with-prev", "R-REC-07", &["EnvelopeForm"], "A decision that also names a `prev`.", {
-            let id = samples.records[0].id();
-            with(Type::Decision, r#","run":"#, &format!(r#","prev":"{id}","run":"#))
-        }),
-    ]
-}
-
-fn field_faults(samples: &Samples) -> Vec<Case> {
-    let with = |kind, from: &str, to: &str| samples.with(kind, from, to);
-    let mut backwards = parents(2);
-    backwards.reverse();
-    let twice = [&parents(1)[..], &parents(1)[..]].concat();
-    let committed = r#""committed":{"/token":""#;
-    let commitment = |text: &str| {
-        let start = text.find(committed).expect("a committed path") + committed.len();
-        text[start..start + 71].to_owned()
-    };
-    let token = commitment(&samples.text(Type::Proposal));
-    let token_member = format!(r#""committed":{{"/token":"{token}"}}"#);
-    let free = r#""free":["/attempt","/trace"]"#;
-    vec![
-        case("parents-none", "R-REC-09", &["DanglingReference"], "No parents.", with_parents(samples, &[])),
-        case("parents-too-many", "R-REC-09", &["InvalidValue"], "17 parents.", with_parents(samples, &parents(17))),
-        case("parents-descend", "R-REC-09", &["UnsortedList"], "Two parents in the wrong order.", with_parents(samples, &backwards)),
-        case("parents-repeat", "R-REC-09", &["UnsortedList"], "One parent twice.", with_parents(samples, &twice)),
-        case("list-tags-descend", "R-REC-10", &["UnsortedList"], "Tags in the wrong order.", with(Type::Proposal, r#"["database","production"]"#, r#"["production","database"]"#)),
-        case("list-groups-repeat", "R-REC-10", &["UnsortedList"], "One group twice.", with(Type::Keyring, r#"["dba","sre"]"#, r#"["sre","sre"]"#)),
-        case("list-decisions-repeat", "R-REC-10", &["UnsortedList", "QuorumInflation"], "One decision named twice.", {
-            let text = samples.text(Type::Execution);
-            let start = text.find(r#""decisions":["#).expect("decisions") + 13;
-            let (first, second) = (&text[start..start + 73], &text[start + 74..start + 147]);
-            with(Type::Execution, &format!("{first},{second}"), &format!("{first},{first}"))
-        }),
-        case("list-free-descend", "R-REC-10", &["UnsortedList"], "Free paths in the wrong order.", with(Type::Proposal, free, r#""free":["/trace","/attempt"]"#)),
-        case("committed-stands-in-arguments", "R-ACT-01", &["ArgumentSmuggling"], "A committed path that also stands in the arguments.", with(Type::Proposal, r#"{"/token":"#, r#"{"/full":"#)),
-        case("committed-through-a-value", "R-ACT-01", &["ArgumentSmuggling"], "A committed path leads through an argument that is no object.", with(Type::Proposal, r#"{"/token":"#, r#"{"/full/x":"#)),
-        case("committed-nested", "R-ACT-01", &["ArgumentSmuggling"], "A committed path lies within another.", with(Type::Proposal, &token_member, &format!(r#""committed":{{"/token":"{token}","/token/part":"{token}"}}"#))),
-        case("free-stands-in-arguments", "R-ACT-02", &["ArgumentSmuggling"], "A free path that also stands in the arguments: bound or not?", with(Type::Proposal, free, r#""free":["/attempt","/full"]"#)),
-        case("free-in-array", "R-ACT-02", &["ArgumentSmuggling"], "A free path into a list of arguments.", with(Type::Proposal, free, r#""free":["/list/0","/trace"]"#)),
-        case("free-nested", "R-ACT-02", &["ArgumentSmuggling"], "A free path lies within another.", with(Type::Proposal, free, r#""free":["/trace","/trace/id"]"#)),
-        case("free-committed", "R-ACT-02", &["ArgumentSmuggling"], "A free path is also committed.", with(Type::Proposal, free, r#""free":["/token","/trace"]"#)),
-        case("decision-approve-without-window", "R-DEC-01", &["DecisionTerms", "ExpiredApproval"], "An approval without a window.", decision(samples, r#""uses":1,"verdict":"approve""#)),
-        case("decision-approve-without-uses", "R-DEC-01", &["DecisionTerms"], "An approval without uses.", decision(samples, r#""verdict":"approve","window":{"from":1,"until":2}"#)),
-        case("decision-reject-with-terms", "R-DEC-01", &["DecisionTerms"], "A rejection with window and uses.", decision(samples, r#""uses":1,"verdict":"reject","window":{"from":1,"until":2}"#)),
-        case("decision-window-inverted", "R-DEC-01", &["DecisionTerms"], "A window that ends before it starts.", decision(samples, r#""uses":1,"verdict":"approve","window":{"from":2,"until":1}"#)),
-        case("decision-reject-with-changes", "R-DEC-01", &["DecisionTerms"], "A rejection that asks for changes.", with(Type::Decision, r#""verdict":"request_changes""#, r#""verdict":"reject""#)),
-    ]
-}
-
-fn signer_faults(samples: &Samples) -> Vec<Case> {
-    let Cast { ana, scout, gate, engine, root, .. } = samples.cast.clone();
-    let by = |kind, actor: &Actor| {
-        let text = samples.text(kind);
-        let start = text.find(r#""signer":{"#).expect("a signer");
-        let end = start + text[start..].find('}').expect("the end of the signer");
-        let signer = format!(r#""signer":{{"key":"{}","principal":"{}","role":"{}""#, actor.key(), actor.principal, actor.role);
-        sign_anew(format!("{}{signer}{}", &text[..start], &text[end..]).into_bytes(), actor)
-    };
-    let spelled = |key: &str| with_key(samples, key);
-    let key = scout.key().to_string();
-    let material = &key["ed25519:".len()..];
-    let last = char::from(material.as_bytes()[42] + 1);
-    let plain = samples.text(Type::Trigger);
-    let weak = "ed25519:AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-    vec![
-        case("key-unused-bits", "R-REC-08", &["Base64Spelling"], "The unused bits of the key's last character are not zero.", spelled(&format!("ed25519:{}{last}", &material[..42]))),
-        case("key-padded", "R-REC-08", &["Base64Spelling"], "The key is padded.", spelled(&format!("{key}="))),
-        case("key-short", "R-REC-08", &["InvalidValue"], "The key has 31 bytes.", spelled(&format!("ed25519:{}", BASE64_URL_SAFE_NO_PAD.encode([1; 31])))),
-        case("key-without-scheme", "R-REC-08", &["UnknownScheme"], "The key names no scheme.", spelled(material)),
-        case("scheme-reserved", "R-SIG-02", &["UnknownScheme"], "A scheme that is reserved.", spelled(&format!("p256:{material}"))),
-        case("scheme-upper-case", "R-SIG-02", &["UnknownScheme"], "The scheme in upper case.", spelled(&format!("ED25519:{material}"))),
-        case("role-agent-decides", "R-ROLE-01", &["RoleConfusion"], "An agent signs a decision, as an agent.", by(Type::Decision, &scout)),
-        case("role-runtime-decides", "R-ROLE-01", &["RoleConfusion"], "A runtime signs a decision.", by(Type::Decision, &gate)),
-        case("role-human-executes", "R-ROLE-01", &["RoleConfusion"], "A person signs an execution.", by(Type::Execution, &ana)),
-        case("role-human-enrols", "R-ROLE-01", &["RoleConfusion", "AuthorityForgery"], "A person signs a keyring record.", by(Type::Keyring, &ana)),
-        case("role-engine-settles", "R-ROLE-01", &["RoleConfusion"], "A policy engine signs a settlement.", by(Type::Settlement, &engine)),
-        case("role-authority-snapshots", "R-ROLE-01", &["RoleConfusion", "SnapshotForgery"], "The authority signs a snapshot.", by(Type::Snapshot, &root)),
-        case("signature-of-another", "R-SIG-01", &["ForgedSignature"], "Somebody else's key signed.", sign_anew(plain.clone().into_bytes(), &ana)),
-        case("signature-over-other-bytes", "R-SIG-01", &["ForgedSignature"], "The record was changed after it was signed.", plain.replace("db-1 is full", "db-2 is full").into_bytes()),
-        case("signature-zero", "R-SIG-01", &["ForgedSignature"], "A signature of zeros.", with_signature(&plain, &[0; 64])),
-        case("signature-without-domain", "R-SIG-01", &["ForgedSignature"], "A signature over the record without the domain before it.", {
-            let record = UnverifiedRecord::parse(plain.as_bytes()).expect("a record");
-            let message = &record.preimage()[b"counterfoil/v1/record\n".len()..];
-            with_signature(&plain, scout.signer().sign(message).expect("a signature").as_bytes())
-        }),
-        case("signature-unreduced", "R-SIG-01", &["SignatureMalleability"], "S is not reduced: S plus the order of the group.", {
-            let record = UnverifiedRecord::parse(plain.as_bytes()).expect("a record");
-            with_signature(&plain, &unreduced(record.signature().as_bytes()))
-        }),
-        case("signature-small-order-key", "R-SIG-01", &["SignatureMalleability"], "A key of small order, for which one signature fits every record.", {
-            let mut signature = [0; 64];
-            signature[0] = 1;
-            with_signature(&String::from_utf8(with_key(samples, weak)).expect("UTF-8"), &signature)
-        }),
-    ]
-}
-
-/// A trigger whose signer's key is spelled like this.
-fn with_key(samples: &Samples, key: &str) -> Vec<u8> {
-    let own = samples.cast.scout.key();
-    samples.with(Type::Trigger, &format!(r#""signer":{{"key":"{own}""#), &format!(r#""signer":{{"key":"{key}""#))
-}
-
-fn with_signature(text: &str, signature: &[u8; 64]) -> Vec<u8> {
-    let start = text.find(r#""sig":""#).expect("a signature") + 7;
-    format!("{}{}{}", &text[..start], BASE64_URL_SAFE_NO_PAD.encode(signature), &text[start + 86..]).into_bytes()
-}
-
-/// The same signature with the group order added to S.
-fn unreduced(signature: &[u8; 64]) -> [u8; 64] {
-    const ORDER: [u8; 32] = [
-        0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0, 0, 0, 0,
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
-    ];
-    let mut out = *signature;
-    let mut carry = 0;
-    for (byte, add) in out[32..].iter_mut().zip(ORDER) {
-        let sum = u16::from(*byte) + u16::from(add) + carry;
-        *byte = sum.to_le_bytes()[0];
-        carry = sum >> 8;
-    }
-    out
-}
-
-/// A decision without `changes`, with these members instead of its verdict.
-fn decision(samples: &Samples, members: &str) -> Vec<u8> {
-    let text = samples.text(Type::Decision);
-    let start = text.find(r#""changes":"#).expect("changes");
-    let end = text.find(r#""policy":"#).expect("a policy");
-    let text = format!("{}{}", &text[..start], &text[end..]);
-    sign_anew(text.replace(r#""verdict":"request_changes""#, members).into_bytes(), &samples.cast.bo)
 }
 
 fn with_parents(samples: &Samples, parents: &[String]) -> Vec<u8> {
@@ -394,7 +175,10 @@ fn with_parents(samples: &Samples, parents: &[String]) -> Vec<u8> {
     let start = text.find(r#""parents":["#).expect("parents") + 11;
     let end = start + text[start..].find(']').expect("the end of the parents");
     let parents: Vec<String> = parents.iter().map(|id| format!("\"{id}\"")).collect();
-    sign_anew(format!("{}{}{}", &text[..start], parents.join(","), &text[end..]).into_bytes(), &samples.cast.scout)
+    sign_anew(
+        format!("{}{}{}", &text[..start], parents.join(","), &text[end..]).into_bytes(),
+        &samples.cast.scout,
+    )
 }
 
 fn parents(count: u8) -> Vec<String> {

