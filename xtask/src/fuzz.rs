@@ -12,12 +12,9 @@ const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-leve
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing";
 
-/// Runs `cargo xtask fuzz [SECONDS]`; 60 seconds in all where none are given.
-pub fn fuzz(arguments: &[String]) -> Step {
-    let seconds: u64 = match arguments.first() {
-        None => 60,
-        Some(text) => text.parse().map_err(|_| format!("{text:?} is no number of seconds"))?,
-    };
+/// Runs `cargo xtask fuzz SECONDS`.
+pub fn fuzz(seconds: &str) -> Step {
+    let seconds: u64 = seconds.parse().map_err(|_| format!("{seconds:?} is no number of seconds"))?;
     let host = host()?;
     let flags = format!("RUSTFLAGS={FLAGS}");
     let manifest = root().join("fuzz/Cargo.toml");

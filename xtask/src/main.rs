@@ -1,53 +1,54 @@
-//! Chores of this workspace: `cargo xtask vectors`, `cargo xtask tidy`, `cargo xtask test`.
+//! Chores of this workspace: `cargo xtask test`, `tidy`, `vectors`, `fuzz`, `figures`.
 
+mod figures;
+mod fuzz;
+mod run;
+mod test;
 mod tidy;
 mod vectors;
 
-use std::{
-    path::Path,
-    process::{Command, ExitCode},
-};
+use std::process::ExitCode;
+
+use run::{Step, root};
 
 const USAGE: &str = "usage: cargo xtask <command>
 
-  vectors           write test-vectors/ anew
-  vectors --check   compare test-vectors/ with what would be written
-  tidy              hold specification, predicates, codes, vectors and habits together
-  test              everything that has to be green before a commit";
+  test [--no-install] [--full]   install what the tests need, and pass them all
+  tidy                           hold specification, predicates, codes, vectors and habits together
+  vectors [--check]              write test-vectors/ anew, or compare it with what would be written
+  fuzz [SECONDS]                 every fuzz target for its share of the time, 60 seconds in all
+  figures foundation             measure what is claimed, one JSON line a figure
+
+COUNTERFOIL_EFFORT scales seeded work: 1 unless set, `full` for all of it (--full sets it).";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let faults = match arguments.as_slice() {
-        ["vectors"] => vectors::write(&root),
-        ["vectors", "--check"] => vectors::check(&root),
-        ["tidy"] => tidy::check(&root),
-        ["test"] => test(&root),
-        _ => {
-            eprintln!("{USAGE}");
-            return ExitCode::from(2);
-        }
+    let Some((command, rest)) = arguments.split_first() else { return usage() };
+    let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
+    let done = match (command.as_str(), rest.as_slice()) {
+        ("test", flags) if flags.iter().all(|flag| ["--no-install", "--full"].contains(flag)) => test::test(flags),
+        ("tidy", []) => all(tidy::check(&root())),
+        ("vectors", []) => all(vectors::write(&root())),
+        ("vectors", ["--check"]) => all(vectors::check(&root())),
+        ("fuzz", []) => fuzz::fuzz("60"),
+        ("fuzz", [seconds]) => fuzz::fuzz(seconds),
+        ("figures", ["foundation"]) => figures::foundation(),
+        _ => return usage(),
     };
-    faults.iter().for_each(|fault| eprintln!("{fault}"));
-    if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
-/// Stops at the first command that fails: what comes after it would only repeat the news.
-fn test(root: &Path) -> Vec<String> {
-    let faults = [tidy::check(root), vectors::check(root)].concat();
-    if !faults.is_empty() {
-        return faults;
-    }
-    let commands: [&[&str]; 4] = [
-        &["fmt", "--all", "--check"],
-        &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
-        &["test", "--workspace"],
-        &["check", "--target", "wasm32-unknown-unknown", "-p", "counterfoil-verify"],
-    ];
-    let failed = commands.iter().find(|command| {
-        let status = Command::new(env!("CARGO")).args(**command).current_dir(root).status();
-        !status.is_ok_and(|status| status.success())
-    });
-    failed.map(|command| format!("cargo {} failed", command.join(" "))).into_iter().collect()
+fn usage() -> ExitCode {
+    eprintln!("{USAGE}");
+    ExitCode::from(2)
+}
+
+fn all(faults: Vec<String>) -> Step {
+    if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
 }

@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path};
 
-use crate::run::{Step, exists, holds, root, run};
+use crate::{
+    run::{Step, exists, holds, root, run},
+    vectors,
+};
 
 /// Debian packages by the program that shows they are there.
 const PROGRAMS: [(&str, &str); 4] = [("git", "git"), ("c++", "g++"), ("python3", "python3"), ("ld.lld", "lld")];
@@ -13,14 +16,19 @@ const WASM_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 /// The crates that do no I/O.
 const PURE: [&str; 4] = ["counterfoil-tlog", "counterfoil-receipt", "counterfoil-policy", "counterfoil-verify"];
 
-/// Runs `cargo xtask test [--no-install]`.
-pub fn test(arguments: &[String]) -> Step {
-    let install = !arguments.iter().any(|argument| argument == "--no-install");
+/// Runs `cargo xtask test [--no-install] [--full]`.
+pub fn test(flags: &[&str]) -> Step {
+    let install = !flags.contains(&"--no-install");
     if install {
         install_packages()?;
     }
-    run("cargo", &["test", "--workspace", "--locked"])?;
-    run("cargo", &["xtask", "vectors", "--check"])?;
+    let tests = ["cargo", "test", "--workspace", "--locked"];
+    let effort: &[&str] = if flags.contains(&"--full") { &["COUNTERFOIL_EFFORT=full"] } else { &[] };
+    run("env", &[effort, &tests].concat())?;
+    let faults = vectors::check(&root());
+    if !faults.is_empty() {
+        return Err(faults.join("\n"));
+    }
     check_independently(install)?;
     build_for_wasm()
 }

@@ -7,16 +7,22 @@ pub fn on(code: &str) -> &'static str {
         | "json-number-range" | "json-depth" | "json-trailing" => {
             "the bytes are not those that a signer made: fetch the bundle again; if it stays so, whoever made it changed it"
         }
-        "record-too-large" | "log-limit" => "the log should never have admitted this record: ask its operator",
+        "record-too-large" | "log-limit" => {
+            "the log should never have admitted this record: ask its operator"
+        }
         "version-unknown" | "type-unknown" | "scheme-unsupported" => {
             "a newer version may know it: update counterfoil, then verify again"
         }
-        "field-unknown" | "field-missing" | "field-invalid" | "envelope-form" | "key-malformed" | "parents-order"
-        | "list-order" | "committed-path" | "free-path" | "decision-terms" => {
+        "field-unknown" | "field-missing" | "field-invalid" | "envelope-form" | "key-malformed"
+        | "parents-order" | "list-order" | "committed-path" | "free-path" | "decision-terms" => {
             "the record does not follow the specification: whoever signed it uses faulty software"
         }
-        "role-not-allowed" => "a key signed what its role may not sign: find out who used it, and consider revoking it",
-        "signature-invalid" => "the record was changed after it was signed, or another key signed it: don't act on it",
+        "role-not-allowed" => {
+            "a key signed what its role may not sign: find out who used it, and consider revoking it"
+        }
+        "signature-invalid" => {
+            "the record was changed after it was signed, or another key signed it: don't act on it"
+        }
         "log-mismatch" => "the record belongs to another log and counts for nothing here: it may be replayed",
         "genesis-misplaced" | "not-an-entry" | "statement-repeated" => {
             "the log should never have admitted this record: ask its operator"
@@ -37,22 +43,34 @@ pub fn on(code: &str) -> &'static str {
         "key-retired" | "key-revoked" | "key-validity" => {
             "the key had ended when it signed: have the record made again with a live key"
         }
-        "key-reused" | "key-change" | "endorsement-target" | "threshold-unreachable" | "revocation-target"
-        | "revocation-signer" => "the authority's record changes nothing: have the authority make a sound one",
+        "key-reused"
+        | "key-change"
+        | "endorsement-target"
+        | "threshold-unreachable"
+        | "revocation-target"
+        | "revocation-signer" => {
+            "the authority's record changes nothing: have the authority make a sound one"
+        }
         "key-distrusted" => "the key may have been stolen when it signed: review by hand what rests on it",
         "authority-not-pinned" => {
             "your trust file pins other authority roots for that entry: update it only if the authority itself tells you so"
         }
-        "policy-unreadable" => "the policy can't be applied, so nothing is authorized: have the authority log one that can",
+        "policy-unreadable" => {
+            "the policy can't be applied, so nothing is authorized: have the authority log one that can"
+        }
         "not-owner" => "somebody acted on a run that they do not own: a handoff by the owner would allow it",
         "cancel-signer" => "only the owner, the decision's own signer or the authority may withdraw it",
         "handoff-recipient" => "the recipient is no live agent key: hand the run to one that is enrolled",
         "supersede-target" => "the proposal was over already: propose anew, without `supersedes`",
         "decision-action" => "the decision is about another action than the proposal's: don't act on it",
         "action-differs" => "what was executed is not what was approved: treat it as an incident",
-        "use-consumed" | "use-exceeded" => "it was executed more often than approved: treat it as an incident",
+        "use-consumed" | "use-exceeded" => {
+            "it was executed more often than approved: treat it as an incident"
+        }
         "proposal-ended" => "it was executed after somebody had stopped it: treat it as an incident",
-        "decision-not-approval" | "quorum-not-met" => "it was executed without enough approvals: treat it as an incident",
+        "decision-not-approval" | "quorum-not-met" => {
+            "it was executed without enough approvals: treat it as an incident"
+        }
         "segregation" => "somebody approved their own request: treat it as an incident",
         "window-closed" => {
             "it was executed outside the approved window, or that it lay inside is not shown: compare clocks and log time"
@@ -61,10 +79,16 @@ pub fn on(code: &str) -> &'static str {
         "audience-mismatch" => "another runtime than the approved one executed it: treat it as an incident",
         "approval-revoked" => "an approver's key was revoked before the execution: have it decided again",
         "terms-exceed-policy" => "a decision grants more than the policy allows: have it decided again",
-        "break-glass-refused" => "it was executed without approval, and the policy forbids that: treat it as an incident",
-        "retry-refused" => "a failed execution was tried again without a new proposal: treat it as an incident",
+        "break-glass-refused" => {
+            "it was executed without approval, and the policy forbids that: treat it as an incident"
+        }
+        "retry-refused" => {
+            "a failed execution was tried again without a new proposal: treat it as an incident"
+        }
         "outcome-signer" => "somebody else than the executing runtime reports an outcome: don't believe it",
-        "outcome-settled" | "settlement-open" => "the execution had its conclusive outcome before: believe the first",
+        "outcome-settled" | "settlement-open" => {
+            "the execution had its conclusive outcome before: believe the first"
+        }
         "bundle-header" | "bundle-line" | "bundle-count" => {
             "the file is cut off, damaged or no bundle: fetch it again with `counterfoil bundle RUN --out FILE`"
         }
@@ -72,17 +96,25 @@ pub fn on(code: &str) -> &'static str {
         "payload-unused" | "record-unused" => {
             "somebody added to the bundle what does not belong to it: fetch it again from the log"
         }
-        "payload-mismatch" => "the payload is not the one that was recorded: don't act on it; fetch the bundle again",
-        "genesis-not-pinned" => "this bundle is of another log than your trust file's: check which of the two you meant",
+        "payload-mismatch" => {
+            "the payload is not the one that was recorded: don't act on it; fetch the bundle again"
+        }
+        "genesis-not-pinned" => {
+            "this bundle is of another log than your trust file's: check which of the two you meant"
+        }
         "checkpoint-signature" => {
             "no log key that your trust file names signed this checkpoint: check `log_keys`, or don't believe the bundle"
         }
-        "checkpoint-origin" | "checkpoint-form" => "this is no checkpoint of the log that you trust: fetch the bundle again",
+        "checkpoint-origin" | "checkpoint-form" => {
+            "this is no checkpoint of the log that you trust: fetch the bundle again"
+        }
         "inclusion-mismatch" => {
             "the records are not those that the log signed: one was added, changed or removed; fetch the bundle again"
         }
         "consistency-mismatch" => "the log signed two histories: keep this bundle, it convicts the log",
-        "witness-quorum" => "fetch a fresher bundle once witnesses have cosigned, or ask for fewer witnesses in the trust file",
+        "witness-quorum" => {
+            "fetch a fresher bundle once witnesses have cosigned, or ask for fewer witnesses in the trust file"
+        }
         "checkpoint-stale" => "fetch a fresher bundle, or raise `max_age` in the trust file",
         _ => "see spec/rules.md",
     }
@@ -102,17 +134,20 @@ pub fn when_refused(code: &str) -> &'static str {
         }
         "audience-mismatch" => "the proposal names who may execute it: use that key",
         "not-owner" => "sign with the key of the run's owner, or have the owner hand it over",
-        "role-not-allowed" | "key-unknown" | "key-role" | "key-principal" | "key-retired" | "key-revoked" | "key-validity" => {
-            "use a live key of the right role, or have the authority enrol this one"
-        }
+        "role-not-allowed" | "key-unknown" | "key-role" | "key-principal" | "key-retired" | "key-revoked"
+        | "key-validity" => "use a live key of the right role, or have the authority enrol this one",
         "statement-repeated" => "it is in the log already; to say it anew, make a new record",
         "prev-mismatch" => "another record came first: make it anew on the state of now",
         "parent-unknown" | "parent-foreign" | "run-unknown" | "reference-unknown" => {
             "submit what it names first, and check the ids with `counterfoil record show`"
         }
-        "evidence-incomplete" | "evidence-foreign" => "nothing was run; look at the run with `counterfoil verify`",
+        "evidence-incomplete" | "evidence-foreign" => {
+            "nothing was run; look at the run with `counterfoil verify`"
+        }
         "not-a-runtime" => "name a key of role runtime with --key",
-        "outcome-settled" | "settlement-open" => "its outcome is known already: `counterfoil resume RUN` shows it",
+        "outcome-settled" | "settlement-open" => {
+            "its outcome is known already: `counterfoil resume RUN` shows it"
+        }
         _ => "nothing happened; spec/rules.md says what must hold",
     }
 }

@@ -143,7 +143,8 @@ impl StartRun {
             owner: self.owner(&actor)?,
             summary: payload::text(self.summary.as_ref())?,
         };
-        let (run, included) = actor.session().trigger(body, &openings).map_err(|error| submit_failure(&error))?;
+        let (run, included) =
+            actor.session().trigger(body, &openings).map_err(|error| submit_failure(&error))?;
         report(context, "trigger", Some(run), &included)
     }
 
@@ -162,7 +163,8 @@ impl Observe {
         let (items, openings) = payload::seal_all(&self.items)?;
         let body = Observation { items, kind: self.kind, summary: payload::text(self.summary.as_ref())? };
         let view = actor.view(self.run)?;
-        let included = actor.session().observe(&view, body, &openings).map_err(|error| submit_failure(&error))?;
+        let included =
+            actor.session().observe(&view, body, &openings).map_err(|error| submit_failure(&error))?;
         report(context, "observation", Some(self.run), &included)
     }
 }
@@ -186,7 +188,8 @@ impl Propose {
             tags: self.tags()?,
         };
         let view = actor.view(self.run)?;
-        let included = actor.session().propose(&view, body, &openings).map_err(|error| submit_failure(&error))?;
+        let included =
+            actor.session().propose(&view, body, &openings).map_err(|error| submit_failure(&error))?;
         report(context, "proposal", Some(self.run), &included)
     }
 
@@ -196,9 +199,11 @@ impl Propose {
         let mut action = signing::parse_object(&bytes, "the action")?;
         let mut openings = Vec::new();
         if !self.commits.is_empty() {
-            let members = action.entry("committed").or_insert_with(|| Value::Object(signing::Envelope::new()));
+            let members =
+                action.entry("committed").or_insert_with(|| Value::Object(signing::Envelope::new()));
             for (pointer, path) in &self.commits {
-                let content = Value::String(input::read_text(path, "argument", limits::PAYLOAD_BYTES)?).to_string();
+                let content =
+                    Value::String(input::read_text(path, "argument", limits::PAYLOAD_BYTES)?).to_string();
                 let sealed = payload::seal_one(pointer.as_str(), "application/json", content.into_bytes())?;
                 if let Value::Object(members) = members {
                     members.insert(pointer.to_string(), sealed.item.commitment.to_string().into());
@@ -207,8 +212,10 @@ impl Propose {
             }
         }
         action.entry("mode").or_insert_with(|| Mode::Apply.as_str().into());
-        let json = Json::from_value(&Value::Object(action)).map_err(|fault| signing::malformed("the action", &fault))?;
-        let action = Action::parse(json.as_str().as_bytes()).map_err(|fault| signing::malformed("the action", &fault))?;
+        let json = Json::from_value(&Value::Object(action))
+            .map_err(|fault| signing::malformed("the action", &fault))?;
+        let action = Action::parse(json.as_str().as_bytes())
+            .map_err(|fault| signing::malformed("the action", &fault))?;
         Ok((action, openings))
     }
 
@@ -241,7 +248,8 @@ fn holder(actor: &Actor, principal: &Principal, key: Option<PublicKey>) -> Outco
         return Ok(Holder { key, principal: principal.clone() });
     }
     let view = actor.client.client().principal(principal).map_err(|error| client_failure(&error))?;
-    let live: Vec<_> = view.keys.iter().filter(|key| key.role == Role::Agent && key.status == "live").collect();
+    let live: Vec<_> =
+        view.keys.iter().filter(|key| key.role == Role::Agent && key.status == "live").collect();
     match live.as_slice() {
         [key] => Ok(Holder { key: key.key, principal: principal.clone() }),
         keys => {
@@ -265,11 +273,17 @@ fn audience(text: &str) -> Result<Audience, String> {
 }
 
 fn cost(text: &str) -> Result<Cost, String> {
-    let read = |(amount, currency): (&str, &str)| Some(Cost { amount: Amount::new(amount)?, currency: Currency::new(currency)? });
-    text.split_once(' ').and_then(read).ok_or_else(|| format!("{text:?} is no amount and currency such as \"12.50 EUR\""))
+    let read = |(amount, currency): (&str, &str)| {
+        Some(Cost { amount: Amount::new(amount)?, currency: Currency::new(currency)? })
+    };
+    text.split_once(' ')
+        .and_then(read)
+        .ok_or_else(|| format!("{text:?} is no amount and currency such as \"12.50 EUR\""))
 }
 
 fn committed(text: &str) -> Result<(Pointer, PathBuf), String> {
     let read = |(pointer, path): (&str, &str)| Some((Pointer::new(pointer)?, PathBuf::from(path)));
-    text.split_once('=').and_then(read).ok_or_else(|| format!("{text:?} is not POINTER=FILE, such as /patch=fix.patch"))
+    text.split_once('=')
+        .and_then(read)
+        .ok_or_else(|| format!("{text:?} is not POINTER=FILE, such as /patch=fix.patch"))
 }

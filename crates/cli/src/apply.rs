@@ -4,20 +4,20 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 use counterfoil_client::View;
-use counterfoil_receipt::{Action, Body, RecordId, Role, RunId, action::Json, limits};
+use counterfoil_receipt::{Body, RecordId, Role, RunId};
 use counterfoil_verify::{ProposalState, ProposalStatus};
-use serde_json::Value;
 
 use crate::{
+    approver,
     context::Context,
     error::{Failure, Outcome},
     gate,
     git::Repository,
     git_apply::{GitApply, Patching, TOOL},
-    input, output, reading,
+    output, reading,
     record::{record_id, run_id},
     remote::Actor,
-    signing, time,
+    time,
 };
 
 /// Apply a patch to a git repository if exactly it was approved: log the execution, check it, apply, log the outcome.
@@ -59,7 +59,7 @@ impl Apply {
         let actor = Actor::new(context, Role::Runtime)?;
         let view = actor.view(self.run)?;
         let (id, proposal) = self.proposal(&view)?;
-        let action = self.action.as_ref().map(read_action).transpose()?.unwrap_or_else(|| proposal.action.clone());
+        let action = self.action.as_deref().map(approver::read_action).transpose()?.unwrap_or_else(|| proposal.action.clone());
         let openings = view.verdict().openings();
         if action.digest() == proposal.digest && proposal.uses.is_empty() {
             // What can't start is told before a use of the approval is spent on it. What was not proposed is the gate's to refuse.
@@ -116,10 +116,4 @@ fn subject(view: &View, actor: &Actor, proposal: &RecordId) -> Option<String> {
         Body::Proposal(body) => body.summary.as_ref()?.as_str().lines().next().map(str::to_owned),
         _ => None,
     }
-}
-
-fn read_action(path: &PathBuf) -> Outcome<Action> {
-    let object = signing::parse_object(&input::read(path, "action", limits::RECORD_BYTES * 2)?, "the action")?;
-    let json = Json::from_value(&Value::Object(object)).map_err(|fault| signing::malformed("the action", &fault))?;
-    Action::parse(json.as_str().as_bytes()).map_err(|fault| signing::malformed("the action", &fault))
 }

@@ -14,12 +14,12 @@ use counterfoil_receipt::{
     field::Uses,
     limits,
 };
-use counterfoil_verify::ProposalStatus;
+use counterfoil_verify::{ProposalStatus, State};
 use serde_json::Value;
 
 use crate::{
     context::Context,
-    error::{Failure, HELD, Outcome},
+    error::{Failure, HELD, Outcome, VIOLATED},
     input, output,
     payload::{self, Attachment},
     reading,
@@ -118,10 +118,33 @@ impl Approve {
         let case = Case::open(context, &self.which)?;
         case.view.is_sound().map_err(|error| crate::remote::client_failure(&error))?;
         case.is_disclosed()?;
-        let (from, until) = window(time::now(), self.window, case.view.state().policy_in_force().map(|(_, policy)| policy.rule().window));
+        let (from, until) = self.window(time::now(), case.view.state())?;
         let window = Window { from: time::millis(from)?, until: time::millis(until)? };
         let question = format!("approve, {} until {}", counted(self.uses.get(), "use"), time::utc(until));
         case.decide(context, &self.which, &question, Vote::Approve { window, uses: self.uses })
+    }
+
+    /// From when until when the approval holds. It opens a little early, so that an approver whose clock is ahead of the
+    /// log's does not hold up the runtime.
+    ///
+    /// Terms beyond the policy would be logged and count for nothing, so they are not signed.
+    fn window(&self, now: u64, state: &State) -> Outcome<(u64, u64)> {
+        let (uses, granted) = state
+            .policy_in_force()
+            .map_or((self.uses.get(), WINDOW), |(_, policy)| (policy.rule().uses, policy.rule().window));
+        let length = self.window.unwrap_or(WINDOW.min(granted));
+        let beyond = |what: String| {
+            let hint = "ask for less, or have the authority change the policy";
+            Err(Failure::new("terms-exceed-policy", what, hint).with_status(VIOLATED))
+        };
+        if self.uses.get() > uses {
+            return beyond(format!("the policy grants {}, not {}", counted(uses, "use"), self.uses));
+        }
+        if length > granted {
+            return beyond(format!("the policy grants {}, not {}", time::span(granted), time::span(length)));
+        }
+        let from = now.saturating_sub(SKEW.min(length / 2));
+        Ok((from, from.saturating_add(length)))
     }
 }
 
@@ -154,20 +177,10 @@ impl Settle {
         let (evidence, openings) = payload::seal_all(&self.evidence)?;
         let reason = payload::text(self.reason.as_ref())?;
         let body = Settlement { effects: self.effects, evidence, execution, reason, status: self.status };
-        let included = actor.session().settle(&view, body, &openings).map_err(|error| submit_failure(&error))?;
+        let included =
+            actor.session().settle(&view, body, &openings).map_err(|error| submit_failure(&error))?;
         report(context, "settlement", Some(self.run), &included)
     }
-}
-
-/// From when until when an approval holds that is given `now`: as long as was asked for, and no longer than the policy grants.
-///
-/// It opens a little early, so that an approver whose clock is ahead of the log's does not hold up the runtime.
-fn window(now: u64, asked: Option<u64>, policy: Option<u64>) -> (u64, u64) {
-    let granted = policy.unwrap_or(WINDOW);
-    let length = asked.unwrap_or(WINDOW.min(granted));
-    let from = now.saturating_sub(SKEW.min(length / 2));
-    // What was asked for beyond the policy is left to the log to refuse: cutting it silently would sign something else.
-    (from, from.saturating_add(length))
 }
 
 /// A proposal in front of an approver.
@@ -208,7 +221,11 @@ impl Case {
             return Ok(());
         }
         let message = format!("the bundle does not disclose {}", hidden.join(", "));
-        Err(Failure::new("action-not-disclosed", message, "have the proposer submit the payload, or reject the proposal"))
+        Err(Failure::new(
+            "action-not-disclosed",
+            message,
+            "have the proposer submit the payload, or reject the proposal",
+        ))
     }
 
     /// Shows the case, asks, signs, submits.
@@ -237,7 +254,11 @@ impl Case {
 /// Shows the text, asks, and says where the person saw it: on a terminal only if they answered on one.
 fn ask(context: &Context, shown: &str, yes: bool) -> Outcome<Surface> {
     let dressed = context.style.review(shown);
-    if context.json { output::note(&dressed) } else { output::print(&dressed)? }
+    if context.json {
+        output::note(&dressed)
+    } else {
+        output::print(&dressed)?
+    }
     if yes {
         return Ok(Surface::None);
     }
@@ -264,7 +285,8 @@ fn only_open_proposal(view: &View) -> Outcome<RecordId> {
 
 fn only_open_execution(view: &View) -> Outcome<RecordId> {
     let executions = view.run().map(|run| run.executions()).unwrap_or_default();
-    let open = executions.iter().filter(|(_, execution)| matches!(execution.status(), None | Some(Status::Unknown)));
+    let open =
+        executions.iter().filter(|(_, execution)| matches!(execution.status(), None | Some(Status::Unknown)));
     only(open.map(|(id, _)| *id).collect(), "execution", "--execution")
 }
 
@@ -283,12 +305,18 @@ fn only(ids: Vec<RecordId>, what: &str, option: &str) -> Outcome<RecordId> {
     }
 }
 
-fn read_action(path: &Path) -> Outcome<Action> {
-    let object = signing::parse_object(&input::read(path, "action", limits::RECORD_BYTES * 2)?, "the action")?;
-    let json = Json::from_value(&Value::Object(object)).map_err(|fault| signing::malformed("the action", &fault))?;
+/// Reads an action that a person wrote, in any spelling of JSON.
+pub fn read_action(path: &Path) -> Outcome<Action> {
+    let object =
+        signing::parse_object(&input::read(path, "action", limits::RECORD_BYTES * 2)?, "the action")?;
+    let json =
+        Json::from_value(&Value::Object(object)).map_err(|fault| signing::malformed("the action", &fault))?;
     Action::parse(json.as_str().as_bytes()).map_err(|fault| signing::malformed("the action", &fault))
 }
 
 fn uses(text: &str) -> Result<Uses, String> {
-    text.parse().ok().and_then(Uses::new).ok_or_else(|| format!("{text:?} is not a number from 1 to {}", limits::USES))
+    text.parse()
+        .ok()
+        .and_then(Uses::new)
+        .ok_or_else(|| format!("{text:?} is not a number from 1 to {}", limits::USES))
 }

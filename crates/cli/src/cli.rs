@@ -5,16 +5,22 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{
-    agent, approver, completions, doctor, init, serve,
+    agent, approver, completions,
     context::{Common, Context},
-    demo,
+    demo, doctor,
     error::{Failure, Outcome},
-    gate, keys, output, record, resume, runs, verify,
+    gate, init, keys, output, record, resume, runs, serve, verify,
 };
 
 /// Signed receipts for what AI agents do: propose, approve, execute, verify.
 #[derive(Parser, Debug)]
-#[command(name = "counterfoil", bin_name = "counterfoil", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(
+    name = "counterfoil",
+    bin_name = "counterfoil",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -68,7 +74,8 @@ enum Parsed {
 }
 
 fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Outcome<Parsed> {
-    let parsed = Cli::command().try_get_matches_from(arguments).and_then(|found| Cli::from_arg_matches(&found));
+    let parsed =
+        Cli::command().try_get_matches_from(arguments).and_then(|found| Cli::from_arg_matches(&found));
     parsed.map(|cli| Parsed::Cli(Box::new(cli))).or_else(|error| {
         let text = error.render().to_string();
         if !error.use_stderr() {

@@ -30,7 +30,14 @@ pub fn is_diff(text: &str) -> bool {
 /// What one line of a diff is.
 pub fn kind(line: &str) -> Kind {
     const HEADS: [&str; 9] = [
-        "diff --git ", "index ", "--- ", "+++ ", "new file mode", "deleted file mode", "similarity index", "rename ",
+        "diff --git ",
+        "index ",
+        "--- ",
+        "+++ ",
+        "new file mode",
+        "deleted file mode",
+        "similarity index",
+        "rename ",
         "Binary files",
     ];
     if HEADS.iter().any(|head| line.starts_with(head)) {
@@ -53,13 +60,9 @@ mod tests {
         assert!(is_diff("diff --git a/x b/x\n"));
         assert!(is_diff("text before\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n"));
         assert!(!is_diff("--- a rule\nand text\n"));
-        assert_eq!(["+a", "-b", "@@ -1 +1 @@", "--- a/x", " c", ""].map(kind), [
-            Kind::Added,
-            Kind::Removed,
-            Kind::Place,
-            Kind::Head,
-            Kind::Context,
-            Kind::Context
-        ]);
+        assert_eq!(
+            ["+a", "-b", "@@ -1 +1 @@", "--- a/x", " c", ""].map(kind),
+            [Kind::Added, Kind::Removed, Kind::Place, Kind::Head, Kind::Context, Kind::Context]
+        );
     }
 }

@@ -119,11 +119,17 @@ fn genesis_agrees(path: &Path, trust: &Trust) -> Outcome<String> {
         return Err(differs("origin", trust.origin().to_owned(), body.origin.to_string()));
     }
     let named: Vec<&str> = body.log.note_keys.0.iter().map(|key| key.as_str()).collect();
-    if let Some(other) = trust.log_keys().iter().map(ToString::to_string).find(|key| !named.contains(&key.as_str())) {
+    if let Some(other) =
+        trust.log_keys().iter().map(ToString::to_string).find(|key| !named.contains(&key.as_str()))
+    {
         return Err(differs("log key", other, named.join(", ")));
     }
     check_signature(record, &mut KeyCache::default()).map_err(|(_, fault)| {
-        Failure::new(fault.rule.code(), crate::text::printable(&fault.detail), crate::advice::on(fault.rule.code()))
+        Failure::new(
+            fault.rule.code(),
+            crate::text::printable(&fault.detail),
+            crate::advice::on(fault.rule.code()),
+        )
     })?;
     Ok("signed, and the one that the trust file pins".to_owned())
 }
@@ -138,7 +144,11 @@ fn config_agrees(path: &Path, trust: &Trust) -> Outcome<String> {
     let note = NoteKey::load(&config.note_key).map_err(|error| signing::key_failure(&error))?;
     if !trust.log_keys().contains(note.key()) {
         let message = format!("the trust file does not name the note key {}", note.key());
-        return Err(Failure::new("config-disagrees", message, "readers will not believe this log's checkpoints"));
+        return Err(Failure::new(
+            "config-disagrees",
+            message,
+            "readers will not believe this log's checkpoints",
+        ));
     }
     Ok(format!("serves that log on {}", config.listen))
 }
@@ -154,7 +164,8 @@ fn server(context: &Context) -> Checks {
         Err(error) => return vec![("server", Found::Bad(client_failure(&error)))],
     };
     if genesis != client.trust().genesis() {
-        let message = format!("the server's log is {genesis}, the trust file pins {}", client.trust().genesis());
+        let message =
+            format!("the server's log is {genesis}, the trust file pins {}", client.trust().genesis());
         return vec![("server", Found::Bad(Failure::new("genesis-not-pinned", message, "check --server")))];
     }
     let checkpoint = client.checkpoint().map_err(|error| client_failure(&error));
@@ -174,15 +185,22 @@ fn clock(client: &counterfoil_client::PinnedClient) -> Found {
         Ok(runs) => runs.runs.first().map(|run| run.run),
         Err(error) => return Found::Bad(client_failure(&error)),
     };
-    let Some(run) = run else { return Found::Skipped("the log has no run yet that shows its time".to_owned()) };
+    let Some(run) = run else {
+        return Found::Skipped("the log has no run yet that shows its time".to_owned());
+    };
     let now = time::now();
-    let fetched = time::millis(now).and_then(|now| client.fetch_verified(run, now).map_err(|error| client_failure(&error)));
+    let fetched = time::millis(now)
+        .and_then(|now| client.fetch_verified(run, now).map_err(|error| client_failure(&error)));
     match fetched.map(|fetched| fetched.verdict.state().log_time().map(|time| time.get())) {
         Err(failure) => Found::Bad(failure),
         Ok(None) => Found::Skipped("the log shows no snapshot".to_owned()),
         Ok(Some(log)) if log > now.saturating_add(SKEW) => {
             let message = format!("log time is {} ahead of this machine", time::span(log - now));
-            Found::Bad(Failure::new("clock-skew", message, "set the clock of this machine, or tell the log's operator"))
+            Found::Bad(Failure::new(
+                "clock-skew",
+                message,
+                "set the clock of this machine, or tell the log's operator",
+            ))
         }
         Ok(Some(log)) => Found::Good(format!("log time {} is not ahead of this machine", time::utc(log))),
     }
@@ -217,6 +235,8 @@ fn to_json(name: &str, found: &Found) -> serde_json::Value {
     match found {
         Found::Good(text) => json!({"check": name, "found": "good", "detail": text}),
         Found::Skipped(text) => json!({"check": name, "found": "not_checked", "detail": text}),
-        Found::Bad(failure) => json!({"check": name, "found": "bad", "code": failure.code(), "detail": failure.message()}),
+        Found::Bad(failure) => {
+            json!({"check": name, "found": "bad", "code": failure.code(), "detail": failure.message()})
+        }
     }
 }

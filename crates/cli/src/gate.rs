@@ -161,7 +161,11 @@ impl Check {
         };
         match decide(&request, view.verdict(), time::millis(time::now())?) {
             Ruling::Execute(_) => {
-                say(context, &json!({"ruling": "execute"}), "it would be executed: exactly this was approved")?;
+                say(
+                    context,
+                    &json!({"ruling": "execute"}),
+                    "it would be executed: exactly this was approved",
+                )?;
                 Ok(0)
             }
             Ruling::Hold(why) => Err(held(&why)),
@@ -190,7 +194,12 @@ impl Which {
         let difference = waits.and_then(|(_, proposal)| proposal.action.first_difference(action));
         let differs = difference.map_or(String::new(), |difference| {
             let show = |value: Option<String>| value.unwrap_or_else(|| "nothing".to_owned());
-            format!(": {} is {} there and {} here", difference.path, show(difference.left), show(difference.right))
+            format!(
+                ": {} is {} there and {} here",
+                difference.path,
+                show(difference.left),
+                show(difference.right)
+            )
         });
         Err(refused("action-differs", &format!("no proposal of the run is this command{differs}")))
     }
@@ -208,9 +217,16 @@ impl What {
         }
         let cwd = match &self.cwd {
             Some(cwd) => cwd.clone(),
-            None => std::env::current_dir().ok().and_then(|dir| dir.into_os_string().into_string().ok()).ok_or_else(|| {
-                Failure::new("no-directory", "the current directory has no name that a record can hold", "give one with --cwd")
-            })?,
+            None => std::env::current_dir()
+                .ok()
+                .and_then(|dir| dir.into_os_string().into_string().ok())
+                .ok_or_else(|| {
+                    Failure::new(
+                        "no-directory",
+                        "the current directory has no name that a record can hold",
+                        "give one with --cwd",
+                    )
+                })?,
         };
         CommandAction { argv: self.argv.clone(), cwd, env }.to_action().map_err(|error| {
             let text = error.to_string();
@@ -226,7 +242,10 @@ fn no_variable(name: &str) -> Failure {
 }
 
 /// The gate, after it has settled what an earlier process left open.
-pub fn driver(context: &Context, actor: Actor) -> Outcome<(Driver<counterfoil_client::PinnedClient>, Vec<Settled>)> {
+pub fn driver(
+    context: &Context,
+    actor: Actor,
+) -> Outcome<(Driver<counterfoil_client::PinnedClient>, Vec<Settled>)> {
     let dir = context.file("gate");
     std::fs::create_dir_all(&dir).map_err(|error| output::unwritable(&dir, &error))?;
     let runtime = actor.key.principal().clone();
@@ -255,7 +274,11 @@ pub fn report(context: &Context, ended: Ended) -> Outcome {
                 Some(outcome) => format!("outcome   {outcome}"),
                 None => "outcome   NOT LOGGED: `counterfoil gate settle` tries again".to_owned(),
             };
-            say(context, &json, &format!("execution {}\n{logged}\n{status}, effects {effects}", ran.execution))?;
+            say(
+                context,
+                &json,
+                &format!("execution {}\n{logged}\n{status}, effects {effects}", ran.execution),
+            )?;
             Ok(if ran.done.status == Status::Succeeded { 0 } else { VIOLATED })
         }
         Ended::NotRun { execution, refusal, .. } => {
@@ -274,8 +297,12 @@ pub fn settled_json(settled: &Settled) -> Value {
             json!({"settled": "recorded", "execution": execution.to_string(), "outcome": outcome.to_string()})
         }
         Settled::Known(execution) => json!({"settled": "known", "execution": execution.to_string()}),
-        Settled::NeverLogged(execution) => json!({"settled": "never_logged", "execution": execution.to_string()}),
-        Settled::Open(execution, why) => json!({"settled": "open", "execution": execution.to_string(), "why": why}),
+        Settled::NeverLogged(execution) => {
+            json!({"settled": "never_logged", "execution": execution.to_string()})
+        }
+        Settled::Open(execution, why) => {
+            json!({"settled": "open", "execution": execution.to_string(), "why": why})
+        }
     }
 }
 
@@ -284,21 +311,19 @@ fn say(context: &Context, json: &Value, text: &str) -> Outcome<()> {
     if context.json {
         return output::print_json(json);
     }
-    output::note(&format!("{}\n", printable_lines(text)));
+    output::note(&format!("{}\n", crate::text::printable_lines(text)));
     Ok(())
-}
-
-fn printable_lines(text: &str) -> String {
-    crate::text::printable_lines(text)
 }
 
 fn held(why: &str) -> Failure {
     let message = format!("not decided yet: {}", printable(why));
-    Failure::new("held", message, "have it approved with `counterfoil approve RUN`, or wait with --wait 10m").with_status(HELD)
+    Failure::new("held", message, "have it approved with `counterfoil approve RUN`, or wait with --wait 10m")
+        .with_status(HELD)
 }
 
 fn refused(code: &str, detail: &str) -> Failure {
-    Failure::new(code, format!("refused: {}", printable(detail)), crate::advice::when_refused(code)).with_status(VIOLATED)
+    Failure::new(code, format!("refused: {}", printable(detail)), crate::advice::when_refused(code))
+        .with_status(VIOLATED)
 }
 
 /// What a gate's error means for a person.
@@ -306,11 +331,19 @@ pub fn gate_failure(error: &GateError) -> Failure {
     let text = error.to_string();
     let (code, status, hint) = match error {
         GateError::NotSettled => ("not-settled", NOT_SHOWN, "run `counterfoil gate settle`"),
-        GateError::NoEvidence(LogError::Rejected { .. } | LogError::NotSubmitted(_) | LogError::Unknown(_)) => {
-            ("no-evidence", NOT_SHOWN, "nothing was run; check that the server answers, with `counterfoil doctor`")
+        GateError::NoEvidence(
+            LogError::Rejected { .. } | LogError::NotSubmitted(_) | LogError::Unknown(_),
+        ) => (
+            "no-evidence",
+            NOT_SHOWN,
+            "nothing was run; check that the server answers, with `counterfoil doctor`",
+        ),
+        GateError::Unconfirmed { .. } => {
+            ("unconfirmed", NOT_SHOWN, "nothing was run; `counterfoil gate settle` records that")
         }
-        GateError::Unconfirmed { .. } => ("unconfirmed", NOT_SHOWN, "nothing was run; `counterfoil gate settle` records that"),
-        GateError::Open(_) => ("open-executions", 2, "one gate uses the directory `gate` at a time: check it"),
+        GateError::Open(_) => {
+            ("open-executions", 2, "one gate uses the directory `gate` at a time: check it")
+        }
         GateError::Sign(_) => ("no-signature", 2, "check the runtime's key file"),
         GateError::Clock(_) => ("clock", 2, "set the clock of this machine"),
         GateError::Random(_) => ("random", 2, "the system has no randomness to give; try again"),

@@ -19,7 +19,7 @@ use crate::{
 
 /// Settings that hold whatever the repository is configured to.
 const SETTINGS: [&str; 9] = [
-    "core.abbrev=8",
+    "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
     "core.quotePath=true",
     "commit.gpgSign=false",

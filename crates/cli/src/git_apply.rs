@@ -164,7 +164,6 @@ impl GitApply<'_> {
         }
         let message = self.message(execution);
         let signature = Signature { name: self.author, seconds: time::now() / 1_000, message: &message };
-        let tree = worktree.tree()?;
         let commit = worktree.commit(&tree, &signature)?;
         self.repository.create_branch(&patching.branch, &commit)?;
         let checks = result["checks"].as_array().map_or(0, Vec::len);

@@ -118,16 +118,19 @@ impl Init {
     }
 
     fn cast(&self, origin: &str) -> Outcome<Cast> {
-        let make = |role: Role, names: Vec<String>| names.into_iter().map(move |name| record_key(&name, role));
+        let make =
+            |role: Role, names: Vec<String>| names.into_iter().map(move |name| record_key(&name, role));
         let others = make(Role::Agent, numbered("agent", 2))
             .chain(make(Role::Human, numbered("human", self.approvals)))
             .chain(make(Role::Runtime, numbered("runtime", 1)))
             .chain(make(Role::Policy, numbered("policy", 1)));
         Ok(Cast {
-            authority: make(Role::Authority, numbered("authority", self.threshold)).collect::<Outcome<_>>()?,
+            authority: make(Role::Authority, numbered("authority", self.threshold))
+                .collect::<Outcome<_>>()?,
             others: others.collect::<Outcome<_>>()?,
             snapshot: record_key("log-snapshot", Role::Log)?,
-            note: NoteKey::generate(origin, Algorithm::Ed25519).map_err(|error| signing::key_failure(&error))?,
+            note: NoteKey::generate(origin, Algorithm::Ed25519)
+                .map_err(|error| signing::key_failure(&error))?,
         })
     }
 
@@ -156,7 +159,9 @@ impl Init {
 
     fn report(&self, context: &Context, directory: &Path, log: RecordId) -> Outcome {
         if context.json {
-            output::print_json(&json!({"directory": directory.display().to_string(), "log": log.to_string()}))?;
+            output::print_json(
+                &json!({"directory": directory.display().to_string(), "log": log.to_string()}),
+            )?;
             return Ok(0);
         }
         let style = context.style;
@@ -185,14 +190,17 @@ impl Cast {
     /// The records that enrol every key and set the policy, with the endorsements that the threshold asks for.
     fn setup(&self, log: RecordId, policy: &Value) -> Outcome<Vec<UnverifiedRecord>> {
         let document = Json::from_value(policy).map_err(|fault| signing::malformed("the policy", &fault))?;
-        let enrolments = self.others.iter().map(|key| enrolment(key).map(Body::from)).collect::<Option<Vec<_>>>();
-        let mut bodies = enrolments.ok_or_else(|| Failure::new("field-invalid", "a principal has too many groups", ""))?;
+        let enrolments =
+            self.others.iter().map(|key| enrolment(key).map(Body::from)).collect::<Option<Vec<_>>>();
+        let mut bodies =
+            enrolments.ok_or_else(|| Failure::new("field-invalid", "a principal has too many groups", ""))?;
         bodies.push(Policy::Document(document).into());
         let mut records = Vec::new();
         for body in bodies {
             // Each is the first of its chain.
             let candidate = signing::sign(&self.authority[0], Place::Chain { log, prev: log }, body)?;
-            let endorse = |key| signing::sign(key, Place::Single { log }, Endorsement { candidate: candidate.id() });
+            let endorse =
+                |key| signing::sign(key, Place::Single { log }, Endorsement { candidate: candidate.id() });
             let endorsements = self.authority[1..].iter().map(endorse).collect::<Outcome<Vec<_>>>()?;
             records.push(candidate);
             records.extend(endorsements);
@@ -226,7 +234,8 @@ fn start_log(draft: &Path, trust: &str, setup: &[UnverifiedRecord]) -> Outcome<(
 }
 
 fn submit(url: &str, trust: &str, setup: &[UnverifiedRecord]) -> Outcome<()> {
-    let trust = Trust::parse(trust).map_err(|error| Failure::new("trust-invalid", error.to_string(), "choose another --origin"))?;
+    let trust = Trust::parse(trust)
+        .map_err(|error| Failure::new("trust-invalid", error.to_string(), "choose another --origin"))?;
     let client = Client::new(url, None).map_err(|error| remote::client_failure(&error))?;
     let client: PinnedClient = client.pin(trust, Box::new(MemoryCheckpoints::default()));
     let answers = client.submit_batch(setup, &[], &[]).map_err(|error| remote::client_failure(&error))?;
@@ -246,7 +255,11 @@ fn refuse_if_used(directory: &Path) -> Outcome<()> {
         None => Ok(()),
         Some(part) => {
             let message = format!("{} exists already", shown(&directory.join(part)));
-            Err(Failure::new("init-exists", message, "choose an empty directory: nothing is ever overwritten"))
+            Err(Failure::new(
+                "init-exists",
+                message,
+                "choose an empty directory: nothing is ever overwritten",
+            ))
         }
     }
 }
@@ -281,7 +294,8 @@ fn enrolment(key: &RecordKey) -> Option<Keyring> {
 }
 
 fn record_key(name: &str, role: Role) -> Outcome<RecordKey> {
-    let principal = Principal::new(name).ok_or_else(|| Failure::new("field-invalid", format!("{name} names nobody"), ""))?;
+    let principal = Principal::new(name)
+        .ok_or_else(|| Failure::new("field-invalid", format!("{name} names nobody"), ""))?;
     RecordKey::generate(principal, role).map_err(|error| signing::key_failure(&error))
 }
 

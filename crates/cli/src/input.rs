@@ -86,7 +86,11 @@ fn open(path: &Path, what: &str) -> Outcome<Box<dyn Read>> {
     // Opening a directory succeeds on Unix; only reading it fails, with a message that helps nobody.
     if file.metadata().is_ok_and(|found| found.is_dir()) {
         let message = format!("{} is a directory, not a {what}", shown(path));
-        return Err(Failure::new("file-is-directory", message, format!("give the path of the {what} itself")));
+        return Err(Failure::new(
+            "file-is-directory",
+            message,
+            format!("give the path of the {what} itself"),
+        ));
     }
     Ok(Box::new(file))
 }

@@ -165,11 +165,15 @@ impl Keys {
         match &self.command {
             Command::New(command) => command.run(context),
             Command::List(command) => command.run(context),
-            Command::Enrol(command) => command.what.submit(context, KeyChange::Enrol, None, &command.validity),
+            Command::Enrol(command) => {
+                command.what.submit(context, KeyChange::Enrol, None, &command.validity)
+            }
             Command::Rotate(command) => {
                 command.what.submit(context, KeyChange::Rotate, Some(command.replaces), &command.validity)
             }
-            Command::Retire(command) => command.what.submit(context, KeyChange::Retire, None, &Validity::default()),
+            Command::Retire(command) => {
+                command.what.submit(context, KeyChange::Retire, None, &Validity::default())
+            }
             Command::Revoke(command) => command.run(context),
             Command::Endorse(command) => submit_single(context, Endorsement { candidate: command.candidate }),
         }
@@ -181,12 +185,15 @@ impl New {
         let made = match (&self.note, self.role, &self.principal) {
             (Some(origin), _, _) => {
                 let path = self.out.clone().unwrap_or_else(|| context.file("keys").join("log-note.key"));
-                let key = NoteKey::generate(origin, Algorithm::Ed25519).map_err(|error| key_failure(&error))?;
+                let key =
+                    NoteKey::generate(origin, Algorithm::Ed25519).map_err(|error| key_failure(&error))?;
                 key.write(&path).map_err(|error| key_failure(&error))?;
                 json!({"file": shown(&path), "origin": origin, "vkey": key.key().to_string()})
             }
             (None, Some(role), Some(principal)) => self.record_key(context, role, principal)?,
-            (None, _, _) => return Err(Failure::new("usage", "--role and --principal are missing", "add --help")),
+            (None, _, _) => {
+                return Err(Failure::new("usage", "--role and --principal are missing", "add --help"));
+            }
         };
         if context.json {
             output::print_json(&made)?;
@@ -205,19 +212,33 @@ impl New {
                 public
             }
             _ => {
-                let key = RecordKey::generate(principal.clone(), role).map_err(|error| key_failure(&error))?;
+                let key =
+                    RecordKey::generate(principal.clone(), role).map_err(|error| key_failure(&error))?;
                 key.write(&path).map_err(|error| key_failure(&error))?;
                 key.key()
             }
         };
-        Ok(json!({"file": shown(&path), "principal": principal.as_str(), "role": role.as_str(), "key": key.to_string()}))
+        Ok(
+            json!({"file": shown(&path), "principal": principal.as_str(), "role": role.as_str(), "key": key.to_string()}),
+        )
     }
 }
 
 /// Writes the file of a key that a command signs with.
-fn write_exec(path: &Path, principal: &Principal, role: Role, public: PublicKey, command: &str) -> Outcome<()> {
+fn write_exec(
+    path: &Path,
+    principal: &Principal,
+    role: Role,
+    public: PublicKey,
+    command: &str,
+) -> Outcome<()> {
     let mut file = toml::Table::new();
-    let members = [("principal", principal.to_string()), ("role", role.to_string()), ("key", public.to_string()), ("exec", command.to_owned())];
+    let members = [
+        ("principal", principal.to_string()),
+        ("role", role.to_string()),
+        ("key", public.to_string()),
+        ("exec", command.to_owned()),
+    ];
     file.extend(members.map(|(name, value)| (name.to_owned(), toml::Value::String(value))));
     output::write_secret(path, file.to_string().as_bytes())
 }
@@ -242,7 +263,11 @@ impl List {
             let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
             for found in &listed {
                 let (name, who) = (text(&found["file"]), text(&found["principal"]));
-                output::print(&format!("{name:<32} {:<10} {who:<16} {}\n", text(&found["role"]), text(&found["key"])))?;
+                output::print(&format!(
+                    "{name:<32} {:<10} {who:<16} {}\n",
+                    text(&found["role"]),
+                    text(&found["key"])
+                ))?;
             }
         }
         Ok(if faults == 0 { 0 } else { crate::error::USAGE })
@@ -269,12 +294,16 @@ pub fn key_files(directory: &Path) -> Outcome<Vec<PathBuf>> {
 /// What a key file says of itself, without its secret. No command is run.
 pub fn describe(path: &Path) -> Outcome<Value> {
     match RecordKey::load(path) {
-        Ok(key) => Ok(json!({"file": shown(path), "role": key.role().as_str(), "principal": key.principal().as_str(),
-            "key": key.key().to_string()})),
+        Ok(key) => Ok(
+            json!({"file": shown(path), "role": key.role().as_str(), "principal": key.principal().as_str(),
+            "key": key.key().to_string()}),
+        ),
         // The log's note key has another shape.
         Err(error) => match NoteKey::load(path) {
-            Ok(key) => Ok(json!({"file": shown(path), "role": "note", "principal": printable(key.key().name()),
-                "key": key.key().to_string()})),
+            Ok(key) => {
+                Ok(json!({"file": shown(path), "role": "note", "principal": printable(key.key().name()),
+                "key": key.key().to_string()}))
+            }
             Err(_) => Err(key_failure(&error)),
         },
     }
@@ -282,9 +311,16 @@ pub fn describe(path: &Path) -> Outcome<Value> {
 
 impl Named {
     /// Signs and submits one change to the principal's keys.
-    fn submit(&self, context: &Context, change: KeyChange, replaces: Option<PublicKey>, validity: &Validity) -> Outcome {
+    fn submit(
+        &self,
+        context: &Context,
+        change: KeyChange,
+        replaces: Option<PublicKey>,
+        validity: &Validity,
+    ) -> Outcome {
         let actor = Actor::new(context, Role::Authority)?;
-        let view = actor.client.client().principal(&self.principal).map_err(|error| client_failure(&error))?;
+        let view =
+            actor.client.client().principal(&self.principal).map_err(|error| client_failure(&error))?;
         let groups = if self.groups.is_empty() { view.groups } else { self.groups.clone() };
         let groups = Set::new(groups).ok_or_else(|| {
             Failure::new("field-invalid", format!("more than {} groups", limits::NAMES), "drop some")
@@ -309,7 +345,9 @@ impl Named {
 impl Revoke {
     fn run(&self, context: &Context) -> Outcome {
         let index = |index| {
-            Count::new(index).ok_or_else(|| Failure::new("field-invalid", "--distrust-from is no log index", "name the index of an entry"))
+            Count::new(index).ok_or_else(|| {
+                Failure::new("field-invalid", "--distrust-from is no log index", "name the index of an entry")
+            })
         };
         let body = Revocation {
             distrust_from: self.distrust_from.map(index).transpose()?,

@@ -23,7 +23,13 @@ pub struct Next {
 /// The records that may follow.
 pub fn records(state: &State, run: &Run) -> Vec<Next> {
     let owner = Some(run.owner().principal.to_string());
-    let as_owner = |kind, about, why: &str| Next { kind, role: Role::Agent, principal: owner.clone(), about, why: why.into() };
+    let as_owner = |kind, about, why: &str| Next {
+        kind,
+        role: Role::Agent,
+        principal: owner.clone(),
+        about,
+        why: why.into(),
+    };
     let mut out = Vec::new();
     for (id, proposal) in run.proposals() {
         let Some(status) = state.proposal_status(run, &id) else { continue };
@@ -39,8 +45,20 @@ pub fn records(state: &State, run: &Run) -> Vec<Next> {
     }
     for (id, execution) in run.executions() {
         let runtime = Some(execution.runtime.to_string());
-        let settle = |why: &str| Next { kind: Type::Settlement, role: Role::Human, principal: None, about: Some(id), why: why.into() };
-        let outcome = |why: &str| Next { kind: Type::Outcome, role: Role::Runtime, principal: runtime.clone(), about: Some(id), why: why.into() };
+        let settle = |why: &str| Next {
+            kind: Type::Settlement,
+            role: Role::Human,
+            principal: None,
+            about: Some(id),
+            why: why.into(),
+        };
+        let outcome = |why: &str| Next {
+            kind: Type::Outcome,
+            role: Role::Runtime,
+            principal: runtime.clone(),
+            about: Some(id),
+            why: why.into(),
+        };
         match execution.status() {
             None => out.extend([outcome("says how it ended"), settle("says what became of it")]),
             Some(counterfoil_receipt::body::Status::Unknown) => {
@@ -55,8 +73,20 @@ pub fn records(state: &State, run: &Run) -> Vec<Next> {
     out
 }
 
-fn about_proposal(state: &State, run: &Run, id: &RecordId, proposal: &ProposalState, status: ProposalStatus) -> Vec<Next> {
-    let decision = |why: String| Next { kind: Type::Decision, role: Role::Human, principal: None, about: Some(*id), why };
+fn about_proposal(
+    state: &State,
+    run: &Run,
+    id: &RecordId,
+    proposal: &ProposalState,
+    status: ProposalStatus,
+) -> Vec<Next> {
+    let decision = |why: String| Next {
+        kind: Type::Decision,
+        role: Role::Human,
+        principal: None,
+        about: Some(*id),
+        why,
+    };
     let stands = proposal.ended.is_none();
     let mut out = Vec::new();
     if stands && matches!(status, ProposalStatus::Open | ProposalStatus::Expired) {
@@ -86,7 +116,8 @@ fn free_use(state: &State, run: &Run, id: &RecordId, proposal: &ProposalState) -
 fn entitled(state: &State) -> String {
     let Some((_, policy)) = state.policy_in_force() else { return "; no policy is in force".to_owned() };
     let rule = policy.rule();
-    let groups = if rule.groups.is_empty() { String::new() } else { format!(" of {}", rule.groups.join(" or ")) };
+    let groups =
+        if rule.groups.is_empty() { String::new() } else { format!(" of {}", rule.groups.join(" or ")) };
     let apart = if rule.segregation { ", neither requester nor runtime" } else { "" };
     format!("; the policy wants {}{groups}{apart}", crate::text::counted(rule.count as u64, "human"))
 }

@@ -75,9 +75,13 @@ pub fn write_secret(path: &Path, bytes: &[u8]) -> Outcome<()> {
 /// The failure that an I/O error at `path` is.
 pub fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
     let (code, hint) = match error.kind() {
-        ErrorKind::AlreadyExists => ("output-exists", "it is never overwritten: choose another path, or move it away"),
+        ErrorKind::AlreadyExists => {
+            ("output-exists", "it is never overwritten: choose another path, or move it away")
+        }
         ErrorKind::NotFound => ("output-no-directory", "create the directory first"),
-        ErrorKind::PermissionDenied => ("output-permission", "choose a directory that this user may write to"),
+        ErrorKind::PermissionDenied => {
+            ("output-permission", "choose a directory that this user may write to")
+        }
         ErrorKind::StorageFull => ("output-disk-full", "free some space"),
         _ => ("output-failed", "check the disk and the path"),
     };

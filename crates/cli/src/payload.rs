@@ -57,7 +57,8 @@ pub fn seal_all(attachments: &[Attachment]) -> Outcome<(Option<Items>, Vec<Openi
 
 /// Commits to content under a fresh salt.
 pub fn seal_one(name: &str, media_type: &str, content: Vec<u8>) -> Outcome<Sealed> {
-    seal(label(name, "the label")?, label(media_type, "the media type")?, content).map_err(|error| client_failure(&error))
+    seal(label(name, "the label")?, label(media_type, "the media type")?, content)
+        .map_err(|error| client_failure(&error))
 }
 
 /// One line that a person wrote.

@@ -71,7 +71,16 @@ impl<'t> Reader<'t> {
     fn new(trust: &'t Trust) -> Self {
         let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let verifier = Verifier::new(trust, threads);
-        Self { verifier, run: None, before: 0, entries: 0, position: None, rows: Vec::new(), more: 0, others: 0 }
+        Self {
+            verifier,
+            run: None,
+            before: 0,
+            entries: 0,
+            position: None,
+            rows: Vec::new(),
+            more: 0,
+            others: 0,
+        }
     }
 
     fn line(&mut self, line: &[u8], ended: bool) {
@@ -102,7 +111,9 @@ impl<'t> Reader<'t> {
 
     fn note_record(&mut self, index: u64, line: &[u8]) {
         match UnverifiedRecord::parse(line) {
-            Ok(record) if record.run().is_some() && self.rows.len() < ROWS => self.rows.push(Row { index, record }),
+            Ok(record) if record.run().is_some() && self.rows.len() < ROWS => {
+                self.rows.push(Row { index, record })
+            }
             Ok(record) if record.run().is_some() => self.more += 1,
             Ok(_) | Err(_) => self.others += 1,
         }

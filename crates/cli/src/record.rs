@@ -16,8 +16,7 @@ use serde_json::{Value, json};
 use crate::{
     context::Context,
     error::{Failure, Outcome, VIOLATED},
-    input,
-    output, payload, signing,
+    input, output, payload, signing,
     text::{printable, printable_lines},
     time, trust,
 };
@@ -140,7 +139,8 @@ impl New {
             let mut parents = self.parents.clone();
             parents.sort_unstable();
             parents.dedup();
-            envelope.insert("parents".into(), parents.iter().map(ToString::to_string).collect::<Vec<_>>().into());
+            envelope
+                .insert("parents".into(), parents.iter().map(ToString::to_string).collect::<Vec<_>>().into());
         }
         if let Some(prev) = self.prev {
             envelope.insert("prev".into(), prev.to_string().into());
@@ -167,7 +167,9 @@ impl New {
         match (self.log, self.r#type.form()) {
             (Some(log), _) => Ok(Some(log)),
             (None, Form::Root) => Ok(None),
-            (None, Form::Single | Form::Run | Form::Chain) => Ok(Some(trust::load(&context.trust_path())?.genesis())),
+            (None, Form::Single | Form::Run | Form::Chain) => {
+                Ok(Some(trust::load(&context.trust_path())?.genesis()))
+            }
         }
     }
 }
@@ -256,7 +258,9 @@ fn describe(record: &UnverifiedRecord, context: &Context) -> String {
     let answer = if holds { style.good("holds") } else { style.bad("does NOT hold") };
     out.push_str(&format!("well formed {}, signature {answer}\n", style.good("yes")));
     let place = match record.body() {
-        Body::Rejection(_) => "whether the log's live snapshot key signed it: compare the key with the genesis",
+        Body::Rejection(_) => {
+            "whether the log's live snapshot key signed it: compare the key with the genesis"
+        }
         _ => "whether the key was entitled, and the record's place in a log: verify a bundle",
     };
     out.push_str(&style.dim(&format!("not checked: {place}\n")));

@@ -1,7 +1,8 @@
 //! The log's server under the reader's trust, and somebody who signs.
 
 use counterfoil_client::{
-    Client, ClientError, FileCheckpoints, Included, PinnedClient, Rejected, Session, SubmitError, SystemClock, View,
+    Client, ClientError, FileCheckpoints, Included, PinnedClient, Rejected, Session, SubmitError,
+    SystemClock, View,
 };
 use counterfoil_keys::RecordKey;
 use counterfoil_receipt::{DraftError, Role, RunId};
@@ -33,8 +34,13 @@ impl Actor {
     pub fn new(context: &Context, role: Role) -> Outcome<Self> {
         let key = signing::key(context, role)?;
         if context.key.is_none() && key.role() != role {
-            let message = format!("{} is a key of role {}", shown(&signing::key_path(context, role)), key.role());
-            return Err(Failure::new("role-not-allowed", message, format!("name a key of role {role} with --key")));
+            let message =
+                format!("{} is a key of role {}", shown(&signing::key_path(context, role)), key.role());
+            return Err(Failure::new(
+                "role-not-allowed",
+                message,
+                format!("name a key of role {role} with --key"),
+            ));
         }
         Ok(Self { client: connect(context)?, key })
     }
@@ -100,17 +106,27 @@ pub fn client_failure(error: &ClientError) -> Failure {
     let code = error.code().to_owned();
     let why = text.strip_prefix(&code).and_then(|why| why.strip_prefix(": ")).unwrap_or(&text);
     let (status, hint) = match error {
-        ClientError::Unreachable { .. } => (2, "start it with `counterfoil serve`, or name another with --server URL"),
+        ClientError::Unreachable { .. } => {
+            (2, "start it with `counterfoil serve`, or name another with --server URL")
+        }
         ClientError::Busy { .. } => (2, "try again: nothing was logged"),
         ClientError::Refused(problem) => {
-            return Failure::new(code, printable(&problem.detail), printable(problem.hint.as_deref().unwrap_or("")));
+            return Failure::new(
+                code,
+                printable(&problem.detail),
+                printable(problem.hint.as_deref().unwrap_or("")),
+            );
         }
         ClientError::Protocol { .. } => (2, "check that --server names a counterfoil server"),
         ClientError::TooLarge { .. } => (2, "ask its operator"),
-        ClientError::Untrusted { .. } => (VIOLATED, "don't rely on this server; check that it and the trust file name one log"),
+        ClientError::Untrusted { .. } => {
+            (VIOLATED, "don't rely on this server; check that it and the trust file name one log")
+        }
         ClientError::Fork(_) => (VIOLATED, "keep both checkpoints: together they convict the log"),
         ClientError::Stale { .. } => (NOT_SHOWN, "ask again, or ask another copy of the log"),
-        ClientError::NotShown { .. } => (NOT_SHOWN, "look at it with `counterfoil bundle` and `counterfoil verify`"),
+        ClientError::NotShown { .. } => {
+            (NOT_SHOWN, "look at it with `counterfoil bundle` and `counterfoil verify`")
+        }
         ClientError::Store(_) => (2, "check the directory `seen` of the working directory"),
         ClientError::Draft(DraftError::Sign(fault)) => return signing::no_signature(fault),
         ClientError::Draft(DraftError::Malformed(fault)) => return signing::malformed("the record", fault),
@@ -140,7 +156,8 @@ pub fn submit_failure(error: &SubmitError) -> Failure {
 /// What the log's signed refusal means.
 pub fn rejection(rejected: &Rejected) -> Failure {
     let message = format!("the log does not admit the record ({}), and signed that", rejected.rule);
-    Failure::new(printable(&rejected.code), printable(&message), crate::advice::when_refused(&rejected.code)).with_status(VIOLATED)
+    Failure::new(printable(&rejected.code), printable(&message), crate::advice::when_refused(&rejected.code))
+        .with_status(VIOLATED)
 }
 
 /// Says that a record is in the log.

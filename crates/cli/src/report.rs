@@ -123,7 +123,9 @@ fn records(reading: &Reading) -> String {
             out.push_str(&match note {
                 Note::Broken(code) => format!("  <span class=\"fail\">✗ {code}</span>"),
                 Note::NotShown(code) => format!("  <span class=\"open\">? {code}</span>"),
-                Note::NoEffect(why) => format!("  <span class=\"place\">(no effect: {})</span>", escape(&why)),
+                Note::NoEffect(why) => {
+                    format!("  <span class=\"place\">(no effect: {})</span>", escape(&why))
+                }
             });
         }
         out.push_str("</p>\n");
@@ -192,11 +194,18 @@ fn signers(reading: &Reading) -> String {
             out.push_str(&format!("; witnessed by <code>{}</code> at {at}", escape(name)));
         }
         if checkpoint.unknown > 0 {
-            out.push_str(&format!("; {} of unknown signers not counted", counted(checkpoint.unknown as u64, "signature")));
+            out.push_str(&format!(
+                "; {} of unknown signers not counted",
+                counted(checkpoint.unknown as u64, "signature")
+            ));
         }
         out.push_str("</li>\n");
     }
-    if out.is_empty() { out } else { format!("<section>\n<h2>Who signed the log</h2>\n<ul>\n{out}</ul>\n</section>\n") }
+    if out.is_empty() {
+        out
+    } else {
+        format!("<section>\n<h2>Who signed the log</h2>\n<ul>\n{out}</ul>\n</section>\n")
+    }
 }
 
 /// A text in full, the lines of a diff marked.
@@ -278,7 +287,10 @@ mod tests {
 
     #[test]
     fn words_of_a_record_can_not_become_markup() {
-        assert_eq!(escape("<img src=x onerror='a'>&\"\u{202e}"), "&lt;img src=x onerror=&#39;a&#39;&gt;&amp;&quot;\\u{202e}");
+        assert_eq!(
+            escape("<img src=x onerror='a'>&\"\u{202e}"),
+            "&lt;img src=x onerror=&#39;a&#39;&gt;&amp;&quot;\\u{202e}"
+        );
         assert!(!block("</pre><script>").contains("<script>"));
     }
 }

@@ -67,7 +67,8 @@ impl Resume {
 
     fn not_shown(&self, reading: &Reading) -> Failure {
         let finding = reading.verdict.findings().first();
-        let why = finding.map_or("its trigger is not in the bundle".to_owned(), |finding| printable(&finding.to_string()));
+        let why = finding
+            .map_or("its trigger is not in the bundle".to_owned(), |finding| printable(&finding.to_string()));
         let status = reading.verdict.conclude(&NEEDED).exit_code().max(1);
         let message = format!("the state of run {} is not shown: {why}", self.run);
         let hint = finding.map_or("check the run's id", |finding| crate::advice::on(finding.code));
@@ -88,7 +89,11 @@ impl Standing<'_> {
         let owner = self.run.owner();
         out.push_str(&format!("owned by {} with {}\n", owner.principal, owner.key));
         if let (Some(time), Some(last)) = (self.state.log_time(), self.reading.verdict.checkpoints().last()) {
-            out.push_str(&format!("as of log time {}, tree size {}\n", time::utc(time.get()), last.head.size));
+            out.push_str(&format!(
+                "as of log time {}, tree size {}\n",
+                time::utc(time.get()),
+                last.head.size
+            ));
         }
         out.push('\n');
         out.push_str(&tree::draw(self.reading, style));
@@ -116,10 +121,16 @@ impl Standing<'_> {
         let mut out = String::new();
         for (id, proposal) in self.run.proposals() {
             let status = self.status(&id).map_or("?", ProposalStatus::as_str);
-            let target = proposal.action.target.as_ref().map_or(String::new(), |target| format!(" → {target}"));
+            let target =
+                proposal.action.target.as_ref().map_or(String::new(), |target| format!(" → {target}"));
             let what = printable(&format!("{}{target}", proposal.action.tool));
             let uses = counted(proposal.uses.len() as u64, "use");
-            out.push_str(&format!("\n{} {}  {what}  {}  {uses}\n", style.bold("proposal"), short(&id), style.bold(status)));
+            out.push_str(&format!(
+                "\n{} {}  {what}  {}  {uses}\n",
+                style.bold("proposal"),
+                short(&id),
+                style.bold(status)
+            ));
             if let Some((index, end)) = &proposal.ended {
                 let (word, by) = end_of(end);
                 out.push_str(&format!("  ended at entry {index}: {word} by {}\n", short(&by)));

@@ -142,7 +142,11 @@ fn evidence(out: &mut String, items: &Items, openings: &Openings<'_>) {
     for item in &items.0 {
         match item {
             Evidence::Set(set) => {
-                field(out, "evidence", &printable(&format!("{}: a set of {} items, {}", set.label, set.items, set.root)));
+                field(
+                    out,
+                    "evidence",
+                    &printable(&format!("{}: a set of {} items, {}", set.label, set.items, set.root)),
+                );
             }
             Evidence::Item(item) => {
                 let size = counted(item.size.get(), "byte");

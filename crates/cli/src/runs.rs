@@ -97,14 +97,19 @@ impl Submit {
         for (record, answer) in batch.records.iter().zip(answers) {
             let kind = record.kind();
             match answer {
-                Ok(included) if context.json => answered.push(remote::included_json(kind.as_str(), record.run(), &included)),
+                Ok(included) if context.json => {
+                    answered.push(remote::included_json(kind.as_str(), record.run(), &included))
+                }
                 Ok(included) => {
                     report(context, kind.as_str(), record.run(), &included)?;
                 }
                 Err(rejected) => {
                     status = VIOLATED;
-                    let rejection: serde_json::Value = serde_json::from_slice(rejected.record.bytes()).unwrap_or_default();
-                    answered.push(json!({"type": kind.as_str(), "id": record.id().to_string(), "rejection": rejection}));
+                    let rejection: serde_json::Value =
+                        serde_json::from_slice(rejected.record.bytes()).unwrap_or_default();
+                    answered.push(
+                        json!({"type": kind.as_str(), "id": record.id().to_string(), "rejection": rejection}),
+                    );
                     output::note(&format!("{kind} {}: {}\n", record.id(), remote::rejection(&rejected)));
                 }
             }
@@ -127,7 +132,8 @@ impl Batch {
                 let message = format!("{what} has more than {BATCH_LINES} lines");
                 return Err(Failure::new("batch-too-long", message, "submit it in several parts"));
             }
-            self.line(line.bytes).map_err(|fault| signing::malformed(&format!("line {number} of {what}"), &fault))?;
+            self.line(line.bytes)
+                .map_err(|fault| signing::malformed(&format!("line {number} of {what}"), &fault))?;
         }
         Ok(())
     }
@@ -149,14 +155,16 @@ impl Cancel {
     /// Runs the command.
     pub fn run(&self, context: &Context) -> Outcome {
         // Whoever withdraws a decision is a human, whoever withdraws a proposal an agent.
-        let view = Actor::new(context, Role::Agent).or_else(|_| Actor::new(context, Role::Human))?.view(self.run)?;
+        let view =
+            Actor::new(context, Role::Agent).or_else(|_| Actor::new(context, Role::Human))?.view(self.run)?;
         let role = match view.run().and_then(|run| run.decision(&self.target)) {
             Some(_) => Role::Human,
             None => Role::Agent,
         };
         let actor = Actor::new(context, role)?;
         let reason = payload::text(self.reason.as_ref())?;
-        let included = actor.session().cancel(&view, self.target, reason).map_err(|error| submit_failure(&error))?;
+        let included =
+            actor.session().cancel(&view, self.target, reason).map_err(|error| submit_failure(&error))?;
         report(context, "cancel", Some(self.run), &included)
     }
 }
@@ -177,9 +185,14 @@ impl Bundle {
         match conclusion {
             Conclusion::Shown | Conclusion::NotShown => Ok(0),
             Conclusion::Violated | Conclusion::Unreadable => {
-                let finding = fetched.verdict.findings().first().map_or(String::new(), |finding| printable(&finding.to_string()));
+                let finding = fetched
+                    .verdict
+                    .findings()
+                    .first()
+                    .map_or(String::new(), |finding| printable(&finding.to_string()));
                 let message = format!("what the server gave does not hold: {finding}");
-                Err(Failure::new("bundle-violated", message, "look at it with `counterfoil verify`").with_status(VIOLATED))
+                Err(Failure::new("bundle-violated", message, "look at it with `counterfoil verify`")
+                    .with_status(VIOLATED))
             }
         }
     }

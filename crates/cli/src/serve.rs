@@ -56,11 +56,17 @@ impl Serve {
         let json = context.json;
         let ready = move |address: std::net::SocketAddr| {
             let url = format!("http://{address}");
-            let line = if json { format!("{}\n", json!({"listening": url})) } else { format!("listening on {url}\n") };
+            let line = if json {
+                format!("{}\n", json!({"listening": url}))
+            } else {
+                format!("listening on {url}\n")
+            };
             // A server whose starter went away serves all the same.
             let _ = output::print(&line);
         };
-        runtime()?.block_on(counterfoil_server::serve(config, ready)).map_err(|error| serve_failure(&error))?;
+        runtime()?
+            .block_on(counterfoil_server::serve(config, ready))
+            .map_err(|error| serve_failure(&error))?;
         Ok(0)
     }
 
@@ -95,7 +101,11 @@ pub fn load(file: Option<&Path>, flags: Overrides) -> Outcome<Config> {
 /// What runs a server.
 pub fn runtime() -> Outcome<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
-        Failure::new("no-threads", format!("the system gives no threads: {error}"), "check the limits of this user")
+        Failure::new(
+            "no-threads",
+            format!("the system gives no threads: {error}"),
+            "check the limits of this user",
+        )
     })
 }
 
@@ -103,7 +113,9 @@ pub fn runtime() -> Outcome<tokio::runtime::Runtime> {
 fn serve_failure(error: &ServeError) -> Failure {
     let (code, hint) = match error {
         ServeError::Start(error) => return start_failure(error),
-        ServeError::Log(_) => ("log-failed", "check the disk, then start it again: it finds out what was written"),
+        ServeError::Log(_) => {
+            ("log-failed", "check the disk, then start it again: it finds out what was written")
+        }
         ServeError::Accept(_) | ServeError::Signals(_) => ("serve-failed", "start it again"),
         _ => ("serve-failed", "start it again"),
     };
@@ -119,7 +131,9 @@ pub fn start_failure(error: &StartError) -> Failure {
             ("genesis-unusable", "`counterfoil init` makes one")
         }
         StartError::OtherGenesis { .. } => ("genesis-other", "check which of the two logs you meant"),
-        StartError::Log { .. } => ("log-unusable", "only one server uses a log at a time; check its directories"),
+        StartError::Log { .. } => {
+            ("log-unusable", "only one server uses a log at a time; check its directories")
+        }
         StartError::Payloads(_) => ("payloads-unusable", "check the directory, its owner and the disk"),
         StartError::Unreadable(_) => ("log-unreadable", "check the disk"),
         StartError::Listen { .. } => ("listen-failed", "choose another address with --listen"),

@@ -4,10 +4,8 @@ use std::path::{Path, PathBuf};
 
 use counterfoil_keys::{KeyFileError, RecordKey};
 use counterfoil_receipt::{
-    Author, Body, Draft, DraftError, Place, PublicKey, Role, Signature, Signer, UnverifiedRecord,
-    body::Type,
-    field::Field,
-    json, limits,
+    Author, Body, Draft, DraftError, Malformed, Place, PublicKey, Role, Signature, Signer, UnverifiedRecord,
+    body::Type, field::Field, json, limits,
 };
 use serde_json::{Map, Value};
 
@@ -38,6 +36,10 @@ pub fn key_path(context: &Context, role: Role) -> PathBuf {
 
 /// Loads a key file.
 pub fn load(path: &Path) -> Outcome<RecordKey> {
+    if path.is_dir() {
+        let message = format!("{} is a directory, not a key file", shown(path));
+        return Err(Failure::new("file-is-directory", message, "give the path of the key file itself"));
+    }
     RecordKey::load(path).map_err(|error| key_failure(&error))
 }
 
@@ -49,12 +51,17 @@ pub fn key_failure(error: &KeyFileError) -> Failure {
         None => error.to_string(),
     };
     let (code, hint) = match error {
+        KeyFileError::File { doing: "create" | "write", .. } => {
+            ("key-file-unwritable", "create the directory first, and check that this user may write to it")
+        }
         KeyFileError::File { io, .. } if io.kind() == ErrorKind::NotFound => {
             ("key-file-missing", "name it with --key, or make one with `counterfoil keys new`")
         }
         KeyFileError::File { .. } => ("key-file-unreadable", "check the path, its owner and its mode"),
         KeyFileError::Exists { .. } => ("key-file-exists", "choose another path"),
-        KeyFileError::OpenToOthers { .. } => ("key-file-open", "if others could have read it, have the key revoked"),
+        KeyFileError::OpenToOthers { .. } => {
+            ("key-file-open", "if others could have read it, have the key revoked")
+        }
         KeyFileError::Wrong { .. } => ("key-file-wrong", "make one with `counterfoil keys new`"),
         KeyFileError::NoSecret => ("key-no-secret", "copy the key file instead"),
         KeyFileError::Name(_) => ("key-name", "an origin is a schema-less URL such as example.org/log"),
@@ -87,7 +94,11 @@ pub fn sign_envelope(key: &RecordKey, mut envelope: Envelope) -> Outcome<Unverif
     let signer = envelope.entry("signer").or_insert_with(|| field_json(&author));
     if *signer != field_json(&author) {
         let message = format!("the draft names another signer than {} with {}", author.principal, author.key);
-        return Err(Failure::new("draft-signer", message, "leave `signer` out, or sign with the key that it names"));
+        return Err(Failure::new(
+            "draft-signer",
+            message,
+            "leave `signer` out, or sign with the key that it names",
+        ));
     }
     // Reading the draft with an empty signature checks everything but the signature, and gives the preimage.
     let unsigned = with_signature(&envelope, &Signature::from_bytes([0; 64]))?;
@@ -100,7 +111,9 @@ pub fn sign_envelope(key: &RecordKey, mut envelope: Envelope) -> Outcome<Unverif
 pub fn parse_object(bytes: &[u8], what: &str) -> Outcome<Envelope> {
     let limits = json::Limits { bytes: limits::RECORD_BYTES * 2, depth: limits::DEPTH };
     let canonical = json::canonicalize_input(bytes, &limits).map_err(|error| {
-        Failure::new(error.code(), format!("{what} is no usable JSON: {error}"), "write one JSON object without duplicate names")
+        let fault = Malformed::from(error);
+        let message = printable(&format!("{what} is no usable JSON ({}): {}", fault.code.id(), fault.detail));
+        Failure::new(fault.code.code(), message, "write one JSON object without duplicate names")
     })?;
     match serde_json::from_slice(&canonical) {
         Ok(Value::Object(members)) => Ok(members),
@@ -116,9 +129,10 @@ pub fn field_json(field: &impl Field) -> Value {
 }
 
 /// What a record breaks that its bytes alone show.
-pub fn malformed(what: &str, fault: &counterfoil_receipt::Malformed) -> Failure {
+pub fn malformed(what: &str, fault: &Malformed) -> Failure {
     let place = if fault.at.is_empty() { String::new() } else { format!("{}: ", fault.at) };
-    let message = printable(&format!("{what} is not well formed ({}): {place}{}", fault.code.id(), fault.detail));
+    let message =
+        printable(&format!("{what} is not well formed ({}): {place}{}", fault.code.id(), fault.detail));
     Failure::new(fault.code.code(), message, "compare it with spec/records.md")
 }
 
@@ -130,9 +144,8 @@ pub fn public_key(text: &str) -> Result<PublicKey, String> {
 fn with_signature(envelope: &Envelope, signature: &Signature) -> Outcome<UnverifiedRecord> {
     let mut signed = envelope.clone();
     signed.insert("sig".to_owned(), field_json(signature));
-    let bytes = json::to_canonical(&Value::Object(signed)).map_err(|error| {
-        Failure::new(error.code(), format!("the draft can't be a record: {error}"), "compare it with spec/records.md")
-    })?;
+    let bytes =
+        json::to_canonical(&Value::Object(signed)).map_err(|error| malformed("the draft", &error.into()))?;
     UnverifiedRecord::parse(&bytes).map_err(|fault| malformed("the draft", &fault))
 }
 
@@ -141,13 +154,19 @@ fn role_fits(key: &RecordKey, kind: Type) -> Outcome<()> {
         return Ok(());
     }
     let roles: Vec<&str> = kind.roles().iter().map(|role| role.as_str()).collect();
-    let message = format!("a {kind} is signed as {}, and this key is {}'s as {}", roles.join(" or "), key.principal(), key.role());
+    let (roles, principal, role) = (roles.join(" or "), key.principal(), key.role());
+    let message =
+        format!("records of type {kind} are signed as {roles}, and this key is {principal}'s as {role}");
     Err(Failure::new("role-not-allowed", message, "name another key with --key"))
 }
 
 /// That a signer gave no signature.
 pub fn no_signature(fault: &counterfoil_receipt::SignError) -> Failure {
-    Failure::new("no-signature", printable(&fault.to_string()), "check the command of the key file and what it printed")
+    Failure::new(
+        "no-signature",
+        printable(&fault.to_string()),
+        "check the command of the key file and what it printed",
+    )
 }
 
 /// The record as one line: what commands print and files hold.

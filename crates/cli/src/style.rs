@@ -75,7 +75,8 @@ impl Style {
     /// A reviewed text with the diffs in it coloured: nothing but colour is added.
     pub fn review(self, text: &str) -> String {
         use crate::{diff, review::GUTTER};
-        let foreign: String = text.lines().filter_map(|line| line.strip_prefix(GUTTER)).flat_map(|line| [line, "\n"]).collect();
+        let foreign: String =
+            text.lines().filter_map(|line| line.strip_prefix(GUTTER)).flat_map(|line| [line, "\n"]).collect();
         if !self.on || !diff::is_diff(&foreign) {
             return text.to_owned();
         }

@@ -27,7 +27,12 @@ pub fn utc(millis: u64) -> String {
 /// A span in its largest whole unit or two: `1 h 30 min`, `15 min`, `20 s`.
 pub fn span(millis: u64) -> String {
     let seconds = millis / 1_000;
-    let units = [("d", seconds / 86_400), ("h", seconds / 3_600 % 24), ("min", seconds / 60 % 60), ("s", seconds % 60)];
+    let units = [
+        ("d", seconds / 86_400),
+        ("h", seconds / 3_600 % 24),
+        ("min", seconds / 60 % 60),
+        ("s", seconds % 60),
+    ];
     let shown = units.iter().skip_while(|(_, count)| *count == 0).take(2).filter(|(_, count)| *count > 0);
     let parts: Vec<String> = shown.map(|(unit, count)| format!("{count} {unit}")).collect();
     if parts.is_empty() { format!("{millis} ms") } else { parts.join(" ") }
@@ -35,12 +40,14 @@ pub fn span(millis: u64) -> String {
 
 /// Reads `2026-11-21T10:05:09Z`, with a `T` or a space, or milliseconds since the Unix epoch.
 pub fn parse_instant(text: &str) -> Result<u64, String> {
-    let fault = || format!("{text:?} is neither a time such as 2026-11-21T10:05:09Z nor milliseconds since 1970");
+    let fault =
+        || format!("{text:?} is neither a time such as 2026-11-21T10:05:09Z nor milliseconds since 1970");
     if let Ok(millis) = text.parse::<u64>() {
         return Ok(millis);
     }
     let bytes = text.as_bytes();
-    let separators = [(4, b"-"), (7, b"-"), (10, b"T "), (13, b":"), (16, b":"), (19, b"Z")] as [(usize, &[u8]); 6];
+    let separators =
+        [(4, b"-"), (7, b"-"), (10, b"T "), (13, b":"), (16, b":"), (19, b"Z")] as [(usize, &[u8]); 6];
     let stands = |(at, any): &(usize, &[u8])| bytes.get(*at).is_some_and(|byte| any.contains(byte));
     if bytes.len() != 20 || !separators.iter().all(stands) {
         return Err(fault());
@@ -72,7 +79,11 @@ pub fn parse_duration(text: &str) -> Result<u64, String> {
 /// The millis type of records, for a time of this machine.
 pub fn millis(value: u64) -> Outcome<counterfoil_receipt::field::Millis> {
     counterfoil_receipt::field::Millis::new(value).ok_or_else(|| {
-        Failure::new("time-out-of-range", format!("{value} ms is no time of a record"), "check the clock of this machine")
+        Failure::new(
+            "time-out-of-range",
+            format!("{value} ms is no time of a record"),
+            "check the clock of this machine",
+        )
     })
 }
 
@@ -117,7 +128,9 @@ mod tests {
             before = date;
         }
         assert_eq!(before, (9999, 12, 31));
-        for (year, month, day) in [(2025, 2, 29), (2100, 2, 29), (2024, 13, 1), (2024, 0, 1), (2024, 4, 31), (1969, 12, 31)] {
+        for (year, month, day) in
+            [(2025, 2, 29), (2100, 2, 29), (2024, 13, 1), (2024, 0, 1), (2024, 4, 31), (1969, 12, 31)]
+        {
             assert_eq!(days_from_civil(year, month, day), None, "{year}-{month}-{day}");
         }
     }
@@ -128,7 +141,15 @@ mod tests {
         assert_eq!(parse_instant("2026-11-21T06:07:14Z"), Ok(1_795_241_234_000));
         assert_eq!(parse_instant("2024-02-29 00:00:00Z").map(utc).as_deref(), Ok("2024-02-29 00:00:00Z"));
         assert_eq!(parse_instant("17"), Ok(17));
-        for bad in ["", "x", "2026-11-21", "2026-11-21T24:00:00Z", "2026-1-21T10:00:00Z", "2026-11-21T10:00:00+01:00", "ä026-11-21T10:00:0Z"] {
+        for bad in [
+            "",
+            "x",
+            "2026-11-21",
+            "2026-11-21T24:00:00Z",
+            "2026-1-21T10:00:00Z",
+            "2026-11-21T10:00:00+01:00",
+            "ä026-11-21T10:00:0Z",
+        ] {
             assert!(parse_instant(bad).is_err(), "{bad}");
         }
     }
@@ -137,7 +158,10 @@ mod tests {
     fn durations_are_read_and_written() {
         assert_eq!(parse_duration("15m"), Ok(900_000));
         assert_eq!(parse_duration("7d").map(span).as_deref(), Ok("7 d"));
-        assert_eq!((span(5_400_000), span(20_999), span(3)), ("1 h 30 min".into(), "20 s".into(), "3 ms".into()));
+        assert_eq!(
+            (span(5_400_000), span(20_999), span(3)),
+            ("1 h 30 min".into(), "20 s".into(), "3 ms".into())
+        );
         for bad in ["", "m", "0m", "-1m", "1", "1w", "99999999999999999999d", "ä"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }

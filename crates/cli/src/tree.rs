@@ -35,7 +35,10 @@ pub fn branches(rows: &[Row]) -> Vec<Branch<'_>> {
 }
 
 fn grow<'r>(
-    parent: Option<RecordId>, stem: &str, below: &HashMap<Option<RecordId>, Vec<&'r Row>>, out: &mut Vec<Branch<'r>>,
+    parent: Option<RecordId>,
+    stem: &str,
+    below: &HashMap<Option<RecordId>, Vec<&'r Row>>,
+    out: &mut Vec<Branch<'r>>,
 ) {
     let children = below.get(&parent).map_or(&[][..], Vec::as_slice);
     for (at, row) in children.iter().enumerate() {
@@ -62,11 +65,10 @@ fn hangs_below(record: &UnverifiedRecord, rows: &HashMap<RecordId, &Row>) -> Opt
         Body::Settlement(body) => (Some(body.execution), &[Type::Execution]),
         _ => (None, &[]),
     };
-    let is_shown = |id: &RecordId, kinds: &[Type]| rows.get(id).is_some_and(|row| kinds.contains(&row.record.kind()));
+    let is_shown =
+        |id: &RecordId, kinds: &[Type]| rows.get(id).is_some_and(|row| kinds.contains(&row.record.kind()));
     let trigger = || record.run().map(counterfoil_receipt::RunId::trigger).filter(|id| *id != record.id());
-    named
-        .filter(|id| is_shown(id, kinds))
-        .or_else(|| trigger().filter(|id| is_shown(id, &[Type::Trigger])))
+    named.filter(|id| is_shown(id, kinds)).or_else(|| trigger().filter(|id| is_shown(id, &[Type::Trigger])))
 }
 
 /// The tree for a terminal.
@@ -96,7 +98,10 @@ pub fn draw(reading: &Reading, style: Style) -> String {
         out.push('\n');
     }
     if reading.more > 0 {
-        out.push_str(&format!("  … and {} that were verified and are not drawn\n", counted(reading.more, "more record")));
+        out.push_str(&format!(
+            "  … and {} that were verified and are not drawn\n",
+            counted(reading.more, "more record")
+        ));
     }
     out
 }
@@ -125,13 +130,21 @@ pub fn notes(row: &Row, reading: &Reading) -> Vec<Note> {
 /// What a record says, on one line.
 pub fn says(record: &UnverifiedRecord, reading: &Reading) -> String {
     let line = match record.body() {
-        Body::Trigger(body) => with(format!("{}: {}", body.event.source, body.event.id), body.summary.as_ref()),
+        Body::Trigger(body) => {
+            with(format!("{}: {}", body.event.source, body.event.id), body.summary.as_ref())
+        }
         Body::Observation(body) => with(body.kind.to_string(), body.summary.as_ref()),
         Body::Proposal(body) => {
             let target = body.action.target.as_ref().map_or(String::new(), |target| format!(" → {target}"));
-            let status = reading.run().and_then(|run| reading.verdict.state().proposal_status(run, &record.id()));
+            let status =
+                reading.run().and_then(|run| reading.verdict.state().proposal_status(run, &record.id()));
             let status = status.map_or(String::new(), |status| format!(", {}", status.as_str()));
-            format!("{}{target}, risk {}, for {}{status}", body.action.tool, body.risk, audience(&body.audience))
+            format!(
+                "{}{target}, risk {}, for {}{status}",
+                body.action.tool,
+                body.risk,
+                audience(&body.audience)
+            )
         }
         Body::Decision(body) => match (body.verdict, &body.uses, &body.window) {
             (Ruling::Approve, Some(uses), Some(window)) => {
@@ -150,9 +163,13 @@ pub fn says(record: &UnverifiedRecord, reading: &Reading) -> String {
             None => format!("use {}", body.use_number),
             Some(glass) => format!("use {}, BREAK-GLASS: {}", body.use_number, glass.reason),
         },
-        Body::Outcome(body) => with(format!("{}, effects {}", body.status, body.effects), body.detail.as_ref()),
+        Body::Outcome(body) => {
+            with(format!("{}, effects {}", body.status, body.effects), body.detail.as_ref())
+        }
         Body::Refusal(body) => with(body.code.to_string(), body.detail.as_ref()),
-        Body::Settlement(body) => with(format!("{}, effects {}", body.status, body.effects), body.reason.as_ref()),
+        Body::Settlement(body) => {
+            with(format!("{}, effects {}", body.status, body.effects), body.reason.as_ref())
+        }
         Body::Handoff(body) => with(format!("to {}", body.to.principal), body.summary.as_ref()),
         Body::Genesis(body) => body.origin.to_string(),
         Body::Snapshot(body) => format!("at {}", body.index),

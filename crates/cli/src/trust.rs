@@ -23,7 +23,8 @@ pub fn load(path: &Path) -> Outcome<Trust> {
         };
         let why = error.to_string();
         let why = why.strip_prefix(code).and_then(|why| why.strip_prefix(": ")).unwrap_or(&why);
-        let message = format!("the trust file {} can't be used: {}", shown(path), crate::text::printable(why));
+        let message =
+            format!("the trust file {} can't be used: {}", shown(path), crate::text::printable(why));
         Failure::new(code, message, "compare it with spec/trust.md, or get it again from whom you trust")
     })
 }

@@ -42,7 +42,8 @@ impl Asked<'_> {
     fn head(&self, style: Style) -> String {
         let Some(run) = self.reading.verdict.run_id() else { return String::new() };
         let records = counted(self.reading.rows.len() as u64 + self.reading.more, "record");
-        let owner = self.reading.run().map_or(String::new(), |run| format!(", owned by {}", run.owner().principal));
+        let owner =
+            self.reading.run().map_or(String::new(), |run| format!(", owned by {}", run.owner().principal));
         let others = counted(self.reading.others, "further entry").replace("entrys", "entries");
         format!("{} {run}\n{records}{owner}; {others} for keys, policy and log time\n\n", style.bold("run"))
     }
@@ -71,7 +72,9 @@ impl Asked<'_> {
     fn findings(&self, style: Style) -> String {
         let mut out = String::new();
         // What is not shown and was not asked for stands in the table above.
-        let matters = |finding: &&Finding| finding.shown == Shown::Violated || self.require.contains(&finding.dimension);
+        let matters = |finding: &&Finding| {
+            finding.shown == Shown::Violated || self.require.contains(&finding.dimension)
+        };
         for finding in self.reading.verdict.findings().iter().filter(matters) {
             let mark = match finding.shown {
                 Shown::Violated => style.bad(&format!("✗ {}", finding.code)),
@@ -92,15 +95,20 @@ impl Asked<'_> {
         let mut out = String::from("\n");
         for checkpoint in self.reading.verdict.checkpoints() {
             let size = checkpoint.head.size;
-            out.push_str(&format!("checkpoint of size {size}, signed by {}", printable(&checkpoint.signed_by.join(", "))));
+            out.push_str(&format!(
+                "checkpoint of size {size}, signed by {}",
+                printable(&checkpoint.signed_by.join(", "))
+            ));
             let witnesses = checkpoint.witnesses.iter();
             for (name, seconds) in witnesses {
                 let at = time::utc(seconds.saturating_mul(1_000));
                 out.push_str(&format!(", witnessed by {} at {at}", printable(name)));
             }
             if checkpoint.unknown > 0 {
-                let unknown = format!("; {} not counted: the trust file does not name its signer",
-                    counted(checkpoint.unknown as u64, "signature"));
+                let unknown = format!(
+                    "; {} not counted: the trust file does not name its signer",
+                    counted(checkpoint.unknown as u64, "signature")
+                );
                 out.push_str(&style.dim(&unknown));
             }
             out.push('\n');
@@ -109,7 +117,8 @@ impl Asked<'_> {
     }
 
     fn payloads(&self) -> String {
-        let (shown, hidden) = (self.reading.verdict.openings().len() as u64, self.reading.verdict.undisclosed());
+        let (shown, hidden) =
+            (self.reading.verdict.openings().len() as u64, self.reading.verdict.undisclosed());
         if shown + hidden == 0 {
             return String::new();
         }
@@ -120,11 +129,13 @@ impl Asked<'_> {
         let names = |dimensions: &mut dyn Iterator<Item = &Dimension>| {
             dimensions.map(|dimension| dimension.as_str()).collect::<Vec<_>>().join(", ")
         };
-        let passes = |dimension: &&Dimension| matches!(self.reading.verdict.answer(**dimension), Answer::Pass(_));
+        let passes =
+            |dimension: &&Dimension| matches!(self.reading.verdict.answer(**dimension), Answer::Pass(_));
         match self.conclusion() {
             Conclusion::Shown => format!("{}: {}", style.good("shown"), names(&mut self.require.iter())),
             Conclusion::Violated => {
-                let fails = |dimension: &&Dimension| *self.reading.verdict.answer(**dimension) == Answer::Fail;
+                let fails =
+                    |dimension: &&Dimension| *self.reading.verdict.answer(**dimension) == Answer::Fail;
                 format!("{}: {}", style.bad("VIOLATED"), names(&mut Dimension::ALL.iter().filter(fails)))
             }
             Conclusion::NotShown => {
@@ -139,8 +150,10 @@ impl Asked<'_> {
     pub fn to_json(&self) -> Value {
         let verdict = &self.reading.verdict;
         let conclusion = self.conclusion();
-        let dimensions: serde_json::Map<String, Value> =
-            Dimension::ALL.map(|dimension| (dimension.to_string(), self.answer(dimension))).into_iter().collect();
+        let dimensions: serde_json::Map<String, Value> = Dimension::ALL
+            .map(|dimension| (dimension.to_string(), self.answer(dimension)))
+            .into_iter()
+            .collect();
         json!({
             "format": "counterfoil-verdict/1",
             "conclusion": conclusion.as_str(),

@@ -45,18 +45,22 @@ impl Verify {
         let trust_path = context.trust_path();
         let trust = trust::load(&trust_path)?;
         let now = self.at.unwrap_or_else(time::now);
-        let mut require = if self.require.is_empty() { trust.require().to_vec() } else { self.require.clone() };
+        let mut require =
+            if self.require.is_empty() { trust.require().to_vec() } else { self.require.clone() };
         require.sort_unstable();
         require.dedup();
         let reading = reading::read(&self.bundle, &trust, now)?;
-        if let (None, false, Some(finding)) = (reading.verdict.run_id(), context.json, reading.verdict.findings().first()) {
+        if let (None, false, Some(finding)) =
+            (reading.verdict.run_id(), context.json, reading.verdict.findings().first())
+        {
             let what = input::shown(&self.bundle);
             let message = format!("{what} is no bundle ({}): {}", finding.rule, printable(&finding.detail));
             return Err(Failure::new(finding.code, message, advice::on(finding.code)));
         }
         let asked = Asked { reading: &reading, require: &require, now };
         if let Some(path) = &self.report {
-            let page = report::page(&asked, &trust_path.display().to_string(), &self.bundle.display().to_string());
+            let page =
+                report::page(&asked, &trust_path.display().to_string(), &self.bundle.display().to_string());
             output::write(path, page.as_bytes())?;
         }
         if context.json {

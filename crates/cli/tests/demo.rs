@@ -1,10 +1,11 @@
 //! The demo as a person runs it: the real binary, real servers, real repositories.
 
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 use std::{
     fs,
-    io::Write as _,
+    io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     time::{Duration, Instant},
@@ -40,17 +41,27 @@ fn err(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// Nothing that was started is left: neither files nor processes that name the directory.
+/// Nothing that was started is left: neither files nor processes, by the directory that they were given.
 fn is_swept(dir: &Path) {
     let left: Vec<PathBuf> = fs::read_dir(dir.join("tmp")).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(left, Vec::<PathBuf>::new());
-    #[cfg(target_os = "linux")]
-    for process in fs::read_dir("/proc").unwrap().flatten() {
-        let environment = fs::read(process.path().join("environ")).unwrap_or_default();
-        let name = format!("TMPDIR={}", dir.join("tmp").display());
-        let is_ours = environment.split(|byte| *byte == 0).any(|variable| variable == name.as_bytes());
-        assert!(!is_ours, "still running: {:?}", fs::read_to_string(process.path().join("cmdline")));
+    // What was killed may take a moment to be gone.
+    let began = Instant::now();
+    while !processes(dir).is_empty() {
+        assert!(began.elapsed() < Duration::from_secs(5), "still running: {:?}", processes(dir));
+        std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// The command lines of processes whose temporary files lie in `dir/tmp`, where the system tells.
+fn processes(dir: &Path) -> Vec<String> {
+    let variable = format!("TMPDIR={}", dir.join("tmp").display());
+    let is_ours = |process: &PathBuf| {
+        let environment = fs::read(process.join("environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|other| other == variable.as_bytes())
+    };
+    let all = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
+    all.filter(is_ours).map(|process| fs::read_to_string(process.join("cmdline")).unwrap_or_default()).collect()
 }
 
 fn git(dir: &Path, arguments: &[&str]) -> String {
@@ -75,7 +86,6 @@ fn repository(dir: &Path) -> PathBuf {
         let path = shop.join(".git/hooks").join(hook);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, format!("#!/bin/sh\ntouch '{}'\n", dir.join("hook-ran").display())).unwrap();
-        std::os::unix::fs::PermissionsExt::set_mode(&mut fs::metadata(&path).unwrap().permissions(), 0o755);
         fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     }
     shop
@@ -208,18 +218,23 @@ fn the_person_at_the_terminal_decides() {
 fn ctrl_c_ends_and_removes_everything() {
     let dir = TempDir::new().unwrap();
     let shop = repository(dir.path());
-    // At several points: while the agent works with a child of its own, and in the middle of the runs.
-    let cases = [(&["demo", "--repo", "shop", "--agent", "sleep 60 & sleep 60"][..], 700), (&["demo"], 700), (&["demo"], 1_500)];
-    for (arguments, millis) in cases {
+    // While the agent works, with a child of its own; while the log is set up; in the middle of the runs.
+    let agent = &["demo", "--repo", "shop", "--agent", "sleep 60 & sleep 60"][..];
+    for (arguments, after, millis) in [(agent, "actors", 300), (&["demo"], "demo", 0), (&["demo"], "propose", 100), (&["demo"], "Attacks", 300)] {
         let mut command = counterfoil(dir.path(), arguments);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut told = BufReader::new(child.stdout.take().unwrap()).lines();
+        let reached = told.any(|line| line.unwrap().contains(after));
+        assert!(reached, "{arguments:?} never says {after}");
         std::thread::sleep(Duration::from_millis(millis));
         let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
         assert!(interrupt.success());
         let began = Instant::now();
+        let rest = std::thread::spawn(move || told.count());
         let output = child.wait_with_output().unwrap();
-        assert!(began.elapsed() < Duration::from_secs(10), "{arguments:?} after {millis} ms");
-        assert_eq!(output.status.code(), Some(130), "{arguments:?} after {millis} ms: {}", err(&output));
+        rest.join().unwrap();
+        assert!(began.elapsed() < Duration::from_secs(10), "{arguments:?} at {after}");
+        assert_eq!(output.status.code(), Some(130), "{arguments:?} at {after}: {}", err(&output));
         assert!(err(&output).contains("error[interrupted]"), "{}", err(&output));
         is_swept(dir.path());
     }

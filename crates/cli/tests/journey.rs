@@ -1,5 +1,7 @@
 //! A working directory, a server, and separate processes for agent, human and runtime.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on stops")]
+
 mod common;
 
 use common::Desk;
@@ -64,20 +66,36 @@ fn approved_once_executed_once() {
     let run = trigger["run"].as_str().unwrap();
     let action = desk.good(&["gate", "action", "--", "echo", "done"]);
     desk.write("action.json", action);
-    assert_eq!(on(&["propose", run, "--action", "action.json", "--for", "runtime", "--risk", "high"]).code, 0);
+    assert_eq!(
+        on(&["propose", run, "--action", "action.json", "--for", "runtime", "--risk", "high"]).code,
+        0
+    );
 
     let held = on(&["gate", "check", run, "--", "echo", "done"]);
     assert_eq!((held.code, held.stderr.contains("error[held]")), (4, true), "{}", held.stderr);
     let asked = desk.run_with(&["approve", run, "--server", &url], "n\n");
     assert_eq!((asked.code, asked.stderr.contains("not-confirmed")), (4, true), "{}", asked.stderr);
     assert!(asked.stdout.contains("argument       /argv/1 = \"done\""), "{}", asked.stdout);
+    for terms in [["--uses", "2"], ["--window", "2h"]] {
+        let beyond = on(&[&["approve", run, "--yes"][..], &terms].concat());
+        assert_eq!(
+            (beyond.code, beyond.stderr.contains("error[terms-exceed-policy]")),
+            (1, true),
+            "{}",
+            beyond.stderr
+        );
+    }
     let own = on(&["approve", run, "--yes", "--key", "keys/agent.key"]);
     assert_eq!((own.code, own.stderr.contains("error[role-not-allowed]")), (1, true), "{}", own.stderr);
     assert_eq!(desk.run_with(&["approve", run, "--server", &url], "y\n").code, 0);
 
     let other = on(&["gate", "run", run, "--", "echo", "gone"]);
     assert_eq!((other.code, other.stdout.as_str()), (1, ""), "{}", other.stderr);
-    assert!(other.stderr.contains("/arguments/argv/1 is \"done\" there and \"gone\" here"), "{}", other.stderr);
+    assert!(
+        other.stderr.contains("/arguments/argv/1 is \"done\" there and \"gone\" here"),
+        "{}",
+        other.stderr
+    );
     let ran = on(&["gate", "run", run, "--", "echo", "done"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (0, "done\n"), "{}", ran.stderr);
     let again = on(&["gate", "run", run, "--", "echo", "done"]);
@@ -87,7 +105,11 @@ fn approved_once_executed_once() {
     assert_eq!(on(&["bundle", run, "--out", "run.jsonl"]).code, 0);
     let verified = desk.run(&["verify", "run.jsonl"]);
     assert_eq!(verified.code, 0, "{}", verified.stdout);
-    assert!(verified.stdout.ends_with("shown: integrity, authority, conformity, inclusion\n"), "{}", verified.stdout);
+    assert!(
+        verified.stdout.ends_with("shown: integrity, authority, conformity, inclusion\n"),
+        "{}",
+        verified.stdout
+    );
     let shown = verified.stdout.contains("checked, 0 not disclosed");
     assert!(shown, "what the approver was shown is in the bundle: {}", verified.stdout);
 }
@@ -97,13 +119,24 @@ fn by_hand_record_by_record() {
     let (desk, _serving, url) = log();
     let key = desk.json(&["keys", "list"])[1]["key"].as_str().unwrap().to_owned();
     desk.write("trigger.json", format!(r#"{{"event": {{"source": "hand", "id": "1"}}, "owner": {{"principal": "agent", "key": "{key}"}}}}"#));
-    desk.good(&["record", "new", "trigger", "--body", "trigger.json", "--key", "keys/agent.key", "--out", "trigger.record"]);
+    desk.good(&[
+        "record",
+        "new",
+        "trigger",
+        "--body",
+        "trigger.json",
+        "--key",
+        "keys/agent.key",
+        "--out",
+        "trigger.record",
+    ]);
     let shown = desk.json(&["record", "show", "trigger.record"]);
     let run = shown["id"].as_str().unwrap();
     desk.write("note.txt", "what I saw\n");
     let item = desk.good(&["record", "item", "note.txt", "--label", "note", "--payload", "note.payload"]);
     desk.write("body.json", format!(r#"{{"kind": "note", "items": [{item}]}}"#));
-    let made = desk.good(&["record", "new", "observation", "--run", run, "--parents", run, "--body", "body.json"]);
+    let made =
+        desk.good(&["record", "new", "observation", "--run", run, "--parents", run, "--body", "body.json"]);
     desk.write("batch.records", format!("{}{made}", desk.read("trigger.record")));
     let submit = ["submit", "batch.records", "--payload", "note.payload", "--server", &url];
     let first = desk.json(&submit);
@@ -115,9 +148,19 @@ fn by_hand_record_by_record() {
     // Somebody else's word, in the first one's name.
     desk.write("forged.record", desk.read("trigger.record").replace("\"hand\"", "\"hanD\""));
     let forged = desk.run(&["record", "show", "forged.record"]);
-    assert_eq!((forged.code, forged.stderr.contains("error[signature-invalid]")), (1, true), "{}", forged.stderr);
+    assert_eq!(
+        (forged.code, forged.stderr.contains("error[signature-invalid]")),
+        (1, true),
+        "{}",
+        forged.stderr
+    );
     let refused = desk.run(&["submit", "forged.record", "--server", &url]);
-    assert_eq!((refused.code, refused.stderr.contains("error[signature-invalid]")), (1, true), "{}", refused.stderr);
+    assert_eq!(
+        (refused.code, refused.stderr.contains("error[signature-invalid]")),
+        (1, true),
+        "{}",
+        refused.stderr
+    );
 }
 
 #[test]
@@ -127,7 +170,21 @@ fn a_draft_is_signed_as_it_would_have_been_made() {
     let id = format!("sha256:{}", "1".repeat(64));
     desk.write("body.json", r#"{ "summary": "x", "kind": "note" }"#);
     let made = desk.good(&[
-        "record", "new", "observation", "--log", &id, "--run", &id, "--parents", &id, "--time", "1000", "--body", "body.json", "--key", "scout.key",
+        "record",
+        "new",
+        "observation",
+        "--log",
+        &id,
+        "--run",
+        &id,
+        "--parents",
+        &id,
+        "--time",
+        "1000",
+        "--body",
+        "body.json",
+        "--key",
+        "scout.key",
     ]);
     let mut draft: serde_json::Value = serde_json::from_str(&made).unwrap();
     draft.as_object_mut().unwrap().remove("sig");
@@ -151,7 +208,8 @@ fn keys_are_enrolled_and_revoked() {
     desk.good(&["keys", "enrol", key, "--principal", "scout", "--role", "agent", "--server", &url]);
     desk.good(&trigger);
     desk.good(&["keys", "revoke", key, "--reason", "lost", "--server", &url]);
-    let after = desk.run(&["trigger", "--source", "s", "--id", "2", "--key", "keys/scout.key", "--server", &url]);
+    let after =
+        desk.run(&["trigger", "--source", "s", "--id", "2", "--key", "keys/scout.key", "--server", &url]);
     assert!(after.stderr.contains("error[key-revoked]"), "{}", after.stderr);
 }
 
@@ -161,12 +219,39 @@ fn a_command_signs_and_what_it_signs_is_checked() {
     let desk = Desk::new();
     desk.good(&["keys", "new", "--role", "agent", "--principal", "scout", "--out", "scout.key"]);
     let key = desk.json(&["keys", "list", "."])[0]["key"].as_str().unwrap().to_owned();
-    let exec = ["keys", "new", "--role", "agent", "--principal", "scout", "--exec", "head -c 64 /dev/zero", "--public", &key, "--out", "exec.key"];
+    let exec = [
+        "keys",
+        "new",
+        "--role",
+        "agent",
+        "--principal",
+        "scout",
+        "--exec",
+        "head -c 64 /dev/zero",
+        "--public",
+        &key,
+        "--out",
+        "exec.key",
+    ];
     desk.good(&exec);
     assert!(!desk.read("exec.key").contains("secret"));
     let id = format!("sha256:{}", "1".repeat(64));
     desk.write("body.json", r#"{"summary":"x","kind":"note"}"#);
-    let new = ["record", "new", "observation", "--log", &id, "--run", &id, "--parents", &id, "--body", "body.json", "--key", "exec.key"];
+    let new = [
+        "record",
+        "new",
+        "observation",
+        "--log",
+        &id,
+        "--run",
+        &id,
+        "--parents",
+        &id,
+        "--body",
+        "body.json",
+        "--key",
+        "exec.key",
+    ];
     let ran = desk.run(&new);
     assert_eq!((ran.code, ran.stderr.contains("error[no-signature]")), (2, true), "{}", ran.stderr);
 }

@@ -1,6 +1,7 @@
 //! `records/`: one record each, judged by its bytes alone.
 
 mod faults;
+mod signers;
 
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine};
 use counterfoil_receipt::{Body, PolicyDigest, PublicKey, Type, UnverifiedRecord, body::Policy};

@@ -163,7 +163,7 @@ impl Attacks<'_> {
         type Change = fn(&mut Pieces) -> Option<()>;
         let changes: [(&str, &str, Change); 4] = [
             ("another record's inclusion proof", "inclusion-mismatch", Pieces::swap_proof_hashes),
-            ("a record removed from the middle", "inclusion-mismatch", |_| Some(())),
+            ("a record removed from the middle", "inclusion-mismatch", |pieces| pieces.leave_out(Type::Observation)),
             ("… and the proof recomputed", "parent-unknown", |pieces| pieces.leave_out_skilfully(Type::Observation)),
             ("one byte changed", "signature-invalid", |pieces| pieces.change_a_letter(Type::Observation)),
         ];

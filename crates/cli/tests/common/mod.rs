@@ -1,6 +1,7 @@
 //! Running the real binary in a directory of its own.
 
 #![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on stops")]
 
 use std::{
     fs,
@@ -66,7 +67,8 @@ impl Desk {
     /// The command, ready to run.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_counterfoil"));
-        let inherited = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("COUNTERFOIL_"));
+        let inherited =
+            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("COUNTERFOIL_"));
         inherited.for_each(|(name, _)| {
             command.env_remove(name);
         });
@@ -117,7 +119,8 @@ impl Desk {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let url = line.trim().strip_prefix("listening on ").expect("the server says where it listens").to_owned();
+        let url =
+            line.trim().strip_prefix("listening on ").expect("the server says where it listens").to_owned();
         (Serving(child), url)
     }
 }

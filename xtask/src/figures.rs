@@ -1,0 +1,33 @@
+//! `cargo xtask figures foundation`: measures what is claimed, and counts what is tested.
+
+use std::process::Command;
+
+use crate::run::{Step, root, run};
+
+/// Tests that print counts, as `count NAME N` on lines of their own.
+const COUNTED: [&[&str]; 3] = [
+    &["-p", "counterfoil-tests"],
+    &["-p", "counterfoil-tlog", "--tests"],
+    &["-p", "counterfoil-log", "--test", "crash"],
+];
+
+/// Prints one JSON line for each figure. A figure that misses its bar says so; nothing fails.
+pub fn foundation() -> Step {
+    run("cargo", &["run", "--quiet", "--release", "--locked", "-p", "counterfoil-benches"])?;
+    COUNTED.iter().try_for_each(|which| count(which))
+}
+
+/// Runs tests and prints the counts that they report.
+fn count(which: &[&str]) -> Step {
+    let arguments = [&["test", "--quiet", "--locked"], which, &["--", "--nocapture"]].concat();
+    let output = Command::new("cargo").args(&arguments).current_dir(root()).output().map_err(|why| why.to_string())?;
+    let how = format!("cargo {}", arguments.join(" "));
+    let holds = output.status.success();
+    let printed = [output.stdout, output.stderr].concat();
+    for line in String::from_utf8_lossy(&printed).lines() {
+        let Some((name, number)) = line.strip_prefix("count ").and_then(|rest| rest.rsplit_once(' ')) else { continue };
+        let Ok(value) = number.parse::<u64>() else { continue };
+        println!("{{\"figure\":{name:?},\"value\":{value},\"bar\":{value},\"holds\":{holds},\"how\":{how:?}}}");
+    }
+    Ok(())
+}
