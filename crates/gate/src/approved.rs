@@ -20,8 +20,8 @@ use crate::decide::{Refusal, Request, evidence_suffices};
 /// nor built from parts:
 ///
 /// ```compile_fail
-/// fn forge(execution: counterfoil_receipt::body::Execution) -> counterfoil_gate::Approved {
-///     counterfoil_gate::Approved { execution, ..todo!() }
+/// fn forge(approved: counterfoil_gate::Approved, run: counterfoil_receipt::RunId) -> counterfoil_gate::Approved {
+///     counterfoil_gate::Approved { run, ..approved }
 /// }
 /// ```
 ///
@@ -54,8 +54,8 @@ pub struct Approved {
 /// ```
 ///
 /// ```compile_fail
-/// fn forge(id: counterfoil_receipt::RecordId) -> counterfoil_gate::Permit {
-///     counterfoil_gate::Permit { id, ..todo!() }
+/// fn forge(permit: counterfoil_gate::Permit, id: counterfoil_receipt::RecordId) -> counterfoil_gate::Permit {
+///     counterfoil_gate::Permit { id, ..permit }
 /// }
 /// ```
 #[derive(Debug)]

@@ -41,8 +41,11 @@ pub(crate) fn existed_by(shown: &[ShownCheckpoint], index: u64, trust: &Trust) -
 pub(crate) fn open(line: &CheckpointLine, trust: &Trust) -> Result<ShownCheckpoint, Fault> {
     let note = UnverifiedNote::parse(line.checkpoint.0.as_bytes())
         .map_err(|error| Fault::violated(Rule::CheckpointForm, format!("checkpoint: {error}")))?;
+    let mut lines: Vec<String> = note.signatures().iter().map(ToString::to_string).collect();
+    lines.sort_unstable();
+    let repeats = lines.windows(2).any(|pair| pair[0] == pair[1]);
     let signed = origin_and_signature(note, trust)?;
-    form_is_ours(&signed)?;
+    form_is_ours(&signed, repeats)?;
     let name = |key: &VerifierKey| format!("{}+{}", key.name(), key.id());
     let cosignatures: Vec<(usize, PosixSeconds)> = signed
         .cosignatures()
@@ -81,8 +84,11 @@ fn origin_differs(error: &CheckpointError) -> Fault {
     Fault::violated(Rule::CheckpointOrigin, format!("checkpoint: {error}"))
 }
 
-/// R-CP-03: it has no extension lines, and its tree is not empty.
-fn form_is_ours(signed: &SignedCheckpoint) -> Result<(), Fault> {
+/// R-CP-03: it is a well-formed checkpoint note without extension lines or repeated signatures, and its tree is not empty.
+fn form_is_ours(signed: &SignedCheckpoint, repeats: bool) -> Result<(), Fault> {
+    if repeats {
+        return Err(Fault::violated(Rule::CheckpointForm, "checkpoint: a signature line stands twice"));
+    }
     if !signed.checkpoint().extensions().is_empty() {
         return Err(Fault::violated(Rule::CheckpointForm, "checkpoint: has extension lines"));
     }
@@ -145,12 +151,16 @@ pub(crate) fn is_fresh(
     let Some(confirmed) = confirmed else {
         return Err(Fault::not_shown(Rule::CheckpointStale, "nothing shows how old the last checkpoint is"));
     };
-    let age = now.saturating_sub(confirmed);
+    let age = now.abs_diff(confirmed);
     if u128::from(age) <= max_age.as_millis() {
         return Ok(age);
     }
-    let detail =
-        format!("the last checkpoint is {} s old; at most {} s are accepted", age / 1_000, max_age.as_secs());
+    let side = if confirmed > now { "ahead of the reader's clock" } else { "old" };
+    let detail = format!(
+        "the last checkpoint is {} s {side}; at most {} s are accepted",
+        age / 1_000,
+        max_age.as_secs()
+    );
     Err(Fault::violated(Rule::CheckpointStale, detail))
 }
 
