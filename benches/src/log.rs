@@ -13,8 +13,8 @@ use counterfoil_keys::{NoteKey, RecordKey};
 use counterfoil_receipt::{
     Body, Draft, Place, Principal, RecordId, Role, RunId, Signer, UnverifiedRecord,
     body::{
-        Authority, Event, Genesis, GenesisLimits, Holder, KeyChange, Keyring, LogKeys, Observation, ObservationKind,
-        Trigger,
+        Authority, Event, Genesis, GenesisLimits, Holder, KeyChange, Keyring, LogKeys, Observation,
+        ObservationKind, Trigger,
     },
     field::{List, Set, Whole},
 };
@@ -108,7 +108,8 @@ fn found(directory: &Path) -> Fallible<(Config, RecordId, RecordKey)> {
 fn sign(key: &RecordKey, place: Place, body: impl Into<Body>) -> Fallible<UnverifiedRecord> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis();
     let time = whole(u64::try_from(now)?);
-    let draft = Draft { place, time, principal: key.principal().clone(), role: key.role(), body: body.into() };
+    let draft =
+        Draft { place, time, principal: key.principal().clone(), role: key.role(), body: body.into() };
     Ok(draft.sign(key)?)
 }
 
@@ -133,7 +134,8 @@ fn trigger(owner: &RecordKey) -> Trigger {
 }
 
 fn note(round: usize) -> Observation {
-    let summary = text(&format!("observation {round}: {}", "what the agent saw, in a few words. ".repeat(12)));
+    let summary =
+        text(&format!("observation {round}: {}", "what the agent saw, in a few words. ".repeat(12)));
     Observation { items: None, kind: ObservationKind::Note, summary: Some(summary) }
 }
 
@@ -177,12 +179,18 @@ impl Connection {
             self.reader.read_line(&mut line)?;
             match line.trim_end().split_once(':') {
                 None => break,
-                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.trim().parse()?,
+                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                    length = value.trim().parse()?
+                }
                 Some(_) => {}
             }
         }
         let mut body = vec![0; length];
         self.reader.read_exact(&mut body)?;
-        if status.contains(" 200 ") { Ok(()) } else { Err(format!("{status}{}", String::from_utf8_lossy(&body)).into()) }
+        if status.contains(" 200 ") {
+            Ok(())
+        } else {
+            Err(format!("{status}{}", String::from_utf8_lossy(&body)).into())
+        }
     }
 }

@@ -15,12 +15,21 @@ pub fn strict_parse() -> Figure {
     let (ours, serde, ratio) = paired(
         200,
         || (0..1_000).for_each(|_| drop(black_box(json::check(black_box(&record), &limits::RECORD_JSON)))),
-        || (0..1_000).for_each(|_| drop(black_box(serde_json::from_slice::<serde_json::Value>(black_box(&record))))),
+        || {
+            (0..1_000).for_each(|_| {
+                drop(black_box(serde_json::from_slice::<serde_json::Value>(black_box(&record))))
+            })
+        },
     );
     Figure {
         figure: "strict parse and canonical check of a 1 KB record / serde_json to a Value",
         value: ratio,
         bar: Bar::AtMost(1.5),
-        how: format!("{} bytes: {:.2} µs / {:.2} µs, median of 200 pairs of 1,000", record.len(), ours * 1e3, serde * 1e3),
+        how: format!(
+            "{} bytes: {:.2} µs / {:.2} µs, median of 200 pairs of 1,000",
+            record.len(),
+            ours * 1e3,
+            serde * 1e3
+        ),
     }
 }

@@ -32,7 +32,8 @@ impl Figure {
             Bar::AtLeast(bar) => (bar, self.value >= bar),
         };
         let value = (self.value * 1_000.0).round() / 1_000.0;
-        json!({"figure": self.figure, "value": value, "bar": bar, "holds": holds, "how": self.how}).to_string()
+        json!({"figure": self.figure, "value": value, "bar": bar, "holds": holds, "how": self.how})
+            .to_string()
     }
 }
 

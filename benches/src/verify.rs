@@ -42,7 +42,13 @@ pub fn small_bundle() -> Figure {
     let checks = Check::all_of(&bundle, &key);
     let (ours, floor, ratio) = paired(
         200,
-        || assert!(verify(black_box(&bundle), &trust, 0).answer(counterfoil_verify::Dimension::Inclusion).passes()),
+        || {
+            assert!(
+                verify(black_box(&bundle), &trust, 0)
+                    .answer(counterfoil_verify::Dimension::Inclusion)
+                    .passes()
+            )
+        },
         || assert!(checks.iter().all(|check| black_box(check).run())),
     );
     Figure {
@@ -78,7 +84,11 @@ pub fn long_run() -> Figure {
         figure: "rate of verifying a 10,000-record run / rate of two processes that only verify_strict",
         value: median(rates),
         bar: Bar::AtLeast(0.9),
-        how: format!("two threads {:.0} ms, two processes {:.0} ms, median of 7 pairs", shown.0 * 1e3, shown.1 * 1e3),
+        how: format!(
+            "two threads {:.0} ms, two processes {:.0} ms, median of 7 pairs",
+            shown.0 * 1e3,
+            shown.1 * 1e3
+        ),
     }
 }
 
@@ -96,7 +106,12 @@ pub fn memory() -> Figure {
         figure: "bytes of memory for each further record of a run",
         value: grown,
         bar: Bar::AtMost(256.0),
-        how: format!("peak of {} kB at {} records, {} kB at {RECORDS}: ids, statements, heads", small, RECORDS / 5, large),
+        how: format!(
+            "peak of {} kB at {} records, {} kB at {RECORDS}: ids, statements, heads",
+            small,
+            RECORDS / 5,
+            large
+        ),
     }
 }
 
@@ -112,7 +127,9 @@ pub fn work(arguments: &[String]) {
             let own = &checks[half * checks.len() / 2..(half + 1) * checks.len() / 2];
             println!("{}", crate::report::seconds(|| assert!(own.iter().all(Check::run))));
         }
-        "verify" => println!("{}", crate::report::seconds(|| assert_shown(&stream(&directory, &trust, 2), &trust))),
+        "verify" => {
+            println!("{}", crate::report::seconds(|| assert_shown(&stream(&directory, &trust, 2), &trust)))
+        }
         _ => {
             assert_shown(&stream(&directory, &trust, 2), &trust);
             let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
@@ -142,8 +159,9 @@ fn stream(directory: &Path, trust: &Trust, threads: usize) -> Verdict {
 fn long_run_files(name: &str, records: usize) -> (PathBuf, Trust) {
     let directory = std::env::temp_dir().join(format!("counterfoil-figures-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&directory).expect("a temporary directory");
-    let mut scenario =
-        Scenario::founded(|genesis| genesis.limits.run_records = Whole::new(RECORDS as u64).expect("within the limit"));
+    let mut scenario = Scenario::founded(|genesis| {
+        genesis.limits.run_records = Whole::new(RECORDS as u64).expect("within the limit")
+    });
     scenario.enrol_cast();
     scenario.set_policy(policy_document(2));
     scenario.ledger.close();
@@ -160,7 +178,10 @@ fn long_run_files(name: &str, records: usize) -> (PathBuf, Trust) {
 fn observe(scenario: &mut Scenario, run: RunId, records: usize) {
     let owner = owner(scenario, run);
     for count in scenario.ledger.run(run).count()..records as u64 {
-        let summary = Some(text(&format!("observation {count}: {}", "what the agent saw, in a few words. ".repeat(12))));
+        let summary = Some(text(&format!(
+            "observation {count}: {}",
+            "what the agent saw, in a few words. ".repeat(12)
+        )));
         let body = Observation { items: None, kind: ObservationKind::Note, summary };
         let record = scenario.ledger.sign(&owner, Some(run), body);
         scenario.ledger.force(record.bytes()).expect("a sound observation");
@@ -175,7 +196,8 @@ fn owner(scenario: &Scenario, run: RunId) -> Actor {
 }
 
 fn trust_of(directory: &Path) -> Trust {
-    Trust::parse(&std::fs::read_to_string(directory.join("trust.toml")).expect("the trust file")).expect("sound")
+    Trust::parse(&std::fs::read_to_string(directory.join("trust.toml")).expect("the trust file"))
+        .expect("sound")
 }
 
 fn worker(arguments: &[&str], directory: &Path) -> std::process::Child {

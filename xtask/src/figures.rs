@@ -20,14 +20,19 @@ pub fn foundation() -> Step {
 /// Runs tests and prints the counts that they report.
 fn count(which: &[&str]) -> Step {
     let arguments = [&["test", "--quiet", "--locked"], which, &["--", "--nocapture"]].concat();
-    let output = Command::new("cargo").args(&arguments).current_dir(root()).output().map_err(|why| why.to_string())?;
+    let output =
+        Command::new("cargo").args(&arguments).current_dir(root()).output().map_err(|why| why.to_string())?;
     let how = format!("cargo {}", arguments.join(" "));
     let holds = output.status.success();
     let printed = [output.stdout, output.stderr].concat();
     for line in String::from_utf8_lossy(&printed).lines() {
-        let Some((name, number)) = line.strip_prefix("count ").and_then(|rest| rest.rsplit_once(' ')) else { continue };
+        let Some((name, number)) = line.strip_prefix("count ").and_then(|rest| rest.rsplit_once(' ')) else {
+            continue;
+        };
         let Ok(value) = number.parse::<u64>() else { continue };
-        println!("{{\"figure\":{name:?},\"value\":{value},\"bar\":{value},\"holds\":{holds},\"how\":{how:?}}}");
+        println!(
+            "{{\"figure\":{name:?},\"value\":{value},\"bar\":{value},\"holds\":{holds},\"how\":{how:?}}}"
+        );
     }
     Ok(())
 }

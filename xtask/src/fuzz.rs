@@ -19,10 +19,14 @@ pub fn fuzz(seconds: &str) -> Step {
     let flags = format!("RUSTFLAGS={FLAGS}");
     let manifest = root().join("fuzz/Cargo.toml");
     let manifest = manifest.to_string_lossy();
-    run("env", &[&flags, "cargo", "build", "--release", "--locked", "--target", &host, "--manifest-path", &manifest])?;
+    run(
+        "env",
+        &[&flags, "cargo", "build", "--release", "--locked", "--target", &host, "--manifest-path", &manifest],
+    )?;
     let targets = targets()?;
     let share = (seconds / targets.len().max(1) as u64).max(1);
-    let out = env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| root().join("fuzz/target").to_string_lossy().into_owned());
+    let out = env::var("CARGO_TARGET_DIR")
+        .unwrap_or_else(|_| root().join("fuzz/target").to_string_lossy().into_owned());
     for target in &targets {
         let corpus = root().join("fuzz/corpus").join(target);
         let seeds = root().join("fuzz/seeds").join(target);
@@ -57,7 +61,8 @@ fn targets() -> Result<Vec<String>, String> {
 }
 
 fn host() -> Result<String, String> {
-    let output = std::process::Command::new("rustc").arg("-vV").output().map_err(|error| error.to_string())?;
+    let output =
+        std::process::Command::new("rustc").arg("-vV").output().map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout);
     let host = text.lines().find_map(|line| line.strip_prefix("host: "));
     host.map(str::to_owned).ok_or_else(|| "rustc -vV names no host".to_owned())

@@ -26,7 +26,9 @@ fn main() -> ExitCode {
     let Some((command, rest)) = arguments.split_first() else { return usage() };
     let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
     let done = match (command.as_str(), rest.as_slice()) {
-        ("test", flags) if flags.iter().all(|flag| ["--no-install", "--full"].contains(flag)) => test::test(flags),
+        ("test", flags) if flags.iter().all(|flag| ["--no-install", "--full"].contains(flag)) => {
+            test::test(flags)
+        }
         ("tidy", []) => all(tidy::check(&root())),
         ("vectors", []) => all(vectors::write(&root())),
         ("vectors", ["--check"]) => all(vectors::check(&root())),

@@ -8,13 +8,15 @@ use crate::{
 };
 
 /// Debian packages by the program that shows they are there.
-const PROGRAMS: [(&str, &str); 4] = [("git", "git"), ("c++", "g++"), ("python3", "python3"), ("ld.lld", "lld")];
+const PROGRAMS: [(&str, &str); 4] =
+    [("git", "git"), ("c++", "g++"), ("python3", "python3"), ("ld.lld", "lld")];
 
 /// What a build for wasm32 takes where rustup has no such target.
 const WASM_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 
 /// The crates that do no I/O.
-const PURE: [&str; 4] = ["counterfoil-tlog", "counterfoil-receipt", "counterfoil-policy", "counterfoil-verify"];
+const PURE: [&str; 4] =
+    ["counterfoil-tlog", "counterfoil-receipt", "counterfoil-policy", "counterfoil-verify"];
 
 /// Runs `cargo xtask test [--no-install] [--full]`.
 pub fn test(flags: &[&str]) -> Step {
@@ -47,7 +49,10 @@ fn install_packages() -> Step {
         return Ok(());
     }
     if !exists("apt-get") {
-        return Err(format!("these are missing and there is no apt-get to install them: {}", missing.join(" ")));
+        return Err(format!(
+            "these are missing and there is no apt-get to install them: {}",
+            missing.join(" ")
+        ));
     }
     println!("installing Debian packages: {}", missing.join(" "));
     let apt = |arguments: &[&str]| {
@@ -64,9 +69,16 @@ fn check_independently(install: bool) -> Step {
     let python = venv.join("bin/python");
     let requirements = root().join("test-vectors/check/requirements.txt");
     if install && !is_current(&venv, &requirements) {
-        println!("installing PyPI packages into {}: {}", venv.display(), read(&requirements)?.trim().replace('\n', " "));
+        println!(
+            "installing PyPI packages into {}: {}",
+            venv.display(),
+            read(&requirements)?.trim().replace('\n', " ")
+        );
         run("python3", &["-m", "venv", &text(&venv)])?;
-        run(&text(&python), &["-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", &text(&requirements)])?;
+        run(
+            &text(&python),
+            &["-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", &text(&requirements)],
+        )?;
         fs::copy(&requirements, venv.join("installed.txt")).map_err(|error| error.to_string())?;
     }
     let python = if python.exists() { text(&python) } else { "python3".to_owned() };
@@ -78,7 +90,8 @@ fn check_independently(install: bool) -> Step {
 /// The pure crates have to build where there is no operating system.
 fn build_for_wasm() -> Step {
     let packages: Vec<&str> = PURE.iter().flat_map(|package| ["-p", package]).collect();
-    let target = ["--release", "--locked", "--target", "wasm32-unknown-unknown", "--target-dir", "target/wasm"];
+    let target =
+        ["--release", "--locked", "--target", "wasm32-unknown-unknown", "--target-dir", "target/wasm"];
     if has_wasm_target() {
         return run("cargo", &[&["build"], target.as_slice(), packages.as_slice()].concat());
     }

@@ -59,7 +59,12 @@ impl Apply {
         let actor = Actor::new(context, Role::Runtime)?;
         let view = actor.view(self.run)?;
         let (id, proposal) = self.proposal(&view)?;
-        let action = self.action.as_deref().map(approver::read_action).transpose()?.unwrap_or_else(|| proposal.action.clone());
+        let action = self
+            .action
+            .as_deref()
+            .map(approver::read_action)
+            .transpose()?
+            .unwrap_or_else(|| proposal.action.clone());
         let openings = view.verdict().openings();
         if action.digest() == proposal.digest && proposal.uses.is_empty() {
             // What can't start is told before a use of the approval is spent on it. What was not proposed is the gate's to refuse.
@@ -91,7 +96,11 @@ impl Apply {
     fn proposal<'v>(&self, view: &'v View) -> Outcome<(RecordId, &'v ProposalState)> {
         let proposals = view.run().map(|run| run.proposals()).unwrap_or_default();
         let unknown = |message: String| {
-            Failure::new("proposal-unknown", message, "list the run's proposals with `counterfoil resume RUN`")
+            Failure::new(
+                "proposal-unknown",
+                message,
+                "list the run's proposals with `counterfoil resume RUN`",
+            )
         };
         if let Some(id) = self.proposal {
             let named = proposals.into_iter().find(|(proposal, _)| *proposal == id);

@@ -87,12 +87,18 @@ impl Repository {
         }
         let ended = git(path, &["rev-parse", "--absolute-git-dir"], b"")?;
         if !ended.status.success() {
-            let message = format!("{} is not in a git repository that can be used: {}", shown(path), said(&ended));
-            return Err(Failure::new("repo-not-git", message, "give the path of a git repository, or make one with `git init`"));
+            let message =
+                format!("{} is not in a git repository that can be used: {}", shown(path), said(&ended));
+            return Err(Failure::new(
+                "repo-not-git",
+                message,
+                "give the path of a git repository, or make one with `git init`",
+            ));
         }
         let dir = PathBuf::from(line(&ended));
         let top = git(path, &["rev-parse", "--show-toplevel"], b"")?;
-        let checkout = top.status.success().then(|| PathBuf::from(line(&top))).filter(|top| !top.as_os_str().is_empty());
+        let checkout =
+            top.status.success().then(|| PathBuf::from(line(&top))).filter(|top| !top.as_os_str().is_empty());
         Ok(Self { dir, checkout })
     }
 
@@ -120,7 +126,11 @@ impl Repository {
         if changed == 0 {
             return Ok(());
         }
-        let message = format!("{} has changes in {} that no commit holds", shown(checkout), counted(changed as u64, "file"));
+        let message = format!(
+            "{} has changes in {} that no commit holds",
+            shown(checkout),
+            counted(changed as u64, "file")
+        );
         Err(Failure::new("repo-dirty", message, "commit or stash first: an agent works on what is committed"))
     }
 
@@ -132,7 +142,8 @@ impl Repository {
 
     /// Whether git takes this as the name of a branch.
     pub fn is_branch_name(&self, branch: &str) -> Outcome<bool> {
-        Ok(git(&self.dir, &["check-ref-format", &reference(branch)], b"")?.status.success() && !branch.starts_with('-'))
+        Ok(git(&self.dir, &["check-ref-format", &reference(branch)], b"")?.status.success()
+            && !branch.starts_with('-'))
     }
 
     /// Whether there is such a branch.
@@ -178,8 +189,15 @@ impl Worktree<'_> {
     /// What differs from the base, committed since or not, as a patch; empty if nothing does.
     pub fn diff(&self) -> Outcome<Vec<u8>> {
         const HOW: [&str; 9] = [
-            "diff", "--cached", "--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames",
-            "--src-prefix=a/", "--dst-prefix=b/",
+            "diff",
+            "--cached",
+            "--binary",
+            "--no-color",
+            "--no-ext-diff",
+            "--no-textconv",
+            "--no-renames",
+            "--src-prefix=a/",
+            "--dst-prefix=b/",
         ];
         expect(&self.tree, &["add", "--all"], b"")?;
         expect(&self.tree, &[&HOW[..], &[&self.base.0, "--"]].concat(), b"")
@@ -193,7 +211,8 @@ impl Worktree<'_> {
 
     /// Makes a commit of a tree on top of the base. No branch moves.
     pub fn commit(&self, tree: &Commit, signature: &Signature<'_>) -> Outcome<Commit> {
-        let (email, date) = (format!("{}@counterfoil.invalid", signature.name), format!("@{} +0000", signature.seconds));
+        let (email, date) =
+            (format!("{}@counterfoil.invalid", signature.name), format!("@{} +0000", signature.seconds));
         let mut command = program(&self.tree, &["commit-tree", "-p", &self.base.0, "-F", "-", &tree.0]);
         for who in ["AUTHOR", "COMMITTER"] {
             command.env(format!("GIT_{who}_NAME"), signature.name);
@@ -268,9 +287,11 @@ fn git(dir: &Path, arguments: &[&str], input: &[u8]) -> Outcome<Ended> {
 
 fn ended(command: &mut Command, input: &[u8]) -> Outcome<Ended> {
     process::run(command, input, BOUNDS, &|| false).map_err(|stopped| match stopped {
-        Stopped::NotStarted(error) => {
-            Failure::new("git-missing", format!("git can't be run: {error}"), "install git, or put it on the PATH")
-        }
+        Stopped::NotStarted(error) => Failure::new(
+            "git-missing",
+            format!("git can't be run: {error}"),
+            "install git, or put it on the PATH",
+        ),
         Stopped::TimedOut | Stopped::Interrupted => {
             let message = format!("git took longer than {} s", BOUNDS.time.as_secs());
             Failure::new("git-timeout", message, "check the disk, and whether something locks the repository")
@@ -293,7 +314,11 @@ fn succeeded(what: &str, ended: Ended) -> Outcome<Vec<u8>> {
 fn object_name(output: &[u8]) -> Outcome<Commit> {
     let text = String::from_utf8_lossy(output);
     Commit::parse(text.trim_end()).ok_or_else(|| {
-        Failure::new("git-failed", format!("git gave {:?} for an object", printable(&text)), "check its version")
+        Failure::new(
+            "git-failed",
+            format!("git gave {:?} for an object", printable(&text)),
+            "check its version",
+        )
     })
 }
 

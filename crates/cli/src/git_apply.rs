@@ -66,7 +66,11 @@ impl Patching {
     pub fn read(action: &Action) -> Outcome<Self> {
         let wrong = |why: &str| {
             let message = format!("the action is none of {TOOL}: {why}");
-            Failure::new("action-unsupported", printable(&message), "have another one proposed; see `counterfoil gate apply --help`")
+            Failure::new(
+                "action-unsupported",
+                printable(&message),
+                "have another one proposed; see `counterfoil gate apply --help`",
+            )
         };
         if action.tool.as_str() != TOOL {
             return Err(wrong(&format!("its tool is {}", action.tool)));
@@ -80,7 +84,8 @@ impl Patching {
             _ => return Err(wrong("its one committed argument is /patch")),
         };
         let mut arguments = members(&action.arguments.to_value());
-        let mut precondition = action.precondition.as_ref().map(|json| members(&json.to_value())).unwrap_or_default();
+        let mut precondition =
+            action.precondition.as_ref().map(|json| members(&json.to_value())).unwrap_or_default();
         let commit = |value: Option<String>| value.as_deref().and_then(Commit::parse);
         let read = Self {
             target: action.target.as_ref().ok_or_else(|| wrong("it has no target"))?.to_string(),
@@ -101,21 +106,34 @@ impl Patching {
 
     /// Whether the effect could start in this repository now. Asked before anything is logged, and again before the effect.
     pub fn can_start(&self, repository: &Repository) -> Outcome<()> {
-        let refuse = |code: &str, message: String, hint: &str| Err(Failure::new(code, printable(&message), hint));
+        let refuse =
+            |code: &str, message: String, hint: &str| Err(Failure::new(code, printable(&message), hint));
         if self.target != repository.name() {
-            let message = format!("the action is for the repository {}, this one is {}", self.target, repository.name());
+            let message = format!(
+                "the action is for the repository {}, this one is {}",
+                self.target,
+                repository.name()
+            );
             return refuse("repo-differs", message, "name the right one with --repo");
         }
         if let Some(head) = self.head.as_ref().filter(|head| repository.head().as_ref().ok() != Some(head)) {
             let message = format!("the action was proposed for HEAD {}, which it is no more", head.as_str());
-            return refuse("precondition-failed", message, "check that commit out again, or have a new action proposed");
+            return refuse(
+                "precondition-failed",
+                message,
+                "check that commit out again, or have a new action proposed",
+            );
         }
         if !repository.has(&self.base)? {
             let message = format!("the repository has no commit {}", self.base.as_str());
             return refuse("base-missing", message, "fetch it first");
         }
         if !repository.is_branch_name(&self.branch)? {
-            return refuse("branch-name", format!("{:?} is no name of a branch", self.branch), "have another one proposed");
+            return refuse(
+                "branch-name",
+                format!("{:?} is no name of a branch", self.branch),
+                "have another one proposed",
+            );
         }
         if repository.has_branch(&self.branch)? {
             let message = format!("the branch {} is there already", self.branch);
@@ -167,14 +185,23 @@ impl GitApply<'_> {
         let commit = worktree.commit(&tree, &signature)?;
         self.repository.create_branch(&patching.branch, &commit)?;
         let checks = result["checks"].as_array().map_or(0, Vec::len);
-        let detail = format!("{} is commit {}; {} passed", patching.branch, commit.as_str(), counted(checks as u64, "check"));
+        let detail = format!(
+            "{} is commit {}; {} passed",
+            patching.branch,
+            commit.as_str(),
+            counted(checks as u64, "check")
+        );
         result["branch"] = patching.branch.into();
         result["commit"] = commit.as_str().into();
         Ok(done(Status::Succeeded, Effects::Complete, &result, detail))
     }
 
     fn message(&self, execution: &RecordId) -> String {
-        format!("{}\n\nCounterfoil-Run: {}\nCounterfoil-Execution: {execution}\n", printable(self.subject), self.run)
+        format!(
+            "{}\n\nCounterfoil-Run: {}\nCounterfoil-Execution: {execution}\n",
+            printable(self.subject),
+            self.run
+        )
     }
 }
 
@@ -267,12 +294,23 @@ mod tests {
         Action::parse(Json::from_value(&action).unwrap().as_str().as_bytes()).unwrap()
     }
 
-    fn apply(repository: &Repository, patch: &str, check: Option<&str>, change: impl FnOnce(&mut Value)) -> Done {
+    fn apply(
+        repository: &Repository,
+        patch: &str,
+        check: Option<&str>,
+        change: impl FnOnce(&mut Value),
+    ) -> Done {
         let action = action(repository, patch, change);
         let openings = [opening(patch)];
         let run = RunId::started_by(RecordId::of(b"run"));
-        let mut effect =
-            GitApply { repository, openings: &openings, run, author: "gate", subject: "Open\u{1b}[2J", check };
+        let mut effect = GitApply {
+            repository,
+            openings: &openings,
+            run,
+            author: "gate",
+            subject: "Open\u{1b}[2J",
+            check,
+        };
         effect.run(&action, &RecordId::of(b"execution"))
     }
 
@@ -292,8 +330,11 @@ mod tests {
         let repository = repository(dir.path());
         // The check writes, adds and stages; a file of the checkout is being edited meanwhile.
         fs::write(repository.path().join("open"), "being edited\n").unwrap();
-        let check = "grep -q yes open && echo more >> open && echo y > new && git add -A && echo \"$GIT_DIR\u{1}\"";
-        let done = apply(&repository, &patch("no", "yes"), None, |action| action["arguments"]["check"] = check.into());
+        let check =
+            "grep -q yes open && echo more >> open && echo y > new && git add -A && echo \"$GIT_DIR\u{1}\"";
+        let done = apply(&repository, &patch("no", "yes"), None, |action| {
+            action["arguments"]["check"] = check.into()
+        });
         assert_eq!((done.status, done.effects), (Status::Succeeded, Effects::Complete), "{done:?}");
         let result: Value = serde_json::from_slice(&done.result.as_ref().unwrap().content).unwrap();
         assert_eq!(result["checks"][0]["exit"], 0);
@@ -317,7 +358,10 @@ mod tests {
         let done = apply(&repository, &patch("no", "yes"), None, fails);
         nothing_happened(&repository, &done, "nothing was committed");
         let result: Value = serde_json::from_slice(&done.result.unwrap().content).unwrap();
-        assert_eq!((&result["checks"][0]["exit"], &result["checks"][0]["stdout"]), (&json!(3), &json!("why\n")));
+        assert_eq!(
+            (&result["checks"][0]["exit"], &result["checks"][0]["stdout"]),
+            (&json!(3), &json!("why\n"))
+        );
         // The runtime's own check counts as much as the action's.
         let done = apply(&repository, &patch("no", "yes"), Some("exit 1"), |_| {});
         nothing_happened(&repository, &done, "`exit 1` failed");
@@ -329,26 +373,45 @@ mod tests {
         let repository = repository(dir.path());
         let other = "1".repeat(40);
         let link = "diff --git a/l b/l\nnew file mode 120000\n--- /dev/null\n+++ b/l\n@@ -0,0 +1 @@\n+/tmp\n\\ No newline at end of file\n";
-        let through = format!("{link}diff --git a/l/x b/l/x\nnew file mode 100644\n--- /dev/null\n+++ b/l/x\n@@ -0,0 +1 @@\n+x\n");
+        let through = format!(
+            "{link}diff --git a/l/x b/l/x\nnew file mode 100644\n--- /dev/null\n+++ b/l/x\n@@ -0,0 +1 @@\n+x\n"
+        );
         let outside = "--- /dev/null\n+++ b/../outside\n@@ -0,0 +1 @@\n+x\n";
         let inside_git = "--- /dev/null\n+++ b/.git/hooks/pre-commit\n@@ -0,0 +1 @@\n+x\n";
         for (patch, why) in [
-            (patch("maybe", "yes").as_str(), "patch"), ("", "patch"), (outside, "path"), (inside_git, "path"), (&through, "link"),
+            (patch("maybe", "yes").as_str(), "patch"),
+            ("", "patch"),
+            (outside, "path"),
+            (inside_git, "path"),
+            (&through, "link"),
         ] {
             nothing_happened(&repository, &apply(&repository, patch, None, |_| {}), why);
         }
         type Change = Box<dyn Fn(&mut Value)>;
         let cases: Vec<(Change, &str)> = vec![
             (Box::new(|action| action["target"] = "shed".into()), "for the repository shed"),
-            (Box::new({ let other = other.clone(); move |action| action["precondition"]["head"] = other.as_str().into() }), "HEAD"),
+            (
+                Box::new({
+                    let other = other.clone();
+                    move |action| action["precondition"]["head"] = other.as_str().into()
+                }),
+                "HEAD",
+            ),
             (Box::new(move |action| action["arguments"]["base"] = other.as_str().into()), "no commit"),
             (Box::new(|action| action["arguments"]["branch"] = "a..b".into()), "no name of a branch"),
             (Box::new(|action| action["arguments"]["branch"] = "-f".into()), "no name of a branch"),
             (Box::new(|action| action["arguments"]["branch"] = "main".into()), "there already"),
-            (Box::new(|action| action["committed"]["/patch"] = RecordId::of(b"x").to_string().into()), "nothing that is disclosed"),
+            (
+                Box::new(|action| action["committed"]["/patch"] = RecordId::of(b"x").to_string().into()),
+                "nothing that is disclosed",
+            ),
         ];
         for (change, why) in cases {
-            nothing_happened(&repository, &apply(&repository, &patch("no", "yes"), None, |action| change(action)), why);
+            nothing_happened(
+                &repository,
+                &apply(&repository, &patch("no", "yes"), None, |action| change(action)),
+                why,
+            );
         }
         assert!(!dir.path().join("outside").exists());
     }

@@ -16,7 +16,7 @@ pub fn print(text: &str) -> Outcome<()> {
     print_bytes(text.as_bytes())
 }
 
-/// Writes bytes to standard output; see [`print`].
+/// Writes bytes to standard output; see `print`.
 pub fn print_bytes(bytes: &[u8]) -> Outcome<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {

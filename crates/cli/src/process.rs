@@ -46,7 +46,10 @@ pub enum Stopped {
 
 /// Runs a program in a process group of its own, so that all of it can be ended; `give_up` is asked while it runs.
 pub fn run(
-    command: &mut Command, input: &[u8], bounds: Bounds, give_up: &dyn Fn() -> bool,
+    command: &mut Command,
+    input: &[u8],
+    bounds: Bounds,
+    give_up: &dyn Fn() -> bool,
 ) -> Result<Ended, Stopped> {
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(command, 0);
@@ -135,8 +138,13 @@ mod tests {
 
     #[test]
     fn output_is_kept_up_to_the_limit_and_drained_beyond_it() {
-        let ended = sh("cat; head -c 300000 /dev/zero | tr '\\0' y; echo aside >&2; exit 3", BOUNDS, &|| false).unwrap();
-        assert_eq!((ended.status.code(), &ended.stdout[..], &ended.stderr[..]), (Some(3), &b"inputyyy"[..], &b"aside\n"[..]));
+        let ended =
+            sh("cat; head -c 300000 /dev/zero | tr '\\0' y; echo aside >&2; exit 3", BOUNDS, &|| false)
+                .unwrap();
+        assert_eq!(
+            (ended.status.code(), &ended.stdout[..], &ended.stderr[..]),
+            (Some(3), &b"inputyyy"[..], &b"aside\n"[..])
+        );
     }
 
     #[test]

@@ -43,7 +43,8 @@ fn err(output: &Output) -> String {
 
 /// Nothing that was started is left: neither files nor processes, by the directory that they were given.
 fn is_swept(dir: &Path) {
-    let left: Vec<PathBuf> = fs::read_dir(dir.join("tmp")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let left: Vec<PathBuf> =
+        fs::read_dir(dir.join("tmp")).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(left, Vec::<PathBuf>::new());
     // What was killed may take a moment to be gone.
     let began = Instant::now();
@@ -61,7 +62,9 @@ fn processes(dir: &Path) -> Vec<String> {
         environment.split(|byte| *byte == 0).any(|other| other == variable.as_bytes())
     };
     let all = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
-    all.filter(is_ours).map(|process| fs::read_to_string(process.join("cmdline")).unwrap_or_default()).collect()
+    all.filter(is_ours)
+        .map(|process| fs::read_to_string(process.join("cmdline")).unwrap_or_default())
+        .collect()
 }
 
 fn git(dir: &Path, arguments: &[&str]) -> String {
@@ -107,19 +110,26 @@ fn the_demo_runs_refuses_every_attack_and_leaves_evidence() {
     is_swept(dir.path());
 
     // Each of the commands that it prints is run as it stands.
-    let commands: Vec<&str> = text.lines().filter_map(|line| line.trim().strip_prefix("counterfoil verify ")).collect();
+    let commands: Vec<&str> =
+        text.lines().filter_map(|line| line.trim().strip_prefix("counterfoil verify ")).collect();
     assert_eq!(commands.len(), 3, "{text}");
     for command in commands {
         let verified = run(dir.path(), &[&["verify"][..], &command.split(' ').collect::<Vec<_>>()].concat());
         assert_eq!(verified.status.code(), Some(0), "{command}: {}", out(&verified));
     }
     // A run in which nothing was executed shows nothing about conformity.
-    let rejected = run(dir.path(), &["verify", "evidence/rejected.bundle.jsonl", "--trust", "evidence/trust.toml"]);
+    let rejected =
+        run(dir.path(), &["verify", "evidence/rejected.bundle.jsonl", "--trust", "evidence/trust.toml"]);
     assert_eq!(rejected.status.code(), Some(3), "{}", out(&rejected));
 
     // Evidence is never overwritten.
     let again = run(dir.path(), &["demo", "--out", "evidence"]);
-    assert_eq!((again.status.code(), err(&again).contains("error[output-exists]")), (Some(2), true), "{}", err(&again));
+    assert_eq!(
+        (again.status.code(), err(&again).contains("error[output-exists]")),
+        (Some(2), true),
+        "{}",
+        err(&again)
+    );
 }
 
 #[test]
@@ -131,7 +141,13 @@ fn a_program_gets_json() {
     let attacks = answer["attacks"].as_array().unwrap();
     let codes: Vec<&str> = attacks.iter().map(|attack| attack["code"].as_str().unwrap()).collect();
     for code in [
-        "action-differs", "key-role", "window-closed", "use-consumed", "inclusion-mismatch", "log-mismatch", "signature-invalid",
+        "action-differs",
+        "key-role",
+        "window-closed",
+        "use-consumed",
+        "inclusion-mismatch",
+        "log-mismatch",
+        "signature-invalid",
     ] {
         assert!(codes.contains(&code), "{code} is not among {codes:?}");
     }
@@ -147,7 +163,10 @@ fn a_repository_of_ones_own_gets_new_branches_and_nothing_else() {
     let before = (git(&shop, &["rev-parse", "HEAD"]), git(&shop, &["status", "--porcelain=v2", "--branch"]));
     let output = run(dir.path(), &["demo", "--repo", "shop", "--check", "test -f INCIDENTS.md"]);
     assert_eq!(output.status.code(), Some(0), "{}{}", out(&output), err(&output));
-    assert_eq!(before, (git(&shop, &["rev-parse", "HEAD"]), git(&shop, &["status", "--porcelain=v2", "--branch"])));
+    assert_eq!(
+        before,
+        (git(&shop, &["rev-parse", "HEAD"]), git(&shop, &["status", "--porcelain=v2", "--branch"]))
+    );
     let branches = git(&shop, &["for-each-ref", "--format=%(refname)"]);
     let branches: Vec<&str> = branches.lines().collect();
     assert_eq!(branches.len(), 3, "{branches:?}");
@@ -157,7 +176,10 @@ fn a_repository_of_ones_own_gets_new_branches_and_nothing_else() {
         assert!(branch.starts_with("refs/heads/counterfoil/"), "{branch}");
         assert_eq!(git(&shop, &["rev-list", "--count", &format!("work..{branch}")]), "1");
         assert_eq!(git(&shop, &["diff", "--name-only", "work", branch]), "INCIDENTS.md");
-        let author = git(&shop, &["log", "-1", "--format=%an|%ae|%(trailers:key=Counterfoil-Execution,valueonly)", branch]);
+        let author = git(
+            &shop,
+            &["log", "-1", "--format=%an|%ae|%(trailers:key=Counterfoil-Execution,valueonly)", branch],
+        );
         assert!(author.starts_with("runtime|runtime@counterfoil.invalid|sha256:"), "{author}");
     }
     assert!(!dir.path().join("hook-ran").exists(), "a hook ran");
@@ -174,7 +196,10 @@ fn any_command_can_be_the_agent() {
     for (agent, files) in [(edits, "README.md\nnew/x"), (prints, "README.md")] {
         let output = run(dir.path(), &["demo", "--repo", "shop", "--agent", agent]);
         assert_eq!(output.status.code(), Some(0), "{}{}", out(&output), err(&output));
-        let newest = git(&shop, &["for-each-ref", "--sort=-committerdate", "--format=%(refname)", "refs/heads/counterfoil"]);
+        let newest = git(
+            &shop,
+            &["for-each-ref", "--sort=-committerdate", "--format=%(refname)", "refs/heads/counterfoil"],
+        );
         let changed: Vec<String> =
             newest.lines().map(|branch| git(&shop, &["diff", "--name-only", "work", branch])).collect();
         assert!(changed.iter().any(|changed| changed == files), "{changed:?}");
@@ -198,14 +223,19 @@ fn the_person_at_the_terminal_decides() {
     let dir = TempDir::new().unwrap();
     let answer = |answer: &[u8]| {
         let mut command = counterfoil(dir.path(), &["demo", "--interactive"]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(answer).unwrap();
         child.wait_with_output().unwrap()
     };
     let yes = answer(b"y\n");
     assert_eq!(yes.status.code(), Some(0), "{}{}", out(&yes), err(&yes));
     assert!(out(&yes).contains("+attempts = 5"), "the diff is shown before the question: {}", out(&yes));
-    assert!(out(&yes).contains("by your own word") && err(&yes).contains("sign this? [y/N]"), "{}", out(&yes));
+    assert!(
+        out(&yes).contains("by your own word") && err(&yes).contains("sign this? [y/N]"),
+        "{}",
+        out(&yes)
+    );
     for (said, what) in [(&b""[..], "end of input"), (b"n\n", "no")] {
         let no = answer(said);
         assert_eq!(no.status.code(), Some(4), "{what}: {}", err(&no));
@@ -220,9 +250,15 @@ fn ctrl_c_ends_and_removes_everything() {
     let shop = repository(dir.path());
     // While the agent works, with a child of its own; while the log is set up; in the middle of the runs.
     let agent = &["demo", "--repo", "shop", "--agent", "sleep 60 & sleep 60"][..];
-    for (arguments, after, millis) in [(agent, "actors", 300), (&["demo"], "demo", 0), (&["demo"], "propose", 100), (&["demo"], "Attacks", 300)] {
+    for (arguments, after, millis) in [
+        (agent, "actors", 300),
+        (&["demo"], "demo", 0),
+        (&["demo"], "propose", 100),
+        (&["demo"], "Attacks", 300),
+    ] {
         let mut command = counterfoil(dir.path(), arguments);
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut told = BufReader::new(child.stdout.take().unwrap()).lines();
         let reached = told.any(|line| line.unwrap().contains(after));
         assert!(reached, "{arguments:?} never says {after}");
@@ -265,7 +301,8 @@ fn what_can_t_be_used_is_said_in_one_sentence() {
     fails(&["demo", "--json", "--interactive"], "usage");
     fs::write(shop.join("README.md"), "# Another shop\n").unwrap();
     fails(&["demo", "--repo", "shop"], "repo-dirty");
-    let missing = counterfoil(dir.path(), &["demo"]).env("PATH", "/nonexistent").stdin(Stdio::null()).output().unwrap();
+    let missing =
+        counterfoil(dir.path(), &["demo"]).env("PATH", "/nonexistent").stdin(Stdio::null()).output().unwrap();
     assert!(err(&missing).starts_with("error[git-missing]: "), "{}", err(&missing));
     assert_eq!(missing.status.code(), Some(2));
     is_swept(dir.path());

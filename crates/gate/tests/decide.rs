@@ -31,7 +31,14 @@ impl Case {
         let action = action("db.vacuum", json!({"full": true}));
         let proposal = scenario.propose(run, action.clone());
         let runtime = author(&scenario.cast.gate);
-        let request = Request { run, proposal, action, runtime, nonce: Nonce::new("nonce-of-a-gate-test-01").unwrap(), require: Vec::new() };
+        let request = Request {
+            run,
+            proposal,
+            action,
+            runtime,
+            nonce: Nonce::new("nonce-of-a-gate-test-01").unwrap(),
+            require: Vec::new(),
+        };
         Self { scenario, run, proposal, request }
     }
 
@@ -274,8 +281,14 @@ fn the_requester_can_not_be_the_approver() {
     let run = RunId::started_by(scenario.ledger.add(&agent, None, trigger));
     let action = action("db.vacuum", json!({"full": true}));
     let proposal = scenario.propose(run, action.clone());
-    let request =
-        Request { run, proposal, action, runtime: author(&scenario.cast.gate), nonce: Nonce::new("nonce-of-a-gate-test-02").unwrap(), require: Vec::new() };
+    let request = Request {
+        run,
+        proposal,
+        action,
+        runtime: author(&scenario.cast.gate),
+        nonce: Nonce::new("nonce-of-a-gate-test-02").unwrap(),
+        require: Vec::new(),
+    };
     let mut case = Case { scenario, run, proposal, request };
     case.scenario.approve(run, proposal);
     case.is_refused("segregation");

@@ -223,12 +223,15 @@ fn killed_at(step: u32, noted: bool) {
 }
 
 #[test]
-fn an_execution_that_was_begun_is_not_begun_again() {
+fn two_attempts_at_the_same_millisecond_are_two_executions() {
     let (log, dir) = (FakeLog::lying(Lie::SilentBefore), tempfile::tempdir().unwrap());
     request(&log, dir.path()).0.unwrap_err();
-    // At the same millisecond, on the same heads, the same bytes would be signed: one execution, and not two effects.
+    // Same key, same heads, same millisecond: without a nonce both would sign the same bytes, and each would take the log's one answer
+    // for its own. The first attempt never reached the log, so its use is free.
     let (ended, effects) = request(&log, dir.path());
-    assert!(matches!(ended, Err(GateError::Open(_))) && effects == 0, "{ended:?}");
+    assert!(matches!(ended, Ok(Ended::Ran(_))) && effects == 1, "{ended:?}");
+    let (ended, effects) = request(&log, tempfile::tempdir().unwrap().path());
+    assert!(matches!(ended, Ok(Ended::Refused { .. })) && effects == 0, "{ended:?}");
 }
 
 #[test]

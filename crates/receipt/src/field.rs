@@ -1,6 +1,6 @@
 //! Reading and writing the members of closed objects.
 //!
-//! The [`object!`] macro declares a struct as the specification's tables do: one line a member, required or
+//! The `object!` macro declares a struct as the specification's tables do: one line a member, required or
 //! optional, in canonical order. Reading works on text that [`crate::json::check`] has already accepted, so it borrows and
 //! never needs to look at spelling again.
 

@@ -109,7 +109,8 @@ pub(crate) fn references_are_earlier(state: &State, record: &Record) -> Result<(
             shown,
             detail: format!("body.{field}: {id} {why}"),
         };
-        let entry = earlier_of_the_run(state, &id).map_err(|shown| fault(shown, "is no earlier entry that holds"))?;
+        let entry =
+            earlier_of_the_run(state, &id).map_err(|shown| fault(shown, "is no earlier entry that holds"))?;
         if entry.run != record.run() {
             return Err(fault(Shown::Violated, "belongs to another run"));
         }

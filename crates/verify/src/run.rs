@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use counterfoil_receipt::{
     Action, ActionDigest, Author, Body, PolicyDigest, Principal, PublicKey, RecordId, Role, RunId,
-    body::{
-        Audience, Cancel, Decision, Effects, Holder, Outcome, Proposal, Ruling, Settlement, Status,
-    },
+    body::{Audience, Cancel, Decision, Effects, Holder, Outcome, Proposal, Ruling, Settlement, Status},
     field::Millis,
     text::Group,
 };

@@ -35,7 +35,7 @@ pub(crate) struct AuthorityRange {
 /// Why a trust file is not usable.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TrustError {
-    /// Larger than [`MAX_BYTES`].
+    /// Larger than a trust file may be.
     #[error("trust-too-large: {0} bytes; a trust file has at most {MAX_BYTES}")]
     TooLarge(usize),
     /// Not TOML, or not the members that a trust file has.

@@ -4,7 +4,10 @@
 
 use std::{fmt, fs, time::Duration};
 
-use counterfoil_receipt::{RecordId, UnverifiedRecord, body::{Body, Type}};
+use counterfoil_receipt::{
+    RecordId, UnverifiedRecord,
+    body::{Body, Type},
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -52,7 +55,10 @@ struct Target {
 impl Attacks<'_> {
     /// Tries them all.
     pub fn all(&self) -> Outcome<Vec<Attempt>> {
-        self.play.telling.part("Attacks", "with stolen keys and forged files, against the same server, gate and verifier")?;
+        self.play.telling.part(
+            "Attacks",
+            "with stolen keys and forged files, against the same server, gate and verifier",
+        )?;
         let target = self.target()?;
         let attempts = [
             self.another_patch(&target)?,
@@ -74,20 +80,26 @@ impl Attacks<'_> {
         const WHAT: &str = "another patch than the approved one";
         let runtime = &self.play.cast.runtime;
         let content = runtime.write("other.json", Value::from(OTHER_PATCH).to_string().as_bytes())?;
-        let item = self.play.act(runtime, &["record", "item", &content, "--label", PATCH, "--payload", "other.payload"])?;
+        let item = self
+            .play
+            .act(runtime, &["record", "item", &content, "--label", PATCH, "--payload", "other.payload"])?;
         let mut action = target.action()?;
         action["committed"][PATCH] = item.text("commitment")?.into();
         let file = runtime.write("other-action.json", action.to_string().as_bytes())?;
         let gate = self.gate(&target.run, &["--proposal", &target.proposal, "--action", &file])?;
         let body = target.execution(&action, 1, &target.decision)?;
         let log = self.submit_execution(&target.run, &target.decision.id(), &body, None)?;
-        Ok(vec![self.tell(WHAT, "gate", "action-differs", &gate)?, self.tell(WHAT, "log", "action-differs", &log)?])
+        Ok(vec![
+            self.tell(WHAT, "gate", "action-differs", &gate)?,
+            self.tell(WHAT, "log", "action-differs", &log)?,
+        ])
     }
 
     /// The agent's key signs what a human has to: it says that its role is human.
     fn agent_decides(&self, target: &Target) -> Outcome<Vec<Attempt>> {
         let agent = &self.play.cast.agent;
-        let key = String::from_utf8(agent.read("keys/agent.key")?).map_err(|_| broken("the key file is no text"))?;
+        let key = String::from_utf8(agent.read("keys/agent.key")?)
+            .map_err(|_| broken("the key file is no text"))?;
         let thief = agent.dir.join("keys/thief.key");
         crate::output::write_secret(&thief, key.replace("role = \"agent\"", "role = \"human\"").as_bytes())?;
         let body = agent.write("decision.json", value(&target.decision)["body"].to_string().as_bytes())?;
@@ -106,23 +118,37 @@ impl Attacks<'_> {
         let mut body = value(&execution)["body"].clone();
         body["nonce"] = nonce()?.into();
         let log = self.submit_execution(run, &execution.id(), &body.to_string(), None)?;
-        Ok(vec![self.tell(WHAT, "gate", "use-exceeded", &gate)?, self.tell(WHAT, "log", "use-consumed", &log)?])
+        Ok(vec![
+            self.tell(WHAT, "gate", "use-exceeded", &gate)?,
+            self.tell(WHAT, "log", "use-consumed", &log)?,
+        ])
     }
 
     /// Two people approve one use; the runtime's key claims it once on each approval.
     fn two_approvers(&self, target: &Target) -> Outcome<Vec<Attempt>> {
         let (play, action) = (self.play, target.action()?);
-        play.approve(&play.cast.second_human, &target.run, &["--proposal", &target.proposal, "--window", "15m"])?;
+        play.approve(
+            &play.cast.second_human,
+            &target.run,
+            &["--proposal", &target.proposal, "--window", "15m"],
+        )?;
         let both = self.bundle(&target.run)?;
         let decisions: Vec<UnverifiedRecord> =
             both.run_records().into_iter().filter(|record| record.kind() == Type::Decision).collect();
         let [first, second] = decisions.as_slice() else { return Err(broken("there are not two decisions")) };
-        let target = Target { run: target.run.clone(), proposal: target.proposal.clone(), bundle: both, decision: first.clone() };
-        let honest = self.submit_execution(&target.run, &first.id(), &target.execution(&action, 1, first)?, None)?;
+        let target = Target {
+            run: target.run.clone(),
+            proposal: target.proposal.clone(),
+            bundle: both,
+            decision: first.clone(),
+        };
+        let honest =
+            self.submit_execution(&target.run, &first.id(), &target.execution(&action, 1, first)?, None)?;
         if honest.status != 0 {
             return Err(broken("the first execution on two approvals was not admitted"));
         }
-        let said = self.submit_execution(&target.run, &second.id(), &target.execution(&action, 1, second)?, None)?;
+        let said =
+            self.submit_execution(&target.run, &second.id(), &target.execution(&action, 1, second)?, None)?;
         Ok(vec![self.tell("two approvers, one use, two executions", "log", "use-consumed", &said)?])
     }
 
@@ -143,7 +169,10 @@ impl Attacks<'_> {
         let gate = self.gate(&expired.run, &["--proposal", &expired.proposal])?;
         let inside = until.saturating_sub(1).to_string();
         let log = self.submit_execution(&expired.run, &expired.decision.id(), &body, Some(&inside))?;
-        Ok(vec![self.tell(WHAT, "gate", "window-closed", &gate)?, self.tell("… and the execution backdated", "log", "window-closed", &log)?])
+        Ok(vec![
+            self.tell(WHAT, "gate", "window-closed", &gate)?,
+            self.tell("… and the execution backdated", "log", "window-closed", &log)?,
+        ])
     }
 
     /// The whole approved run, submitted to another log.
@@ -152,7 +181,8 @@ impl Attacks<'_> {
         let second = stage.serve("second-log")?;
         let replayer = stage.actor(&second, "replayer")?;
         let bundle = Pieces::of(&self.approved.1).ok_or_else(|| broken("the approved run is no bundle"))?;
-        let lines: Vec<u8> = bundle.run_records().iter().flat_map(|record| [record.bytes(), b"\n"].concat()).collect();
+        let lines: Vec<u8> =
+            bundle.run_records().iter().flat_map(|record| [record.bytes(), b"\n"].concat()).collect();
         let file = replayer.write("run.records", &lines)?;
         let said = stage.run(&replayer, &["submit", &file])?;
         Ok(vec![self.tell("the run replayed into a second log", "log", "log-mismatch", &said)?])
@@ -163,19 +193,29 @@ impl Attacks<'_> {
         type Change = fn(&mut Pieces) -> Option<()>;
         let changes: [(&str, &str, Change); 4] = [
             ("another record's inclusion proof", "inclusion-mismatch", Pieces::swap_proof_hashes),
-            ("a record removed from the middle", "inclusion-mismatch", |pieces| pieces.leave_out(Type::Observation)),
-            ("… and the proof recomputed", "parent-unknown", |pieces| pieces.leave_out_skilfully(Type::Observation)),
+            ("a record removed from the middle", "inclusion-mismatch", |pieces| {
+                pieces.leave_out(Type::Observation)
+            }),
+            ("… and the proof recomputed", "parent-unknown", |pieces| {
+                pieces.leave_out_skilfully(Type::Observation)
+            }),
             ("one byte changed", "signature-invalid", |pieces| pieces.change_a_letter(Type::Observation)),
         ];
         let auditor = &self.play.cast.auditor;
         let mut attempts = Vec::new();
         for (what, expected, change) in changes {
-            let mut pieces = Pieces::of(&self.approved.1).ok_or_else(|| broken("the approved run is no bundle"))?;
+            let mut pieces =
+                Pieces::of(&self.approved.1).ok_or_else(|| broken("the approved run is no bundle"))?;
             change(&mut pieces).ok_or_else(|| broken(&format!("nothing to forge: {what}")))?;
             auditor.write(FORGED, &pieces.to_bytes())?;
             let said = self.play.stage.run(auditor, &["verify", FORGED])?;
             let findings = said.json()["findings"].as_array().cloned().unwrap_or_default();
-            let codes = findings.iter().filter_map(|finding| finding["code"].as_str()).take(1).map(str::to_owned).collect();
+            let codes = findings
+                .iter()
+                .filter_map(|finding| finding["code"].as_str())
+                .take(1)
+                .map(str::to_owned)
+                .collect();
             attempts.push(self.tell_codes(what, "verifier", expected, said.status, codes)?);
         }
         Ok(attempts)
@@ -211,7 +251,13 @@ impl Attacks<'_> {
     }
 
     /// Signs an execution with the runtime's key, past its gate, and submits it.
-    fn submit_execution(&self, run: &str, parent: &RecordId, body: &str, time: Option<&str>) -> Outcome<Said> {
+    fn submit_execution(
+        &self,
+        run: &str,
+        parent: &RecordId,
+        body: &str,
+        time: Option<&str>,
+    ) -> Outcome<Said> {
         let runtime = &self.play.cast.runtime;
         let body = runtime.write("execution.json", body.as_bytes())?;
         let more: Vec<&str> = time.iter().flat_map(|time| ["--time", *time]).collect();
@@ -219,21 +265,50 @@ impl Attacks<'_> {
     }
 
     fn submit_by_hand(
-        &self, who: &Actor, kind: Type, run: &str, parent: &str, body: &str, more: &[&str],
+        &self,
+        who: &Actor,
+        kind: Type,
+        run: &str,
+        parent: &str,
+        body: &str,
+        more: &[&str],
     ) -> Outcome<Said> {
         let record = who.dir.join("by-hand.record");
         let _ = fs::remove_file(&record);
-        let command = ["record", "new", kind.as_str(), "--run", run, "--parents", parent, "--body", body, "--out", "by-hand.record"];
+        let command = [
+            "record",
+            "new",
+            kind.as_str(),
+            "--run",
+            run,
+            "--parents",
+            parent,
+            "--body",
+            body,
+            "--out",
+            "by-hand.record",
+        ];
         self.play.act(who, &[&command[..], more].concat())?;
         self.play.stage.run(who, &["submit", "by-hand.record"])
     }
 
-    fn tell(&self, what: &'static str, by: &'static str, expected: &'static str, said: &Said) -> Outcome<Attempt> {
+    fn tell(
+        &self,
+        what: &'static str,
+        by: &'static str,
+        expected: &'static str,
+        said: &Said,
+    ) -> Outcome<Attempt> {
         self.tell_codes(what, by, expected, said.status, said.codes())
     }
 
     fn tell_codes(
-        &self, what: &'static str, by: &'static str, expected: &'static str, status: i32, codes: Vec<String>,
+        &self,
+        what: &'static str,
+        by: &'static str,
+        expected: &'static str,
+        status: i32,
+        codes: Vec<String>,
     ) -> Outcome<Attempt> {
         let attempt = Attempt { what, by, expected, status, codes };
         let (telling, style) = (self.play.telling, self.play.telling.style());
@@ -252,7 +327,9 @@ impl Target {
     fn action(&self) -> Outcome<Value> {
         let named = |record: &UnverifiedRecord| record.id().to_string() == self.proposal;
         let proposal = self.bundle.run_records().into_iter().find(named);
-        proposal.map(|record| value(&record)["body"]["action"].clone()).ok_or_else(|| broken("the proposal is not in its bundle"))
+        proposal
+            .map(|record| value(&record)["body"]["action"].clone())
+            .ok_or_else(|| broken("the proposal is not in its bundle"))
     }
 
     /// The body of an execution record, as a gate would write it, for this action on this decision.

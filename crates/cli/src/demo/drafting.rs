@@ -51,13 +51,23 @@ impl Event {
                 Failure::new("event-malformed", message, "compare it with examples/alert.json")
             })
         };
-        Ok(Self { source: member("source")?, id: member("id")?, summary: member("summary")?, bytes: bytes.to_vec() })
+        Ok(Self {
+            source: member("source")?,
+            id: member("id")?,
+            summary: member("summary")?,
+            bytes: bytes.to_vec(),
+        })
     }
 }
 
 /// Lets the agent work in a worktree at `base`, and gives what it proposes: the patch that it printed, or else what it changed.
 pub fn draft(
-    repository: &Repository, base: &Commit, command: &str, event: &Event, note: Option<&str>, interrupt: &Interrupt,
+    repository: &Repository,
+    base: &Commit,
+    command: &str,
+    event: &Event,
+    note: Option<&str>,
+    interrupt: &Interrupt,
 ) -> Outcome<String> {
     let worktree = repository.worktree(base)?;
     let mut shell = Command::new("sh");
@@ -68,7 +78,9 @@ pub fn draft(
     interrupt.check()?;
     let ended = ended.map_err(|stopped| match stopped {
         Stopped::NotStarted(error) => failed(&format!("sh can't be run: {error}")),
-        Stopped::TimedOut | Stopped::Interrupted => failed(&format!("it took longer than {} s", BOUNDS.time.as_secs())),
+        Stopped::TimedOut | Stopped::Interrupted => {
+            failed(&format!("it took longer than {} s", BOUNDS.time.as_secs()))
+        }
     })?;
     if !ended.status.success() {
         let said = String::from_utf8_lossy(&ended.stderr);
@@ -78,12 +90,20 @@ pub fn draft(
     let patch = if crate::diff::is_diff(&printed) { printed } else { text(worktree.diff()?)? };
     if patch.is_empty() {
         let hint = "it has to edit files where it is started, or to print a unified diff";
-        return Err(Failure::new("agent-proposed-nothing", "the agent changed nothing and printed no patch", hint));
+        return Err(Failure::new(
+            "agent-proposed-nothing",
+            "the agent changed nothing and printed no patch",
+            hint,
+        ));
     }
     // What does not apply is told here, where the agent can be mended, and not after somebody approved it.
     repository.worktree(base)?.apply(patch.as_bytes()).map_err(|failure| {
         let message = format!("the agent's patch does not apply: {}", failure.message());
-        Failure::new("agent-patch-unusable", message, "have it print a diff against the files that it was given")
+        Failure::new(
+            "agent-patch-unusable",
+            message,
+            "have it print a diff against the files that it was given",
+        )
     })?;
     Ok(patch)
 }
@@ -137,5 +157,9 @@ fn text(patch: Vec<u8>) -> Outcome<String> {
 }
 
 fn failed(why: &str) -> Failure {
-    Failure::new("agent-failed", format!("the agent failed: {}", printable(why)), "run its command by hand to see more")
+    Failure::new(
+        "agent-failed",
+        format!("the agent failed: {}", printable(why)),
+        "run its command by hand to see more",
+    )
 }

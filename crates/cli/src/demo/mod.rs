@@ -38,7 +38,8 @@ use crate::{
 /// What a rejected run can show: nothing was executed, so nothing about conformity.
 const REJECTED: &str = "integrity,authority,inclusion";
 /// What --out leaves.
-const FILES: [&str; 4] = ["approved.bundle.jsonl", "rejected.bundle.jsonl", "changes.bundle.jsonl", "trust.toml"];
+const FILES: [&str; 4] =
+    ["approved.bundle.jsonl", "rejected.bundle.jsonl", "changes.bundle.jsonl", "trust.toml"];
 
 /// See it all at work in a minute: an alert, a patch, an approval, an execution, a proof; then every way to cheat, refused.
 ///
@@ -81,7 +82,11 @@ impl Demo {
     pub fn run(&self, context: &Context) -> Outcome {
         let began = Instant::now();
         if context.json && self.interactive {
-            return Err(Failure::new("usage", "--interactive asks a person, --json answers a program", "choose one of them"));
+            return Err(Failure::new(
+                "usage",
+                "--interactive asks a person, --json answers a program",
+                "choose one of them",
+            ));
         }
         self.out.as_deref().map(prepare_out).transpose()?;
         let own = self.repo.as_deref().map(Repository::open).transpose()?;
@@ -113,9 +118,15 @@ impl Demo {
         if refused == attempts.len() {
             return Ok(0);
         }
-        let through: Vec<String> = attempts.iter().filter(|attempt| !attempt.is_refused()).map(Attempt::to_string).collect();
+        let through: Vec<String> =
+            attempts.iter().filter(|attempt| !attempt.is_refused()).map(Attempt::to_string).collect();
         let message = format!("NOT refused as it must be: {}", through.join("; "));
-        Err(Failure::new("attack-not-refused", message, "don't use this version, and report it: see SECURITY.md").with_status(VIOLATED))
+        Err(Failure::new(
+            "attack-not-refused",
+            message,
+            "don't use this version, and report it: see SECURITY.md",
+        )
+        .with_status(VIOLATED))
     }
 
     fn task(&self, stage: &Stage, own: Option<Repository>) -> Outcome<Task> {
@@ -140,7 +151,12 @@ impl Demo {
             let (run, approved) = play.interactive(patch)?;
             if !approved && !std::io::stdin().is_terminal() {
                 let message = "nobody decided: standard input is no terminal, and did not say y";
-                return Err(Failure::new("no-decision", message, "run it at a terminal, or leave out --interactive").with_status(HELD));
+                return Err(Failure::new(
+                    "no-decision",
+                    message,
+                    "run it at a terminal, or leave out --interactive",
+                )
+                .with_status(HELD));
             }
             own = approved.then_some(run);
         }
@@ -169,14 +185,19 @@ impl Demo {
         let telling = play.telling;
         if self.repo.is_some() {
             let place = shown(play.task.repository.path());
-            telling.say(&format!("\n  The branches counterfoil/… in {place} are new; nothing else changed there.\n"))?;
+            telling.say(&format!(
+                "\n  The branches counterfoil/… in {place} are new; nothing else changed there.\n"
+            ))?;
         }
         match &self.out {
-            None => telling.say("\n  Everything was removed. `counterfoil demo --out DIR` keeps the evidence.\n")?,
+            None => telling
+                .say("\n  Everything was removed. `counterfoil demo --out DIR` keeps the evidence.\n")?,
             Some(out) => {
-                telling.part("Verify it yourself", "offline; the trust file is all that you need to believe")?;
-                for (name, require) in [(FILES[0], ""), (FILES[1], " --require integrity,authority,inclusion"), (FILES[2], "")] {
-                    let (bundle, trust) = (shown(&out.join(name)), shown(&out.join(FILES[3])));
+                telling
+                    .part("Verify it yourself", "offline; the trust file is all that you need to believe")?;
+                let rejected = format!(" --require {REJECTED}");
+                for (name, require) in [(FILES[0], ""), (FILES[1], &rejected), (FILES[2], "")] {
+                    let (bundle, trust) = (quoted(&out.join(name)), quoted(&out.join(FILES[3])));
                     telling.say(&format!("  counterfoil verify {bundle} --trust {trust}{require}\n"))?;
                 }
             }
@@ -189,13 +210,17 @@ impl Demo {
 fn enter(stage: &Stage, server: &Server) -> Outcome<Cast> {
     let take = |name: &str, role: Role| -> Outcome<Actor> {
         let actor = stage.actor(server, name)?;
-        let (from, to) = (server.dir.join(format!("keys/{name}.key")), actor.dir.join(format!("keys/{role}.key")));
+        let (from, to) =
+            (server.dir.join(format!("keys/{name}.key")), actor.dir.join(format!("keys/{role}.key")));
         std::fs::rename(&from, &to).map_err(|error| unwritable(&to, &error))?;
         Ok(actor)
     };
     let authority = take("authority", Role::Authority)?;
     let second_human = stage.actor(server, "human-2")?;
-    let made = stage.must(&second_human, &["keys", "new", "--role", "human", "--principal", "human-2", "--out", "keys/human.key"])?;
+    let made = stage.must(
+        &second_human,
+        &["keys", "new", "--role", "human", "--principal", "human-2", "--out", "keys/human.key"],
+    )?;
     let key = made["key"].as_str().unwrap_or_default().to_owned();
     stage.must(&authority, &["keys", "enrol", &key, "--principal", "human-2", "--role", "human"])?;
     Ok(Cast {
@@ -211,7 +236,8 @@ fn enter(stage: &Stage, server: &Server) -> Outcome<Cast> {
 fn introduce(telling: &Telling, task: &Task, server: &Server) -> Outcome<()> {
     telling.say(&format!("  alert     {}\n", crate::text::printable(&task.event.summary)))?;
     telling.say(&format!("  log       {}, a server of its own with an empty log\n", server.url))?;
-    telling.say("  actors    separate processes, each with its own key and the trust file, and nothing else\n")
+    telling
+        .say("  actors    separate processes, each with its own key and the trust file, and nothing else\n")
 }
 
 /// A directory that nothing of ours lies in yet: evidence is never overwritten.
@@ -224,6 +250,13 @@ fn prepare_out(out: &Path) -> Outcome<()> {
             Err(Failure::new("output-exists", message, "it is never overwritten: choose another directory"))
         }
     }
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let path = shown(path);
+    let is_plain = path.chars().all(|character| character.is_alphanumeric() || "/._-+".contains(character));
+    if is_plain { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }
 
 fn keep(out: &Path, kept: &Kept, auditor: &Actor) -> Outcome<()> {

@@ -61,7 +61,17 @@ impl Play<'_> {
     pub fn start(&self) -> Outcome<String> {
         let (agent, event) = (&self.cast.agent, &self.task.event);
         let item = format!("alert.json={}", agent.write("alert.json", &event.bytes)?);
-        let begin = ["trigger", "--source", &event.source, "--id", &event.id, "--summary", &event.summary, "--item", &item];
+        let begin = [
+            "trigger",
+            "--source",
+            &event.source,
+            "--id",
+            &event.id,
+            "--summary",
+            &event.summary,
+            "--item",
+            &item,
+        ];
         let run = self.act(agent, &begin)?.text("run")?;
         self.telling.step(&agent.name, "trigger", &format!("{}: run {}", event.id, short(&run)))?;
         let plan = "Bring the fix as a patch, have it approved, have it checked.";
@@ -81,7 +91,8 @@ impl Play<'_> {
         let agent = &self.cast.agent;
         let head = self.task.repository.head()?;
         let revision = if supersedes.is_some() { "-2" } else { "" };
-        let mut arguments = json!({"base": head.as_str(), "branch": format!("counterfoil/{}{revision}", short(run))});
+        let mut arguments =
+            json!({"base": head.as_str(), "branch": format!("counterfoil/{}{revision}", short(run))});
         if let Some(check) = &self.task.check {
             arguments["check"] = check.as_str().into();
         }
@@ -91,7 +102,8 @@ impl Play<'_> {
         });
         let action = agent.write("action.json", action.to_string().as_bytes())?;
         let commit = format!("{}={}", crate::git_apply::PATCH, agent.write("fix.patch", patch.as_bytes())?);
-        let mut command = vec!["propose", run, "--action", &action, "--commit", &commit, "--for", &self.cast.runtime.name];
+        let mut command =
+            vec!["propose", run, "--action", &action, "--commit", &commit, "--for", &self.cast.runtime.name];
         command.extend(["--risk", "high", "--summary", &self.task.event.summary]);
         command.extend(supersedes.iter().flat_map(|old| ["--supersedes", *old]));
         let proposal = self.act(agent, &command)?.text("id")?;
@@ -112,7 +124,12 @@ impl Play<'_> {
         let ended = self.act(&self.cast.runtime, &["gate", "apply", run, "--repo", &repository])?;
         let (detail, said) = (ended.text("detail")?, |name: &str| ended.text(name));
         let (execution, outcome) = (said("execution")?, said("outcome")?);
-        let came = format!("execution {} logged; {}; outcome {} logged", short(&execution), shortened(&detail), short(&outcome));
+        let came = format!(
+            "execution {} logged; {}; outcome {} logged",
+            short(&execution),
+            shortened(&detail),
+            short(&outcome)
+        );
         self.telling.step(&self.cast.runtime.name, "gate apply", &came)?;
         Ok(ended.0)
     }
@@ -122,7 +139,9 @@ impl Play<'_> {
         let repository = self.task.repository.path().to_string_lossy().into_owned();
         let said = self.stage.run(&self.cast.runtime, &["gate", "apply", run, "--repo", &repository])?;
         match said.codes().as_slice() {
-            [code] if said.status != 0 => self.telling.refused(&self.cast.runtime.name, "gate apply", code, why),
+            [code] if said.status != 0 => {
+                self.telling.refused(&self.cast.runtime.name, "gate apply", code, why)
+            }
             _ => Err(broken("the gate let pass what nobody approved")),
         }
     }
@@ -142,7 +161,17 @@ impl Play<'_> {
     pub fn execute_and_hand_over(&self, run: &str) -> Outcome<()> {
         let Cast { agent, second_agent, .. } = self.cast;
         self.apply(run)?;
-        self.act(agent, &["handoff", run, "--to", &second_agent.name, "--summary", "The fix is a branch; watch the alert."])?;
+        self.act(
+            agent,
+            &[
+                "handoff",
+                run,
+                "--to",
+                &second_agent.name,
+                "--summary",
+                "The fix is a branch; watch the alert.",
+            ],
+        )?;
         self.telling.step(&agent.name, "handoff", &format!("to {}", second_agent.name))?;
         let state = self.act(second_agent, &["resume", run])?;
         self.telling.step(&second_agent.name, "resume", &standing(&state.0))?;
@@ -214,7 +243,11 @@ impl Play<'_> {
             .map(|dimension| dimension.as_str())
             .filter(|dimension| verdict.0["dimensions"][*dimension]["answer"] == "pass")
             .collect();
-        self.telling.step(&auditor.name, "verify", &format!("offline, from one file: {}", passes.join(", ")))?;
+        self.telling.step(
+            &auditor.name,
+            "verify",
+            &format!("offline, from one file: {}", passes.join(", ")),
+        )?;
         auditor.read(name)
     }
 
@@ -253,8 +286,16 @@ fn standing(state: &Value) -> String {
     let status = state["proposals"][0]["status"].as_str().unwrap_or("?");
     let owner = state["owner"]["principal"].as_str().unwrap_or("?");
     let open = state["open"].as_array().map_or(0, Vec::len);
-    let follow: Vec<&str> = state["may_follow"].as_array().into_iter().flatten().filter_map(|next| next["type"].as_str()).collect();
-    format!("verified: {count} records, proposal {status}, owned by {owner}, {open} open; may follow: {}", follow.join(", "))
+    let follow: Vec<&str> = state["may_follow"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|next| next["type"].as_str())
+        .collect();
+    format!(
+        "verified: {count} records, proposal {status}, owned by {owner}, {open} open; may follow: {}",
+        follow.join(", ")
+    )
 }
 
 /// The first digits of an id or commit.
@@ -272,7 +313,8 @@ fn shortened(text: &str) -> String {
 
 /// The demo itself is at fault.
 pub fn broken(why: &str) -> Failure {
-    Failure::new("demo-broken", crate::text::printable(why), "this should not happen: please report it").with_status(1)
+    Failure::new("demo-broken", crate::text::printable(why), "this should not happen: please report it")
+        .with_status(1)
 }
 
 /// Copies a file.

@@ -92,7 +92,11 @@ impl Interrupt {
         if !self.happened() {
             return Ok(());
         }
-        let failure = Failure::new("interrupted", "stopped half way; everything that was started was ended and removed", "");
+        let failure = Failure::new(
+            "interrupted",
+            "stopped half way; everything that was started was ended and removed",
+            "",
+        );
         Err(failure.with_status(INTERRUPTED))
     }
 }
@@ -103,7 +107,11 @@ impl Stage {
         let dir = tempfile::Builder::new().prefix("counterfoil-demo-").tempdir();
         let dir = dir.map_err(|error| unwritable(&std::env::temp_dir(), &error))?;
         let program = std::env::current_exe().map_err(|error| {
-            Failure::new("program-unknown", format!("where this program lies is not known: {error}"), "call it by its path")
+            Failure::new(
+                "program-unknown",
+                format!("where this program lies is not known: {error}"),
+                "call it by its path",
+            )
         })?;
         Ok(Self { dir, program, interrupt })
     }
@@ -131,7 +139,12 @@ impl Stage {
         let mut command = self.command(&host, &["serve", "--listen", "127.0.0.1:0"]);
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn().map_err(|error| not_started(&error))?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(err)
+            .spawn()
+            .map_err(|error| not_started(&error))?;
         let mut server = Server { child, url: String::new(), dir };
         server.url = self.address(&mut server.child, &said)?;
         Ok(server)
@@ -143,13 +156,19 @@ impl Stage {
         loop {
             let text = fs::read_to_string(said).unwrap_or_default();
             let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-            if let Some(port) = whole.split("127.0.0.1:").nth(1).map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()) {
+            if let Some(port) =
+                whole.split("127.0.0.1:").nth(1).map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next())
+            {
                 return Ok(format!("http://127.0.0.1:{}", port.unwrap_or_default()));
             }
             self.interrupt.check()?;
             if child.try_wait().is_ok_and(|ended| ended.is_some()) || started.elapsed() > SERVER {
                 let message = format!("the server does not listen: {}", printable(text.trim()));
-                return Err(Failure::new("demo-server", message, "run `counterfoil init` and `counterfoil serve` by hand to see more"));
+                return Err(Failure::new(
+                    "demo-server",
+                    message,
+                    "run `counterfoil init` and `counterfoil serve` by hand to see more",
+                ));
             }
             thread::sleep(Duration::from_millis(5));
         }
@@ -184,7 +203,11 @@ impl Stage {
             Stopped::NotStarted(error) => not_started(&error),
             Stopped::TimedOut | Stopped::Interrupted => {
                 let message = format!("`counterfoil {}` takes too long", arguments.join(" "));
-                Failure::new("demo-timeout", printable(&message), "look whether the machine is busy, and try again")
+                Failure::new(
+                    "demo-timeout",
+                    printable(&message),
+                    "look whether the machine is busy, and try again",
+                )
             }
         })?;
         let stderr = String::from_utf8_lossy(&ended.stderr).into_owned();
@@ -197,7 +220,8 @@ impl Stage {
         if said.status == 0 {
             return Ok(said.json());
         }
-        let what = format!("`counterfoil {}` of {} ended with {}", arguments.join(" "), actor.name, said.status);
+        let what =
+            format!("`counterfoil {}` of {} ended with {}", arguments.join(" "), actor.name, said.status);
         let message = printable(&format!("{what}: {}", said.stderr.trim()));
         Err(Failure::new("demo-broken", message, "this should not happen: please report it").with_status(1))
     }
@@ -255,7 +279,12 @@ impl Said {
 
     /// The stable codes that it failed with.
     pub fn codes(&self) -> Vec<String> {
-        self.stderr.split("error[").skip(1).filter_map(|rest| rest.split(']').next()).map(str::to_owned).collect()
+        self.stderr
+            .split("error[")
+            .skip(1)
+            .filter_map(|rest| rest.split(']').next())
+            .map(str::to_owned)
+            .collect()
     }
 }
 
@@ -266,7 +295,9 @@ impl Drop for Server {
         {
             let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
             let asked = pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::TERM));
-            if asked.is_some_and(|asked| asked.is_ok()) && process::watch(&mut self.child, SERVER, &|| false).is_ok() {
+            if asked.is_some_and(|asked| asked.is_ok())
+                && process::watch(&mut self.child, SERVER, &|| false).is_ok()
+            {
                 return;
             }
         }
@@ -275,5 +306,9 @@ impl Drop for Server {
 }
 
 fn not_started(error: &std::io::Error) -> Failure {
-    Failure::new("demo-process", format!("a process could not be started: {error}"), "check the limits of this machine")
+    Failure::new(
+        "demo-process",
+        format!("a process could not be started: {error}"),
+        "check the limits of this machine",
+    )
 }

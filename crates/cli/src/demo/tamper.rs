@@ -38,13 +38,24 @@ impl Pieces {
         let mut entries = Vec::new();
         for _ in 0..header.entries.get() {
             let position: PositionLine = read_line(lines.next()?).ok()?;
-            entries.push(Entry { index: position.index.get(), left: position.left.0, record: lines.next()?.to_vec() });
+            entries.push(Entry {
+                index: position.index.get(),
+                left: position.left.0,
+                record: lines.next()?.to_vec(),
+            });
         }
         let end: EndLine = read_line(lines.next()?).ok()?;
         let last = before.get(usize::try_from(header.checkpoints.get()).ok()?.checked_sub(1)?)?;
         let note: CheckpointLine = read_line(last).ok()?;
         let size = note.checkpoint.0.lines().nth(1)?.parse().ok()?;
-        Some(Self { header, before, entries, right: end.right.0, payloads: lines.map(<[u8]>::to_vec).collect(), size })
+        Some(Self {
+            header,
+            before,
+            entries,
+            right: end.right.0,
+            payloads: lines.map(<[u8]>::to_vec).collect(),
+            size,
+        })
     }
 
     /// Puts it together again, with counts that are right.
@@ -133,7 +144,9 @@ impl Pieces {
 
     fn position(&self, kind: Type) -> Option<usize> {
         let id = self.first(kind)?.id();
-        self.entries.iter().position(|entry| UnverifiedRecord::parse(&entry.record).is_ok_and(|record| record.id() == id))
+        self.entries
+            .iter()
+            .position(|entry| UnverifiedRecord::parse(&entry.record).is_ok_and(|record| record.id() == id))
     }
 
     /// The tree as far as leaves and proof show it.
@@ -159,7 +172,12 @@ struct Tree {
 }
 
 impl Tree {
-    fn grow(start: u64, end: u64, leaves: &[(u64, Hash)], proof: &mut dyn Iterator<Item = Hash>) -> Option<Self> {
+    fn grow(
+        start: u64,
+        end: u64,
+        leaves: &[(u64, Hash)],
+        proof: &mut dyn Iterator<Item = Hash>,
+    ) -> Option<Self> {
         let shown = |(index, _): &&(u64, Hash)| (start..end).contains(index);
         let node = |hash| Self { start, end, hash, halves: None };
         match leaves.iter().find(shown) {
@@ -179,7 +197,9 @@ impl Tree {
     fn prove(&self, kept: &[u64], segments: &mut Vec<Vec<ProofHash>>) {
         let is_free = !kept.iter().any(|index| (self.start..self.end).contains(index));
         match &self.halves {
-            _ if is_free => segments.last_mut().into_iter().for_each(|last| last.push(ProofHash(*self.hash.as_bytes()))),
+            _ if is_free => {
+                segments.last_mut().into_iter().for_each(|last| last.push(ProofHash(*self.hash.as_bytes())))
+            }
             None => segments.push(Vec::new()),
             Some(halves) => halves.iter().for_each(|half| half.prove(kept, segments)),
         }

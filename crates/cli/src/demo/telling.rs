@@ -33,7 +33,12 @@ impl Telling {
 
     /// A command of an actor, and what came of it.
     pub fn step(&self, actor: &str, command: &str, came: &str) -> Outcome<()> {
-        self.say(&format!("  {:<9} {} {}\n", actor, self.style.bold(&format!("{command:<15}")), printable(came)))
+        self.say(&format!(
+            "  {:<9} {} {}\n",
+            actor,
+            self.style.bold(&format!("{command:<15}")),
+            printable(came)
+        ))
     }
 
     /// As [`Telling::step`], about something that was refused with a code.
@@ -47,7 +52,11 @@ impl Telling {
         const LINES: usize = 24;
         let is_telling = |line: &&str| !line.starts_with("index ") && !line.starts_with("diff --git ");
         let lines: Vec<&str> = patch.lines().filter(is_telling).collect();
-        let mut text: String = lines.iter().take(LINES).map(|line| format!("{GUTTER}{}\n", printable(&shortened(line, 100)))).collect();
+        let mut text: String = lines
+            .iter()
+            .take(LINES)
+            .map(|line| format!("{GUTTER}{}\n", printable(&shortened(line, 100))))
+            .collect();
         if lines.len() > LINES {
             text.push_str(&format!("{GUTTER}… and {} lines more\n", lines.len() - LINES));
         }
