@@ -224,7 +224,11 @@ fn block(text: &str) -> String {
         };
         match class {
             "" => out.push_str(&escape_lines(line)),
-            class => out.push_str(&format!("<span class=\"{class}\">{}</span>", escape_lines(line))),
+            // The line feed stands outside: inside, a browser would put what follows beside this line, out of sight.
+            class => {
+                let (line, feed) = line.strip_suffix('\n').map_or((line, ""), |line| (line, "\n"));
+                out.push_str(&format!("<span class=\"{class}\">{}</span>{feed}", escape_lines(line)));
+            }
         }
     }
     out + "</pre>\n"
@@ -292,5 +296,12 @@ mod tests {
             "&lt;img src=x onerror=&#39;a&#39;&gt;&amp;&quot;\\u{202e}"
         );
         assert!(!block("</pre><script>").contains("<script>"));
+    }
+
+    #[test]
+    fn lines_of_a_diff_do_not_stand_beside_each_other_in_a_browser() {
+        let page = block("--- a/x\n+++ b/x\n@@ -1,2 +1,2 @@\n-one\n-two\n+three\n");
+        assert!(page.contains("<span class=\"removed\">-one</span>\n<span class=\"removed\">-two</span>\n"), "{page}");
+        assert!(!page.contains("\n</span>"), "{page}");
     }
 }
