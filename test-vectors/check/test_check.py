@@ -283,7 +283,8 @@ class Log:
             parents=[proposal],
         )
         self.snapshot()
-        execution = {"proposal": proposal, "use": 1, "action": action, "decisions": [decision]}
+        nonce = "nonce-of-a-python-test"
+        execution = {"proposal": proposal, "use": 1, "action": action, "decisions": [decision], "nonce": nonce}
         execution |= {"policy": policy_digest(document), "basis": self.basis()}
         executed = self.add("execution", "gate", "runtime", execution, run=self.run, parents=[decision])
         self.snapshot()

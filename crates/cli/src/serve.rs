@@ -24,7 +24,7 @@ pub struct Serve {
     /// Where to listen; port 0 is any that is free
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
-    /// A file with the token that reading needs where the address is not loopback
+    /// A file with the token that reading then needs; required where the address is not loopback
     #[arg(long, value_name = "FILE")]
     read_token_file: Option<String>,
     /// The directory of the log

@@ -1,6 +1,6 @@
 //! The HTTP interface: routes, who may ask, and what all handlers share (`spec/http.md`).
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -48,7 +48,7 @@ pub(crate) struct App {
 
 /// Who may read.
 pub(crate) enum Readers {
-    /// Everybody who reaches the server: it listens on a loopback address.
+    /// Everybody on this machine: the server listens on a loopback address and has no token.
     Everybody,
     /// Whoever has the token with this SHA-256.
     WithToken([u8; 32]),
@@ -144,6 +144,10 @@ impl Readers {
 }
 
 async fn may_read(Shared(app): Shared<Arc<App>>, request: Request, next: Next) -> Response {
+    if matches!(app.readers, Readers::Everybody) && !names_this_machine(request.headers()) {
+        // A page elsewhere can let its own name resolve to 127.0.0.1, and have a browser read for it.
+        return Kind::HostUnknown.because("the Host header does not name this machine").into_response();
+    }
     if app.readers.include(request.headers()) {
         return next.run(request).await;
     }
@@ -153,6 +157,18 @@ async fn may_read(Shared(app): Shared<Arc<App>>, request: Request, next: Next) -
         "there is no token"
     };
     Kind::TokenRequired.because(detail).into_response()
+}
+
+/// Whether the Host header is a loopback address or `localhost`; a request without one comes from no browser.
+fn names_this_machine(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST) else { return true };
+    let Ok(host) = host.to_str() else { return false };
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// Runs what reads or writes files where it keeps nobody waiting.

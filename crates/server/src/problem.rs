@@ -23,6 +23,7 @@ pub(crate) enum Kind {
     BodyUnreadable,
     QueryInvalid,
     TokenRequired,
+    HostUnknown,
     RecordUnknown,
     RunUnknown,
     PayloadUnknown,
@@ -61,6 +62,12 @@ impl Kind {
                 "query-invalid",
                 "The query can't be read",
                 "Correct the parameter that is named.",
+            ),
+            Self::HostUnknown => (
+                S::FORBIDDEN,
+                "host-unknown",
+                "Without a token, only this machine may read",
+                "Ask for it as 127.0.0.1 or localhost, or give the server a read token.",
             ),
             Self::TokenRequired => (
                 S::UNAUTHORIZED,

@@ -77,14 +77,14 @@ impl Server {
     /// # Errors
     /// [`StartError`].
     pub async fn bind(config: Config) -> Result<Self, StartError> {
+        let readers = match &config.read_token {
+            Some(token) => Readers::with_token(token.as_str()),
+            None if config.listen.ip().is_loopback() => Readers::Everybody,
+            None => return Err(StartError::NoToken(config.listen)),
+        };
         let listen = |io| StartError::Listen { address: config.listen, io };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        let readers = match &config.read_token {
-            _ if address.ip().is_loopback() => Readers::Everybody,
-            Some(token) => Readers::with_token(token.as_str()),
-            None => return Err(StartError::NoToken(address)),
-        };
         let opened = tokio::task::spawn_blocking(move || Opened::open(&config)).await;
         let opened = opened.map_err(|error| StartError::Unreadable(error.to_string()))??;
         let closing = watch::Sender::new(false);

@@ -28,9 +28,8 @@ fn start_error(config: &Config) -> (StartError, String) {
 }
 
 #[test]
-fn reading_needs_the_token_where_others_can_reach_the_server() {
+fn reading_needs_the_token_where_there_is_one() {
     let mut world = World::created();
-    world.config.listen = "0.0.0.0:0".parse().unwrap();
     world.config.read_token = Some(token("correct-horse-battery\n", world.dir.path()));
     world.start();
     let with = |token: &str, path: &str| world.request("GET", path, &[("authorization", token)], b"");
@@ -56,6 +55,18 @@ fn reading_needs_the_token_where_others_can_reach_the_server() {
     assert!(answers.iter().all(|answer| answer["status"] == "included"));
     assert_eq!(world.get("/healthz").status, 200);
     world.get("/nothing").is_problem(404, "route-unknown");
+}
+
+#[test]
+fn a_page_whose_name_was_bound_to_this_machine_reads_nothing() {
+    let world = World::peopled();
+    let as_host = |host: &str| world.request("GET", "/v1/runs", &[("host", host)], b"");
+    for host in ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "192.0.2.1", "[::2]:80"] {
+        as_host(host).is_problem(403, "host-unknown");
+    }
+    for host in ["localhost", "LOCALHOST:7450", "127.0.0.1:1", "[::1]:7450"] {
+        assert_eq!(as_host(host).status, 200, "{host}");
+    }
 }
 
 #[test]

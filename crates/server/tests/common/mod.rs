@@ -513,8 +513,8 @@ pub fn begin(
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let length = if method == "GET" { String::new() } else { format!("content-length: {}\r\n", body.len()) };
-    let head =
-        format!("{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{length}{headers}\r\n");
+    let own_host = if headers.contains("host: ") { "" } else { "host: localhost\r\n" };
+    let head = format!("{method} {path} HTTP/1.1\r\n{own_host}connection: close\r\n{length}{headers}\r\n");
     stream.write_all(head.as_bytes()).unwrap();
     let _ = stream.write_all(body);
     stream
