@@ -204,7 +204,8 @@ fn try_all(what: &str, mutations: impl Fn(&Subject) -> Vec<Mutation>) {
             threads.into_iter().for_each(|thread| fooled.extend(thread.join().unwrap()));
         });
     }
-    println!("{what}: {tried} mutants tried, {} give the same success", fooled.len());
+    println!("count mutants tried, {what} {tried}");
+    println!("count mutants that give the same success, {what} {}", fooled.len());
     assert!(fooled.is_empty(), "{what}: {fooled:#?}");
 }
 

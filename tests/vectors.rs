@@ -279,6 +279,10 @@ fn there_are_as_many_vectors_as_there_should_be() {
         },
     );
     assert_eq!(found, COUNTS);
+    for (folder, valid, failing) in found {
+        println!("count vectors that hold, {folder} {valid}");
+        println!("count vectors that fail, {folder} {failing}");
+    }
 }
 
 /// Ids and codes of `spec/rules.md`.

@@ -7,8 +7,8 @@ use crate::run::{Step, root, run};
 /// Tests that print counts, as `count NAME N` on lines of their own.
 const COUNTED: [&[&str]; 3] = [
     &["-p", "counterfoil-tests"],
-    &["-p", "counterfoil-tlog", "--tests"],
     &["-p", "counterfoil-log", "--test", "crash"],
+    &["-p", "counterfoil", "--test", "kill", "--test", "demo"],
 ];
 
 /// Prints one JSON line for each figure. A figure that misses its bar says so; nothing fails.

@@ -103,6 +103,7 @@ fn the_demo_runs_refuses_every_attack_and_leaves_evidence() {
     assert_eq!(output.status.code(), Some(0), "{text}{}", err(&output));
     assert!(took < Duration::from_secs(60), "{took:?}");
     assert!(text.contains(&format!("{ATTACKS} attacks, {ATTACKS} refused")), "{text}");
+    println!("count attacks of the demo, all refused {ATTACKS}");
     assert!(!text.contains("NOT REFUSED"), "{text}");
     assert_eq!(text.matches("\n  agent     propose").count(), 4, "{text}");
     assert_eq!(text.matches("\n  runtime   gate apply").count(), 4, "{text}");

@@ -44,6 +44,7 @@ fn a_fault_at_any_step_loses_nothing_acknowledged() {
         (Lock, Lost, There, There),
         (Lock, Persisted, There, There),
     ];
+    println!("count storage faults of the log's steps, none loses what was acknowledged {}", 2 * table.len());
     for (step, fault, after_exit, after_power_cut) in table {
         for (power_cut, expected) in [(false, after_exit), (true, after_power_cut)] {
             let found = fail_at(step, fault, power_cut);
@@ -225,6 +226,7 @@ fn a_last_frame_that_was_not_locked_is_cut_or_completed() {
 #[test]
 fn a_flipped_bit_anywhere_is_refused() {
     let images = Images::new();
+    println!("count flipped bits of the journal, all found {}", images.journal.len());
     for at in 0..images.journal.len() {
         let mut journal = images.journal.clone();
         journal[at] ^= 1 << (at % 8);
