@@ -40,7 +40,9 @@ pub fn print_json(value: &serde_json::Value) -> Outcome<()> {
     print(&format!("{value:#}\n"))
 }
 
-/// Writes `bytes` to `path`, or to standard output for `-`. The file is there whole or not at all; an older one is replaced.
+/// Writes `bytes` to `path`, or to standard output for `-`. The file is there whole or not at all.
+///
+/// What is there already is never replaced: it may be a key, a trust file, or the very evidence that is being looked at.
 pub fn write(path: &Path, bytes: &[u8]) -> Outcome<()> {
     if path.as_os_str() == "-" {
         return print_bytes(bytes);
@@ -52,11 +54,20 @@ pub fn write(path: &Path, bytes: &[u8]) -> Outcome<()> {
     let partial = partial_beside(path);
     let written = File::create(&partial)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| std::fs::rename(&partial, path));
-    written.map_err(|error| {
-        let _ = std::fs::remove_file(&partial);
-        unwritable(path, &error)
-    })
+        .and_then(|()| place(&partial, path));
+    let _ = std::fs::remove_file(&partial);
+    written.map_err(|error| unwritable(path, &error))
+}
+
+/// Gives a finished file its name, unless something has that name.
+fn place(partial: &Path, path: &Path) -> std::io::Result<()> {
+    match std::fs::hard_link(partial, path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists && !path.exists() => {
+            // Not every file system has links.
+            std::fs::rename(partial, path)
+        }
+        placed => placed,
+    }
 }
 
 /// Writes a new file that only its owner may read; refuses to replace one.

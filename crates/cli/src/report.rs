@@ -301,7 +301,10 @@ mod tests {
     #[test]
     fn lines_of_a_diff_do_not_stand_beside_each_other_in_a_browser() {
         let page = block("--- a/x\n+++ b/x\n@@ -1,2 +1,2 @@\n-one\n-two\n+three\n");
-        assert!(page.contains("<span class=\"removed\">-one</span>\n<span class=\"removed\">-two</span>\n"), "{page}");
+        assert!(
+            page.contains("<span class=\"removed\">-one</span>\n<span class=\"removed\">-two</span>\n"),
+            "{page}"
+        );
         assert!(!page.contains("\n</span>"), "{page}");
     }
 }

@@ -70,7 +70,13 @@ fn what_was_acknowledged_survives_kill_9_whatever_becomes_of_the_index() {
 }
 
 /// Submits from several threads until the server is killed after `pause`; gives what it acknowledged.
-fn load_until_killed(desk: &Desk, url: &str, serving: Serving, kill: u64, pause: Duration) -> Vec<UnverifiedRecord> {
+fn load_until_killed(
+    desk: &Desk,
+    url: &str,
+    serving: Serving,
+    kill: u64,
+    pause: Duration,
+) -> Vec<UnverifiedRecord> {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let writers: Vec<_> = (0..WRITERS)
@@ -94,7 +100,8 @@ fn submit_until(desk: &Desk, url: &str, name: &str, stop: &AtomicBool) -> Vec<Un
     let owner = Holder { key: agent.key(), principal: agent.principal().clone() };
     let event = Event { id: Label::new(name).unwrap(), kind: None, source: Label::new("load").unwrap() };
     let trigger = sign(&agent, Place::Single { log }, Trigger { content: None, event, owner, summary: None });
-    let (run, mut parent, mut next, mut done) = (RunId::started_by(trigger.id()), trigger.id(), trigger, Vec::new());
+    let (run, mut parent, mut next, mut done) =
+        (RunId::started_by(trigger.id()), trigger.id(), trigger, Vec::new());
     let started = Instant::now();
     while !stop.load(Ordering::Relaxed) && started.elapsed() < Duration::from_secs(20) {
         if client.submit(&next).is_err() {
@@ -112,7 +119,8 @@ fn submit_until(desk: &Desk, url: &str, name: &str, stop: &AtomicBool) -> Vec<Un
 fn sign(key: &RecordKey, place: Place, body: impl Into<counterfoil_receipt::Body>) -> UnverifiedRecord {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
     let time = Whole::new(u64::try_from(now).unwrap()).unwrap();
-    let draft = Draft { place, time, principal: key.principal().clone(), role: key.role(), body: body.into() };
+    let draft =
+        Draft { place, time, principal: key.principal().clone(), role: key.role(), body: body.into() };
     draft.sign(key).unwrap()
 }
 

@@ -187,7 +187,8 @@ impl Policy {
         let principals: BTreeSet<&str> =
             entitled.clone().map(|approval| approval.approver.principal).collect();
         let quorum = Shortfall::Quorum { needed: self.rule.count, have: principals.len() };
-        match entitled.map(|approval| approval.uses).min() {
+        // Whoever is named limits what is granted, also where their approval is not needed.
+        match approvals.iter().map(|approval| approval.uses).min() {
             Some(uses) if principals.len() >= self.rule.count => Ok(Terms { uses }),
             _ => Err(quorum),
         }

@@ -16,6 +16,7 @@ use counterfoil_receipt::{
         ProofHashes, write_line,
     },
     field::{Count, List, Whole},
+    limits as receipt_limits,
 };
 use counterfoil_tlog::{Hash, LeafIndex};
 use counterfoil_verify::{Lookup as _, select};
@@ -101,7 +102,9 @@ impl Bundle {
             .iter()
             .map(|digest| document(&payloads, digest))
             .collect::<Result<Vec<_>, _>>()?;
-        let disclosed = if with_payloads { facts.disclosed(&payloads)? } else { Vec::new() };
+        let mut disclosed = if with_payloads { facts.disclosed(&payloads)? } else { Vec::new() };
+        // A reader refuses more; a payload that is left out is counted as not disclosed.
+        disclosed.truncate(receipt_limits::PAYLOADS as usize);
         let leaves: Vec<LeafIndex> = chosen.iter().map(|index| LeafIndex(*index)).collect();
         let mut segments = index.reader().multiproof(&leaves, size)?;
         let right = segments.pop();
@@ -191,7 +194,9 @@ fn checkpoints(
 ) -> Result<Vec<CheckpointLine>, BundleError> {
     let reader = index.reader();
     let mut by_size = BTreeMap::from([(latest.head.size, Arc::clone(latest))]);
-    for execution in executions {
+    // A reader refuses more. The latest are kept: evidence of time is lost for the earliest executions only.
+    let most = receipt_limits::CHECKPOINTS as usize - 1;
+    for execution in &executions[executions.len().saturating_sub(most)..] {
         let first = reader.checkpoint_covering(LeafIndex(*execution))?;
         by_size.extend(first.map(|checkpoint| (checkpoint.head.size, checkpoint)));
     }

@@ -125,6 +125,11 @@ impl Payloads {
         Ok(Some(document))
     }
 
+    /// The same, of those only that are kept for good.
+    pub(crate) fn kept_document(&self, digest: &PolicyDigest) -> Result<Option<Vec<u8>>, PayloadError> {
+        if self.has(Name::Document(*digest))? { self.get_document(digest) } else { Ok(None) }
+    }
+
     /// Makes lines durable in `incoming/`.
     pub(crate) fn stage(&self, lines: &[(Name, Vec<u8>)]) -> Result<Vec<Staged>, PayloadError> {
         let mut staged = Vec::with_capacity(lines.len());

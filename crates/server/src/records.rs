@@ -8,7 +8,7 @@ use std::{
 use counterfoil_keys::RecordKey;
 use counterfoil_log::{Application, BoxError, Place as BatchPlace, Position, RootAt, Row};
 use counterfoil_receipt::{
-    Body, Draft, MapRoot, Place, PublicKey, RecordId, Role, UnverifiedRecord,
+    Body, Draft, MapRoot, Place, PolicyDigest, PublicKey, RecordId, Role, UnverifiedRecord,
     body::{RevocationTarget, Ruling, Snapshot},
     field::{Count, Millis, Whole},
 };
@@ -70,6 +70,22 @@ impl Records {
         &self.state
     }
 
+    /// Gives the state the document that a policy record names by digest; the digest, if it was not there before.
+    ///
+    /// A record whose document did not come with it, and is not kept, is refused even if the state remembers the document: after
+    /// a restart nothing would.
+    fn bring_document(&mut self, entry: &Submission) -> Result<Option<PolicyDigest>, Fault> {
+        let Some(digest) = document_named(&entry.record) else { return Ok(None) };
+        let Some(document) = &entry.document else {
+            let detail = format!("body.digest: the document {digest} was not submitted");
+            return Err(Fault { rule: Rule::PolicyUnreadable, shown: Shown::Violated, detail });
+        };
+        if self.state.has_document(&digest) {
+            return Ok(None);
+        }
+        Ok(Some(self.state.add_document(document.clone())))
+    }
+
     /// Folds a record that [`State::check`] accepts.
     fn fold(&mut self, record: &Record, index: LeafIndex, roots: &dyn Roots) -> Result<(), Fault> {
         self.state.fold(record, index.0, roots)?;
@@ -113,15 +129,15 @@ impl Application for Records {
 
     fn admit(&mut self, entry: &Submission, at: Position, roots: &dyn RootAt) -> Result<(), Refusal> {
         let roots = LogRoots(roots);
-        if let Some(document) = &entry.document {
-            self.state.add_document(document.clone());
-        }
-        let checked = self.state.check(&entry.record, at.index.0, &roots);
+        let brought = self.bring_document(entry);
+        let checked = brought.clone().and_then(|_| self.state.check(&entry.record, at.index.0, &roots));
         let checked = checked.and_then(|()| execution_is_in_time(&self.state, &entry.record, at.time));
         // Checked first: a fold that fails would leave its mark.
-        checked
-            .and_then(|()| self.fold(&entry.record, at.index, &roots))
-            .map_err(|fault| Refusal { fault, size: at.index.0 })
+        let folded = checked.and_then(|()| self.fold(&entry.record, at.index, &roots));
+        if let (Err(_), Ok(Some(digest))) = (&folded, brought) {
+            self.state.remove_document(&digest);
+        }
+        folded.map_err(|fault| Refusal { fault, size: at.index.0 })
     }
 
     fn seal(&mut self, at: Position) -> Result<Option<Vec<u8>>, BoxError> {

@@ -237,7 +237,8 @@ impl Submitter {
         let Some(digest) = document_named(record) else { return Ok(None) };
         match batch.documents.get(&digest) {
             Some(line) => Ok(Some(line.document.as_str().as_bytes().to_vec())),
-            None => Ok(self.payloads.get_document(&digest)?),
+            // Only what is kept: a file that another request brings may be gone once that request is answered.
+            None => Ok(self.payloads.kept_document(&digest)?),
         }
     }
 

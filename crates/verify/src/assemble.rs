@@ -97,7 +97,7 @@ pub fn select<L: Lookup>(run: RunId, size: u64, lookup: &L) -> Result<Vec<u64>, 
             let (before, after) = lookup.snapshots_around(index, size)?;
             found.extend(before.into_iter().chain(after));
         }
-        if matches!(record.kind(), Type::Policy | Type::Keyring | Type::Delegation) {
+        if matches!(record.kind(), Type::Policy | Type::Keyring | Type::Revocation) {
             found.extend(lookup.indices(&IndexKey::Candidate(record.id()), size)?);
         }
         for principal in principals_of(&record) {

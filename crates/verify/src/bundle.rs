@@ -10,7 +10,7 @@ use counterfoil_receipt::{
     field::Field,
     limits,
 };
-use counterfoil_tlog::{Hash, LeafIndex, MultiproofVerifier, TreeHead};
+use counterfoil_tlog::{Hash, LeafIndex, MultiproofVerifier, QuorumTime, TreeHead};
 
 use crate::{
     checkpoint::{self, ShownCheckpoint, ShownRoots},
@@ -28,8 +28,11 @@ use crate::{
 /// The most threads that a [`Verifier`] uses, whatever it is told.
 pub const MAX_THREADS: usize = 64;
 
-/// Records whose signatures are checked together: 512 × 64 KiB are 32 MB at the most, and about 0.5 MB of ordinary ones.
+/// Records whose signatures are checked together: about 0.5 MB of ordinary ones.
 const BATCH: usize = 512;
+
+/// Bytes of lines that wait to be checked: a line may have 6 MiB, whatever it then turns out to be.
+const BATCH_BYTES: usize = 33_554_432;
 
 /// Verifies a bundle that is in memory. `now` is the reader's time in milliseconds; only *freshness* depends on it.
 ///
@@ -75,6 +78,9 @@ pub struct Verifier<'t> {
     /// Entries that were read, and entries that were checked: the next stages of a pipeline.
     pending: Vec<Pending>,
     checked: Vec<Entry>,
+    pending_bytes: usize,
+    /// The index of the last entry.
+    last_index: Option<u64>,
     state: State,
     used: Used,
     included: bool,
@@ -116,6 +122,8 @@ impl<'t> Verifier<'t> {
             entries: 0,
             pending: Vec::new(),
             checked: Vec::new(),
+            pending_bytes: 0,
+            last_index: None,
             state: State::new(Scope::Shown),
             used: Used::default(),
             included: false,
@@ -259,8 +267,9 @@ impl<'t> Verifier<'t> {
             self.multiproof = MultiproofVerifier::new(last.size).ok();
         }
         self.entries += 1;
+        self.pending_bytes += self.position.len() + line.len();
         self.pending.push(Pending { position: std::mem::take(&mut self.position), record: line.to_vec() });
-        if self.pending.len() == BATCH {
+        if self.pending.len() == BATCH || self.pending_bytes > BATCH_BYTES {
             self.flush();
         }
         Ok(())
@@ -268,6 +277,9 @@ impl<'t> Verifier<'t> {
 
     fn end_line(&mut self, line: &EndLine) -> Result<(), Fault> {
         self.drain();
+        if self.due == Due::Stopped {
+            return Ok(());
+        }
         let (Some(proof), Some(last)) = (self.multiproof.take(), self.last_checkpoint()) else {
             return Ok(());
         };
@@ -308,6 +320,7 @@ impl<'t> Verifier<'t> {
     /// before.
     fn flush(&mut self) {
         let entries = std::mem::take(&mut self.pending);
+        self.pending_bytes = 0;
         let before = std::mem::take(&mut self.checked);
         if self.caches.len() == 1 || entries.is_empty() {
             self.fold_all(before);
@@ -342,7 +355,11 @@ impl<'t> Verifier<'t> {
                 return;
             }
             match position {
+                Ok(position) if self.last_index >= Some(position.index.get()) => {
+                    self.halt(line_is_due("the index of an entry does not ascend"));
+                }
                 Ok(position) => {
+                    self.last_index = Some(position.index.get());
                     self.prove(&position, id);
                     self.fold(position.index.get(), id, checked);
                 }
@@ -423,8 +440,15 @@ impl<'t> Verifier<'t> {
     fn judge_windows(&mut self) {
         let Some(run) = self.header.as_ref().and_then(|header| self.state.run(&header.run)) else { return };
         let mut findings = Vec::new();
+        // Executions ascend, and so do checkpoints: many executions share the first checkpoint that covers them.
+        let mut shared: Option<(usize, QuorumTime)> = None;
         for (id, execution) in run.executions() {
-            let existed_by = checkpoint::existed_by(&self.checkpoints, execution.index, self.trust);
+            let first = self.checkpoints.partition_point(|shown| shown.head.size.0 <= execution.index);
+            let existed_by = match shared {
+                Some((at, time)) if at == first => time,
+                _ => checkpoint::existed_by(&self.checkpoints[first..], self.trust),
+            };
+            shared = Some((first, existed_by));
             if let Err(fault) = execution::window_is_shown(execution, existed_by) {
                 findings.push(Finding::of(fault).at(execution.index, id));
             }

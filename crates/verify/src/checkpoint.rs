@@ -29,11 +29,10 @@ impl ShownCheckpoint {
     }
 }
 
-/// When a quorum of witnesses had seen the entry at `index`: their cosignatures on any tree that holds it count.
-pub(crate) fn existed_by(shown: &[ShownCheckpoint], index: u64, trust: &Trust) -> QuorumTime {
-    let covering = shown.iter().filter(|checkpoint| checkpoint.head.size.0 > index);
+/// When a quorum of witnesses had seen what all of these checkpoints cover: cosignatures on any of them count.
+pub(crate) fn existed_by(covering: &[ShownCheckpoint], trust: &Trust) -> QuorumTime {
     let cosignatures: Vec<_> =
-        covering.flat_map(|checkpoint| checkpoint.cosignatures.iter().copied()).collect();
+        covering.iter().flat_map(|checkpoint| checkpoint.cosignatures.iter().copied()).collect();
     trust.witnesses.existed_by(&cosignatures)
 }
 

@@ -41,6 +41,12 @@ pub struct KeyFacts {
     pub last_signed: Option<u64>,
 }
 
+impl KeyFacts {
+    fn is_live_authority(&self) -> bool {
+        self.role == Role::Authority && self.retired.is_none() && self.revoked.is_none()
+    }
+}
+
 /// The keyring, and what still waits for signatures.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Keys {
@@ -48,6 +54,11 @@ pub(crate) struct Keys {
     note_keys: BTreeSet<[u8; 32]>,
     groups: HashMap<Principal, Vec<Group>>,
     heads: HashMap<Principal, RecordId>,
+    /// How many live authority keys each principal has; principals without one are not here.
+    authority: HashMap<Principal, u64>,
+    /// For each key that came by rotation the key that it all began with, and for that key the latest.
+    first: HashMap<[u8; 32], [u8; 32]>,
+    latest: HashMap<[u8; 32], PublicKey>,
     threshold: u64,
     candidates: HashMap<RecordId, Candidate>,
 }
@@ -97,12 +108,8 @@ impl Keys {
 
     /// The key that stands for `key` today, after every rotation.
     pub(crate) fn current(&self, key: PublicKey) -> PublicKey {
-        let mut current = key;
-        // A key is enrolled once, so a chain of rotations has no cycle and is no longer than the keyring.
-        while let Some(next) = self.get(&current).and_then(|facts| facts.replaced_by) {
-            current = next;
-        }
-        current
+        let first = self.first.get(key.material()).unwrap_or(key.material());
+        self.latest.get(first).copied().unwrap_or(key)
     }
 
     fn insert(&mut self, key: PublicKey, principal: Principal, role: Role, index: u64) -> &mut KeyFacts {
@@ -118,23 +125,50 @@ impl Keys {
             replaced_by: None,
             last_signed: None,
         };
+        if facts.is_live_authority() && !self.by_material.contains_key(key.material()) {
+            *self.authority.entry(facts.principal.clone()).or_default() += 1;
+        }
         &mut self.by_material.entry(*key.material()).or_insert((key, facts)).1
     }
 
-    /// Principals with a live authority key, without this key: how many can agree.
-    fn authorities_without(&self, ended: Option<PublicKey>) -> BTreeSet<&Principal> {
-        let live = |facts: &KeyFacts| facts.retired.is_none() && facts.revoked.is_none();
-        let keys = self.by_material.values().filter(|(key, _)| Some(*key) != ended);
-        let live = keys.filter(|(_, facts)| facts.role == Role::Authority && live(facts));
-        live.map(|(_, facts)| &facts.principal).collect()
+    /// How many principals could agree as the authority without the key `ended` and with one of `added`.
+    fn agreeing(&self, ended: Option<PublicKey>, added: Option<&Principal>) -> u64 {
+        let ended = ended.and_then(|key| self.get(&key)).filter(|facts| facts.is_live_authority());
+        let lost = ended
+            .map(|facts| &facts.principal)
+            .filter(|principal| self.authority.get(*principal) == Some(&1));
+        let gained = added.filter(|added| lost == Some(*added) || !self.authority.contains_key(*added));
+        self.authority.len() as u64 - u64::from(lost.is_some()) + u64::from(gained.is_some())
+    }
+
+    /// Ends a key, by this change to its facts.
+    fn end(&mut self, key: &PublicKey, change: impl FnOnce(&mut KeyFacts)) {
+        let Some((_, facts)) = self.by_material.get_mut(key.material()) else { return };
+        let was_live = facts.is_live_authority();
+        change(facts);
+        if was_live && !facts.is_live_authority() {
+            let principal = facts.principal.clone();
+            let left = self.authority.get(&principal).map_or(0, |count| count.saturating_sub(1));
+            if left == 0 {
+                self.authority.remove(&principal)
+            } else {
+                self.authority.insert(principal, left)
+            };
+        }
     }
 
     fn apply_change(&mut self, body: &Keyring, index: u64) {
-        if let Some(ended) = body.ended()
-            && let Some((_, facts)) = self.by_material.get_mut(ended.material())
-        {
-            facts.retired = facts.retired.or(Some(index));
-            facts.replaced_by = (body.change == KeyChange::Rotate).then_some(body.key);
+        if let Some(ended) = body.ended() {
+            let rotated = body.change == KeyChange::Rotate;
+            self.end(&ended, |facts| {
+                facts.retired = facts.retired.or(Some(index));
+                facts.replaced_by = rotated.then_some(body.key);
+            });
+            if rotated {
+                let first = self.first.get(ended.material()).unwrap_or(ended.material()).to_owned();
+                self.first.insert(*body.key.material(), first);
+                self.latest.insert(first, body.key);
+            }
         }
         if body.change != KeyChange::Retire {
             let facts = self.insert(body.key, body.principal.clone(), body.role, index);
@@ -297,18 +331,15 @@ fn ended_key_is_live(state: &State, body: &Keyring) -> Result<(), Fault> {
     Err(Fault::violated(Rule::KeyChange, format!("body: {ended} {wrong}")))
 }
 
-/// What the authority's threshold would be after a change to its keys, and who would hold one.
-fn authority_after<'a>(state: &'a State, body: &'a Keyring) -> (u64, BTreeSet<&'a Principal>) {
-    let mut principals = state.keys.authorities_without(body.ended());
-    if body.change != KeyChange::Retire {
-        principals.insert(&body.principal);
-    }
-    (body.threshold.map_or(state.keys.threshold, |threshold| threshold.get()), principals)
+/// What the authority's threshold would be after a change to its keys, and how many could then agree.
+fn authority_after(state: &State, body: &Keyring) -> (u64, u64) {
+    let added = (body.change != KeyChange::Retire).then_some(&body.principal);
+    let threshold = body.threshold.map_or(state.keys.threshold, |threshold| threshold.get());
+    (threshold, state.keys.agreeing(body.ended(), added))
 }
 
 /// R-AUTH-03: the authority's threshold is at most the number of principals that hold a live authority key.
-fn threshold_is_reachable((threshold, principals): (u64, BTreeSet<&Principal>)) -> Result<(), Fault> {
-    let after = principals.len() as u64;
+fn threshold_is_reachable((threshold, after): (u64, u64)) -> Result<(), Fault> {
     if threshold <= after {
         return Ok(());
     }
@@ -340,10 +371,13 @@ pub(crate) fn candidate_waits(state: &State, body: &Endorsement, record: &Record
 pub(crate) fn revocation_is_sound(state: &State, body: &Revocation, author: &Author) -> Result<(), Fault> {
     revocation_names_something_live(state, body)?;
     revocation_signer_may(state, body, author)?;
+    threshold_survives_revocation(state, body)
+}
+
+/// What R-AUTH-03 means for a revocation.
+fn threshold_survives_revocation(state: &State, body: &Revocation) -> Result<(), Fault> {
     match ended_authority_key(state, body) {
-        Some(key) => {
-            threshold_is_reachable((state.keys.threshold, state.keys.authorities_without(Some(key))))
-        }
+        Some(key) => threshold_is_reachable((state.keys.threshold, state.keys.agreeing(Some(key), None))),
         None => Ok(()),
     }
 }
@@ -365,6 +399,8 @@ fn revocation_names_something_live(state: &State, body: &Revocation) -> Result<(
             None => {
                 Err(state.absent(Rule::RevocationTarget, format!("body.target.key: {key} is not enrolled")))
             }
+            // A thief who revokes the stolen key first must not keep the authority from disputing what it signed.
+            Some(KeyFacts { distrust_from: None, .. }) if body.distrust_from.is_some() => Ok(()),
             Some(KeyFacts { revoked: Some(at), .. }) => Err(Fault::violated(
                 Rule::RevocationTarget,
                 format!("body.target.key: {key} was revoked at entry {at}"),
@@ -461,10 +497,14 @@ fn enact(state: &mut State, body: &Body, index: u64) -> Effect {
             }
             Err(fault) => Effect::None(fault.to_string()),
         },
-        Body::Revocation(body) => match revocation_names_something_live(state, body) {
-            Ok(()) => revoke(state, body, index),
-            Err(fault) => Effect::None(fault.to_string()),
-        },
+        Body::Revocation(body) => {
+            let sound = revocation_names_something_live(state, body)
+                .and_then(|()| threshold_survives_revocation(state, body));
+            match sound {
+                Ok(()) => revoke(state, body, index),
+                Err(fault) => Effect::None(fault.to_string()),
+            }
+        }
         _ => Effect::None("nothing that waits for signatures".to_owned()),
     }
 }
@@ -473,10 +513,10 @@ fn revoke(state: &mut State, body: &Revocation, index: u64) -> Effect {
     let RevocationTarget::Key(key) = &body.target else {
         return Effect::None("delegations grant nothing under fold version 0".to_owned());
     };
-    if let Some((_, facts)) = state.keys.by_material.get_mut(key.material()) {
-        facts.revoked = Some(index);
+    state.keys.end(key, |facts| {
+        facts.revoked.get_or_insert(index);
         facts.distrust_from = body.distrust_from.map(|from| from.get());
-    }
+    });
     Effect::Took
 }
 

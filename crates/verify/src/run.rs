@@ -304,7 +304,9 @@ impl State {
             Some((_, End::Superseded(_))) => return Some(ProposalStatus::Superseded),
             None => {}
         }
-        let approvals = run.approvals(id);
+        let mut approvals = run.approvals(id);
+        // One approval that does not count must not hide a quorum that stands without it.
+        approvals.retain(|approval| self.counts(run, id, approval));
         if self.quorum(run, id, &approvals, None).is_err() {
             return Some(ProposalStatus::Open);
         }
@@ -315,6 +317,19 @@ impl State {
             (Some(until), Some(now)) if now > until => Some(ProposalStatus::Expired),
             _ => Some(ProposalStatus::Approved),
         }
+    }
+}
+
+impl State {
+    /// Whether an approval counts toward a quorum, whoever else approves.
+    fn counts(&self, run: &Run, proposal: &RecordId, approval: &RecordId) -> bool {
+        let Some((_, policy)) = self.policy_in_force() else { return false };
+        let Some(decision) = run.decisions.get(approval) else { return false };
+        let groups: Vec<&str> = decision.groups.iter().map(Group::as_str).collect();
+        let (principal, human) = (decision.author.principal.as_str(), decision.author.role == Role::Human);
+        let entitled = policy.entitles(&counterfoil_policy::Approver { principal, human, groups: &groups });
+        let alone = self.quorum(run, proposal, &[*approval], None);
+        entitled && alone.map_or_else(|fault| fault.rule == Rule::QuorumNotMet, |_| true)
     }
 }
 

@@ -173,6 +173,16 @@ impl State {
         digest
     }
 
+    /// Takes a policy document back that [`State::add_document`] gave, because no record that was folded names it.
+    pub fn remove_document(&mut self, digest: &PolicyDigest) {
+        self.documents.remove(digest);
+    }
+
+    /// Whether this policy document is at hand.
+    pub fn has_document(&self, digest: &PolicyDigest) -> bool {
+        self.documents.contains_key(digest)
+    }
+
     /// The run with this id, if its trigger was folded.
     pub fn run(&self, run: &RunId) -> Option<&Run> {
         self.runs.get(run)

@@ -160,13 +160,16 @@ impl Used {
     /// none is called unused.
     pub(crate) fn leftovers(&self, documents: &[PolicyDigest], ends_are_known: bool) -> Vec<Fault> {
         let mut faults = Vec::new();
+        let mut known: HashMap<&Principal, bool> = HashMap::new();
         for (index, concern) in &self.concerned {
             let principal = match concern {
                 Concern::Principal(principal) => Some(principal),
                 Concern::Key(key) => self.holders.get(key),
                 Concern::Nothing => None,
             };
-            if !principal.is_some_and(|principal| self.concerns(principal)) {
+            if !principal
+                .is_some_and(|principal| *known.entry(principal).or_insert_with(|| self.concerns(principal)))
+            {
                 faults
                     .push(not_used(&format!("entry {index} concerns nobody who signed a record of the run")));
             }

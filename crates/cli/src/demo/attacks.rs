@@ -241,7 +241,7 @@ impl Attacks<'_> {
     fn bundle(&self, run: &str) -> Outcome<Pieces> {
         let runtime = &self.play.cast.runtime;
         self.play.act(runtime, &["bundle", run, "--out", "run.jsonl"])?;
-        Pieces::of(&runtime.read("run.jsonl")?).ok_or_else(|| broken("the server gave no bundle"))
+        Pieces::of(&runtime.take("run.jsonl")?).ok_or_else(|| broken("the server gave no bundle"))
     }
 
     fn gate(&self, run: &str, more: &[&str]) -> Outcome<Said> {
@@ -289,7 +289,9 @@ impl Attacks<'_> {
             "by-hand.record",
         ];
         self.play.act(who, &[&command[..], more].concat())?;
-        self.play.stage.run(who, &["submit", "by-hand.record"])
+        let answer = self.play.stage.run(who, &["submit", "by-hand.record"]);
+        who.take("by-hand.record")?;
+        answer
     }
 
     fn tell(

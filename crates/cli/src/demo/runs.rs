@@ -248,7 +248,7 @@ impl Play<'_> {
             "verify",
             &format!("offline, from one file: {}", passes.join(", ")),
         )?;
-        auditor.read(name)
+        auditor.take(name)
     }
 
     /// Runs a command that has to succeed.
@@ -260,7 +260,7 @@ impl Play<'_> {
     fn note(&self, run: &str) -> Outcome<String> {
         let agent = &self.cast.agent;
         self.act(agent, &["bundle", run, "--out", "run.jsonl"])?;
-        let decision = Pieces::of(&agent.read("run.jsonl")?).and_then(|pieces| pieces.first(Type::Decision));
+        let decision = Pieces::of(&agent.take("run.jsonl")?).and_then(|pieces| pieces.first(Type::Decision));
         let note = decision.and_then(|record| match record.body() {
             Body::Decision(body) => Some(body.changes.as_ref()?.note.as_ref()?.to_string()),
             _ => None,

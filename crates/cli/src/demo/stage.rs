@@ -265,8 +265,15 @@ impl Actor {
 
     /// Reads a file of theirs.
     pub fn read(&self, name: &str) -> Outcome<Vec<u8>> {
+        crate::input::read(&self.dir.join(name), "file", 64 << 20)
+    }
+
+    /// Takes a file of theirs away, so that its name is free again: commands replace no file.
+    pub fn take(&self, name: &str) -> Outcome<Vec<u8>> {
         let path = self.dir.join(name);
-        crate::input::read(&path, "file", 64 << 20)
+        let bytes = self.read(name)?;
+        fs::remove_file(&path).map_err(|error| unwritable(&path, &error))?;
+        Ok(bytes)
     }
 }
 
