@@ -1,8 +1,12 @@
 //! Defects that were found, each named after what went wrong.
 
-use counterfoil_receipt::{RecordId, body::KeyChange, field::Whole};
-use counterfoil_testkit::{Scenario, enrolment};
-use counterfoil_verify::{Answer, Conclusion, Dimension, verify};
+use counterfoil_receipt::{
+    PublicKey, RecordId, Role,
+    body::{Endorsement, KeyChange, Revocation, RevocationTarget, Ruling},
+    field::Whole,
+};
+use counterfoil_testkit::{Actor, Scenario, action, enrolment, policy_document};
+use counterfoil_verify::{Answer, Conclusion, Dimension, ProposalStatus, Verifier, verify};
 use serde_json::json;
 
 /// Only the header's claim was compared with the pinned genesis, not entry 0.
@@ -87,4 +91,121 @@ fn an_unpinned_log_key_made_a_snapshot_unused() {
     let verdict = verify(&scenario.ledger.bundle(run), &trust.trust(), 0);
     assert_eq!(*verdict.answer(Dimension::Inclusion), Answer::Fail);
     assert!(matches!(verdict.answer(Dimension::Integrity), Answer::Pass(_)), "{:#?}", verdict.findings());
+}
+
+/// A log whose authority has three roots of which two must agree, with an agent and a runtime.
+fn under_three_roots() -> (Scenario, Actor) {
+    let third = Actor::new("third-root", Role::Authority);
+    let mut scenario = Scenario::founded(|genesis| {
+        genesis.authority.threshold = Whole::new(2).unwrap();
+        genesis.authority.roots.0.push(third.holder());
+    });
+    let (root, spare) = (scenario.cast.root.clone(), scenario.cast.spare_root.clone());
+    for actor in [scenario.cast.scout.clone(), scenario.cast.gate.clone()] {
+        let candidate = scenario.ledger.add(&root, None, enrolment(&actor, &[]));
+        scenario.ledger.add(&spare, None, Endorsement { candidate });
+    }
+    scenario.ledger.close();
+    (scenario, third)
+}
+
+fn revocation(key: PublicKey, distrust_from: Option<u64>) -> Revocation {
+    let distrust_from = distrust_from.map(|from| Whole::new(from).unwrap());
+    Revocation { distrust_from, reason: None, target: RevocationTarget::Key(key) }
+}
+
+/// A bundle left out the endorsement that completes the revocation of an authority key, so a reader took what the key had signed for
+/// undisputed.
+#[test]
+fn a_revocation_came_without_its_endorsement() {
+    let (mut scenario, third) = under_three_roots();
+    let (root, spare) = (scenario.cast.root.clone(), scenario.cast.spare_root.clone());
+    let run = scenario.trigger();
+    scenario.observe(run);
+    let candidate = scenario.ledger.add(&spare, None, revocation(root.key(), Some(1)));
+    scenario.ledger.add(&third, None, Endorsement { candidate });
+    scenario.ledger.close();
+    let trust = scenario.ledger.trust().requiring(&[Dimension::Authority]).trust();
+    let verdict = verify(&scenario.ledger.bundle(run), &trust, 0);
+    assert!(verdict.state().key(&root.key()).unwrap().revoked.is_some());
+    let codes: Vec<_> = verdict.findings().iter().map(|finding| finding.code).collect();
+    assert!(codes.contains(&"key-distrusted"), "{codes:?}");
+    assert_eq!(verdict.conclude(trust.require()), Conclusion::NotShown);
+}
+
+/// Revocations that were proposed while they left enough roots took effect when they no longer did.
+#[test]
+fn endorsed_revocations_left_an_authority_that_can_not_agree() {
+    let (mut scenario, third) = under_three_roots();
+    let (root, spare) = (scenario.cast.root.clone(), scenario.cast.spare_root.clone());
+    let proposed: Vec<RecordId> = [spare.key(), third.key()]
+        .into_iter()
+        .map(|key| scenario.ledger.add(&root, None, revocation(key, None)))
+        .collect();
+    scenario.ledger.add(&third, None, Endorsement { candidate: proposed[0] });
+    scenario.ledger.add(&third, None, Endorsement { candidate: proposed[1] });
+    let live = |actor: &Actor| scenario.ledger.state().key(&actor.key()).unwrap().revoked.is_none();
+    assert!(!live(&spare), "two of three roots are left");
+    assert!(live(&third), "one of two could never agree with itself");
+}
+
+/// After a line that could not be read, the end of the proof was judged all the same, on more than one thread only.
+#[test]
+fn the_verdict_of_an_unreadable_bundle_depended_on_the_number_of_threads() {
+    let mut scenario = Scenario::new();
+    let run = scenario.approved_run();
+    scenario.ledger.close();
+    let trust = scenario.ledger.trust().trust();
+    let bundle = String::from_utf8(scenario.ledger.bundle(run)).unwrap();
+    let last = bundle.lines().rfind(|line| line.starts_with(r#"{"index":"#)).unwrap();
+    let broken = bundle.replace(last, "{}");
+    let findings = |threads: usize| {
+        let mut verifier = Verifier::new(&trust, threads.try_into().unwrap());
+        broken.lines().for_each(|line| verifier.line(line.as_bytes()));
+        verifier.finish(0).findings().iter().map(|finding| finding.code).collect::<Vec<_>>()
+    };
+    assert_eq!(findings(1), findings(2));
+    assert_eq!(findings(2), findings(7));
+}
+
+/// Entries out of order were left to the multiproof, and folded in that order.
+#[test]
+fn entries_out_of_order_were_folded() {
+    let mut scenario = Scenario::new();
+    let run = scenario.approved_run();
+    scenario.ledger.close();
+    let mut assembly = scenario.ledger.assembly(run);
+    let last = assembly.entries.len() - 1;
+    assembly.entries.swap(last - 1, last);
+    let trust = scenario.ledger.trust().trust();
+    let verdict = verify(&assembly.to_bytes().unwrap(), &trust, 0);
+    assert_eq!(verdict.conclude(trust.require()), Conclusion::Unreadable);
+}
+
+/// One approval that does not count made a proposal that a quorum had approved look open.
+#[test]
+fn an_approval_that_does_not_count_hid_a_quorum() {
+    let mut scenario = Scenario::under(policy_document(1));
+    let stranger = Actor::new("stranger", Role::Human);
+    scenario.enrol(&stranger, &[]);
+    let run = scenario.trigger();
+    let proposal = scenario.propose(run, action("deploy", json!({})));
+    let ana = scenario.cast.ana.clone();
+    scenario.decide(run, proposal, &ana, Ruling::Approve);
+    scenario.decide(run, proposal, &stranger, Ruling::Approve);
+    let state = scenario.ledger.state();
+    assert_eq!(state.proposal_status(state.run(&run).unwrap(), &proposal), Some(ProposalStatus::Approved));
+}
+
+/// A thief who revoked the stolen key first kept the authority from disputing what it had signed.
+#[test]
+fn a_revoked_key_could_not_be_disputed_any_more() {
+    let mut scenario = Scenario::new();
+    let (root, ana) = (scenario.cast.root.clone(), scenario.cast.ana.clone());
+    scenario.ledger.add(&ana, None, revocation(ana.key(), None));
+    scenario.ledger.add(&root, None, revocation(ana.key(), Some(3)));
+    let facts = scenario.ledger.state().key(&ana.key()).unwrap();
+    assert_eq!(facts.distrust_from, Some(3));
+    let again = scenario.ledger.sign(&root, None, revocation(ana.key(), Some(2)));
+    assert_eq!(scenario.ledger.append(again.bytes()).unwrap_err().code, "revocation-target");
 }

@@ -28,7 +28,8 @@ class Key:
     not_before: int | None = None
     not_after: int | None = None
     retired: bool = False
-    revoked: int | None = None  # the index at which the revocation took effect
+    revoked: int | None = None  # the index at which the first revocation took effect
+    disputed: bool = False  # whether a revocation said `distrust_from`
     replaced_by: bytes | None = None
     signed: list[int] = field(default_factory=list)
 
@@ -324,7 +325,8 @@ class Fold:
             holder = found[1].principal
         else:
             key = self.keys.get(s.key_bytes(target["key"]))
-            if key is None or key.revoked is not None:
+            first_dispute = key is not None and not key.disputed and "distrust_from" in record.body
+            if key is None or (key.revoked is not None and not first_dispute):
                 raise RuleError("R-REV-01")
             holder = key.principal
         if record.role != "authority" and ("distrust_from" in record.body or record.principal != holder):
@@ -578,8 +580,9 @@ class Fold:
             self.revoked_delegations.add(target["delegation"])
             return
         key = self.keys[s.key_bytes(target["key"])]
-        key.revoked = index
+        key.revoked = index if key.revoked is None else key.revoked
         if "distrust_from" in record.body:
+            key.disputed = True
             for signed in key.signed:
                 if signed >= record.body["distrust_from"]:
                     self.findings.append(Finding(signed, "R-KEY-09"))
