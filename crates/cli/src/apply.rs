@@ -74,14 +74,14 @@ impl Apply {
         }
         let subject = subject(&view, &actor, &id).unwrap_or_else(|| format!("Apply {id}"));
         let author = actor.key.principal().to_string();
-        let mut effect = GitApply {
+        let mut effect = gate::Uninterrupted(GitApply {
             repository: &repository,
             openings,
             run: self.run,
             author: &author,
             subject: &subject,
             check: self.check.as_deref(),
-        };
+        });
         let (mut gate, settled) = gate::driver(context, actor)?;
         for settled in &settled {
             output::note(&format!("settled first: {}\n", gate::settled_json(settled)));

@@ -1,17 +1,18 @@
 //! `counterfoil gate`: run a command if, and only if, exactly it was approved.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use clap::{Args, Subcommand};
 use counterfoil_client::SystemClock;
 use counterfoil_gate::{
-    Config, Ended, Gate as Driver, GateError, LogError, Request, Ruling, Settled,
+    Config, Done, Effect, Ended, Gate as Driver, GateError, LogError, Request, Ruling, Settled,
     command::{CommandAction, RunCommand},
     decide,
 };
 use counterfoil_receipt::{Action, Author, RecordId, Role, RunId, Signer as _, body::Status};
 use counterfoil_verify::ProposalStatus;
 use serde_json::{Value, json};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::{
     apply,
@@ -137,11 +138,29 @@ impl Run {
         for settled in &settled {
             output::note(&format!("settled first: {}\n", settled_json(settled)));
         }
-        let mut effect = RunCommand { pass_on: !context.json };
+        let mut effect = Uninterrupted(RunCommand { pass_on: !context.json });
         let patience = Duration::from_millis(self.wait.unwrap_or(0));
         let ended = gate.run_when_approved(self.which.run, proposal, &action, &mut effect, patience);
         gate.flush_refusals();
         report(context, ended.map_err(|error| gate_failure(&error))?)
+    }
+}
+
+/// An effect that a signal to this process does not abandon.
+///
+/// From the start of the effect on, INT, TERM and HUP no longer end this process: it waits for the command, which gets a terminal's
+/// signals itself, and logs what became of it. Before that, a signal ends it with nothing run.
+pub struct Uninterrupted<E>(pub E);
+
+impl<E: Effect> Effect for Uninterrupted<E> {
+    fn run(&mut self, action: &Action, execution: &RecordId) -> Done {
+        let signals = [SIGINT, SIGTERM, SIGHUP];
+        let held: Result<Vec<_>, _> =
+            signals.into_iter().map(|signal| signal_hook::flag::register(signal, Arc::new(false.into()))).collect();
+        match held {
+            Ok(_) => self.0.run(action, execution),
+            Err(error) => Done::not_started(format!("signals can't be held back: {error}")),
+        }
     }
 }
 

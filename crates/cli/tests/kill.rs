@@ -69,6 +69,41 @@ fn what_was_acknowledged_survives_kill_9_whatever_becomes_of_the_index() {
     println!("count records acknowledged before a kill and found after it {}", acknowledged.len());
 }
 
+#[test]
+fn a_signal_to_the_gate_left_the_approved_command_running_without_an_outcome() {
+    let desk = Desk::new();
+    desk.good(&["init", "work"]);
+    let (_serving, url) = desk.serve_in("work");
+    let own = ["-C", "work", "--server", &url];
+    let good = |arguments: &[&str]| desk.good(&[&own[..], arguments].concat());
+    let trigger = good(&["trigger", "--source", "ops", "--id", "1", "--json"]);
+    let trigger: serde_json::Value = serde_json::from_str(&trigger).unwrap();
+    let run = trigger["run"].as_str().unwrap().to_owned();
+    let command = ["sh", "-c", "sleep 1; echo done > out.txt"];
+    let action = good(&[&["gate", "action", "--"], &command[..]].concat());
+    desk.write("action.json", action);
+    good(&["propose", &run, "--action", "action.json", "--for", "runtime", "--risk", "low"]);
+    good(&["approve", &run, "--yes"]);
+    let mut gate = desk.command(&[&own[..], &["gate", "run", &run, "--"], &command[..]].concat());
+    let mut gate =
+        gate.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let began = Instant::now();
+    let executing = || good(&["resume", &run]).contains("executing");
+    while !executing() {
+        assert!(began.elapsed() < Duration::from_secs(20), "the execution was never logged");
+    }
+    // The execution is logged, and its command about to run or running.
+    thread::sleep(Duration::from_millis(300));
+    for signal in ["-TERM", "-HUP", "-INT"] {
+        let sent = std::process::Command::new("kill").args([signal, &gate.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+    assert_eq!(gate.wait().unwrap().code(), Some(0), "it waited for the command");
+    assert_eq!(desk.read("out.txt"), "done\n");
+    let resumed = good(&["resume", &run]);
+    assert!(resumed.contains("succeeded") && !resumed.contains("executing"), "{resumed}");
+}
+
 /// Submits from several threads until the server is killed after `pause`; gives what it acknowledged.
 fn load_until_killed(
     desk: &Desk,
