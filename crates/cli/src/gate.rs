@@ -155,8 +155,10 @@ pub struct Uninterrupted<E>(pub E);
 impl<E: Effect> Effect for Uninterrupted<E> {
     fn run(&mut self, action: &Action, execution: &RecordId) -> Done {
         let signals = [SIGINT, SIGTERM, SIGHUP];
-        let held: Result<Vec<_>, _> =
-            signals.into_iter().map(|signal| signal_hook::flag::register(signal, Arc::new(false.into()))).collect();
+        let held: Result<Vec<_>, _> = signals
+            .into_iter()
+            .map(|signal| signal_hook::flag::register(signal, Arc::new(false.into())))
+            .collect();
         match held {
             Ok(_) => self.0.run(action, execution),
             Err(error) => Done::not_started(format!("signals can't be held back: {error}")),
