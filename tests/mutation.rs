@@ -3,23 +3,23 @@
 //! Whatever is done to a bundle that holds, it must not give the same success: the conclusion `shown` and the same facts. What the
 //! signed-note specification tells readers to ignore is the one exception: signature lines of signers that they do not know.
 
-mod effort;
-
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fs, path::Path, thread};
 
 use counterfoil_receipt::json::to_canonical;
-use counterfoil_testkit::own_vectors;
+use counterfoil_testkit::{Effort, own_vectors};
 use counterfoil_verify::{Conclusion, Dimension, Trust, Verdict, verify};
-use effort::Effort;
 use serde_json::{Value, json};
 
 /// How many threads try.
 const THREADS: usize = 2;
-/// How many mutants of one kind are tried for one bundle, unless `COUNTERFOIL_EFFORT` says more. The bundles of the three demo
-/// runs get ten times as many.
-const USUAL: usize = 200;
-/// The bundles of the demo runs.
-const DEMO: [&str; 3] = ["valid-approved.jsonl", "valid-rejected.jsonl", "valid-revised.jsonl"];
+/// What the bundles that a demo left are held to: nothing was executed in the rejected run.
+const DEMO: [(&str, &[Dimension]); 3] = [
+    ("approved", &[Dimension::Integrity, Dimension::Authority, Dimension::Conformity, Dimension::Inclusion]),
+    ("rejected", &[Dimension::Integrity, Dimension::Authority, Dimension::Inclusion]),
+    ("changes", &[Dimension::Integrity, Dimension::Authority, Dimension::Conformity, Dimension::Inclusion]),
+];
+/// When those are read: later than the demo. Their trust file sets no `max_age`.
+const DEMO_READ: u64 = 2_000_000_000_000;
 
 #[test]
 fn no_changed_json_leaf_shows_the_same() {
@@ -38,12 +38,11 @@ fn no_two_swapped_records_show_the_same() {
 
 #[test]
 fn no_flipped_bit_shows_the_same() {
-    let every_bit = Effort::from_env() == Effort::Full;
     try_all("bits flipped", |subject| {
-        let all = every_bit && subject.is_demo();
-        let bits = |at: usize| if all { (0..8).collect() } else { vec![seeded(at as u64) as u8 % 8] };
+        let bits = if subject.is_demo { Effort::from_env().of(1, 8) } else { 1 };
+        let first = |at: usize| seeded(at as u64) as usize;
         (0..subject.bundle.len())
-            .flat_map(|at| bits(at).into_iter().map(move |bit| Mutation::Flip(at, bit)))
+            .flat_map(|at| (0..bits).map(move |more| Mutation::Flip(at, ((first(at) + more) % 8) as u8)))
             .collect()
     });
 }
@@ -57,7 +56,7 @@ fn lines_of_unknown_signers_don_t_count_and_the_verdict_says_who_does() {
     other[at + 7] = b'i';
     for bundle in [&subject.bundle, &other] {
         let verdict = verify(bundle, &subject.trust, subject.now);
-        assert_eq!(verdict.conclude(subject.trust.require()), Conclusion::Shown);
+        assert_eq!(verdict.conclude(&subject.require), Conclusion::Shown);
         assert!(
             facts(&verdict) == subject.facts,
             "but for the exception, this would count as the same success"
@@ -78,20 +77,29 @@ struct Subject {
     bundle: Vec<u8>,
     lines: Vec<Vec<u8>>,
     trust: Trust,
+    require: Vec<Dimension>,
     now: u64,
     facts: Facts,
+    is_demo: bool,
 }
 
 impl Subject {
-    fn is_demo(&self) -> bool {
-        DEMO.contains(&self.name.as_str())
+    fn new(name: &str, bundle: Vec<u8>, trust: &[u8], now: u64) -> Self {
+        let trust = Trust::parse(std::str::from_utf8(trust).unwrap()).unwrap();
+        let demo = DEMO.iter().find(|(demo, _)| *demo == name);
+        let require = demo.map_or_else(|| trust.require().to_vec(), |(_, require)| require.to_vec());
+        let verdict = verify(&bundle, &trust, now);
+        assert_eq!(verdict.conclude(&require), Conclusion::Shown, "{name}");
+        let facts = facts(&verdict);
+        let lines = bundle.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+        Self { name: name.to_owned(), bundle, lines, trust, require, now, facts, is_demo: demo.is_some() }
     }
 
     /// Whether a mutant gives the same success, though it differs in more than lines that nobody reads.
     fn is_fooled_by(&self, mutant: &[u8]) -> bool {
         let verdict = verify(mutant, &self.trust, self.now);
         mutant != self.bundle
-            && verdict.conclude(self.trust.require()) == Conclusion::Shown
+            && verdict.conclude(&self.require) == Conclusion::Shown
             && facts(&verdict) == self.facts
             && without_unknown_signers(mutant) != without_unknown_signers(&self.bundle)
     }
@@ -114,30 +122,32 @@ fn facts(verdict: &Verdict) -> Facts {
     ))
 }
 
+/// Every vector that holds, and the bundles that a demo left.
 fn subjects() -> Vec<Subject> {
     let files: BTreeMap<String, Vec<u8>> = own_vectors("bundles", "").into_iter().collect();
     let vectors = own_vectors("bundles", ".json").into_iter();
     let vectors = vectors.map(|(_, text)| serde_json::from_slice::<Value>(&text).unwrap());
     let valid = vectors.filter(|vector| vector["expect"]["conclusion"] == "shown");
-    let subjects: Vec<Subject> = valid
+    let mut subjects: Vec<Subject> = valid
         .map(|vector| {
             let file = |member: &str| files[vector[member].as_str().unwrap()].clone();
-            let (bundle, now) = (file("bundle"), vector["now"].as_u64().unwrap());
-            let trust = Trust::parse(&String::from_utf8(file("trust")).unwrap()).unwrap();
-            let verdict = verify(&bundle, &trust, now);
-            assert_eq!(verdict.conclude(trust.require()), Conclusion::Shown);
-            let facts = facts(&verdict);
-            let lines = bundle.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
-            Subject { name: vector["bundle"].as_str().unwrap().to_owned(), bundle, lines, trust, now, facts }
+            let name = vector["bundle"].as_str().unwrap();
+            Subject::new(name, file("bundle"), &file("trust"), vector["now"].as_u64().unwrap())
         })
         .collect();
-    assert_eq!(subjects.len(), 9, "bundles that hold");
+    assert_eq!(subjects.len(), 9, "vectors that hold");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/bundles");
+    let file = |name: &str| fs::read(folder.join(name)).unwrap();
+    subjects.extend(DEMO.map(|(name, _)| {
+        Subject::new(name, file(&format!("{name}.bundle.jsonl")), &file("trust.toml"), DEMO_READ)
+    }));
     subjects
 }
 
 /// The bundle without signature lines by names that appear in no trust file of the vectors.
 fn without_unknown_signers(bundle: &[u8]) -> Option<Vec<Value>> {
-    const KNOWN: [&str; 3] = ["— counterfoil.example/log ", "— a.example ", "— b.example "];
+    const KNOWN: [&str; 4] =
+        ["— counterfoil.example/log ", "— demo.counterfoil.example/log ", "— a.example ", "— b.example "];
     let strip = |line: &[u8]| {
         let mut line: Value = serde_json::from_slice(line).ok()?;
         if let Some(Value::String(note)) = line.get_mut("checkpoint") {
@@ -184,35 +194,26 @@ impl Mutation {
     }
 }
 
-/// Tries the mutants of every bundle, as many as the effort allows, and prints how many that were.
+/// Tries all of these mutants of every bundle, and prints how many that were.
 fn try_all(what: &str, mutations: impl Fn(&Subject) -> Vec<Mutation>) {
     let (mut tried, mut fooled) = (0, Vec::new());
     for subject in subjects() {
         let all = mutations(&subject);
         assert!(!all.is_empty(), "{what}: {} has nothing to change", subject.name);
-        let usual = if subject.is_demo() { 10 * USUAL } else { USUAL };
-        let chosen = choose(&all, Effort::from_env().of(usual, all.len()));
-        tried += chosen.len();
-        let share = chosen.len().div_ceil(THREADS);
-        let fools = |share: &[&Mutation]| {
+        tried += all.len();
+        let fools = |share: &[Mutation]| {
             let fools = share.iter().filter(|mutation| subject.is_fooled_by(&mutation.apply(&subject)));
             fools.map(|mutation| format!("{}: {mutation:?}", subject.name)).collect::<Vec<_>>()
         };
-        std::thread::scope(|scope| {
-            let threads: Vec<_> =
-                chosen.chunks(share).map(|share| scope.spawn(move || fools(share))).collect();
+        thread::scope(|scope| {
+            let shares = all.chunks(all.len().div_ceil(THREADS));
+            let threads: Vec<_> = shares.map(|share| scope.spawn(|| fools(share))).collect();
             threads.into_iter().for_each(|thread| fooled.extend(thread.join().unwrap()));
         });
     }
     println!("count mutants tried, {what} {tried}");
     println!("count mutants that give the same success, {what} {}", fooled.len());
     assert!(fooled.is_empty(), "{what}: {fooled:#?}");
-}
-
-/// `count` of these, spread evenly, from a seeded start.
-fn choose(all: &[Mutation], count: usize) -> Vec<&Mutation> {
-    let start = seeded(all.len() as u64) as usize % all.len();
-    (0..count).map(|at| &all[(start + at * all.len() / count) % all.len()]).collect()
 }
 
 /// SplitMix64.

@@ -1,8 +1,6 @@
 //! Properties that hold for all inputs: nothing panics, what is written is read back, and a verdict depends on the evidence alone.
 
 mod bodies;
-#[path = "../effort.rs"]
-mod effort;
 
 use std::{num::NonZeroUsize, sync::LazyLock};
 
@@ -13,9 +11,8 @@ use counterfoil_receipt::{
     field::Millis,
     json::{Limits, canonicalize_input},
 };
-use counterfoil_testkit::Scenario;
+use counterfoil_testkit::{Effort, Scenario};
 use counterfoil_verify::{Answer, Conclusion, Dimension, MAX_THREADS, Trust, Verdict, Verifier, verify};
-use effort::Effort;
 use proptest::prelude::*;
 
 /// A bundle that holds, and who reads it.

@@ -26,9 +26,9 @@ fn count(which: &[&str]) -> Step {
     let holds = output.status.success();
     let printed = [output.stdout, output.stderr].concat();
     for line in String::from_utf8_lossy(&printed).lines() {
-        let Some((name, number)) = line.strip_prefix("count ").and_then(|rest| rest.rsplit_once(' ')) else {
-            continue;
-        };
+        // The dots are the progress of the tests.
+        let counted = line.trim_start_matches('.').strip_prefix("count ");
+        let Some((name, number)) = counted.and_then(|rest| rest.rsplit_once(' ')) else { continue };
         let Ok(value) = number.parse::<u64>() else { continue };
         println!(
             "{{\"figure\":{name:?},\"value\":{value},\"bar\":{value},\"holds\":{holds},\"how\":{how:?}}}"

@@ -12,9 +12,8 @@ const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-leve
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing";
 
-/// Runs `cargo xtask fuzz SECONDS`.
-pub fn fuzz(seconds: &str) -> Step {
-    let seconds: u64 = seconds.parse().map_err(|_| format!("{seconds:?} is no number of seconds"))?;
+/// Runs every target for its share of these seconds.
+pub fn fuzz(seconds: usize) -> Step {
     let host = host()?;
     let flags = format!("RUSTFLAGS={FLAGS}");
     let manifest = root().join("fuzz/Cargo.toml");
@@ -24,7 +23,7 @@ pub fn fuzz(seconds: &str) -> Step {
         &[&flags, "cargo", "build", "--release", "--locked", "--target", &host, "--manifest-path", &manifest],
     )?;
     let targets = targets()?;
-    let share = (seconds / targets.len().max(1) as u64).max(1);
+    let share = (seconds / targets.len().max(1)).max(1);
     let out = env::var("CARGO_TARGET_DIR")
         .unwrap_or_else(|_| root().join("fuzz/target").to_string_lossy().into_owned());
     for target in &targets {

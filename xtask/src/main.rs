@@ -9,6 +9,7 @@ mod vectors;
 
 use std::process::ExitCode;
 
+use counterfoil_testkit::Effort;
 use run::{Step, root};
 
 const USAGE: &str = "usage: cargo xtask <command>
@@ -16,10 +17,10 @@ const USAGE: &str = "usage: cargo xtask <command>
   test [--no-install] [--full]   install what the tests need, and pass them all
   tidy                           hold specification, predicates, codes, vectors and habits together
   vectors [--check]              write test-vectors/ anew, or compare it with what would be written
-  fuzz [SECONDS]                 every fuzz target for its share of the time, 60 seconds in all
+  fuzz [SECONDS]                 every fuzz target for its share of the time, 60 seconds in all unless the effort is another
   figures foundation             measure what is claimed, one JSON line a figure
 
-COUNTERFOIL_EFFORT scales seeded work: 1 unless set, `full` for all of it (--full sets it).";
+COUNTERFOIL_EFFORT scales kills, cases, bit flips and fuzzing: 1 unless set, `full` for all there is (`test --full` sets it).";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -32,8 +33,11 @@ fn main() -> ExitCode {
         ("tidy", []) => all(tidy::check(&root())),
         ("vectors", []) => all(vectors::write(&root())),
         ("vectors", ["--check"]) => all(vectors::check(&root())),
-        ("fuzz", []) => fuzz::fuzz("60"),
-        ("fuzz", [seconds]) => fuzz::fuzz(seconds),
+        ("fuzz", []) => fuzz::fuzz(Effort::from_env().of(60, 3_600)),
+        ("fuzz", [seconds]) => match seconds.parse() {
+            Ok(seconds) => fuzz::fuzz(seconds),
+            Err(_) => return usage(),
+        },
         ("figures", ["foundation"]) => figures::foundation(),
         _ => return usage(),
     };

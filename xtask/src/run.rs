@@ -22,7 +22,7 @@ pub fn exists(program: &str) -> bool {
 
 /// Runs a program in the root of the repository and shows what it prints.
 pub fn run(program: &str, arguments: &[&str]) -> Step {
-    println!("$ {program} {}", arguments.join(" "));
+    eprintln!("$ {program} {}", arguments.join(" "));
     let status = Command::new(program).args(arguments).current_dir(root()).status();
     match status {
         Ok(status) if status.success() => Ok(()),

@@ -21,6 +21,7 @@ use counterfoil_receipt::{
     field::Whole,
     text::{Label, Text},
 };
+use counterfoil_testkit::Effort;
 use counterfoil_verify::Trust;
 
 /// Submitters at a time.
@@ -36,11 +37,7 @@ enum Index {
 
 #[test]
 fn what_was_acknowledged_survives_kill_9_whatever_becomes_of_the_index() {
-    let kills = match std::env::var("COUNTERFOIL_EFFORT").as_deref() {
-        Err(_) => 6,
-        Ok("full") => 60,
-        Ok(times) => 6 * times.parse::<u64>().expect("a number"),
-    };
+    let kills = Effort::from_env().of(6, 60);
     let desk = Desk::new();
     desk.good(&["init", "work"]);
     let mut acknowledged: Vec<UnverifiedRecord> = Vec::new();

@@ -7,6 +7,7 @@
 //! This is test code: it panics where a test would.
 
 mod actor;
+mod effort;
 mod examples;
 mod ledger;
 mod scenario;
@@ -14,6 +15,7 @@ mod trust;
 mod vectors;
 
 pub use actor::{Actor, Cast, witness};
+pub use effort::Effort;
 pub use examples::{example_run, examples};
 pub use ledger::{Ledger, Refused};
 pub use scenario::{
