@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import shapes as s
 from fold import Fold
 from merkle import EMPTY_ROOT, Growing, ProofError, inclusion_root, leaf_hash, multiproof_root, verify_consistency
-from notes import Checkpoint, Note, NoteError, cosigned_at, parse_checkpoint, parse_note, signed_by
-from records import Record, commitment, policy_digest, spell
-from rules import NEVER_FAIL, Finding, RuleError
+from notes import Checkpoint, Note, NoteError, cosigned_at, parse_checkpoint, parse_note, repeats, signed_by
+from records import Record, commitment, parse_record, policy_digest, spell
+from rules import Finding, RuleError
 from strictjson import parse
 from trust import DIMENSIONS, Trust
 
@@ -115,6 +116,10 @@ class _Lines:
         return value
 
 
+#: Opens a checkpoint under the reader's keys. The size of its tree, if it opens.
+Opener = Callable[[dict[str, Any]], int | None]
+
+
 def _ascends(values: list[Any], what: str) -> None:
     if any(one >= two for one, two in zip(values, values[1:], strict=False)):
         raise Unreadable("R-BUN-02", f"{what} out of order")
@@ -124,17 +129,17 @@ def _decode(hashes: list[str]) -> list[bytes]:
     return [s.base64std(one) or b"" for one in hashes]
 
 
-def read(data: bytes) -> Bundle:
+def read(data: bytes, opener: Opener) -> Bundle:
     """spec/bundle.md, lines 1 to 6, up to the first that can't be read."""
     bundle = Bundle()
     try:
-        _read(_Lines(data), bundle)
+        _read(_Lines(data), bundle, opener)
     except Unreadable as error:
         bundle.error = error.rule
     return bundle
 
 
-def _read(lines: _Lines, bundle: Bundle) -> None:
+def _read(lines: _Lines, bundle: Bundle, opener: Opener) -> None:
     header = lines.take(HEADER, "R-BUN-01")
     if header["checkpoints"] < 1 or header["entries"] < 1:
         raise Unreadable("R-BUN-01", "counts")
@@ -142,8 +147,12 @@ def _read(lines: _Lines, bundle: Bundle) -> None:
         if header[name] > limit:
             raise Unreadable("R-BUN-04", name)
     bundle.header = header
+    sizes: list[int] = []
     for _ in range(header["checkpoints"]):
         bundle.checkpoints.append(lines.take(CHECKPOINT))
+        size = opener(bundle.checkpoints[-1])
+        sizes += [] if size is None else [size]
+        _ascends(sizes[-2:], "checkpoints")
     for _ in range(header["documents"]):
         bundle.documents.append(lines.take(DOCUMENT))
         _ascends([one["policy"] for one in bundle.documents[-2:]], "documents")
@@ -174,31 +183,29 @@ class _Opened:
 
 
 def verify(data: bytes, trust: Trust, now: int) -> Verdict:
-    """The verdict. Of an unreadable bundle, what was read before the reading ended is still answered.
-
-    spec/verification.md does not say what the answers of an unreadable bundle are; the vectors do.
-    """
-    return _Verifier(read(data), trust, now).verdict()
+    """The verdict. Of an unreadable bundle, what was read before the reading ended is still answered."""
+    return _Verifier(data, trust, now).verdict()
 
 
 class _Verifier:
-    def __init__(self, bundle: Bundle, trust: Trust, now: int) -> None:
-        self.bundle = bundle
+    def __init__(self, data: bytes, trust: Trust, now: int) -> None:
         self.trust = trust
         self.now = now
         self.findings: list[Finding] = []
         self.opened: list[_Opened] = []
         self.records: dict[int, Record] = {}
-        #: Rules that are reported as the reason why their dimension is not shown, without being broken. The
-        #: specification says so of R-WIT-01 and R-KEY-09 only; the vectors report R-FRESH-01 in the same way.
-        self.reasons: list[str] = []
+        self.strays: set[int] = set()
+        self.bundle = read(data, self.open_checkpoint)
 
     def report(self, rule: str, index: int | None = None) -> None:
         self.findings.append(Finding(index, rule))
 
+    def doubt(self, rule: str, index: int | None = None) -> None:
+        """Reports a rule that is not shown to hold, and not broken."""
+        self.findings.append(Finding(index, rule, is_broken=False))
+
     def verdict(self) -> Verdict:
         self.included = False
-        self.open_checkpoints()
         self.fold_entries()
         if self.bundle.right is not None:
             self.check_proofs()
@@ -213,31 +220,28 @@ class _Verifier:
 
     # 2. Checkpoints: R-CP-01 to R-CP-03 -----------------------------------------------------------------------------
 
-    def open_checkpoints(self) -> None:
-        for line in self.bundle.checkpoints:
-            try:
-                note = parse_note(line["checkpoint"])
-                signed = [signed_by(note, key) for key in self.trust.log_keys]
-            except NoteError:
-                signed = []
-            if not any(signed):
-                self.report("R-CP-01")
-                continue
-            try:
-                checkpoint = parse_checkpoint(note.text)
-            except NoteError:  # the text of a signed note is no checkpoint; vectors: R-CP-03
-                self.report("R-CP-03")
-                continue
-            if checkpoint.extensions or checkpoint.size == 0:
-                self.report("R-CP-03")
-                continue
-            if checkpoint.origin != self.trust.origin:
-                self.report("R-CP-02")
-                continue
-            self.opened.append(_Opened(note, checkpoint, _decode(line["consistency"])))
-        sizes = [one.checkpoint.size for one in self.opened]
-        if any(one >= two for one, two in zip(sizes, sizes[1:], strict=False)):
-            self.report("R-BUN-02")
+    def open_checkpoint(self, line: dict[str, Any]) -> int | None:
+        try:
+            note = parse_note(line["checkpoint"])
+            signed = [signed_by(note, key) for key in self.trust.log_keys]
+        except NoteError:
+            signed = []
+        if not any(signed):
+            self.report("R-CP-01")
+            return None
+        try:
+            checkpoint = parse_checkpoint(note.text)
+        except NoteError:
+            self.report("R-CP-03")
+            return None
+        if checkpoint.extensions or checkpoint.size == 0 or repeats(note):
+            self.report("R-CP-03")
+            return None
+        if checkpoint.origin != self.trust.origin:
+            self.report("R-CP-02")
+            return None
+        self.opened.append(_Opened(note, checkpoint, _decode(line["consistency"])))
+        return checkpoint.size
 
     @property
     def last(self) -> _Opened | None:
@@ -262,14 +266,26 @@ class _Verifier:
             if record.role == "authority" and not self.trust.pins(index, record.key):
                 raise RuleError("R-AUTH-02")
 
-        documents = {one["policy"]: one["document"] for one in self.bundle.documents}
+        documents = {policy_digest(one["document"]): one["document"] for one in self.bundle.documents}
         self.fold = Fold(complete=False, documents=documents, root_at=root_at, before_fold=before_fold)
         for index, _, data in self.bundle.entries:
-            record = self.fold.entry(index, data)
-            if record is not None:
+            if self.is_stray(data):
+                self.fold.reach(index)
+                self.records[index] = parse_record(data)
+                self.strays.add(index)
+            elif (record := self.fold.entry(index, data)) is not None:
                 self.records[index] = record
-        for finding in self.fold.findings:
-            self.report(finding.rule, finding.index)
+        self.findings += self.fold.findings
+
+    def is_stray(self, data: bytes) -> bool:
+        """Whether a record is unused whatever the fold would say of it (spec/bundle.md, *Which entries*)."""
+        try:
+            record = parse_record(data)
+        except RuleError:
+            return False
+        if record.type == "endorsement":
+            return all(one.id != record.body["candidate"] for one in self.records.values())
+        return record.run is not None and record.run != self.bundle.header["run"]
 
     # 4. Proofs ----------------------------------------------------------------------------------------------------
 
@@ -283,8 +299,8 @@ class _Verifier:
             if multiproof_root(last.checkpoint.size, leaves, parts) != last.checkpoint.root:
                 raise ProofError("another root")
             self.included = True
-        except ProofError:
-            self.report("R-INC-01")
+        except ProofError as error:
+            self.report("R-INC-01", error.index)
         if last.consistency:
             self.report("R-CONS-01")
         for one in self.opened[:-1]:
@@ -295,7 +311,9 @@ class _Verifier:
                 self.report("R-CONS-01")
         for one in self.opened:
             end = self.records.get(one.checkpoint.size - 1)
-            if end is None or end.type != "snapshot":
+            if one.checkpoint.size - 1 not in {index for index, _, _ in self.bundle.entries}:
+                self.doubt("R-CP-04", one.checkpoint.size - 1)
+            elif end is None or end.type != "snapshot":
                 self.report("R-CP-04", one.checkpoint.size - 1)
 
     # 5. Genesis -----------------------------------------------------------------------------------------------------
@@ -304,12 +322,12 @@ class _Verifier:
         if not self.bundle.entries:
             return
         if self.bundle.header["log"] != self.trust.genesis:
-            self.report("R-TRUST-01")  # the vectors want this beside the finding for entry 0
+            self.report("R-TRUST-01")  # beside the finding for entry 0: spec/bundle.md, line 1
         genesis = self.records.get(0)
         if genesis is None or genesis.type != "genesis" or genesis.id != self.trust.genesis:
             self.report("R-TRUST-01", 0)
         elif genesis.body["origin"] != self.trust.origin:
-            self.report("R-CP-02")
+            self.report("R-CP-02", 0)
 
     # 6. Payloads ----------------------------------------------------------------------------------------------------
 
@@ -317,38 +335,39 @@ class _Verifier:
         named = {one.body.get("digest") for one in self.records.values() if one.type == "policy"}
         for line in self.bundle.documents:
             if policy_digest(line["document"]) != line["policy"]:
-                self.report("R-POL-01")
-            if line["policy"] not in named:
-                self.report("R-BUN-05")
+                self.report("R-BUN-06")
+            if self.bundle.error is None and line["policy"] not in named:
+                self.report("R-BUN-07")
 
     def check_payloads(self) -> None:
-        items: dict[str, list[tuple[str, int | None]]] = {}
-        sets: set[tuple[str, int]] = set()
-        for record in self.records.values():
-            _named_payloads(record.body, items, sets)
+        """R-BUN-05 and R-BUN-06 by a payload, then R-BUN-06 by what records claim."""
+        named = {index: Named.by(record) for index, record in self.records.items()}
+        disclosed: dict[str, tuple[str, int]] = {}
         for line in self.bundle.payloads:
             content, salt = s.base64url(line["content"]), s.base64url(line["salt"])
             assert content is not None and salt is not None
             place = line.get("set")
             if place is None:
-                named = items.get(line["commitment"])
-                if named is None:
-                    self.report("R-BUN-05")
-                    continue
-                fits = any(label == line["label"] and size in (None, len(content)) for label, size in named)
+                is_named = any(line["commitment"] in one.items for one in named.values())
+                fits = True
             else:
-                if (place["root"], place["items"]) not in sets:
-                    self.report("R-BUN-05")
-                    continue
+                is_named = any((place["root"], place["items"]) in one.sets for one in named.values())
                 fits = _in_set(line["commitment"], place)
-            if not fits or commitment(salt, line["label"], content) != line["commitment"]:
+            if not is_named:
+                self.report("R-BUN-05")
+            elif not fits or commitment(salt, line["label"], content) != line["commitment"]:
                 self.report("R-BUN-06")
+            else:
+                disclosed[line["commitment"]] = (line["label"], len(content))
+        for index, one in named.items():
+            if self.records[index].id in self.fold.entries and not one.is_so(disclosed):
+                self.report("R-BUN-06", index)
 
     # 6. Nothing is unused -------------------------------------------------------------------------------------------
 
     def check_unused(self) -> None:
         """R-BUN-07, by closing the set that spec/bundle.md, *Which entries*, describes."""
-        used = self.wanted()
+        used = self.wanted() - self.strays
         if self.last is None:  # a note that was not opened says nothing about the snapshot that ends its tree
             used |= {index for index, one in self.records.items() if one.type == "snapshot"}
         for index, _, _ in self.bundle.entries:
@@ -411,8 +430,7 @@ class _Verifier:
     # 7. and the answers ---------------------------------------------------------------------------------------------
 
     def answer(self) -> Verdict:
-        self.not_shown = {dimension for dimension, _ in self.fold.not_shown}
-        self.not_shown.add("completeness")
+        self.not_shown = {"completeness"}
         if not self.bundle.has_entries:
             self.not_shown |= {"authority", "conformity"}
         if not self.included:
@@ -423,10 +441,8 @@ class _Verifier:
             self.freshness()
         else:
             self.not_shown |= {"witnessed", "freshness"}
-        failed = {one.dimension for one in self.findings if one.rule not in NEVER_FAIL}
-        doubted = {one.dimension for one in self.findings if one.rule in NEVER_FAIL}
-        for rule in self.reasons:
-            self.report(rule)
+        failed = {one.dimension for one in self.findings if one.is_broken}
+        doubted = {one.dimension for one in self.findings if not one.is_broken}
         answers = {}
         for dimension in DIMENSIONS:
             if dimension in failed:
@@ -453,11 +469,11 @@ class _Verifier:
             self.not_shown.add("conformity")
         for one in executions:
             if one.log_time is None or one.gap:
-                self.not_shown.add("conformity")
+                self.doubt("R-EXEC-08", one.index)
             elif not self.trust.witnesses.is_none and one.windows:
                 existed = self.existed_by(one.index)
                 if existed is None or existed > min(until for _, until in one.windows):
-                    self.not_shown.add("conformity")
+                    self.doubt("R-EXEC-08", one.index)
 
     def cosignatures(self, opened: _Opened) -> dict[str, list[int]]:
         result: dict[str, list[int]] = {}
@@ -491,39 +507,58 @@ class _Verifier:
         return None
 
     def witnessed(self) -> None:
-        if self.trust.witnesses.is_none:
-            self.not_shown.add("witnessed")
-            self.reasons.append("R-WIT-01")
-        elif self.last is None or not self.trust.witnesses.satisfied(
-            {name for name, times in self.cosignatures(self.last).items() if times}
-        ):
-            self.report("R-WIT-01")
+        """R-WIT-01, which never fails. Of a reader who asks for no witnesses it is not shown."""
+        cosigners = {name for name, times in self.cosignatures(self.last).items() if times} if self.last else set()
+        if self.trust.witnesses.is_none or not self.trust.witnesses.satisfied(cosigners):
+            self.doubt("R-WIT-01")
 
     def freshness(self) -> None:
+        """R-FRESH-01, in both directions. Of a reader who sets no `max_age` it is not shown."""
         fresh = self.fresh()
         if self.trust.max_age is None or fresh is None:
-            self.not_shown.add("freshness")
-            self.reasons.append("R-FRESH-01")
-        elif self.now - fresh > self.trust.max_age:
+            self.doubt("R-FRESH-01")
+        elif abs(self.now - fresh) > self.trust.max_age:
             self.report("R-FRESH-01")
 
 
-def _named_payloads(value: Any, items: dict[str, list[tuple[str, int | None]]], sets: set[tuple[str, int]]) -> None:
-    """Collects items, item sets and committed arguments below `value`. Open places hold none, and are not entered."""
-    if isinstance(value, list):
-        for one in value:
-            _named_payloads(one, items, sets)
-    elif isinstance(value, dict):
-        if value.keys() == {"commitment", "label", "media_type", "size"}:
-            items.setdefault(value["commitment"], []).append((value["label"], value["size"]))
-        elif value.keys() == {"items", "label", "root"}:
-            sets.add((value["root"], value["items"]))
-        for name, one in value.items():
-            if name == "committed":
-                for path, digest in one.items():
-                    items.setdefault(digest, []).append((path, None))
-            elif name not in ("arguments", "precondition", "document", "metadata"):
-                _named_payloads(one, items, sets)
+@dataclass
+class Named:
+    """The payloads that a record names: what it claims of each commitment, and sets by root and number of items."""
+
+    items: dict[str, list[tuple[str, int | None]]] = field(default_factory=dict)  # label and, of an item, size
+    sets: set[tuple[str, int]] = field(default_factory=set)
+
+    @classmethod
+    def by(cls, record: Record) -> Named:
+        named = cls()
+        named.collect(record.body)
+        return named
+
+    def collect(self, value: Any) -> None:
+        """Items, item sets and committed arguments below `value`. Open places hold none, and are not entered."""
+        if isinstance(value, list):
+            for one in value:
+                self.collect(one)
+        elif isinstance(value, dict):
+            if value.keys() == {"commitment", "label", "media_type", "size"}:
+                self.items.setdefault(value["commitment"], []).append((value["label"], value["size"]))
+            elif value.keys() == {"items", "label", "root"}:
+                self.sets.add((value["root"], value["items"]))
+            for name, one in value.items():
+                if name == "committed":
+                    for path, digest in one.items():
+                        self.items.setdefault(digest, []).append((path, None))
+                elif name not in ("arguments", "precondition", "document", "metadata"):
+                    self.collect(one)
+
+    def is_so(self, disclosed: dict[str, tuple[str, int]]) -> bool:
+        """Whether what is claimed is so, as far as it was disclosed (spec/bundle.md, *Claims*)."""
+        for name, claims in self.items.items():
+            if name in disclosed:
+                label, size = disclosed[name]
+                if any(one != label or length not in (None, size) for one, length in claims):
+                    return False
+        return True
 
 
 def _in_set(named: str, place: dict[str, Any]) -> bool:

@@ -113,19 +113,10 @@ def check_bundle(vector: dict[str, Any], folder: Path) -> list[str]:
     if verdict.conclusion != want["conclusion"]:
         problems.append(f"conclusion: here {verdict.conclusion}, vector {want['conclusion']}")
     problems += differences(verdict.answers, want["answers"])
-    # A vector may leave the index out; then any index here will do.
-    left = sorted(verdict.findings, key=lambda one: (one.rule, one.index is None, one.index or 0))
-    for one in sorted(want["findings"], key=lambda one: "index" not in one):
-        same = [
-            found
-            for found in left
-            if (found.rule, found.code) == (one["rule"], one["code"]) and one.get("index", found.index) == found.index
-        ]
-        if same:
-            left.remove(same[-1])
-        else:
-            problems.append(f"only in the vector: {one}")
-    return problems + [f"only here: {one.rule} {one.code} {one.index}" for one in left]
+    here = Counter((one.rule, one.code, one.index) for one in verdict.findings)
+    there = Counter((one["rule"], one["code"], one.get("index")) for one in want["findings"])
+    problems += [f"only here: {one}" for one in (here - there).elements()]
+    return problems + [f"only in the vector: {one}" for one in (there - here).elements()]
 
 
 def main() -> int:

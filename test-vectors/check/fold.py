@@ -1,7 +1,7 @@
 """The fold: positional rules over the entries of a log, in index order (spec/runs.md, spec/log.md).
 
 One class serves whole logs and bundles. A bundle shows some entries only (`complete=False`); where a rule depends on
-what is absent, it is neither held nor broken, and `not_shown` says which dimension that leaves open.
+what is absent, it is neither held nor broken, and stands among the findings as not shown.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import policy as language
 import shapes as s
 from notes import parse_vkey
 from records import Record, action_digest, parse_record, policy_digest, spell
-from rules import Finding, RuleError
+from rules import Finding, NotShown, RuleError
 from strictjson import canonical
 
 EMPTY_MAP = spell(hashlib.sha256(b"counterfoil/v1/map/empty\n").digest())  # spec/log.md
@@ -41,7 +41,7 @@ class Key:
 @dataclass
 class PolicyInForce:
     digest: str
-    document: dict[str, Any] | None  # None: unreadable, or not shown
+    document: dict[str, Any]
 
 
 @dataclass
@@ -124,10 +124,10 @@ class Fold:
         self.root_at = root_at
         self.before_fold = before_fold  # R-AUTH-02, which needs the reader's trust
         self.findings: list[Finding] = []
-        self.not_shown: set[tuple[str, str]] = set()
 
         self.genesis: Record | None = None
         self.entries: dict[str, tuple[int, Record]] = {}
+        self.doubtful: set[str] = set()  # entries of which a rule is neither held nor broken; they are not applied
         self.statements: set[str] = set()
         self.keys: dict[bytes, Key] = {}
         self.note_keys: set[bytes] = set()
@@ -149,9 +149,7 @@ class Fold:
 
     def entry(self, index: int, data: bytes) -> Record | None:
         """Checks and applies one entry; the record, if its intrinsic rules hold."""
-        if index != self.last_index + 1:
-            self.gap = True
-        self.last_index = index
+        self.reach(index)
         record: Record | None = None
         try:
             record = parse_record(data)
@@ -159,31 +157,43 @@ class Fold:
             self.check(index, record)
             self.apply(index, record)
         except RuleError as error:
-            self.findings.append(Finding(index, error.rule))
+            self.find(index, error)
+            if record is not None and isinstance(error, NotShown):
+                self.doubtful.add(record.id)
         return record
 
-    # Checks, in the order of spec/runs.md §1: log and statement, signer, chain, body -------------------------------
+    def reach(self, index: int) -> None:
+        """Notes that the entry of this index is the next one shown."""
+        self.gap = self.gap or index != self.last_index + 1
+        self.last_index = index
+
+    def find(self, index: int | None, error: RuleError) -> None:
+        self.findings.append(Finding(index, error.rule, not isinstance(error, NotShown)))
+
+    # Checks, in the order of spec/runs.md §1: log and statement, signer, limits, chain, basis, body ------------------
 
     def check(self, index: int, record: Record) -> None:
         self.check_log(index, record)
         if record.type != "genesis":
             self.check_signer(record)
+        self.check_limits(record)
+        if record.type != "genesis":
             self.check_chain(record)
             self.check_body(index, record)
 
     def check_log(self, index: int, record: Record) -> None:
-        if record.type == "rejection":
-            raise RuleError("R-LOG-05")
+        if record.type != "genesis" and (self.genesis is None or record.value["log"] != self.genesis.id):
+            raise RuleError("R-LOG-01")
         if (record.type == "genesis") != (index == 0):
             raise RuleError("R-LOG-02")
-        if record.type == "genesis":
-            limits = record.body["limits"]
-        else:
-            if self.genesis is None or record.value["log"] != self.genesis.id:
-                raise RuleError("R-LOG-01")
-            limits = self.genesis.body["limits"]
+        if record.type == "rejection":
+            raise RuleError("R-LOG-05")
         if record.statement in self.statements:
             raise RuleError("R-LOG-03")
+
+    def check_limits(self, record: Record) -> None:
+        """R-LOG-04. A genesis is held to its own limits."""
+        limits = (self.genesis or record).body["limits"]
         if len(record.data) > limits["record_bytes"]:
             raise RuleError("R-LOG-04", "bytes")
         run = self.runs.get(record.run or "")
@@ -203,16 +213,17 @@ class Fold:
             raise RuleError("R-KEY-04")
         if key.revoked is not None:
             raise RuleError("R-KEY-05")
-        # Before the first snapshot there is no log time; taken as 0.
-        now = self.snapshot[1].time if self.snapshot else 0
+        if key.not_before is None and key.not_after is None:
+            return
+        if self.gap and not self.complete:
+            raise NotShown("R-KEY-06", "the snapshot before the record may not be shown")
+        if self.snapshot is None:
+            raise RuleError("R-KEY-06", "before the first snapshot")
+        now = self.snapshot[1].time
         if key.not_after is not None and now > key.not_after:
             raise RuleError("R-KEY-06", "not_after")
         if key.not_before is not None and now < key.not_before:
-            if self.complete or not self.gap:
-                raise RuleError("R-KEY-06", "not_before")
-            self.not_shown.add(("authority", "R-KEY-06"))
-        elif key.not_after is not None and self.gap and not self.complete:
-            self.not_shown.add(("authority", "R-KEY-06"))
+            raise RuleError("R-KEY-06", "not_before")
 
     def check_chain(self, record: Record) -> None:
         """R-CHAIN-01 to R-CHAIN-05."""
@@ -220,16 +231,22 @@ class Fold:
             raise RuleError("R-CHAIN-03")
         for parent in record.value.get("parents", []):
             if parent not in self.entries:
-                raise RuleError("R-CHAIN-01", parent)
+                raise self.dangling("R-CHAIN-01", parent)
         for parent in record.value.get("parents", []):
             if self.entries[parent][1].run != record.value["run"]:
                 raise RuleError("R-CHAIN-02", parent)
         for named, types in references(record):
             found = self.entries.get(named)
-            if found is None or found[1].run != record.value["run"] or found[1].type not in types:
+            if found is None:
+                raise self.dangling("R-CHAIN-04", named)
+            if found[1].run != record.value["run"] or found[1].type not in types:
                 raise RuleError("R-CHAIN-04", named)
         if "prev" in record.value:
             self.check_prev(record)
+
+    def dangling(self, rule: str, named: str) -> RuleError:
+        """A record of the run that is not there was taken out; one that is there in doubt leaves this one in doubt too."""
+        return NotShown(rule, named) if named in self.doubtful else RuleError(rule, named)
 
     def check_prev(self, record: Record) -> None:
         assert self.genesis is not None
@@ -237,8 +254,8 @@ class Fold:
         if record.type == "delegation":
             found = self.entries.get(prev)
             if found is None and not self.complete:
-                self.not_shown.add(("integrity", "R-CHAIN-05"))
-            elif found is None or found[1].type not in ("delegation", "genesis"):
+                return  # spec/runs.md §1: a `prev` that is not there breaks nothing
+            if found is None or found[1].type not in ("delegation", "genesis"):
                 raise RuleError("R-CHAIN-05")
             return
         if record.type == "keyring":
@@ -304,14 +321,23 @@ class Fold:
             raise RuleError("R-AUTH-03")
 
     def check_policy(self, index: int, record: Record) -> None:
-        """R-POL-01 is judged in `set_policy`: an unreadable policy takes effect and authorizes nothing."""
+        """R-POL-01: a policy that can't be read changes nothing."""
+        document = self.document_of(record)
+        if document is None and not self.complete:
+            raise NotShown("R-POL-01", "the document is not at hand")
+        if document is None or not language.readable(document):
+            raise RuleError("R-POL-01")
+
+    def document_of(self, record: Record) -> dict[str, Any] | None:
+        document: dict[str, Any] | None = record.body.get("document") or self.documents.get(
+            record.body.get("digest", "")
+        )
+        return document
 
     def check_endorsement(self, index: int, record: Record) -> None:
         candidate = self.candidates.get(record.body["candidate"])
         if candidate is None:
             raise RuleError("R-AUTH-01")
-        # The specification wants distinct principals; that a further signature of one breaks the rule, rather than
-        # counting for nothing, is what the vectors say.
         if record.principal in candidate.signers:
             raise RuleError("R-AUTH-01")
 
@@ -322,7 +348,7 @@ class Fold:
             found = self.entries.get(target["delegation"])
             if found is None or found[1].type != "delegation" or found[1].id in self.revoked_delegations:
                 raise RuleError("R-REV-01")
-            holder = found[1].principal
+            holder = None  # spec/runs.md §3: a delegation is revoked by the authority
         else:
             key = self.keys.get(s.key_bytes(target["key"]))
             first_dispute = key is not None and not key.disputed and "distrust_from" in record.body
@@ -405,19 +431,16 @@ class Fold:
             raise RuleError("R-EXEC-04")
         if self.policy is None or self.policy.digest != body["policy"]:
             raise RuleError("R-EXEC-09", "execution")
-        if self.policy.document is None:
-            if not self.complete and body["policy"] not in self.documents:
-                self.not_shown.add(("authority", "policy document"))
-                return
-            raise RuleError("R-EXEC-09", "unreadable")
         if "break_glass" in body:
             if not self.policy.document["break_glass"]:
                 raise RuleError("R-EXEC-13")
+            if body["use"] > self.policy.document["rule"]["uses"]:
+                raise RuleError("R-EXEC-03", "break-glass")
             return
         self.check_quorum(record, proposal, [self.decisions[one] for one in body["decisions"]])
 
     def check_quorum(self, record: Record, proposal: Proposal, decisions: list[Decision]) -> None:
-        assert self.policy is not None and self.policy.document is not None
+        assert self.policy is not None
         document, body = self.policy.document, record.body
         rule = document["rule"]
         for decision in decisions:
@@ -492,9 +515,7 @@ class Fold:
         for execution in self.waiting:
             execution.log_time = record.time
             execution.gap = record.value["prev"] != before
-            if execution.gap:
-                self.not_shown.add(("conformity", "log time is not shown without a gap"))
-            elif not all(inside(record.time, window) for window in execution.windows):
+            if not execution.gap and not all(inside(record.time, window) for window in execution.windows):
                 execution.late = True
                 self.findings.append(Finding(execution.index, "R-EXEC-08"))
         self.waiting = []
@@ -529,8 +550,7 @@ class Fold:
         if len(candidate.signers) < self.threshold:
             return
         del self.candidates[candidate.record.id]
-        try:  # judged again where it takes effect; if its rules do not hold there, it has no effect
-            self.check_signer(candidate.record)
+        try:  # its body is judged again where it takes effect; if that does not hold there, it has no effect
             getattr(self, f"check_{candidate.record.type}")(index, candidate.record)
         except RuleError:
             return
@@ -540,7 +560,7 @@ class Fold:
         if record.type == "keyring":
             self.change_keys(record)
         elif record.type == "policy":
-            self.set_policy(index, record)
+            self.set_policy(record)
         else:
             self.revoke(index, record)
 
@@ -559,20 +579,10 @@ class Fold:
         self.groups[body["principal"]] = frozenset(body["groups"])
         self.threshold = body.get("threshold", self.threshold)
 
-    def set_policy(self, index: int, record: Record) -> None:
-        document = record.body.get("document")
-        digest = record.body.get("digest") or policy_digest(document)
-        if document is None:
-            document = self.documents.get(digest)
-        if document is not None and not language.readable(document):
-            self.findings.append(Finding(index, "R-POL-01"))
-            document = None
-        elif document is None:
-            if self.complete:
-                self.findings.append(Finding(index, "R-POL-01"))
-            else:
-                self.not_shown.add(("authority", "policy document"))
-        self.policy = PolicyInForce(digest, document)
+    def set_policy(self, record: Record) -> None:
+        document = self.document_of(record)
+        assert document is not None
+        self.policy = PolicyInForce(policy_digest(document), document)
 
     def revoke(self, index: int, record: Record) -> None:
         target = record.body["target"]
@@ -583,9 +593,8 @@ class Fold:
         key.revoked = index if key.revoked is None else key.revoked
         if "distrust_from" in record.body:
             key.disputed = True
-            for signed in key.signed:
-                if signed >= record.body["distrust_from"]:
-                    self.findings.append(Finding(signed, "R-KEY-09"))
+            if any(signed >= record.body["distrust_from"] for signed in key.signed):
+                self.find(None, NotShown("R-KEY-09"))  # never fails, and is about a range
 
     def apply_trigger(self, index: int, record: Record) -> None:
         owner = record.body["owner"]
@@ -608,8 +617,6 @@ class Fold:
             return
         if self.policy is None:
             counts = record.role == "human"  # spec/runs.md §4: if no policy is in force, any human's does
-        elif self.policy.document is None:
-            counts = record.role == "human"  # unreadable: taken like none
         else:
             counts = language.entitled(self.policy.document, record.role, groups)
         if counts:
@@ -644,5 +651,5 @@ def windows(decisions: list[Decision]) -> list[tuple[int, int]]:
 
 
 def inside(time: int, window: tuple[int, int]) -> bool:
-    """Both ends are taken to lie inside; spec/runs.md §5 says "lie in"."""
+    """Both ends lie inside (spec/runs.md §5)."""
     return window[0] <= time <= window[1]

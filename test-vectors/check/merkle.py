@@ -10,7 +10,11 @@ EMPTY_ROOT = hashlib.sha256(b"").digest()
 
 
 class ProofError(Exception):
-    """A proof has the wrong number of hashes, or is for another root."""
+    """A proof has the wrong number of hashes, or is for another root; at which leaf, where it is one."""
+
+    def __init__(self, detail: str, index: int | None = None) -> None:
+        super().__init__(detail)
+        self.index = index
 
 
 def leaf_hash(data: bytes) -> bytes:
@@ -128,10 +132,11 @@ def multiproof_root(size: int, leaves: dict[int, bytes], parts: Sequence[Sequenc
         raise ProofError("leaf outside the tree")
     supply = [list(part) for part in parts]
     order = sorted(leaves)
-    result = _multiproof(0, size, leaves, order, order, supply)
-    if any(supply):
-        raise ProofError("too many hashes")
-    return result
+    starts = [start for start, _ in free_subtrees(size, set(leaves))]
+    for at, part in enumerate(parts):
+        if sum(bisect_left(order, start) == at for start in starts) != len(part):
+            raise ProofError("hashes of a gap", order[at] if at < len(order) else None)
+    return _multiproof(0, size, leaves, order, order, supply)
 
 
 def _multiproof(
@@ -143,10 +148,7 @@ def _multiproof(
     supply: list[list[bytes]],
 ) -> bytes:
     if not inside:
-        gap = supply[bisect_left(order, start)]
-        if not gap:
-            raise ProofError("too few hashes")
-        return gap.pop(0)
+        return supply[bisect_left(order, start)].pop(0)
     if size == 1:
         return leaves[start]
     k = split(size)

@@ -81,6 +81,11 @@ def parse_note(text: str) -> Note:
     return Note(body + "\n", tuple(signatures))
 
 
+def repeats(note: Note) -> bool:
+    """Whether a signature line stands twice (R-CP-03). One key may sign more than once, as cosigners do."""
+    return len(set(note.signatures)) != len(note.signatures)
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     origin: str

@@ -234,7 +234,7 @@ def action(value: Any) -> None:
         mode=one_of("apply", "preview"),
         connector_=obj(name=label, schema=hash_),
         precondition_=open_object,
-        committed_=mapping(pointer, hash_, MAX_INTEGER),  # the prose of spec/records.md §5 sets no limit
+        committed_=mapping(pointer, hash_, 32),
         free_=ascending(pointer, 0, 32),
     )(value)
     committed = list(value.get("committed", {}))

@@ -170,8 +170,7 @@ class _Scanner:
                 raise RuleError("R-JSON-03", spelled)
             return int(spelled)
         value = float(spelled)
-        # Out of the range of a double. The specification names overflow; that a number other than zero which
-        # rounds to zero is refused under the same rule is what the vectors say.
+        # In the range of a double, and only zero rounds to zero.
         vanishes = value == 0 and any(digit in "123456789" for digit in re.split("[eE]", spelled)[0])
         if value in (float("inf"), float("-inf")) or vanishes:
             raise RuleError("R-JSON-06", spelled)

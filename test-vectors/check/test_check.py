@@ -333,6 +333,30 @@ class Folding(unittest.TestCase):
             tree.append(merkle.leaf_hash(data))
         self.assertEqual([(one.rule, one.index) for one in fold.findings], [("R-EXEC-02", len(log.entries) - 2)])
 
+    def findings(self, log: Log) -> list[tuple[str, int | None]]:
+        fold = Fold()
+        for index, data in enumerate(log.entries):
+            fold.entry(index, data)
+        return [(one.rule, one.index) for one in fold.findings]
+
+    def test_a_key_with_a_validity_may_not_sign_before_the_first_snapshot(self) -> None:
+        log = Log()
+        enrolment = {"change": "enrol", "principal": "human", "key": log.key("human"), "role": "human", "groups": []}
+        log.add("keyring", "root", "authority", enrolment | {"not_after": 1 << 40}, prev=log.genesis)
+        own = {"target": {"key": log.key("human")}}
+        log.add("revocation", "human", "human", own)
+        log.snapshot()
+        log.add("revocation", "human", "human", own)
+        self.assertEqual(self.findings(log), [("R-KEY-06", 2)])
+
+    def test_a_delegation_is_revoked_once(self) -> None:
+        log = Log()
+        body = {"delegate": {"key": log.key("agent"), "principal": "agent"}, "scope": [{"tool": "t"}], "depth": 0}
+        delegation = log.add("delegation", "root", "authority", body, prev=log.genesis)
+        log.add("revocation", "root", "authority", {"target": {"delegation": delegation}})
+        log.add("revocation", "root", "authority", {"target": {"delegation": delegation}, "reason": "again"})
+        self.assertEqual(self.findings(log), [("R-REV-01", 3)])
+
     def test_bundle(self) -> None:
         log = Log()
         log.whole_run()

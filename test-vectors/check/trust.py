@@ -36,10 +36,10 @@ class Trust:
     max_age: int | None
 
     def pins(self, index: int, key: bytes) -> bool:
-        """R-AUTH-02. `until` is taken to be the first index outside."""
+        """R-AUTH-02. A range holds from `from` to `until`, both included."""
         if not self.ranges:
             return True
-        covering = [one for one in self.ranges if one.start <= index and (one.until is None or index < one.until)]
+        covering = [one for one in self.ranges if one.start <= index and (one.until is None or index <= one.until)]
         return any(key in one.roots for one in covering)
 
 
@@ -54,32 +54,38 @@ def parse_trust(text: str) -> Trust:
         _members(
             table,
             {"version", "genesis", "origin", "log_keys", "witnesses", "require"},
-            {"authority", "auditors"},
+            {"authority"},
         )
         _members(table["witnesses"], {"policy"}, set())
         _members(table["require"], {"dimensions"}, {"max_age"})
         if table["version"] != 1 or not table["log_keys"] or not table["require"]["dimensions"]:
             raise TrustError("version, log_keys or dimensions")
-        if not set(table["require"]["dimensions"]) <= set(DIMENSIONS):
+        dimensions = table["require"]["dimensions"]
+        if not set(dimensions) <= set(DIMENSIONS) or len(set(dimensions)) != len(dimensions):
             raise TrustError("dimensions")
+        log_keys = tuple(map(parse_vkey, table["log_keys"]))
+        if any(key.name != table["origin"] for key in log_keys):
+            raise TrustError("a log key of another origin")
         s.hash_(table["genesis"])
         ranges = []
         for one in table.get("authority", []):
-            _members(one, {"from", "roots"}, {"until"})
+            _members(one, {"roots"}, {"from", "until"})
+            if not one["roots"]:
+                raise TrustError("a range without roots")
             for key in one["roots"]:
                 s.key(key)
-            ranges.append(Range(one["from"], one.get("until"), frozenset(map(s.key_bytes, one["roots"]))))
+            ranges.append(Range(one.get("from", 0), one.get("until"), frozenset(map(s.key_bytes, one["roots"]))))
         age = table["require"].get("max_age")
         match = re.fullmatch("([0-9]+)([smhd])", age) if age is not None else None
-        if age is not None and match is None:
+        if age is not None and (match is None or int(match[1]) == 0):
             raise TrustError("max_age")
         return Trust(
             table["genesis"],
             table["origin"],
-            tuple(map(parse_vkey, table["log_keys"])),
+            log_keys,
             tuple(ranges),
             parse_policy(table["witnesses"]["policy"]),
-            tuple(table["require"]["dimensions"]),
+            tuple(dimensions),
             int(match[1]) * UNITS[match[2]] if match else None,
         )
     except (tomllib.TOMLDecodeError, NoteError, RuleError, KeyError, TypeError) as error:

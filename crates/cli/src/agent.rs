@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use counterfoil_receipt::{
     Action, Opening, Principal, PublicKey, RecordId, Role, RunId, Signer as _,
-    action::{Json, Mode},
-    body::{Audience, Cost, Event, Holder, Observation, ObservationKind, Proposal, Risk, Trigger},
+    action::{Json, Map, Mode},
+    body::{Audience, Cost, Event, Holder, Observation, ObservationKind, Proposal, Risk, Trigger, Type},
     field::Set,
     limits,
     text::{Amount, Currency, Label, Pointer},
@@ -16,10 +16,10 @@ use serde_json::Value;
 use crate::{
     context::Context,
     error::{Failure, Outcome},
-    input,
+    input, output,
     payload::{self, Attachment},
     record::{record_id, run_id},
-    remote::{Actor, client_failure, report, submit_failure},
+    remote::{Actor, report},
     signing,
 };
 
@@ -97,6 +97,9 @@ pub struct Propose {
     /// A tag
     #[arg(long = "tag", value_name = "LABEL")]
     tags: Vec<String>,
+    /// A label with a name, for whoever reads the proposal; repeat it for each
+    #[arg(long, value_name = "NAME=VALUE", value_parser = named)]
+    metadata: Vec<(Label, Label)>,
     /// In a sentence
     #[arg(long, value_name = "TEXT")]
     summary: Option<String>,
@@ -143,9 +146,8 @@ impl StartRun {
             owner: self.owner(&actor)?,
             summary: payload::text(self.summary.as_ref())?,
         };
-        let (run, included) =
-            actor.session().trigger(body, &openings).map_err(|error| submit_failure(&error))?;
-        report(context, "trigger", Some(run), &included)
+        let logged = actor.session().trigger(body, &openings);
+        report(context, Type::Trigger, None, logged.map(|(_, included)| included))
     }
 
     fn owner(&self, actor: &Actor) -> Outcome<Holder> {
@@ -163,9 +165,8 @@ impl Observe {
         let (items, openings) = payload::seal_all(&self.items)?;
         let body = Observation { items, kind: self.kind, summary: payload::text(self.summary.as_ref())? };
         let view = actor.view(self.run)?;
-        let included =
-            actor.session().observe(&view, body, &openings).map_err(|error| submit_failure(&error))?;
-        report(context, "observation", Some(self.run), &included)
+        let logged = actor.session().observe(&view, body, &openings);
+        report(context, Type::Observation, Some(self.run), logged)
     }
 }
 
@@ -181,16 +182,16 @@ impl Propose {
             audience: self.audience.clone(),
             cost: self.cost.clone(),
             evidence,
-            metadata: None,
+            metadata: self.metadata()?,
             risk: self.risk,
             summary: payload::text(self.summary.as_ref())?,
             supersedes: self.supersedes,
             tags: self.tags()?,
         };
         let view = actor.view(self.run)?;
-        let included =
-            actor.session().propose(&view, body, &openings).map_err(|error| submit_failure(&error))?;
-        report(context, "proposal", Some(self.run), &included)
+        self.warn_of_nobody(&actor);
+        let logged = actor.session().propose(&view, body, &openings);
+        report(context, Type::Proposal, Some(self.run), logged)
     }
 
     /// The action as recorded, with what opens its commitments.
@@ -219,6 +220,27 @@ impl Propose {
         Ok((action, openings))
     }
 
+    /// Says so if the log knows no key that could execute the proposal now. One may be enrolled later.
+    fn warn_of_nobody(&self, actor: &Actor) {
+        // The log tells nobody who is in a group.
+        let Audience::Principal(runtime) = &self.audience else { return };
+        let Ok(view) = actor.client.hints().and_then(|hints| hints.principal(runtime)) else { return };
+        if !view.keys.iter().any(|key| key.role == Role::Runtime && key.status == "live") {
+            output::note(&format!(
+                "warning: {runtime} has no live runtime key in the log: nobody can execute this before one is enrolled\n"
+            ));
+        }
+    }
+
+    fn metadata(&self) -> Outcome<Option<Map<Label, Label>>> {
+        if self.metadata.is_empty() {
+            return Ok(None);
+        }
+        let message = format!("a name of the metadata is repeated, or there are more than {}", limits::NAMES);
+        let fault = || Failure::new("field-invalid", message, "give each name once");
+        Map::new(self.metadata.clone()).ok_or_else(fault).map(Some)
+    }
+
     fn tags(&self) -> Outcome<Option<Set<Label, { limits::NAMES }>>> {
         if self.tags.is_empty() {
             return Ok(None);
@@ -237,8 +259,8 @@ impl HandOver {
         let (items, openings) = payload::seal_all(&self.items)?;
         let summary = payload::text(self.summary.as_ref())?;
         let view = actor.view(self.run)?;
-        let handed = actor.session().handoff(&view, to, items, summary, &openings);
-        report(context, "handoff", Some(self.run), &handed.map_err(|error| submit_failure(&error))?)
+        let logged = actor.session().handoff(&view, to, items, summary, &openings);
+        report(context, Type::Handoff, Some(self.run), logged)
     }
 }
 
@@ -247,7 +269,7 @@ fn holder(actor: &Actor, principal: &Principal, key: Option<PublicKey>) -> Outco
     if let Some(key) = key {
         return Ok(Holder { key, principal: principal.clone() });
     }
-    let view = actor.client.client().principal(principal).map_err(|error| client_failure(&error))?;
+    let view = actor.client.hints()?.principal(principal)?;
     let live: Vec<_> =
         view.keys.iter().filter(|key| key.role == Role::Agent && key.status == "live").collect();
     match live.as_slice() {
@@ -279,6 +301,13 @@ fn cost(text: &str) -> Result<Cost, String> {
     text.split_once(' ')
         .and_then(read)
         .ok_or_else(|| format!("{text:?} is no amount and currency such as \"12.50 EUR\""))
+}
+
+fn named(text: &str) -> Result<(Label, Label), String> {
+    let read = |(name, value): (&str, &str)| Some((Label::new(name)?, Label::new(value)?));
+    text.split_once('=')
+        .and_then(read)
+        .ok_or_else(|| format!("{text:?} is not NAME=VALUE, each of {}", Label::SYNTAX))
 }
 
 fn committed(text: &str) -> Result<(Pointer, PathBuf), String> {

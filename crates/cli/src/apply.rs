@@ -1,6 +1,6 @@
 //! `counterfoil gate apply`: let an approved patch pass into a git repository.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use clap::Args;
 use counterfoil_client::View;
@@ -14,17 +14,19 @@ use crate::{
     gate,
     git::Repository,
     git_apply::{GitApply, Patching, TOOL},
-    output, reading,
+    interrupt::{Interrupt, Uninterrupted},
+    reading,
     record::{record_id, run_id},
     remote::Actor,
-    time,
+    tether, time,
 };
 
 /// Apply a patch to a git repository if exactly it was approved: log the execution, check it, apply, log the outcome.
 ///
 /// The action is of the tool `git.apply`: arguments `base` (a full commit name), `branch` and, if you like, `check` (a command);
 /// committed argument `/patch`; precondition `head`, if you like. The patch is applied in a worktree of its own, at `base`; the
-/// check runs there; then it becomes a commit and a new branch. Your checkout is not touched, and no hook runs.
+/// check runs there; then it becomes a commit and a new branch. Your checkout is not touched, and no hook runs. INT, TERM and
+/// HUP end a check that runs, and nothing is committed then; a check does not outlive the gate.
 ///
 /// Exit status: 0 it was applied, 1 refused or failed, 3 no evidence, 4 not decided yet.
 #[derive(Args, Debug)]
@@ -74,22 +76,18 @@ impl Apply {
         }
         let subject = subject(&view, &actor, &id).unwrap_or_else(|| format!("Apply {id}"));
         let author = actor.key.principal().to_string();
-        let mut effect = gate::Uninterrupted(GitApply {
+        let interrupt = Interrupt::default();
+        let effect = GitApply {
             repository: &repository,
             openings,
             run: self.run,
             author: &author,
             subject: &subject,
             check: self.check.as_deref(),
-        });
-        let (mut gate, settled) = gate::driver(context, actor)?;
-        for settled in &settled {
-            output::note(&format!("settled first: {}\n", gate::settled_json(settled)));
-        }
-        let patience = Duration::from_millis(self.wait.unwrap_or(0));
-        let ended = gate.run_when_approved(self.run, id, &action, &mut effect, patience);
-        gate.flush_refusals();
-        gate::report(context, ended.map_err(|error| gate::gate_failure(&error))?)
+            run_check: &|command, bounds| tether::run_check(command, bounds, &interrupt),
+        };
+        let mut effect = Uninterrupted { interrupt: interrupt.clone(), effect };
+        gate::pass(context, actor, (self.run, id), &action, &mut effect, self.wait)
     }
 
     /// The proposal that was named, or the last one of this tool that can still be executed.

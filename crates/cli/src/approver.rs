@@ -10,7 +10,7 @@ use counterfoil_client::{Ballot, View, Vote};
 use counterfoil_receipt::{
     Action, RecordId, Role, RunId, UnverifiedRecord,
     action::Json,
-    body::{Body, Changes, Effects, Settlement, Status, Surface, Window},
+    body::{Body, Changes, Effects, Settlement, Status, Surface, Type, Window},
     field::Uses,
     limits,
 };
@@ -24,7 +24,7 @@ use crate::{
     payload::{self, Attachment},
     reading,
     record::{record_id, run_id},
-    remote::{Actor, report, submit_failure},
+    remote::Actor,
     review, signing,
     text::counted,
     time,
@@ -55,6 +55,8 @@ struct Which {
 /// Approve a proposal after showing exactly what it would do.
 ///
 /// The run is fetched and verified first. What is shown is what the decision commits to.
+///
+/// Exit status: 0 it is logged, 1 the log or the policy does not allow it, 3 the run does not verify, 4 you did not say yes.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:
   counterfoil approve sha256:… --window 15m --key keys/human.key")]
@@ -116,10 +118,11 @@ impl Approve {
     /// Runs the command.
     pub fn run(&self, context: &Context) -> Outcome {
         let case = Case::open(context, &self.which)?;
-        case.view.is_sound().map_err(|error| crate::remote::client_failure(&error))?;
+        case.view.is_sound()?;
         case.is_disclosed()?;
         let (from, until) = self.window(time::now(), case.view.state())?;
         let window = Window { from: time::millis(from)?, until: time::millis(until)? };
+        case.note_earlier_approval(time::now());
         let question = format!("approve, {} until {}", counted(self.uses.get(), "use"), time::utc(until));
         case.decide(context, &self.which, &question, Vote::Approve { window, uses: self.uses })
     }
@@ -177,9 +180,8 @@ impl Settle {
         let (evidence, openings) = payload::seal_all(&self.evidence)?;
         let reason = payload::text(self.reason.as_ref())?;
         let body = Settlement { effects: self.effects, evidence, execution, reason, status: self.status };
-        let included =
-            actor.session().settle(&view, body, &openings).map_err(|error| submit_failure(&error))?;
-        report(context, "settlement", Some(self.run), &included)
+        let logged = actor.session().settle(&view, body, &openings);
+        actor.report(context, Type::Settlement, self.run, logged)
     }
 }
 
@@ -211,6 +213,22 @@ impl Case {
             let message = format!("{} is no proposal of this run", self.proposal);
             Failure::new("proposal-unknown", message, "list them with `counterfoil resume RUN`")
         })
+    }
+
+    /// Says so if the same person's approval stands already: principals are counted, not approvals.
+    fn note_earlier_approval(&self, now: u64) {
+        let Some(run) = self.view.run() else { return };
+        let who = self.actor.key.principal();
+        let approvals = run.approvals(&self.proposal);
+        let own =
+            approvals.iter().filter_map(|id| run.decision(id)).filter(|own| own.author.principal == *who);
+        let until = own.filter_map(|decision| decision.window).map(|(_, until)| until).max();
+        if let Some(until) = until.filter(|until| *until >= now) {
+            let until = time::utc(until);
+            output::note(&format!(
+                "note: {who} approved this already, until {until}; approving again adds no approver\n"
+            ));
+        }
     }
 
     /// Nobody approves what they can't see.
@@ -246,8 +264,8 @@ impl Case {
             surface,
             reason,
         };
-        let decided = self.actor.session().decide(&self.view, ballot);
-        report(context, "decision", Some(which.run), &decided.map_err(|error| submit_failure(&error))?)
+        let logged = self.actor.session().decide(&self.view, ballot);
+        self.actor.report(context, Type::Decision, which.run, logged)
     }
 }
 

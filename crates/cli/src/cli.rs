@@ -1,6 +1,9 @@
 //! The command line: which commands there are, and what comes of them.
 
-use std::process::ExitCode;
+use std::{
+    ffi::{OsStr, OsString},
+    process::ExitCode,
+};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -9,7 +12,9 @@ use crate::{
     context::{Common, Context},
     demo, doctor,
     error::{Failure, Outcome},
-    gate, init, keys, output, record, resume, runs, serve, verify,
+    gate, init, keys, listing, output, policy, record, resume, runs, serve,
+    text::{SHOWN_CHARS, shortened},
+    verify,
 };
 
 /// Signed receipts for what AI agents do: propose, approve, execute, verify.
@@ -34,6 +39,7 @@ enum Command {
     Serve(serve::Serve),
     Doctor(doctor::Doctor),
     Keys(keys::Keys),
+    Policy(policy::Policy),
     Trigger(agent::StartRun),
     Observe(agent::Observe),
     Propose(agent::Propose),
@@ -44,6 +50,7 @@ enum Command {
     Settle(approver::Settle),
     Cancel(runs::Cancel),
     Gate(gate::Gate),
+    Runs(listing::Runs),
     Resume(resume::Resume),
     Bundle(runs::Bundle),
     Verify(verify::Verify),
@@ -54,7 +61,7 @@ enum Command {
 }
 
 /// Runs the command that the arguments name.
-pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = parse(arguments).and_then(|parsed| match parsed {
         Parsed::Cli(cli) => cli.run(),
         Parsed::Help(text) => output::print(&text).map(|()| 0),
@@ -73,10 +80,15 @@ enum Parsed {
     Help(String),
 }
 
-fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Outcome<Parsed> {
-    let parsed =
-        Cli::command().try_get_matches_from(arguments).and_then(|found| Cli::from_arg_matches(&found));
-    parsed.map(|cli| Parsed::Cli(Box::new(cli))).or_else(|error| {
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Outcome<Parsed> {
+    let read = |arguments: &[OsString]| {
+        Cli::command().try_get_matches_from(arguments).and_then(|found| Cli::from_arg_matches(&found))
+    };
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    read(&arguments).map(|cli| Parsed::Cli(Box::new(cli))).or_else(|error| {
+        // The message repeats the argument at fault: all of it, unless it is given less.
+        let brief: Vec<OsString> = arguments.iter().map(|argument| brief(argument)).collect();
+        let error = read(&brief).err().unwrap_or(error);
         let text = error.render().to_string();
         if !error.use_stderr() {
             return Ok(Parsed::Help(text));
@@ -91,6 +103,11 @@ fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Outcome<Par
     })
 }
 
+/// An argument as a message repeats it.
+fn brief(argument: &OsStr) -> OsString {
+    argument.to_str().map_or_else(|| argument.to_owned(), |text| shortened(text, SHOWN_CHARS).into())
+}
+
 impl Cli {
     fn run(self) -> Outcome {
         let context = Context::new(self.common);
@@ -99,6 +116,7 @@ impl Cli {
             Command::Serve(command) => command.run(&context),
             Command::Doctor(command) => command.run(&context),
             Command::Keys(command) => command.run(&context),
+            Command::Policy(command) => command.run(&context),
             Command::Trigger(command) => command.run(&context),
             Command::Observe(command) => command.run(&context),
             Command::Propose(command) => command.run(&context),
@@ -109,6 +127,7 @@ impl Cli {
             Command::Settle(command) => command.run(&context),
             Command::Cancel(command) => command.run(&context),
             Command::Gate(command) => command.run(&context),
+            Command::Runs(command) => command.run(&context),
             Command::Resume(command) => command.run(&context),
             Command::Bundle(command) => command.run(&context),
             Command::Verify(command) => command.run(&context),

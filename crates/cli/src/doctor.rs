@@ -14,9 +14,7 @@ use crate::{
     context::Context,
     error::{Failure, Outcome, VIOLATED},
     input::{self, shown},
-    keys, output,
-    remote::{self, client_failure},
-    serve, signing, time, trust,
+    keys, output, remote, serve, signing, time, trust,
 };
 
 /// How far log time may be ahead of this machine's clock, in milliseconds, before it is worth a word.
@@ -105,7 +103,7 @@ fn genesis_agrees(path: &Path, trust: &Trust) -> Outcome<String> {
     let record = read_genesis(path)?;
     let id = record.id();
     let Body::Genesis(body) = record.body() else {
-        let message = format!("{} is a {}", shown(path), record.kind());
+        let message = format!("{} is {}", shown(path), crate::text::with_article(&record.kind().to_string()));
         return Err(Failure::new("genesis-unusable", message, "`counterfoil init` makes one"));
     };
     let differs = |what: &str, here: String, there: String| {
@@ -159,17 +157,10 @@ fn server(context: &Context) -> Checks {
         Ok(client) => client,
         Err(failure) => return vec![("server", Found::Skipped(failure.message().to_owned()))],
     };
-    let genesis = match client.client().genesis() {
-        Ok(genesis) => genesis.id(),
-        Err(error) => return vec![("server", Found::Bad(client_failure(&error)))],
-    };
-    if genesis != client.trust().genesis() {
-        let message =
-            format!("the server's log is {genesis}, the trust file pins {}", client.trust().genesis());
-        return vec![("server", Found::Bad(Failure::new("genesis-not-pinned", message, "check --server")))];
+    if let Err(error) = client.genesis() {
+        return vec![("server", Found::Bad(error.into()))];
     }
-    let checkpoint = client.checkpoint().map_err(|error| client_failure(&error));
-    let checkpoint = checkpoint.map(|checkpoint| {
+    let checkpoint = client.checkpoint().map_err(Failure::from).map(|checkpoint| {
         format!("size {}, signed by a pinned key, continues what was seen before", checkpoint.head().size)
     });
     vec![
@@ -181,16 +172,15 @@ fn server(context: &Context) -> Checks {
 
 /// Log time only ever shows that a clock is behind: an idle log's stands still.
 fn clock(client: &counterfoil_client::PinnedClient) -> Found {
-    let run = match client.client().runs(None, 1) {
+    let run = match client.hints().and_then(|hints| hints.runs(None, 1)) {
         Ok(runs) => runs.runs.first().map(|run| run.run),
-        Err(error) => return Found::Bad(client_failure(&error)),
+        Err(error) => return Found::Bad(error.into()),
     };
     let Some(run) = run else {
         return Found::Skipped("the log has no run yet that shows its time".to_owned());
     };
     let now = time::now();
-    let fetched = time::millis(now)
-        .and_then(|now| client.fetch_verified(run, now).map_err(|error| client_failure(&error)));
+    let fetched = time::millis(now).and_then(|now| Ok(client.fetch_verified(run, now)?));
     match fetched.map(|fetched| fetched.verdict.state().log_time().map(|time| time.get())) {
         Err(failure) => Found::Bad(failure),
         Ok(None) => Found::Skipped("the log shows no snapshot".to_owned()),

@@ -35,6 +35,12 @@ impl Failure {
         self
     }
 
+    /// The same failure, with what had succeeded before it.
+    pub fn after(mut self, said: &str) -> Self {
+        self.message.insert_str(0, said);
+        self
+    }
+
     /// The stable code.
     pub fn code(&self) -> &str {
         &self.code

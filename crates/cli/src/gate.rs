@@ -1,27 +1,28 @@
 //! `counterfoil gate`: run a command if, and only if, exactly it was approved.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use clap::{Args, Subcommand};
-use counterfoil_client::SystemClock;
+use counterfoil_client::{PinnedClient, SystemClock, View};
 use counterfoil_gate::{
-    Config, Done, Effect, Ended, Gate as Driver, GateError, LogError, Request, Ruling, Settled,
-    command::{CommandAction, RunCommand},
+    Config, Effect, Ended, Gate as Driver, GateError, LogError, Ran, Request, Ruling, Settled,
+    command::{CommandAction, CommandError},
     decide,
 };
 use counterfoil_receipt::{Action, Author, RecordId, Role, RunId, Signer as _, body::Status};
-use counterfoil_verify::ProposalStatus;
+use counterfoil_verify::{ProposalState, ProposalStatus};
 use serde_json::{Value, json};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::{
     apply,
     context::Context,
     error::{Failure, HELD, NOT_SHOWN, Outcome, VIOLATED},
+    interrupt::{Interrupt, Uninterrupted},
     output,
     record::{record_id, run_id},
     remote::Actor,
     signing,
+    tether::{self, Tether, Tethered},
     text::printable,
     time,
 };
@@ -47,12 +48,19 @@ enum Command {
     Check(Check),
     Action(MakeAction),
     Settle(SettleOpen),
+    /// Hold what a gate runs; for the gate's own use
+    #[command(hide = true)]
+    Tether,
 }
 
 /// Run the command if exactly it was approved: log the execution, check it, run, log the outcome.
 ///
 /// Exit status: 0 it ran and succeeded, 1 refused or failed, 3 no evidence, 4 not decided yet. The command's output is passed
 /// on; its environment is what --env says and nothing else.
+///
+/// The command runs in a process group of its own, without input and without a terminal. INT, TERM and HUP are passed on to the
+/// group, once; the gate waits for the command, and logs what became of it. If the gate itself is killed, the group is killed
+/// with it. What leaves the group, such as a daemon, or runs as another user is left alone.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:
   counterfoil gate action -- make deploy > action.json
@@ -117,64 +125,61 @@ impl Gate {
             Command::Apply(command) => command.run(context),
             Command::Check(command) => command.run(context),
             Command::Action(command) => {
-                output::print_json(&signing::field_json(&command.what.action()?))?;
+                let action = command.what.command()?.to_action().map_err(|error| unfit(&error))?;
+                output::print_json(&signing::field_json(&action))?;
                 Ok(0)
             }
             Command::Settle(_) => {
                 let settled = driver(context, Actor::new(context, Role::Runtime)?)?.1;
-                output::print_json(&settled.iter().map(settled_json).collect())?;
+                if context.json {
+                    output::print_json(&settled.iter().map(settled_json).collect())?;
+                } else if settled.is_empty() {
+                    output::print("no execution was open\n")?;
+                } else {
+                    output::print(&settled.iter().map(settled_line).collect::<String>())?;
+                }
                 Ok(if settled.iter().any(|one| matches!(one, Settled::Open(..))) { NOT_SHOWN } else { 0 })
             }
+            Command::Tether => tether::hold(),
         }
     }
 }
 
 impl Run {
     fn run(&self, context: &Context) -> Outcome {
-        let action = self.which.what.action()?;
+        let command = self.which.what.command()?;
+        let action = command.to_action().map_err(|error| unfit(&error))?;
         let actor = Actor::new(context, Role::Runtime)?;
-        let proposal = self.which.proposal(&actor, &action)?;
-        let (mut gate, settled) = driver(context, actor)?;
-        for settled in &settled {
-            output::note(&format!("settled first: {}\n", settled_json(settled)));
+        let view = actor.view(self.which.run)?;
+        let proposal = self.which.proposal(&view, &action)?;
+        if is_unused(&view, &proposal, &action) {
+            // What can't start is told before a use of the approval is spent on it. What was not proposed is the gate's to refuse.
+            command.can_start().map_err(|error| unfit(&error))?;
         }
-        let mut effect = Uninterrupted(RunCommand { pass_on: !context.json });
-        let patience = Duration::from_millis(self.wait.unwrap_or(0));
-        let ended = gate.run_when_approved(self.which.run, proposal, &action, &mut effect, patience);
-        gate.flush_refusals();
-        report(context, ended.map_err(|error| gate_failure(&error))?)
+        let interrupt = Interrupt::default();
+        let effect =
+            Tethered { tether: Tether::start()?, interrupt: interrupt.clone(), pass_on: !context.json };
+        let mut effect = Uninterrupted { interrupt, effect };
+        pass(context, actor, (self.which.run, proposal), &action, &mut effect, self.wait)
     }
 }
 
-/// An effect that a signal to this process does not abandon.
-///
-/// From the start of the effect on, INT, TERM and HUP no longer end this process: it waits for the command, which gets a terminal's
-/// signals itself, and logs what became of it. Before that, a signal ends it with nothing run.
-pub struct Uninterrupted<E>(pub E);
-
-impl<E: Effect> Effect for Uninterrupted<E> {
-    fn run(&mut self, action: &Action, execution: &RecordId) -> Done {
-        let signals = [SIGINT, SIGTERM, SIGHUP];
-        let held: Result<Vec<_>, _> = signals
-            .into_iter()
-            .map(|signal| signal_hook::flag::register(signal, Arc::new(false.into())))
-            .collect();
-        match held {
-            Ok(_) => self.0.run(action, execution),
-            Err(error) => Done::not_started(format!("signals can't be held back: {error}")),
-        }
-    }
+/// Whether exactly this was proposed and was never executed.
+fn is_unused(view: &View, proposal: &RecordId, action: &Action) -> bool {
+    let proposed = view.run().and_then(|run| run.proposal(proposal));
+    proposed.is_some_and(|proposed| proposed.digest == action.digest() && proposed.uses.is_empty())
 }
 
 impl Check {
     fn run(&self, context: &Context) -> Outcome {
-        let action = self.which.what.action()?;
+        let command = self.which.what.command()?;
+        let action = command.to_action().map_err(|error| unfit(&error))?;
         let actor = Actor::new(context, Role::Runtime)?;
         let view = actor.view(self.which.run)?;
         let key = &actor.key;
         let request = Request {
             run: self.which.run,
-            proposal: self.which.proposal(&actor, &action)?,
+            proposal: self.which.proposal(&view, &action)?,
             action,
             runtime: Author { key: key.key(), principal: key.principal().clone(), role: key.role() },
             nonce: counterfoil_keys::random_nonce().map_err(|why| crate::signing::key_failure(&why))?,
@@ -182,6 +187,7 @@ impl Check {
         };
         match decide(&request, view.verdict(), time::millis(time::now())?) {
             Ruling::Execute(_) => {
+                command.can_start().map_err(|error| unfit(&error))?;
                 say(
                     context,
                     &json!({"ruling": "execute"}),
@@ -197,37 +203,37 @@ impl Check {
 
 impl Which {
     /// The proposal that was named, or the last of the run that is about this action.
-    fn proposal(&self, actor: &Actor, action: &Action) -> Outcome<RecordId> {
+    fn proposal(&self, view: &View, action: &Action) -> Outcome<RecordId> {
         if let Some(proposal) = self.proposal {
             return Ok(proposal);
         }
-        let view = actor.view(self.run)?;
         let proposals = view.run().map(|run| run.proposals()).unwrap_or_default();
         let same = proposals.iter().rev().find(|(_, proposal)| proposal.digest == action.digest());
-        if let Some((id, _)) = same {
-            return Ok(*id);
-        }
-        // The one that waits to be executed shows in what the command differs.
-        let waits = proposals.iter().rev().find(|(id, _)| {
-            let status = view.run().and_then(|run| view.state().proposal_status(run, id));
-            matches!(status, Some(ProposalStatus::Open | ProposalStatus::Approved))
-        });
-        let difference = waits.and_then(|(_, proposal)| proposal.action.first_difference(action));
-        let differs = difference.map_or(String::new(), |difference| {
-            let show = |value: Option<String>| value.unwrap_or_else(|| "nothing".to_owned());
-            format!(
-                ": {} is {} there and {} here",
-                difference.path,
-                show(difference.left),
-                show(difference.right)
-            )
-        });
-        Err(refused("action-differs", &format!("no proposal of the run is this command{differs}")))
+        same.map(|(id, _)| *id).ok_or_else(|| no_such_command(view, &proposals, action))
     }
 }
 
+/// The refusal of a command that nobody proposed; the proposal that waits to be executed shows in what it differs.
+fn no_such_command(view: &View, proposals: &[(RecordId, &ProposalState)], action: &Action) -> Failure {
+    let waits = proposals.iter().rev().find(|(id, _)| {
+        let status = view.run().and_then(|run| view.state().proposal_status(run, id));
+        matches!(status, Some(ProposalStatus::Open | ProposalStatus::Approved))
+    });
+    let difference = waits.and_then(|(_, proposal)| proposal.action.first_difference(action));
+    let show = |value: Option<String>| value.unwrap_or_else(|| "nothing".to_owned());
+    let differs = difference.map_or(String::new(), |difference| {
+        format!(
+            ": {} is {} there and {} here",
+            difference.path,
+            show(difference.left),
+            show(difference.right)
+        )
+    });
+    refused("action-differs", &format!("no proposal of the run is this command{differs}"))
+}
+
 impl What {
-    fn action(&self) -> Outcome<Action> {
+    fn command(&self) -> Outcome<CommandAction> {
         let mut env = BTreeMap::from([("PATH".to_owned(), PATH.to_owned())]);
         for variable in &self.env {
             let (name, value) = match variable.split_once('=') {
@@ -249,12 +255,30 @@ impl What {
                     )
                 })?,
         };
-        CommandAction { argv: self.argv.clone(), cwd, env }.to_action().map_err(|error| {
-            let text = error.to_string();
-            let why = text.strip_prefix("not-a-command: ").unwrap_or(&text);
-            Failure::new("not-a-command", printable(why), "add --help to see what the command takes")
-        })
+        Ok(CommandAction { argv: self.argv.clone(), cwd, env })
     }
+}
+
+/// Why a command is none, or none that could start. Nothing was logged.
+fn unfit(error: &CommandError) -> Failure {
+    let (code, hint) = match error {
+        CommandError::Shape(_) | CommandError::Malformed(_) => {
+            ("not-a-command", "add --help to see what the command takes")
+        }
+        CommandError::NoDirectory(_) => {
+            ("directory-missing", "nothing was logged; make it, then run this again")
+        }
+        CommandError::NoProgram { .. } => (
+            "program-missing",
+            "nothing was logged; install it, or have a command with another PATH proposed",
+        ),
+        CommandError::NotExecutable(_) => {
+            ("program-not-executable", "nothing was logged; make it executable, then run this again")
+        }
+    };
+    let text = error.to_string();
+    let why = text.strip_prefix(code).and_then(|why| why.strip_prefix(": ")).unwrap_or(&text);
+    Failure::new(code, printable(why), hint)
 }
 
 fn no_variable(name: &str) -> Failure {
@@ -262,11 +286,28 @@ fn no_variable(name: &str) -> Failure {
     Failure::new("no-variable", message, "write NAME=VALUE")
 }
 
-/// The gate, after it has settled what an earlier process left open.
-pub fn driver(
+/// Settles what an earlier process left open, lets the action of a run's proposal pass if exactly it was approved, waiting
+/// this many milliseconds for that, and says how it ended.
+pub fn pass(
     context: &Context,
     actor: Actor,
-) -> Outcome<(Driver<counterfoil_client::PinnedClient>, Vec<Settled>)> {
+    (run, proposal): (RunId, RecordId),
+    action: &Action,
+    effect: &mut dyn Effect,
+    wait: Option<u64>,
+) -> Outcome {
+    let (mut gate, settled) = driver(context, actor)?;
+    for settled in &settled {
+        output::note(&format!("settled first: {}", settled_line(settled)));
+    }
+    let patience = Duration::from_millis(wait.unwrap_or(0));
+    let ended = gate.run_when_approved(run, proposal, action, effect, patience);
+    gate.flush_refusals();
+    report(context, ended.map_err(|error| gate_failure(&error))?)
+}
+
+/// The gate, and what it settled of what an earlier process left open.
+fn driver(context: &Context, actor: Actor) -> Outcome<(Driver<PinnedClient>, Vec<Settled>)> {
     let dir = context.file("gate");
     std::fs::create_dir_all(&dir).map_err(|error| output::unwritable(&dir, &error))?;
     let runtime = actor.key.principal().clone();
@@ -284,22 +325,10 @@ pub fn driver(
 }
 
 /// Says how a request ended.
-pub fn report(context: &Context, ended: Ended) -> Outcome {
+fn report(context: &Context, ended: Ended) -> Outcome {
     match ended {
         Ended::Ran(ran) => {
-            let (status, effects) = (ran.done.status.to_string(), ran.done.effects.to_string());
-            let outcome = ran.outcome.map(|outcome| outcome.to_string());
-            let json = json!({"ended": "ran", "execution": ran.execution.to_string(), "outcome": outcome,
-                "status": status, "effects": effects, "detail": ran.done.detail});
-            let logged = match &outcome {
-                Some(outcome) => format!("outcome   {outcome}"),
-                None => "outcome   NOT LOGGED: `counterfoil gate settle` tries again".to_owned(),
-            };
-            say(
-                context,
-                &json,
-                &format!("execution {}\n{logged}\n{status}, effects {effects}", ran.execution),
-            )?;
+            say(context, &ran_json(&ran), &ran_text(&ran))?;
             Ok(if ran.done.status == Status::Succeeded { 0 } else { VIOLATED })
         }
         Ended::NotRun { execution, refusal, .. } => {
@@ -311,8 +340,39 @@ pub fn report(context: &Context, ended: Ended) -> Outcome {
     }
 }
 
-/// What became of an execution that was left open, for a program.
-pub fn settled_json(settled: &Settled) -> Value {
+fn ran_json(ran: &Ran) -> Value {
+    json!({
+        "ended": "ran", "execution": ran.execution.to_string(), "outcome": ran.outcome.map(|id| id.to_string()),
+        "status": ran.done.status.to_string(), "effects": ran.done.effects.to_string(), "detail": ran.done.detail,
+    })
+}
+
+fn ran_text(ran: &Ran) -> String {
+    let outcome = ran.outcome.map_or_else(
+        || "NOT LOGGED: `counterfoil gate settle` tries again".to_owned(),
+        |outcome| outcome.to_string(),
+    );
+    let (status, effects) = (ran.done.status, ran.done.effects);
+    let why = ran.done.detail.as_ref().map_or(String::new(), |why| format!(": {why}"));
+    format!("execution {}\noutcome   {outcome}\n{status}, effects {effects}{why}", ran.execution)
+}
+
+/// What became of an execution that was left open, for a person.
+fn settled_line(settled: &Settled) -> String {
+    match settled {
+        Settled::Recorded { execution, outcome } => {
+            format!("execution {execution} was left open; its outcome is logged now, as {outcome}\n")
+        }
+        Settled::Known(execution) => format!("execution {execution} has its outcome in the log already\n"),
+        Settled::NeverLogged(execution) => {
+            format!("execution {execution} was never logged and never will be\n")
+        }
+        Settled::Open(execution, why) => format!("execution {execution} stays open: {}\n", printable(why)),
+    }
+}
+
+/// The same for a program.
+fn settled_json(settled: &Settled) -> Value {
     match settled {
         Settled::Recorded { execution, outcome } => {
             json!({"settled": "recorded", "execution": execution.to_string(), "outcome": outcome.to_string()})
@@ -348,7 +408,7 @@ fn refused(code: &str, detail: &str) -> Failure {
 }
 
 /// What a gate's error means for a person.
-pub fn gate_failure(error: &GateError) -> Failure {
+fn gate_failure(error: &GateError) -> Failure {
     let text = error.to_string();
     let (code, status, hint) = match error {
         GateError::NotSettled => ("not-settled", NOT_SHOWN, "run `counterfoil gate settle`"),

@@ -3,6 +3,7 @@
 
 use std::{
     ffi::OsStr,
+    io::ErrorKind,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -81,19 +82,10 @@ impl Commit {
 impl Repository {
     /// Opens the repository that `path` lies in.
     pub fn open(path: &Path) -> Outcome<Self> {
-        if !path.is_dir() {
-            let message = format!("{} is no directory", shown(path));
-            return Err(Failure::new("repo-missing", message, "give the path of a git repository"));
-        }
+        is_directory(path)?;
         let ended = git(path, &["rev-parse", "--absolute-git-dir"], b"")?;
         if !ended.status.success() {
-            let message =
-                format!("{} is not in a git repository that can be used: {}", shown(path), said(&ended));
-            return Err(Failure::new(
-                "repo-not-git",
-                message,
-                "give the path of a git repository, or make one with `git init`",
-            ));
+            return Err(unusable(path, &said(&ended)));
         }
         let dir = PathBuf::from(line(&ended));
         let top = git(path, &["rev-parse", "--show-toplevel"], b"")?;
@@ -169,6 +161,19 @@ impl Repository {
         Ok(Worktree { repository: self, base: base.clone(), tree, _dir: dir })
     }
 
+    /// Removes the worktrees that lie in `dir`, whoever made them and however far they came.
+    pub fn remove_worktrees_below(&self, dir: &Path) -> Outcome<()> {
+        let listed = expect(&self.dir, &["worktree", "list", "--porcelain"], b"")?;
+        let listed = String::from_utf8_lossy(&listed);
+        let trees = listed.lines().filter_map(|line| line.strip_prefix("worktree "));
+        // git names a worktree by its real path; one that it was still making is locked, hence twice.
+        let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+        for tree in trees.filter(|tree| Path::new(tree).starts_with(&dir)) {
+            expect(&self.dir, &["worktree", "remove", "--force", "--force", tree], b"")?;
+        }
+        Ok(())
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         self.checkout.as_deref().unwrap_or(&self.dir)
@@ -230,6 +235,32 @@ impl Drop for Worktree<'_> {
         // Best effort: what git forgets to remove, `git worktree prune` finds.
         let _ = git(&self.repository.dir, &["worktree", "remove", "--force", &path], b"");
     }
+}
+
+fn is_directory(path: &Path) -> Outcome<()> {
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(unusable(path, &error.to_string())),
+        _ => {
+            let message = format!("{} is no directory", shown(path));
+            Err(Failure::new("repo-missing", message, "give the path of a git repository"))
+        }
+    }
+}
+
+/// Why git does not take a directory for a repository, from what it said.
+fn unusable(path: &Path, said: &str) -> Failure {
+    let path = shown(path);
+    if said.contains("Permission denied") {
+        let message = format!("{path} may not be read by this user");
+        return Failure::new("repo-permission", message, "check its owner and mode");
+    }
+    if said.contains("dubious ownership") {
+        let message = format!("{path} belongs to another user, and git works in no such repository");
+        return Failure::new("repo-owner", message, "run this as its owner, or use a clone of your own");
+    }
+    let message = format!("{path} is not in a git repository that can be used: {said}");
+    Failure::new("repo-not-git", message, "give the path of a git repository, or make one with `git init`")
 }
 
 /// Makes a repository of the files in `dir`, with one commit on the branch `main`.

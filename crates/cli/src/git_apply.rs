@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use crate::{
     error::{Failure, Outcome},
     git::{self, Commit, Repository, Signature, Worktree},
-    process::{self, Bounds, Stopped},
+    process::{Bounds, Ended, Stopped},
     text::{counted, printable},
     time,
 };
@@ -59,6 +59,8 @@ pub struct GitApply<'a> {
     pub subject: &'a str,
     /// A check of the runtime's own, after the action's.
     pub check: Option<&'a str>,
+    /// How checks are run.
+    pub run_check: &'a dyn Fn(&mut Command, Bounds) -> Result<Ended, Stopped>,
 }
 
 impl Patching {
@@ -170,13 +172,16 @@ impl GitApply<'_> {
         let tree = worktree.tree()?;
         let mut result = json!({"base": patching.base.as_str(), "checks": []});
         for command in patching.check.as_deref().into_iter().chain(self.check) {
-            let checked = check(&worktree, command)?;
+            let checked = self.check(&worktree, command)?;
             let passed = checked["exit"] == 0;
+            let how = checked["exit"]
+                .as_i64()
+                .map_or("was killed".to_owned(), |code| format!("failed with exit status {code}"));
             if let Some(checks) = result["checks"].as_array_mut() {
                 checks.push(checked);
             }
             if !passed {
-                let detail = format!("the check `{command}` failed, so nothing was committed");
+                let detail = format!("the check `{command}` {how}, so nothing was committed");
                 return Ok(done(Status::Failed, Effects::None, &result, detail));
             }
         }
@@ -203,25 +208,34 @@ impl GitApply<'_> {
             self.run
         )
     }
-}
 
-/// Runs a check where the patch was applied; what it said, and how it ended.
-fn check(worktree: &Worktree<'_>, command: &str) -> Outcome<Value> {
-    let mut shell = Command::new("sh");
-    git::without_git_environment(&mut shell);
-    shell.args(["-c", command]).current_dir(worktree.path());
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(is_noncharacter, "\u{fffd}");
-    match process::run(&mut shell, b"", CHECK, &|| false) {
-        Ok(ended) => Ok(json!({
-            "command": command, "exit": ended.status.code(), "stderr": text(&ended.stderr), "stdout": text(&ended.stdout),
-        })),
-        Err(Stopped::TimedOut | Stopped::Interrupted) => {
-            let message = format!("the check `{command}` took longer than {} s", CHECK.time.as_secs());
-            Err(Failure::new("check-timeout", message, "have a quicker one proposed"))
-        }
-        Err(Stopped::NotStarted(error)) => {
-            Err(Failure::new("check-not-started", format!("sh can't be run: {error}"), "check the PATH"))
-        }
+    /// Runs a check where the patch was applied; what it said, and how it ended.
+    fn check(&self, worktree: &Worktree<'_>, command: &str) -> Outcome<Value> {
+        let mut shell = Command::new("sh");
+        git::without_git_environment(&mut shell);
+        shell.args(["-c", command]).current_dir(worktree.path());
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(is_noncharacter, "\u{fffd}");
+        let (code, message, hint) = match (self.run_check)(&mut shell, CHECK) {
+            Ok(ended) => {
+                return Ok(json!({
+                    "command": command, "exit": ended.status.code(), "stderr": text(&ended.stderr),
+                    "stdout": text(&ended.stdout),
+                }));
+            }
+            Err(Stopped::TimedOut) => {
+                let message = format!("the check `{command}` took longer than {} s", CHECK.time.as_secs());
+                ("check-timeout", message, "have a quicker one proposed")
+            }
+            Err(Stopped::Interrupted) => (
+                "check-interrupted",
+                format!("a signal ended the check `{command}`"),
+                "have it proposed anew",
+            ),
+            Err(Stopped::NotStarted(error)) => {
+                ("check-not-started", format!("sh can't be run: {error}"), "check the PATH")
+            }
+        };
+        Err(Failure::new(code, message, hint))
     }
 }
 
@@ -310,6 +324,7 @@ mod tests {
             author: "gate",
             subject: "Open\u{1b}[2J",
             check,
+            run_check: &|command, bounds| crate::process::run(command, b"", bounds, &|| false),
         };
         effect.run(&action, &RecordId::of(b"execution"))
     }

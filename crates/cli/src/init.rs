@@ -25,7 +25,7 @@ use crate::{
     error::{Failure, Outcome},
     input::shown,
     output::{self, unwritable},
-    payload, remote, serve, signing,
+    payload, serve, signing,
     text::printable,
     time,
 };
@@ -225,10 +225,10 @@ fn start_log(draft: &Path, trust: &str, setup: &[UnverifiedRecord]) -> Outcome<(
     let submitted = submit(&url, trust, setup);
     let _ = stop.send(());
     let served = runtime.block_on(serving);
-    submitted?;
+    // What stopped the server is also why it did not answer.
     match served {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(Failure::new("log-failed", printable(&error.to_string()), "check the disk")),
+        Ok(Ok(())) => submitted,
+        Ok(Err(error)) => Err(serve::serve_failure(&error)),
         Err(error) => Err(Failure::new("log-failed", error.to_string(), "try again")),
     }
 }
@@ -236,11 +236,9 @@ fn start_log(draft: &Path, trust: &str, setup: &[UnverifiedRecord]) -> Outcome<(
 fn submit(url: &str, trust: &str, setup: &[UnverifiedRecord]) -> Outcome<()> {
     let trust = Trust::parse(trust)
         .map_err(|error| Failure::new("trust-invalid", error.to_string(), "choose another --origin"))?;
-    let client = Client::new(url, None).map_err(|error| remote::client_failure(&error))?;
-    let client: PinnedClient = client.pin(trust, Box::new(MemoryCheckpoints::default()));
-    let answers = client.submit_batch(setup, &[], &[]).map_err(|error| remote::client_failure(&error))?;
-    for answer in answers {
-        answer.map_err(|rejected| remote::rejection(&rejected))?;
+    let client: PinnedClient = Client::new(url, None)?.pin(trust, Box::new(MemoryCheckpoints::default()));
+    for answer in client.submit_batch(setup, &[], &[])? {
+        answer?;
     }
     Ok(())
 }

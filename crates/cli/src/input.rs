@@ -8,7 +8,10 @@ use std::{
 
 use counterfoil_receipt::limits;
 
-use crate::error::{Failure, Outcome};
+use crate::{
+    error::{Failure, Outcome},
+    text::{SHOWN_CHARS, printable, shortened, with_article},
+};
 
 /// The name under which standard input is read.
 pub const STDIN: &str = "-";
@@ -21,7 +24,7 @@ pub fn read(path: &Path, what: &str, most: usize) -> Outcome<Vec<u8>> {
     if bytes.len() > most {
         return Err(Failure::new(
             "file-too-large",
-            format!("{} is larger than the {most} bytes that a {what} may have", shown(path)),
+            format!("{} is larger than the {most} bytes that {} may have", shown(path), with_article(what)),
             format!("check that this is the {what} you meant"),
         ));
     }
@@ -82,10 +85,11 @@ fn open(path: &Path, what: &str) -> Outcome<Box<dyn Read>> {
     if path.as_os_str() == STDIN {
         return Ok(Box::new(std::io::stdin().lock()));
     }
+    refuse_named_pipe(path, what)?;
     let file = File::open(path).map_err(|error| unreadable(path, what, &error))?;
     // Opening a directory succeeds on Unix; only reading it fails, with a message that helps nobody.
     if file.metadata().is_ok_and(|found| found.is_dir()) {
-        let message = format!("{} is a directory, not a {what}", shown(path));
+        let message = format!("{} is a directory, not {}", shown(path), with_article(what));
         return Err(Failure::new(
             "file-is-directory",
             message,
@@ -93,6 +97,24 @@ fn open(path: &Path, what: &str) -> Outcome<Box<dyn Read>> {
         ));
     }
     Ok(Box::new(file))
+}
+
+/// Nobody may ever write to a named pipe, and opening it waits for that. Pipes without a name, such as /dev/stdin, are open.
+#[cfg(unix)]
+fn refuse_named_pipe(path: &Path, what: &str) -> Outcome<()> {
+    use std::os::unix::fs::FileTypeExt as _;
+    // A pipe without a name resolves to no path.
+    let named = path.canonicalize().and_then(std::fs::symlink_metadata);
+    if !named.is_ok_and(|found| found.file_type().is_fifo()) {
+        return Ok(());
+    }
+    let message = format!("{} is a named pipe, not {}", shown(path), with_article(what));
+    Err(Failure::new("file-is-pipe", message, "write it to a file first, or pipe it in and name it -"))
+}
+
+#[cfg(not(unix))]
+fn refuse_named_pipe(_: &Path, _: &str) -> Outcome<()> {
+    Ok(())
 }
 
 fn unreadable(path: &Path, what: &str, error: &std::io::Error) -> Failure {
@@ -112,5 +134,5 @@ pub fn shown(path: &Path) -> String {
     if path.as_os_str() == STDIN {
         return "standard input".to_owned();
     }
-    crate::text::printable(&path.display().to_string())
+    shortened(&printable(&path.display().to_string()), SHOWN_CHARS)
 }

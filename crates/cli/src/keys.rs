@@ -21,8 +21,8 @@ use crate::{
     input::shown,
     output, payload,
     record::record_id,
-    remote::{Actor, client_failure, report, submit_failure},
-    signing::{self, key_failure, public_key},
+    remote::Actor,
+    signing::{key_failure, public_key},
     text::printable,
     time,
 };
@@ -48,7 +48,7 @@ enum Command {
 /// Make a key file that only you can read; an existing file is never overwritten.
 ///
 /// With --exec the file holds no secret: the command is run by `sh -c` for each signature, gets the bytes to sign on
-/// standard input and prints the signature in base64url.
+/// standard input and prints the signature, raw or in base64url, within 30 s.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   counterfoil keys new --role human --principal p-7f3a --out keys/p-7f3a.key
@@ -111,7 +111,9 @@ struct Retire {
     what: Named,
 }
 
-/// End a key that may be in other hands: at once, by one signature of the authority or of another key of the principal.
+/// End a key that may be in other hands: at once, by one signature of the authority or of a key of its principal.
+///
+/// With --distrust-from, only the authority may. An authority key is ended by the authority's threshold: `keys endorse`.
 #[derive(Args, Debug)]
 struct Revoke {
     /// The key
@@ -125,7 +127,7 @@ struct Revoke {
     reason: Option<String>,
 }
 
-/// Sign a keyring or policy record that another authority key made, toward the threshold.
+/// Sign a record that another authority key made, toward the threshold: keyring, policy, the revocation of an authority key.
 #[derive(Args, Debug)]
 struct Endorse {
     /// The record
@@ -319,8 +321,7 @@ impl Named {
         validity: &Validity,
     ) -> Outcome {
         let actor = Actor::new(context, Role::Authority)?;
-        let view =
-            actor.client.client().principal(&self.principal).map_err(|error| client_failure(&error))?;
+        let view = actor.client.hints()?.principal(&self.principal)?;
         let groups = if self.groups.is_empty() { view.groups } else { self.groups.clone() };
         let groups = Set::new(groups).ok_or_else(|| {
             Failure::new("field-invalid", format!("more than {} groups", limits::NAMES), "drop some")
@@ -338,7 +339,7 @@ impl Named {
             threshold: None,
         };
         let place = Place::Chain { log: actor.client.trust().genesis(), prev: view.prev };
-        submit(context, &actor, place, body)
+        actor.submit(context, place, body)
     }
 }
 
@@ -361,13 +362,7 @@ impl Revoke {
 fn submit_single(context: &Context, body: impl Into<Body>) -> Outcome {
     let actor = Actor::new(context, Role::Authority)?;
     let place = Place::Single { log: actor.client.trust().genesis() };
-    submit(context, &actor, place, body)
-}
-
-fn submit(context: &Context, actor: &Actor, place: Place, body: impl Into<Body>) -> Outcome {
-    let record = signing::sign(&actor.key, place, body)?;
-    let included = actor.session().submit(&record, &[]).map_err(|error| submit_failure(&error))?;
-    report(context, record.kind().as_str(), None, &included)
+    actor.submit(context, place, body)
 }
 
 fn role(word: &str) -> Result<Role, String> {

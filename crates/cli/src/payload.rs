@@ -14,8 +14,7 @@ use counterfoil_receipt::{
 use crate::{
     error::{Failure, Outcome},
     input,
-    remote::client_failure,
-    text::printable,
+    text::{SHOWN_CHARS, printable, shortened},
 };
 
 /// A file to be named as an item: `FILE` or `LABEL=FILE`.
@@ -57,14 +56,14 @@ pub fn seal_all(attachments: &[Attachment]) -> Outcome<(Option<Items>, Vec<Openi
 
 /// Commits to content under a fresh salt.
 pub fn seal_one(name: &str, media_type: &str, content: Vec<u8>) -> Outcome<Sealed> {
-    seal(label(name, "the label")?, label(media_type, "the media type")?, content)
-        .map_err(|error| client_failure(&error))
+    Ok(seal(label(name, "the label")?, label(media_type, "the media type")?, content)?)
 }
 
 /// One line that a person wrote.
 pub fn label(text: &str, what: &str) -> Outcome<Label> {
     Label::new(text).ok_or_else(|| {
-        let message = format!("{what} \"{}\" is not {}", printable(text), Label::SYNTAX);
+        let message =
+            format!("{what} \"{}\" is not {}", shortened(&printable(text), SHOWN_CHARS), Label::SYNTAX);
         Failure::new("field-invalid", message, "shorten it, on one line")
     })
 }

@@ -2,11 +2,14 @@
 
 use std::{
     io::{self, Read, Write},
+    os::unix::process::CommandExt,
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{self, Receiver},
     thread,
     time::{Duration, Instant},
 };
+
+use rustix::process::{Pid, Signal};
 
 /// How often a running program is looked at.
 const GLANCE: Duration = Duration::from_millis(2);
@@ -51,18 +54,36 @@ pub fn run(
     bounds: Bounds,
     give_up: &dyn Fn() -> bool,
 ) -> Result<Ended, Stopped> {
-    #[cfg(unix)]
-    std::os::unix::process::CommandExt::process_group(command, 0);
+    run_in(None, command, input, bounds, give_up)
+}
+
+/// The same in a process group that is there already, and that is ended with the program where it has to be.
+pub fn run_in(
+    group: Option<Pid>,
+    command: &mut Command,
+    input: &[u8],
+    bounds: Bounds,
+    give_up: &dyn Fn() -> bool,
+) -> Result<Ended, Stopped> {
+    command.process_group(group.map_or(0, Pid::as_raw_pid));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(Stopped::NotStarted)?;
+    let group = group.unwrap_or_else(|| Pid::from_child(&child));
     feed(&mut child, input);
     let stdout = keep(child.stdout.take(), bounds.output);
     let stderr = keep(child.stderr.take(), bounds.output);
     let status = watch(&mut child, bounds.time, give_up);
     if status.is_err() {
-        end_group(&mut child);
+        end_group(group, &mut child);
     }
-    let (stdout, stderr) = (collect(&stdout, &mut child), collect(&stderr, &mut child));
+    let mut collect = |output: &Receiver<Vec<u8>>| {
+        output.recv_timeout(GRACE).unwrap_or_else(|_| {
+            // Something that the program started holds its output open.
+            end_group(group, &mut child);
+            output.recv_timeout(GRACE).unwrap_or_default()
+        })
+    };
+    let (stdout, stderr) = (collect(&stdout), collect(&stderr));
     Ok(Ended { status: status?, stdout, stderr })
 }
 
@@ -105,28 +126,13 @@ fn keep(output: Option<impl Read + Send + 'static>, most: usize) -> Receiver<Vec
     receive
 }
 
-/// What was kept. If something that the program started holds its output open, that is ended too.
-fn collect(output: &Receiver<Vec<u8>>, child: &mut Child) -> Vec<u8> {
-    output.recv_timeout(GRACE).unwrap_or_else(|_| {
-        end_group(child);
-        output.recv_timeout(GRACE).unwrap_or_default()
-    })
-}
-
-#[cfg(unix)]
-fn end_group(child: &mut Child) {
-    let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+fn end_group(group: Pid, child: &mut Child) {
     // Best effort: whatever has ended already can't be ended again.
-    let _ = group.map(|group| rustix::process::kill_process_group(group, rustix::process::Signal::KILL));
+    let _ = rustix::process::kill_process_group(group, Signal::KILL);
     let _ = child.wait();
 }
 
-#[cfg(not(unix))]
-fn end_group(child: &mut Child) {
-    let _ = child.kill().and_then(|()| child.wait().map(drop));
-}
-
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

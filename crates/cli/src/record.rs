@@ -17,7 +17,7 @@ use crate::{
     context::Context,
     error::{Failure, Outcome, VIOLATED},
     input, output, payload, signing,
-    text::{printable, printable_lines},
+    text::{printable, printable_lines, with_article},
     time, trust,
 };
 
@@ -38,7 +38,8 @@ enum Command {
 
 /// Make a record from its body, and sign it.
 ///
-/// The record is one line on standard output. What its type's envelope needs (spec/records.md §3) is given by --log, --run,
+/// The record is one line on standard output; the line feed at its end is no part of it: `counterfoil submit` takes it as it is,
+/// and over HTTP it goes to /v1/records/batch as application/jsonl. What its type's envelope needs (spec/records.md §3) is given by --log, --run,
 /// --parents and --prev.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
@@ -157,7 +158,8 @@ impl New {
             (Some(path), _) => Ok(path.clone()),
             (None, [role]) => Ok(signing::key_path(context, *role)),
             (None, _) => {
-                let message = format!("keys of several roles may sign a {}", self.r#type);
+                let message =
+                    format!("keys of several roles may sign {}", with_article(&self.r#type.to_string()));
                 Err(Failure::new("key-not-named", message, "name one with --key FILE"))
             }
         }

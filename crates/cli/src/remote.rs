@@ -1,11 +1,13 @@
 //! The log's server under the reader's trust, and somebody who signs.
 
+use std::io::ErrorKind;
+
 use counterfoil_client::{
-    Client, ClientError, FileCheckpoints, Included, PinnedClient, Rejected, Session, SubmitError,
+    Client, ClientError, FileCheckpoints, Included, PinnedClient, Problem, Rejected, Session, SubmitError,
     SystemClock, View,
 };
 use counterfoil_keys::RecordKey;
-use counterfoil_receipt::{DraftError, Role, RunId};
+use counterfoil_receipt::{Body, DraftError, Place, Role, RunId, body::Type};
 use serde_json::json;
 
 use crate::{
@@ -58,7 +60,30 @@ impl Actor {
 
     /// Fetches and verifies a run.
     pub fn view(&self, run: RunId) -> Outcome<View> {
-        self.session().view(run).map_err(|error| client_failure(&error))
+        Ok(self.session().view(run)?)
+    }
+
+    /// Signs and submits a record that belongs to no run.
+    pub fn submit(&self, context: &Context, place: Place, body: impl Into<Body>) -> Outcome {
+        let record = signing::sign(&self.key, place, body)?;
+        report(context, record.kind(), None, self.session().submit(&record, &[]))
+    }
+
+    /// Says what became of a record of a run; also if it was logged and changes nothing there.
+    pub fn report(
+        &self,
+        context: &Context,
+        kind: Type,
+        run: RunId,
+        submitted: Result<Included, SubmitError>,
+    ) -> Outcome {
+        let without_effect = |included: &Included| {
+            let view = self.session().view(run).ok()?;
+            let effects = view.verdict().without_effect();
+            effects.iter().find(|(at, _)| *at == included.index).map(|(_, why)| why.clone())
+        };
+        let why = submitted.as_ref().ok().and_then(without_effect);
+        say(context, kind, Some(run), submitted, why.as_deref())
     }
 }
 
@@ -66,7 +91,7 @@ impl Actor {
 pub fn client(context: &Context) -> Outcome<Client> {
     let url = server_url(context)?;
     let token = std::env::var("COUNTERFOIL_TOKEN").ok().filter(|token| !token.is_empty());
-    Client::new(&url, token.as_deref()).map_err(|error| client_failure(&error))
+    Ok(Client::new(&url, token.as_deref())?)
 }
 
 /// The server under the trust file, held to every checkpoint that this working directory has seen.
@@ -100,84 +125,144 @@ fn server_url(context: &Context) -> Outcome<String> {
     Ok(listen.map_or(DEFAULT_SERVER.to_owned(), |listen| format!("http://{}", reachable(listen))))
 }
 
-/// What a client's error means for a person.
-pub fn client_failure(error: &ClientError) -> Failure {
-    let text = error.to_string();
-    let code = error.code().to_owned();
-    let why = text.strip_prefix(&code).and_then(|why| why.strip_prefix(": ")).unwrap_or(&text);
-    let (status, hint) = match error {
-        ClientError::Unreachable { .. } => {
-            (2, "start it with `counterfoil serve`, or name another with --server URL")
-        }
-        ClientError::Busy { .. } => (2, "try again: nothing was logged"),
-        ClientError::Refused(problem) => {
-            return Failure::new(
-                code,
-                printable(&problem.detail),
-                printable(problem.hint.as_deref().unwrap_or("")),
-            );
-        }
-        ClientError::Protocol { .. } => (2, "check that --server names a counterfoil server"),
-        ClientError::TooLarge { .. } => (2, "ask its operator"),
-        ClientError::Untrusted { .. } => {
-            (VIOLATED, "don't rely on this server; check that it and the trust file name one log")
-        }
-        ClientError::Fork(_) => (VIOLATED, "keep both checkpoints: together they convict the log"),
-        ClientError::Stale { .. } => (NOT_SHOWN, "ask again, or ask another copy of the log"),
-        ClientError::NotShown { .. } => {
-            (NOT_SHOWN, "look at it with `counterfoil bundle` and `counterfoil verify`")
-        }
-        ClientError::Store(_) => (2, "check the directory `seen` of the working directory"),
-        ClientError::Draft(DraftError::Sign(fault)) => return signing::no_signature(fault),
-        ClientError::Draft(DraftError::Malformed(fault)) => return signing::malformed("the record", fault),
-        ClientError::Misuse(_) => (2, "add --help to see what the command takes"),
-        ClientError::Random(_) => (2, "try again"),
-        ClientError::Clock => (2, "set the clock of this machine"),
-    };
-    Failure::new(code, printable(why), hint).with_status(status)
+impl From<ClientError> for Failure {
+    /// What a client's error means for a person.
+    fn from(error: ClientError) -> Self {
+        let text = error.to_string();
+        let code = error.code().to_owned();
+        let why = text.strip_prefix(&code).and_then(|why| why.strip_prefix(": ")).unwrap_or(&text);
+        let (status, hint) = match &error {
+            ClientError::Unreachable { .. } => {
+                (2, "start it with `counterfoil serve`, or name another with --server URL")
+            }
+            ClientError::NoAnswer { .. } => (2, "try again; if it stays so, ask the server's operator"),
+            ClientError::OtherLog { .. } => {
+                (2, "name the server of your log with --server, or that log's trust file with --trust")
+            }
+            ClientError::Busy { .. } => (2, "try again: nothing was logged"),
+            ClientError::Refused(problem) => {
+                return Self::new(code, printable(&problem.detail), refused_hint(problem));
+            }
+            ClientError::Protocol { .. } => (2, "check that --server names a counterfoil server"),
+            ClientError::TooLarge { .. } => (2, "ask its operator"),
+            ClientError::Untrusted { .. } => {
+                (VIOLATED, "don't rely on this server; check that it and the trust file name one log")
+            }
+            ClientError::Fork(_) => (VIOLATED, "keep both checkpoints: together they convict the log"),
+            ClientError::Stale { .. } => (NOT_SHOWN, "ask again, or ask another copy of the log"),
+            ClientError::NotShown { .. } => {
+                (NOT_SHOWN, "look at it with `counterfoil bundle` and `counterfoil verify`")
+            }
+            ClientError::Store { io, .. } => (2, store_hint(io)),
+            ClientError::Draft(DraftError::Sign(fault)) => return signing::no_signature(fault),
+            ClientError::Draft(DraftError::Malformed(fault)) => {
+                return signing::malformed("the record", fault);
+            }
+            ClientError::Misuse(_) => (2, "add --help to see what the command takes"),
+            ClientError::Random(_) => (2, "try again"),
+            ClientError::Clock => (2, "set the clock of this machine"),
+        };
+        Self::new(code, printable(why), hint).with_status(status)
+    }
 }
 
-/// What a submission without inclusion means.
-pub fn submit_failure(error: &SubmitError) -> Failure {
-    match error {
-        SubmitError::Rejected(rejected) => rejection(rejected),
-        SubmitError::Failed(cause) => {
-            let failure = client_failure(cause);
-            if !error.may_be_logged() {
-                return failure;
+impl From<SubmitError> for Failure {
+    /// What a submission without inclusion, or one that could not be kept in mind, means for a person.
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Rejected(rejected) => rejection(&rejected),
+            SubmitError::NotSubmitted(cause) => cause.into(),
+            SubmitError::Failed(cause) => {
+                let hint = "look with `counterfoil resume RUN` before you repeat it";
+                let failure = Self::from(cause);
+                let message = format!("{}; the record may have been logged", failure.message());
+                Self::new(failure.code(), message, hint).with_status(failure.status())
             }
-            let message = format!("{}; the record may have been logged", failure.message());
-            let hint = "look with `counterfoil resume RUN` before you repeat it";
-            Failure::new(failure.code(), message, hint).with_status(failure.status())
+            SubmitError::NotKept { included, cause } => Self::from(cause).after(&is_logged(&included)),
         }
     }
 }
 
+/// What a person does about a server's refusal. The server's own hints are for whoever speaks HTTP.
+fn refused_hint(problem: &Problem) -> String {
+    let hint = match problem.code.as_str() {
+        "token-required" => "put the server's read token into the variable COUNTERFOIL_TOKEN",
+        "run-unknown" => "a run's id is that of its trigger: list them with `counterfoil runs`",
+        _ => return printable(problem.hint.as_deref().unwrap_or("")),
+    };
+    hint.to_owned()
+}
+
+fn store_hint(io: &std::io::Error) -> &'static str {
+    match io.kind() {
+        ErrorKind::InvalidData => {
+            "the file was damaged here, by no server: put a copy of it back; without one, move it away, and compare the log's \
+             next checkpoint with somebody else's"
+        }
+        ErrorKind::StorageFull => "free some space",
+        _ => "check the directory `seen` of the working directory, its owner and the disk",
+    }
+}
+
 /// What the log's signed refusal means.
-pub fn rejection(rejected: &Rejected) -> Failure {
+fn rejection(rejected: &Rejected) -> Failure {
     let message = format!("the log does not admit the record ({}), and signed that", rejected.rule);
     Failure::new(printable(&rejected.code), printable(&message), crate::advice::when_refused(&rejected.code))
         .with_status(VIOLATED)
 }
 
-/// Says that a record is in the log.
-pub fn report(context: &Context, what: &str, run: Option<RunId>, included: &Included) -> Outcome {
-    if context.json {
-        output::print_json(&included_json(what, run, included))?;
+/// Says what became of a submission.
+pub fn report(
+    context: &Context,
+    kind: Type,
+    run: Option<RunId>,
+    submitted: Result<Included, SubmitError>,
+) -> Outcome {
+    say(context, kind, run, submitted, None)
+}
+
+/// The id of a record that is in the log is said whatever else fails: nobody else can tell it.
+fn say(
+    context: &Context,
+    kind: Type,
+    run: Option<RunId>,
+    submitted: Result<Included, SubmitError>,
+    without_effect: Option<&str>,
+) -> Outcome {
+    let included = match &submitted {
+        Ok(included) => included,
+        Err(SubmitError::NotKept { included, .. }) => included,
+        Err(_) => return submitted.map(|_| 0).map_err(Failure::from),
+    };
+    let said = if context.json {
+        let mut json = included_json(kind, run, included);
+        if let Some(why) = without_effect {
+            json["without_effect"] = why.into();
+        }
+        output::print_json(&json)
     } else {
         let (style, size) = (context.style, included.checkpoint.head().size);
-        let head = format!("{} {what} {}\n", style.good("logged"), included.id);
         let place = format!("       entry {}, proven in the tree of size {size}\n", included.index);
-        output::print(&format!("{head}{}", style.dim(&place)))?;
-    }
-    Ok(0)
+        let effect = without_effect
+            .map_or(String::new(), |why| format!("       it changes nothing: {}\n", printable(why)));
+        let head = format!("{} {kind} {}\n", style.good("logged"), included.id);
+        output::print(&format!("{head}{}{}", style.dim(&place), style.open(&effect)))
+    };
+    said.map_err(|failure| failure.after(&is_logged(included)))?;
+    submitted.map(|_| 0).map_err(Failure::from)
+}
+
+fn is_logged(included: &Included) -> String {
+    format!("the record {} is logged, as entry {}; but ", included.id, included.index)
 }
 
 /// That a record is in the log, for a program.
-pub fn included_json(what: &str, run: Option<RunId>, included: &Included) -> serde_json::Value {
+pub fn included_json(kind: Type, run: Option<RunId>, included: &Included) -> serde_json::Value {
     let head = included.checkpoint.head();
+    // A trigger starts the run that has its id.
+    let run = if kind == Type::Trigger { Some(RunId::started_by(included.id)) } else { run };
     json!({
-        "type": what,
+        "type": kind.as_str(),
         "id": included.id.to_string(),
         "index": included.index,
         "run": run.map(|run| run.to_string()),

@@ -14,14 +14,14 @@ use crate::{
     output,
     reading::{self, Reading},
     record::run_id,
-    remote::{self, client_failure},
+    remote,
     style::Style,
     text::{counted, printable, short},
     time, tree, trust, verdict,
 };
 
 /// What must hold before anything is said about a run.
-const NEEDED: [Dimension; 3] = [Dimension::Integrity, Dimension::Authority, Dimension::Inclusion];
+pub const NEEDED: [Dimension; 3] = [Dimension::Integrity, Dimension::Authority, Dimension::Inclusion];
 
 /// Show where a run stands: what was proposed, decided, executed; what is open; who owns it; what may follow.
 ///
@@ -48,8 +48,7 @@ impl Resume {
             None => {
                 let client = remote::connect(context)?;
                 let fetched = client.fetch_verified(self.run, time::millis(now)?);
-                let fetched = fetched.map_err(|error| client_failure(&error))?;
-                reading::read_bytes(&fetched.bundle, client.trust(), now)
+                reading::read_bytes(&fetched?.bundle, client.trust(), now)
             }
         };
         let conclusion = reading.verdict.conclude(&NEEDED);

@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use counterfoil_client::{Included, SubmitError};
 use counterfoil_receipt::{
-    Opening, RecordId, Role, RunId, UnverifiedRecord,
+    RecordId, Role, RunId, UnverifiedRecord,
     action::Json,
+    body::Type,
     bundle::{DocumentLine, PayloadLine, read_line},
 };
 use counterfoil_verify::Conclusion;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     context::Context,
@@ -17,7 +19,7 @@ use crate::{
     input::{self, Lines},
     output, payload,
     record::{record_id, run_id},
-    remote::{self, Actor, client_failure, report, submit_failure},
+    remote::{self, Actor, report},
     signing,
     text::{counted, printable},
     time,
@@ -29,6 +31,8 @@ const BATCH_LINES: usize = 1_024;
 /// Submit records that were signed before, and check that they are in the log.
 ///
 /// One record a line; lines of payloads and policy documents may stand among them. Repeating a submission is safe.
+///
+/// Exit status: 0 all are in the log, 1 it does not admit one.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   counterfoil submit decision.record --payload shown.payload
@@ -58,6 +62,8 @@ pub struct Cancel {
 /// Fetch a run as one file that can be verified offline.
 ///
 /// The bundle is verified on the way; it is written whatever it shows, because what is wrong with it is evidence.
+///
+/// Exit status: 0 nothing in it is violated, 1 something is.
 #[derive(Args, Debug)]
 pub struct Bundle {
     /// The run
@@ -72,7 +78,7 @@ pub struct Bundle {
 #[derive(Default)]
 struct Batch {
     records: Vec<UnverifiedRecord>,
-    openings: Vec<Opening>,
+    payloads: Vec<PayloadLine>,
     documents: Vec<Json>,
 }
 
@@ -89,36 +95,47 @@ impl Submit {
             return Err(Failure::new("record-missing", message, "make one with `counterfoil record new`"));
         }
         let client = remote::connect(context)?;
-        let answers = client
-            .submit_batch(&batch.records, &batch.openings, &batch.documents)
-            .map_err(|error| submit_failure(&error.into()))?;
+        let answers = client.submit_batch(&batch.records, &batch.payloads, &batch.documents)?;
         let mut status = 0;
         let mut answered = Vec::new();
         for (record, answer) in batch.records.iter().zip(answers) {
             let kind = record.kind();
-            match answer {
-                Ok(included) if context.json => {
-                    answered.push(remote::included_json(kind.as_str(), record.run(), &included))
-                }
-                Ok(included) => {
-                    report(context, kind.as_str(), record.run(), &included)?;
-                }
-                Err(rejected) => {
-                    status = VIOLATED;
-                    let rejection: serde_json::Value =
-                        serde_json::from_slice(rejected.record.bytes()).unwrap_or_default();
-                    answered.push(
-                        json!({"type": kind.as_str(), "id": record.id().to_string(), "rejection": rejection}),
-                    );
-                    output::note(&format!("{kind} {}: {}\n", record.id(), remote::rejection(&rejected)));
-                }
+            if !context.json
+                && let Ok(included) = answer
+            {
+                report(context, kind, record.run(), Ok(included))?;
+                continue;
+            }
+            answered.push(answer_json(record, &answer));
+            if let Err(error) = answer {
+                let failure = Failure::from(error);
+                output::note(&format!("{kind} {}: {failure}\n", record.id()));
+                status = if status == 0 { failure.status() } else { status };
             }
         }
         if context.json {
-            output::print_json(&serde_json::Value::Array(answered))?;
+            output::print_json(&Value::Array(answered))?;
         }
         Ok(status)
     }
+}
+
+/// What became of one record, for a program.
+fn answer_json(record: &UnverifiedRecord, answer: &Result<Included, SubmitError>) -> Value {
+    let kind = record.kind();
+    let (name, why) = match answer {
+        Ok(included) => return remote::included_json(kind, record.run(), included),
+        Err(SubmitError::NotKept { included, .. }) => {
+            return remote::included_json(kind, record.run(), included);
+        }
+        Err(SubmitError::Rejected(rejected)) => {
+            ("rejection", serde_json::from_slice(rejected.record.bytes()).unwrap_or_default())
+        }
+        Err(error @ (SubmitError::NotSubmitted(_) | SubmitError::Failed(_))) => {
+            ("error", Value::String(error.to_string()))
+        }
+    };
+    json!({"type": kind.as_str(), "id": record.id().to_string(), name: why})
 }
 
 impl Batch {
@@ -141,7 +158,7 @@ impl Batch {
     /// A payload, a document or a record: told apart by the member that only one of them has.
     fn line(&mut self, line: &[u8]) -> Result<(), counterfoil_receipt::Malformed> {
         if line.starts_with(b"{\"commitment\":") {
-            self.openings.push(read_line::<PayloadLine>(line)?.into_opening());
+            self.payloads.push(read_line(line)?);
         } else if line.starts_with(b"{\"document\":") {
             self.documents.push(read_line::<DocumentLine>(line)?.document);
         } else {
@@ -163,9 +180,8 @@ impl Cancel {
         };
         let actor = Actor::new(context, role)?;
         let reason = payload::text(self.reason.as_ref())?;
-        let included =
-            actor.session().cancel(&view, self.target, reason).map_err(|error| submit_failure(&error))?;
-        report(context, "cancel", Some(self.run), &included)
+        let logged = actor.session().cancel(&view, self.target, reason);
+        actor.report(context, Type::Cancel, self.run, logged)
     }
 }
 
@@ -173,8 +189,7 @@ impl Bundle {
     /// Runs the command.
     pub fn run(&self, context: &Context) -> Outcome {
         let client = remote::connect(context)?;
-        let fetched = client.fetch_verified(self.run, time::millis(time::now())?);
-        let fetched = fetched.map_err(|error| client_failure(&error))?;
+        let fetched = client.fetch_verified(self.run, time::millis(time::now())?)?;
         output::write(&self.out, &fetched.bundle)?;
         let bytes = counted(fetched.bundle.len() as u64, "byte");
         let conclusion = fetched.verdict.conclude(client.trust().require());

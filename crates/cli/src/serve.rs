@@ -1,8 +1,12 @@
 //! `counterfoil serve`: the log's server.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
+use counterfoil_log::{LockError, OpenError};
 use counterfoil_server::{Config, ConfigError, Overrides, ServeError, StartError};
 use serde_json::json;
 
@@ -45,11 +49,17 @@ pub struct Serve {
     /// The key file that signs snapshots
     #[arg(long, value_name = "FILE")]
     snapshot_key: Option<String>,
+    /// Stop when standard input ends: for a program that starts this one and must not leave it behind, even if it is killed
+    #[arg(long, hide = true)]
+    until_stdin_ends: bool,
 }
 
 impl Serve {
     /// Runs the command.
     pub fn run(&self, context: &Context) -> Outcome {
+        if self.until_stdin_ends {
+            std::thread::spawn(stop_when_stdin_ends);
+        }
         let default = context.file("counterfoil.toml");
         let file = self.config.clone().or_else(|| default.exists().then_some(default));
         let config = load(file.as_deref(), self.overrides())?;
@@ -84,16 +94,29 @@ impl Serve {
     }
 }
 
+/// Tells this process to stop, as its operator would, when standard input ends.
+fn stop_when_stdin_ends() {
+    let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+    // A process can always signal itself.
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM);
+}
+
 /// Loads a server's configuration from a file, the environment and flags.
 pub fn load(file: Option<&Path>, flags: Overrides) -> Outcome<Config> {
     Config::load(file, |name| std::env::var(name).ok(), flags).map_err(|error| {
-        let code = match &error {
-            ConfigError::File { .. } => "config-unreadable",
-            ConfigError::Malformed { .. } => "config-malformed",
-            ConfigError::Missing { .. } => "config-missing",
-            _ => "config-invalid",
+        let (code, hint) = match &error {
+            ConfigError::File { io, .. } if io.kind() == ErrorKind::NotFound => {
+                ("config-unreadable", "check the path; `counterfoil init` makes a configuration")
+            }
+            ConfigError::File { .. } => ("config-unreadable", "check the path, its owner and its mode"),
+            ConfigError::Malformed { .. } => {
+                ("config-malformed", "compare it with a configuration that `counterfoil init` made")
+            }
+            ConfigError::Missing { .. } => {
+                ("config-missing", "`counterfoil init` makes a working directory with a configuration")
+            }
+            _ => ("config-invalid", "correct the value that is named"),
         };
-        let hint = "`counterfoil init` makes a working directory with a configuration";
         Failure::new(code, printable(&error.to_string()), hint)
     })
 }
@@ -110,45 +133,99 @@ pub fn runtime() -> Outcome<tokio::runtime::Runtime> {
 }
 
 /// Why a server stopped.
-fn serve_failure(error: &ServeError) -> Failure {
+pub fn serve_failure(error: &ServeError) -> Failure {
     let (code, hint) = match error {
         ServeError::Start(error) => return start_failure(error),
         ServeError::Log(_) => {
             ("log-failed", "check the disk, then start it again: it finds out what was written")
         }
-        ServeError::Accept(_) | ServeError::Signals(_) => ("serve-failed", "start it again"),
+        ServeError::Accept(_) => {
+            ("serve-failed", "check this user's limit of open files, then start it again")
+        }
         _ => ("serve-failed", "start it again"),
     };
-    Failure::new(code, printable(&with_causes(error)), hint)
+    Failure::new(code, printable(&with_causes(error)), disk_hint(error).unwrap_or(hint))
 }
 
 /// Why a server did not start, or a log was not created.
 pub fn start_failure(error: &StartError) -> Failure {
     let (code, hint) = match error {
         StartError::Key(error) => return signing::key_failure(error),
+        StartError::Listen { io, .. } => {
+            return Failure::new("listen-failed", printable(&with_causes(error)), listen_hint(io));
+        }
         StartError::OtherKey { .. } => ("key-other", "name the key file that the genesis names"),
         StartError::GenesisFile { .. } | StartError::NoGenesis { .. } | StartError::GenesisRefused { .. } => {
             ("genesis-unusable", "`counterfoil init` makes one")
         }
         StartError::OtherGenesis { .. } => ("genesis-other", "check which of the two logs you meant"),
-        StartError::Log { .. } => {
-            ("log-unusable", "only one server uses a log at a time; check its directories")
-        }
+        StartError::Log { source, .. } => log_hint(source),
         StartError::Payloads(_) => ("payloads-unusable", "check the directory, its owner and the disk"),
         StartError::Unreadable(_) => ("log-unreadable", "check the disk"),
-        StartError::Listen { .. } => ("listen-failed", "choose another address with --listen"),
         StartError::NoToken(_) => ("token-required", "set a read token, or listen on 127.0.0.1"),
         _ => ("start-failed", "check the configuration"),
     };
-    Failure::new(code, printable(&with_causes(error)), hint)
+    Failure::new(code, printable(&with_causes(error)), disk_hint(error).unwrap_or(hint))
 }
 
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
+fn log_hint(error: &OpenError) -> (&'static str, &'static str) {
+    match error {
+        OpenError::NotCreated { .. } => ("log-missing", "check log.dir; `counterfoil init` makes a new log"),
+        OpenError::Exists { .. } => ("log-exists", "choose another directory for a new log"),
+        OpenError::InUse { .. } | OpenError::Lock(LockError::Held { .. }) => (
+            "log-in-use",
+            "one server uses a log at a time: stop the other, or check log.dir and log.lock_dir",
+        ),
+        OpenError::LockInside { .. } => ("config-invalid", "put log.lock_dir elsewhere"),
+        OpenError::Damaged { .. }
+        | OpenError::LongTail { .. }
+        | OpenError::BadFrame { .. }
+        | OpenError::Behind { .. } => (
+            "log-damaged",
+            "delete nothing; bring back the newest whole journal, and leave the lock store as it is",
+        ),
+        OpenError::LockBehind { .. }
+        | OpenError::ForeignLock { .. }
+        | OpenError::Forked { .. }
+        | OpenError::Lock(LockError::Damaged { .. } | LockError::Conflict { .. }) => {
+            ("log-lock", "delete nothing; first find out which checkpoint was published last")
+        }
+        _ => ("log-unusable", "check the log's directories, their owner and the disk"),
     }
-    text
+}
+
+fn listen_hint(io: &std::io::Error) -> &'static str {
+    match io.kind() {
+        ErrorKind::AddrInUse => "stop what listens there, or choose another port with --listen",
+        ErrorKind::PermissionDenied => "choose a port of 1024 or above with --listen",
+        ErrorKind::AddrNotAvailable => "this machine has no such address: choose another with --listen",
+        _ => "choose another address with --listen",
+    }
+}
+
+/// What to do if the cause of all is the disk or who may use it.
+fn disk_hint(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    // Not every cause keeps the error of the system; all of them repeat what it says.
+    if with_causes(error).contains("No space left on device") {
+        return Some("free some space on that disk, then start again: what was acknowledged is there");
+    }
+    let io = causes(error).find_map(|cause| cause.downcast_ref::<std::io::Error>())?;
+    match io.kind() {
+        ErrorKind::PermissionDenied => Some("run it as the user who owns that file"),
+        ErrorKind::ReadOnlyFilesystem => {
+            Some("that disk may only be read: choose another, or mount it for writing")
+        }
+        _ => None,
+    }
+}
+
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// The error, and what caused it.
+fn causes<'e>(
+    error: &'e (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'e (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
 }

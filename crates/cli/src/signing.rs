@@ -36,10 +36,6 @@ pub fn key_path(context: &Context, role: Role) -> PathBuf {
 
 /// Loads a key file.
 pub fn load(path: &Path) -> Outcome<RecordKey> {
-    if path.is_dir() {
-        let message = format!("{} is a directory, not a key file", shown(path));
-        return Err(Failure::new("file-is-directory", message, "give the path of the key file itself"));
-    }
     RecordKey::load(path).map_err(|error| key_failure(&error))
 }
 
@@ -51,18 +47,26 @@ pub fn key_failure(error: &KeyFileError) -> Failure {
         None => error.to_string(),
     };
     let (code, hint) = match error {
+        KeyFileError::File { io, .. } if io.kind() == ErrorKind::StorageFull => {
+            ("output-disk-full", "free some space")
+        }
         KeyFileError::File { doing: "create" | "write", .. } => {
             ("key-file-unwritable", "create the directory first, and check that this user may write to it")
         }
         KeyFileError::File { io, .. } if io.kind() == ErrorKind::NotFound => {
             ("key-file-missing", "name it with --key, or make one with `counterfoil keys new`")
         }
+        KeyFileError::File { io, .. } if io.kind() == ErrorKind::IsADirectory => {
+            ("file-is-directory", "give the path of the key file itself")
+        }
         KeyFileError::File { .. } => ("key-file-unreadable", "check the path, its owner and its mode"),
         KeyFileError::Exists { .. } => ("key-file-exists", "choose another path"),
         KeyFileError::OpenToOthers { .. } => {
             ("key-file-open", "if others could have read it, have the key revoked")
         }
-        KeyFileError::Wrong { .. } => ("key-file-wrong", "make one with `counterfoil keys new`"),
+        KeyFileError::Wrong { .. } => {
+            ("key-file-wrong", "check that this is the key file you meant; `counterfoil keys new` makes one")
+        }
         KeyFileError::NoSecret => ("key-no-secret", "copy the key file instead"),
         KeyFileError::Name(_) => ("key-name", "an origin is a schema-less URL such as example.org/log"),
         _ => ("key-failed", "try again"),

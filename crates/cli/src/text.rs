@@ -41,6 +41,9 @@ const fn is_deceptive(character: char) -> bool {
     )
 }
 
+/// Characters of an argument or a path that a message repeats.
+pub const SHOWN_CHARS: usize = 300;
+
 /// The first `most` characters, with an ellipsis if there are more.
 pub fn shortened(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
@@ -52,6 +55,12 @@ pub fn shortened(text: &str, most: usize) -> String {
 /// `1 record`, `2 records`.
 pub fn counted(count: u64, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+/// `a record`, `an action`.
+pub fn with_article(noun: &str) -> String {
+    let article = if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {noun}")
 }
 
 /// The first hexadecimal digits of a hash: enough to tell the records of one run apart.
@@ -70,5 +79,10 @@ mod tests {
         assert_eq!(printable("safe \u{202e}txt.exe"), r"safe \u{202e}txt.exe");
         assert_eq!(printable_lines("a\n\tb\u{9b}"), "a\n\tb\\u{9b}");
         assert_eq!(printable("Zürich – 東京 ✓"), "Zürich – 東京 ✓");
+    }
+
+    #[test]
+    fn an_article_fits_its_noun() {
+        assert_eq!((with_article("action"), with_article("record")), ("an action".into(), "a record".into()));
     }
 }

@@ -73,7 +73,11 @@ pub fn parse_duration(text: &str) -> Result<u64, String> {
         "d" => DAY,
         _ => return Err(fault()),
     };
-    digits(number).and_then(|number| number.checked_mul(unit)).filter(|millis| *millis > 0).ok_or_else(fault)
+    match digits(number).and_then(|number| number.checked_mul(unit)) {
+        Some(0) => Err("it is no time at all: give at least 1s".to_owned()),
+        Some(millis) => Ok(millis),
+        None => Err(fault()),
+    }
 }
 
 /// The millis type of records, for a time of this machine.
@@ -162,6 +166,7 @@ mod tests {
             (span(5_400_000), span(20_999), span(3)),
             ("1 h 30 min".into(), "20 s".into(), "3 ms".into())
         );
+        assert_eq!(parse_duration("0s"), Err("it is no time at all: give at least 1s".to_owned()));
         for bad in ["", "m", "0m", "-1m", "1", "1w", "99999999999999999999d", "ä"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }

@@ -14,6 +14,11 @@ const BYTES: usize = 1_048_576;
 
 /// Reads the trust file at `path`.
 pub fn load(path: &Path) -> Outcome<Trust> {
+    if !path.exists() {
+        let message = format!("the trust file {} does not exist", shown(path));
+        let hint = "name it with --trust, or with -C the directory that `counterfoil init` made";
+        return Err(Failure::new("file-missing", message, hint));
+    }
     let text = input::read_text(path, "trust file", BYTES)?;
     Trust::parse(&text).map_err(|error| {
         let code = match error {

@@ -5,12 +5,19 @@
 
 mod common;
 
-use std::{fs, process::Command, time::Duration};
+use std::{
+    fs,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
 
 use common::{Desk, Serving};
 use serde_json::{Value, json};
 
 const PATCH: &str = "--- a/limit\n+++ b/limit\n@@ -1 +1 @@\n-none\n+5\n";
+
+/// A check that takes its time, in a child of its own, and shows that it runs.
+const CHECKING: &str = "sh -c 'for beat in $(seq 200); do echo >> ../../checking; sleep 0.05; done'; true";
 
 /// A log with its server, a repository, and a run with one proposal to apply [`PATCH`] in it.
 struct Work {
@@ -84,6 +91,20 @@ impl Work {
         self.good(&["resume", &self.run])["executions"].as_array().unwrap().clone()
     }
 
+    /// Starts the gate, and waits until it runs the check [`CHECKING`].
+    fn start_checking(&self) -> Child {
+        let command = ["gate", "apply", &self.run, "--repo", "shop", "--server", &self.url, "--json"];
+        let tmp = self.desk.path("tmp");
+        fs::create_dir(&tmp).unwrap();
+        let mut gate =
+            self.desk.command(&command).env("TMPDIR", &tmp).stdout(Stdio::piped()).spawn().unwrap();
+        while !tmp.join("checking").exists() {
+            assert!(gate.try_wait().unwrap().is_none(), "it ended before its check began");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        gate
+    }
+
     fn has_branch(&self) -> bool {
         !git(&self.desk, &["branch", "--list", "fix/limit"]).is_empty()
     }
@@ -148,23 +169,37 @@ fn what_can_t_start_costs_no_use_and_what_fails_is_on_record() {
 }
 
 #[test]
-fn after_a_crash_the_outcome_is_unknown_and_nothing_runs_again() {
-    let work = Work::new("touch ../../checking; sleep 5");
+fn after_a_crash_the_outcome_is_unknown_and_nothing_runs_on_or_again() {
+    let work = Work::new(CHECKING);
     work.approve();
-    let command = ["gate", "apply", &work.run, "--repo", "shop", "--server", &work.url];
-    let tmp = work.desk.path("tmp");
-    fs::create_dir(&tmp).unwrap();
-    let mut child = work.desk.command(&command).env("TMPDIR", &tmp).spawn().unwrap();
-    while !tmp.join("checking").exists() {
-        assert!(child.try_wait().unwrap().is_none(), "it ended before its check began");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let mut gate = work.start_checking();
+    gate.kill().unwrap();
+    gate.wait().unwrap();
     assert_eq!(work.executions()[0]["status"], Value::Null, "the execution was logged before the effect");
+    std::thread::sleep(Duration::from_millis(300));
+    let beats = work.desk.read("tmp/checking");
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(work.desk.read("tmp/checking"), beats, "the check runs on");
     // The next gate settles what the last one left, and lets nothing more pass on this approval.
     assert_eq!(work.apply(&[]), (1, "use-exceeded".to_owned()));
     assert_eq!(work.executions()[0]["status"], "unknown");
+    assert!(!work.has_branch());
+}
+
+#[test]
+fn a_signal_ends_the_check_and_nothing_is_committed() {
+    let work = Work::new(CHECKING);
+    work.approve();
+    let gate = work.start_checking();
+    assert!(Command::new("kill").arg(gate.id().to_string()).status().unwrap().success());
+    let said = gate.wait_with_output().unwrap();
+    let json: Value = serde_json::from_slice(&said.stdout).unwrap();
+    assert_eq!(
+        (said.status.code(), &json["status"], &json["effects"]),
+        (Some(1), &json!("failed"), &json!("none"))
+    );
+    assert!(json["detail"].as_str().unwrap().starts_with("a signal ended the check"), "{json}");
+    assert_eq!(work.executions()[0]["status"], "failed");
     assert!(!work.has_branch());
 }
 

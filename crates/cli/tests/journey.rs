@@ -4,119 +4,84 @@
 
 mod common;
 
-use common::Desk;
-
-/// A new log with its server running.
-fn log() -> (Desk, common::Serving, String) {
-    let desk = Desk::new();
-    desk.good(&["init", "--origin", "example.org/log"]);
-    let (serving, url) = desk.serve();
-    (desk, serving, url)
-}
+use common::{Desk, Log};
 
 #[test]
 fn init_makes_private_keys_and_a_log_that_knows_them() {
-    let (desk, _serving, url) = log();
-    let keys = desk.json(&["keys", "list"]);
+    let log = Log::new();
+    let keys = log.desk.json(&["keys", "list"]);
     let roles: Vec<&str> = keys.as_array().unwrap().iter().map(|key| key["role"].as_str().unwrap()).collect();
     assert_eq!(roles, ["agent", "agent", "authority", "human", "note", "log", "policy", "runtime"]);
     #[cfg(unix)]
     for name in ["agent", "authority", "human", "log-note", "log-snapshot", "policy", "runtime"] {
         use std::os::unix::fs::PermissionsExt;
-        let mode = std::fs::metadata(desk.path(&format!("keys/{name}.key"))).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600, "{name}");
+        let path = log.desk.path(&format!("keys/{name}.key"));
+        assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
     }
-    let report = desk.json(&["doctor", "--server", &url]);
+    let report = log.json(&["doctor"]);
     assert_eq!(report["healthy"], true, "{report:#}");
-    let before = desk.listing();
-    assert_eq!(desk.run(&["init"]).code, 2);
-    assert_eq!(desk.listing(), before);
+    let before = log.desk.listing();
+    assert_eq!(log.desk.run(&["init"]).code, 2);
+    assert_eq!(log.desk.listing(), before);
 }
 
 #[test]
 fn a_threshold_of_authority_keys_and_of_humans() {
-    let desk = Desk::new();
-    desk.good(&["init", "work", "--threshold", "3", "--approvals", "2"]);
-    let (_serving, url) = desk.serve_in("work");
-    let report = desk.json(&["doctor", "-C", "work", "--server", &url]);
+    let log = Log::init("work", &["--threshold", "3", "--approvals", "2"]);
+    let report = log.json(&["doctor"]);
     assert_eq!(report["healthy"], true, "{report:#}");
-    let trigger = desk.json(&["trigger", "-C", "work", "--server", &url, "--source", "s", "--id", "1"]);
-    let run = trigger["run"].as_str().unwrap();
-    desk.write("action.json", r#"{"tool": "db.vacuum", "arguments": {}}"#);
-    let common = ["-C", "work", "--server", &url];
-    let propose = ["propose", run, "--action", "action.json", "--for", "runtime", "--risk", "low"];
-    desk.good(&[&propose[..], &common].concat());
+    let run = log.trigger();
+    log.propose(&run);
     for (key, status) in [("work/keys/human.key", "open"), ("work/keys/human-2.key", "approved")] {
-        desk.good(&[&["approve", run, "--yes", "--key", key][..], &common].concat());
-        let state = desk.json(&[&["resume", run][..], &common].concat());
-        assert_eq!(state["proposals"][0]["status"], status);
+        log.good(&["approve", &run, "--yes", "--key", key]);
+        assert_eq!(log.json(&["resume", &run])["proposals"][0]["status"], status);
     }
 }
 
 #[test]
 fn approved_once_executed_once() {
-    let (desk, _serving, url) = log();
-    let on = |arguments: &[&str]| {
-        let at = arguments.iter().position(|word| *word == "--").unwrap_or(arguments.len());
-        desk.run(&[&arguments[..at], &["--server", &url], &arguments[at..]].concat())
-    };
-    desk.write("alert.json", r#"{"disk": "full"}"#);
-    let trigger = on(&["trigger", "--source", "alerts", "--id", "4711", "--item", "alert.json", "--json"]);
-    let trigger: serde_json::Value = serde_json::from_str(&trigger.stdout).unwrap();
+    let log = Log::new();
+    log.desk.write("alert.json", r#"{"disk": "full"}"#);
+    let trigger = log.json(&["trigger", "--source", "alerts", "--id", "4711", "--item", "alert.json"]);
     let run = trigger["run"].as_str().unwrap();
-    let action = desk.good(&["gate", "action", "--", "echo", "done"]);
-    desk.write("action.json", action);
-    assert_eq!(
-        on(&["propose", run, "--action", "action.json", "--for", "runtime", "--risk", "high"]).code,
-        0
-    );
+    let action = log.desk.good(&["gate", "action", "--", "echo", "done"]);
+    log.desk.write("action.json", action);
+    log.good(&["propose", run, "--action", "action.json", "--for", "runtime", "--risk", "high"]);
 
-    let held = on(&["gate", "check", run, "--", "echo", "done"]);
-    assert_eq!((held.code, held.stderr.contains("error[held]")), (4, true), "{}", held.stderr);
-    let asked = desk.run_with(&["approve", run, "--server", &url], "n\n");
-    assert_eq!((asked.code, asked.stderr.contains("not-confirmed")), (4, true), "{}", asked.stderr);
+    log.run(&["gate", "check", run, "--", "echo", "done"]).failed(4, "held");
+    let asked = log.run_with(&["approve", run], "n\n");
+    asked.failed(4, "not-confirmed");
     assert!(asked.stdout.contains("argument       /argv/1 = \"done\""), "{}", asked.stdout);
     for terms in [["--uses", "2"], ["--window", "2h"]] {
-        let beyond = on(&[&["approve", run, "--yes"][..], &terms].concat());
-        assert_eq!(
-            (beyond.code, beyond.stderr.contains("error[terms-exceed-policy]")),
-            (1, true),
-            "{}",
-            beyond.stderr
-        );
+        log.run(&[&["approve", run, "--yes"][..], &terms].concat()).failed(1, "terms-exceed-policy");
     }
-    let own = on(&["approve", run, "--yes", "--key", "keys/agent.key"]);
-    assert_eq!((own.code, own.stderr.contains("error[role-not-allowed]")), (1, true), "{}", own.stderr);
-    assert_eq!(desk.run_with(&["approve", run, "--server", &url], "y\n").code, 0);
+    log.run(&["approve", run, "--yes", "--key", "keys/agent.key"]).failed(1, "role-not-allowed");
+    log.run_with(&["approve", run], "y\n").good();
 
-    let other = on(&["gate", "run", run, "--", "echo", "gone"]);
+    let other = log.run(&["gate", "run", run, "--", "echo", "gone"]);
     assert_eq!((other.code, other.stdout.as_str()), (1, ""), "{}", other.stderr);
     assert!(
         other.stderr.contains("/arguments/argv/1 is \"done\" there and \"gone\" here"),
         "{}",
         other.stderr
     );
-    let ran = on(&["gate", "run", run, "--", "echo", "done"]);
+    let ran = log.run(&["gate", "run", run, "--", "echo", "done"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (0, "done\n"), "{}", ran.stderr);
-    let again = on(&["gate", "run", run, "--", "echo", "done"]);
-    assert_eq!((again.code, again.stdout.as_str()), (1, ""), "{}", again.stderr);
-    assert!(again.stderr.contains("error[use-exceeded]"), "{}", again.stderr);
+    let again = log.run(&["gate", "run", run, "--", "echo", "done"]);
+    again.failed(1, "use-exceeded");
+    assert_eq!(again.stdout, "");
 
-    assert_eq!(on(&["bundle", run, "--out", "run.jsonl"]).code, 0);
-    let verified = desk.run(&["verify", "run.jsonl"]);
-    assert_eq!(verified.code, 0, "{}", verified.stdout);
-    assert!(
-        verified.stdout.ends_with("shown: integrity, authority, conformity, inclusion\n"),
-        "{}",
-        verified.stdout
-    );
-    let shown = verified.stdout.contains("checked, 0 not disclosed");
-    assert!(shown, "what the approver was shown is in the bundle: {}", verified.stdout);
+    log.good(&["bundle", run, "--out", "run.jsonl"]);
+    let verified = log.desk.good(&["verify", "run.jsonl"]);
+    assert!(verified.ends_with("shown: integrity, authority, conformity, inclusion\n"), "{verified}");
+    let shown = verified.contains("checked, 0 not disclosed");
+    assert!(shown, "what the approver was shown is in the bundle: {verified}");
 }
 
 #[test]
 fn by_hand_record_by_record() {
-    let (desk, _serving, url) = log();
+    let log = Log::new();
+    let desk = &log.desk;
     let key = desk.json(&["keys", "list"])[1]["key"].as_str().unwrap().to_owned();
     desk.write("trigger.json", format!(r#"{{"event": {{"source": "hand", "id": "1"}}, "owner": {{"principal": "agent", "key": "{key}"}}}}"#));
     desk.good(&[
@@ -138,35 +103,23 @@ fn by_hand_record_by_record() {
     let made =
         desk.good(&["record", "new", "observation", "--run", run, "--parents", run, "--body", "body.json"]);
     desk.write("batch.records", format!("{}{made}", desk.read("trigger.record")));
-    let submit = ["submit", "batch.records", "--payload", "note.payload", "--server", &url];
-    let first = desk.json(&submit);
+    let submit = ["submit", "batch.records", "--payload", "note.payload"];
+    let first = log.json(&submit);
     assert_eq!(first[0]["run"], run);
     assert_eq!(first[1]["type"], "observation");
-    let again = desk.json(&submit);
+    let again = log.json(&submit);
     assert_eq!(again[1]["index"], first[1]["index"], "repeating a submission is safe");
 
     // Somebody else's word, in the first one's name.
     desk.write("forged.record", desk.read("trigger.record").replace("\"hand\"", "\"hanD\""));
-    let forged = desk.run(&["record", "show", "forged.record"]);
-    assert_eq!(
-        (forged.code, forged.stderr.contains("error[signature-invalid]")),
-        (1, true),
-        "{}",
-        forged.stderr
-    );
-    let refused = desk.run(&["submit", "forged.record", "--server", &url]);
-    assert_eq!(
-        (refused.code, refused.stderr.contains("error[signature-invalid]")),
-        (1, true),
-        "{}",
-        refused.stderr
-    );
+    desk.run(&["record", "show", "forged.record"]).failed(1, "signature-invalid");
+    log.run(&["submit", "forged.record"]).failed(1, "signature-invalid");
 }
 
 #[test]
 fn a_draft_is_signed_as_it_would_have_been_made() {
     let desk = Desk::new();
-    desk.good(&["keys", "new", "--role", "agent", "--principal", "scout", "--out", "scout.key"]);
+    desk.key("agent", "scout", "scout.key");
     let id = format!("sha256:{}", "1".repeat(64));
     desk.write("body.json", r#"{ "summary": "x", "kind": "note" }"#);
     let made = desk.good(&[
@@ -193,31 +146,27 @@ fn a_draft_is_signed_as_it_would_have_been_made() {
     assert_eq!(desk.good(&["record", "sign", "draft.json", "--key", "scout.key"]), made);
     desk.write("record", &made);
     assert_eq!(desk.run(&["record", "show", "record"]).code, 0);
-    let twice = desk.run(&["record", "sign", "record", "--key", "scout.key"]);
-    assert!(twice.stderr.contains("error[draft-signed]"), "{}", twice.stderr);
+    desk.run(&["record", "sign", "record", "--key", "scout.key"]).failed(2, "draft-signed");
 }
 
 #[test]
 fn keys_are_enrolled_and_revoked() {
-    let (desk, _serving, url) = log();
-    let made = desk.json(&["keys", "new", "--role", "agent", "--principal", "scout"]);
+    let log = Log::new();
+    let made = log.desk.json(&["keys", "new", "--role", "agent", "--principal", "scout"]);
     let key = made["key"].as_str().unwrap();
-    let trigger = ["trigger", "--source", "s", "--id", "1", "--key", "keys/scout.key", "--server", &url];
-    let before = desk.run(&trigger);
-    assert!(before.stderr.contains("error[key-unknown]"), "{}", before.stderr);
-    desk.good(&["keys", "enrol", key, "--principal", "scout", "--role", "agent", "--server", &url]);
-    desk.good(&trigger);
-    desk.good(&["keys", "revoke", key, "--reason", "lost", "--server", &url]);
-    let after =
-        desk.run(&["trigger", "--source", "s", "--id", "2", "--key", "keys/scout.key", "--server", &url]);
-    assert!(after.stderr.contains("error[key-revoked]"), "{}", after.stderr);
+    let trigger = ["trigger", "--source", "s", "--key", "keys/scout.key", "--id"];
+    log.run(&[&trigger[..], &["1"]].concat()).failed(1, "key-unknown");
+    log.good(&["keys", "enrol", key, "--principal", "scout", "--role", "agent"]);
+    log.good(&[&trigger[..], &["1"]].concat());
+    log.good(&["keys", "revoke", key, "--reason", "lost"]);
+    log.run(&[&trigger[..], &["2"]].concat()).failed(1, "key-revoked");
 }
 
 #[cfg(unix)]
 #[test]
 fn a_command_signs_and_what_it_signs_is_checked() {
     let desk = Desk::new();
-    desk.good(&["keys", "new", "--role", "agent", "--principal", "scout", "--out", "scout.key"]);
+    desk.key("agent", "scout", "scout.key");
     let key = desk.json(&["keys", "list", "."])[0]["key"].as_str().unwrap().to_owned();
     let exec = [
         "keys",
@@ -252,6 +201,5 @@ fn a_command_signs_and_what_it_signs_is_checked() {
         "--key",
         "exec.key",
     ];
-    let ran = desk.run(&new);
-    assert_eq!((ran.code, ran.stderr.contains("error[no-signature]")), (2, true), "{}", ran.stderr);
+    desk.run(&new).failed(2, "no-signature");
 }

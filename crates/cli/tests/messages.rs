@@ -6,7 +6,7 @@ mod common;
 
 use std::process::Stdio;
 
-use common::Desk;
+use common::{Desk, before_dashes};
 use counterfoil_testkit::Scenario;
 use insta::assert_snapshot;
 
@@ -27,7 +27,7 @@ fn desk() -> Desk {
     desk.write("big", vec![b'x'; 10 << 20]);
     desk.write("text", "just text\n");
     std::fs::create_dir(desk.path("directory")).unwrap();
-    desk.good(&["keys", "new", "--role", "human", "--principal", "ana", "--out", "human.key"]);
+    desk.key("human", "ana", "human.key");
     desk.write(
         "wrong.key",
         "principal = \"ana\"\nrole = \"human\"\nkey = \"ed25519:AAAA\"\nsecret = \"AAAA\"\n",
@@ -123,7 +123,7 @@ fn a_bundle_that_is_none() {
 
     $ counterfoil verify bundle.jsonl --trust missing
     error[file-missing]: the trust file missing does not exist
-    hint: check the path
+    hint: name it with --trust, or with -C the directory that `counterfoil init` made
     [exit 2]
 
     $ counterfoil verify bundle.jsonl --trust directory
@@ -266,23 +266,23 @@ fn a_record_that_is_none() {
     [exit 2]
 
     $ counterfoil record new trigger --body text --key directory
-    error[file-is-directory]: directory is a directory, not a key file
+    error[file-is-directory]: can't read the key file directory: is a directory
     hint: give the path of the key file itself
     [exit 2]
 
     $ counterfoil record new trigger --body text --key binary
-    error[key-file-unreadable]: can't read the key file binary: stream did not contain valid UTF-8
-    hint: check the path, its owner and its mode
+    error[key-file-wrong]: the key file binary is wrong: it is no text
+    hint: check that this is the key file you meant; `counterfoil keys new` makes one
     [exit 2]
 
     $ counterfoil record new trigger --body text --key big
     error[key-file-wrong]: the key file big is wrong: more than 16384 bytes
-    hint: make one with `counterfoil keys new`
+    hint: check that this is the key file you meant; `counterfoil keys new` makes one
     [exit 2]
 
     $ counterfoil record new trigger --body text --key wrong.key
     error[key-file-wrong]: the key file wrong.key is wrong: key: key-malformed: "ed25519:AAAA" is not scheme:base64url of a key
-    hint: make one with `counterfoil keys new`
+    hint: check that this is the key file you meant; `counterfoil keys new` makes one
     [exit 2]
 
     $ counterfoil record new trigger --body text --key open.key
@@ -518,17 +518,17 @@ fn a_working_directory_that_can_not_be_made() {
 
     $ counterfoil serve --config missing
     error[config-unreadable]: can't read missing: No such file or directory (os error 2)
-    hint: `counterfoil init` makes a working directory with a configuration
+    hint: check the path; `counterfoil init` makes a configuration
     [exit 2]
 
     $ counterfoil serve --config text
     error[config-malformed]: the configuration file text, line 1, is wrong: key with no value, expected `=`
-    hint: `counterfoil init` makes a working directory with a configuration
+    hint: compare it with a configuration that `counterfoil init` made
     [exit 2]
 
     $ counterfoil serve --config directory
     error[config-unreadable]: can't read directory: Is a directory (os error 21)
-    hint: `counterfoil init` makes a working directory with a configuration
+    hint: check the path, its owner and its mode
     [exit 2]
     "#);
 }
@@ -540,10 +540,10 @@ fn a_server_that_is_not_there() {
     std::fs::create_dir(desk.path("gate")).unwrap();
     desk.write("gate/lock", "");
     desk.write("action.json", r#"{"tool":"t","arguments":{}}"#);
-    desk.good(&["keys", "new", "--role", "agent", "--principal", "scout", "--out", "agent.key"]);
-    desk.good(&["keys", "new", "--role", "runtime", "--principal", "gate", "--out", "runtime.key"]);
+    desk.key("agent", "scout", "agent.key");
+    desk.key("runtime", "gate", "runtime.key");
     let server = ["--server", "http://127.0.0.1:9"];
-    let commands: [&[&str]; 14] = [
+    let commands: [&[&str]; 17] = [
         &["approve", ID, "--key", "human.key"],
         &["reject", ID, "--key", "human.key"],
         &["request-changes", ID, "--note", "x", "--key", "human.key"],
@@ -554,85 +554,96 @@ fn a_server_that_is_not_there() {
         &["handoff", ID, "--to", "fixer", "--key", "agent.key"],
         &["cancel", ID, ID, "--key", "agent.key"],
         &["bundle", ID, "--out", "new.jsonl"],
+        &["runs"],
         &["resume", ID],
+        &["policy", "show"],
+        &["policy", "set", "action.json", "--key", "agent.key"],
         &["gate", "check", ID, "--key", "runtime.key", "--", "true"],
         &["gate", "run", ID, "--key", "runtime.key", "--proposal", ID, "--", "true"],
         &["submit", "text"],
     ];
-    let commands: Vec<Vec<&str>> = commands
-        .iter()
-        .map(|command| {
-            // Options stand before `--`.
-            let at = command.iter().position(|word| *word == "--").unwrap_or(command.len());
-            [&command[..at], &server, &command[at..]].concat()
-        })
-        .collect();
+    let commands: Vec<Vec<&str>> = commands.iter().map(|command| before_dashes(command, &server)).collect();
     let commands: Vec<&[&str]> = commands.iter().map(Vec::as_slice).collect();
     assert_snapshot!(transcript(&desk, &commands), @r#"
     $ counterfoil approve ID --key human.key --server http://127.0.0.1:9
-    error[unreachable]: http://127.0.0.1:9/v1/runs/ID/bundle: io: Connection refused (os error 111)
+    error[unreachable]: http://127.0.0.1:9/v1/log: io: Connection refused (os error 111)
     hint: start it with `counterfoil serve`, or name another with --server URL
     [exit 2]
 
     $ counterfoil reject ID --key human.key --server http://127.0.0.1:9
-    error[unreachable]: http://127.0.0.1:9/v1/runs/ID/bundle: io: Connection refused (os error 111)
+    error[unreachable]: http://127.0.0.1:9/v1/log: io: Connection refused (os error 111)
     hint: start it with `counterfoil serve`, or name another with --server URL
     [exit 2]
 
     $ counterfoil request-changes ID --note x --key human.key --server http://127.0.0.1:9
-    error[unreachable]: http://127.0.0.1:9/v1/runs/ID/bundle: io: Connection refused (os error 111)
+    error[unreachable]: http://127.0.0.1:9/v1/log: io: Connection refused (os error 111)
     hint: start it with `counterfoil serve`, or name another with --server URL
     [exit 2]
 
     $ counterfoil settle ID --status failed --effects none --key human.key --server http://127.0.0.1:9
-    error[unreachable]: http://127.0.0.1:9/v1/runs/ID/bundle: io: Connection refused (os error 111)
+    error[unreachable]: http://127.0.0.1:9/v1/log: io: Connection refused (os error 111)
     hint: start it with `counterfoil serve`, or name another with --server URL
     [exit 2]
 
     $ counterfoil trigger --source s --id 1 --key agent.key --server http://127.0.0.1:9
-    error[unreachable]: http://127.0.0.1:9/v1/records: io: Connection refused (os error 111); the record may have been logged
-    hint: look with `counterfoil resume RUN` before you repeat it
+    error[unreachable]: http://127.0.0.1:9/v1/log: io: Connection refused (os error 111)
+    hint: start it with `counterfoil serve`, or name another with --server URL
     [exit 2]
 
     $ counterfoil observe ID --summary x --key agent.key --server http://127.0.0.1:9
-    error[unreachable]: http://127.0.0.1:9/v1/runs/ID/bundle: io: Connection refused (os error 111)
+    error[unreachable]: http://127.0.0.1:9/v1/log: io: Connection refused (os error 111)
     hint: start it with `counterfoil serve`, or name another with --server URL
     [exit 2]
 
     $ counterfoil propose ID --action action.json --for gate --risk low --key agent.key --server http://127.0.0.1:9
-    error[unreachable]: http://127.0.0.1:9/v1/runs/ID/bundle: io: Connection refused (os error 111)
+    error[unreachable]: http://127.0.0.1:9/v1/log: io: Connection refused (os error 111)
     hint: start it with `counterfoil serve`, or name another with --server URL
     [exit 2]
 
     $ counterfoil handoff ID --to fixer --key agent.key --server http://127.0.0.1:9
-    error[unreachable]: http://127.0.0.1:9/v1/principals/fixer: io: Connection refused (os error 111)
+    error[unreachable]: http://127.0.0.1:9/v1/log: io: Connection refused (os error 111)
     hint: start it with `counterfoil serve`, or name another with --server URL
     [exit 2]
 
     $ counterfoil cancel ID ID --key agent.key --server http://127.0.0.1:9
-    error[unreachable]: http://127.0.0.1:9/v1/runs/ID/bundle: io: Connection refused (os error 111)
+    error[unreachable]: http://127.0.0.1:9/v1/log: io: Connection refused (os error 111)
     hint: start it with `counterfoil serve`, or name another with --server URL
     [exit 2]
 
     $ counterfoil bundle ID --out new.jsonl --server http://127.0.0.1:9
-    error[unreachable]: http://127.0.0.1:9/v1/runs/ID/bundle: io: Connection refused (os error 111)
+    error[unreachable]: http://127.0.0.1:9/v1/log: io: Connection refused (os error 111)
+    hint: start it with `counterfoil serve`, or name another with --server URL
+    [exit 2]
+
+    $ counterfoil runs --server http://127.0.0.1:9
+    error[unreachable]: http://127.0.0.1:9/v1/log: io: Connection refused (os error 111)
     hint: start it with `counterfoil serve`, or name another with --server URL
     [exit 2]
 
     $ counterfoil resume ID --server http://127.0.0.1:9
-    error[unreachable]: http://127.0.0.1:9/v1/runs/ID/bundle: io: Connection refused (os error 111)
+    error[unreachable]: http://127.0.0.1:9/v1/log: io: Connection refused (os error 111)
     hint: start it with `counterfoil serve`, or name another with --server URL
     [exit 2]
 
+    $ counterfoil policy show --server http://127.0.0.1:9
+    error[unreachable]: http://127.0.0.1:9/v1/log: io: Connection refused (os error 111)
+    hint: start it with `counterfoil serve`, or name another with --server URL
+    [exit 2]
+
+    $ counterfoil policy set action.json --key agent.key --server http://127.0.0.1:9
+    error[policy-unreadable]: no log would take it: the policy is not well formed: missing field `language` at line 1 column 27
+    hint: compare it with spec/policy.md
+    [exit 2]
+
     $ counterfoil gate check ID --key runtime.key --server http://127.0.0.1:9 -- true
-    error[unreachable]: http://127.0.0.1:9/v1/runs/ID/bundle: io: Connection refused (os error 111)
+    error[unreachable]: http://127.0.0.1:9/v1/log: io: Connection refused (os error 111)
     hint: start it with `counterfoil serve`, or name another with --server URL
     [exit 2]
 
     $ counterfoil gate run ID --key runtime.key --proposal ID --server http://127.0.0.1:9 -- true
-    error[no-evidence]: unreachable: http://127.0.0.1:9/v1/runs/ID/bundle: io: Connection refused (os error 111); nothing was run
-    hint: nothing was run; check that the server answers, with `counterfoil doctor`
-    [exit 3]
+    error[unreachable]: http://127.0.0.1:9/v1/log: io: Connection refused (os error 111)
+    hint: start it with `counterfoil serve`, or name another with --server URL
+    [exit 2]
 
     $ counterfoil submit text --server http://127.0.0.1:9
     error[json-syntax]: line 1 of text is not well formed (R-JSON-02): byte 0: not JSON

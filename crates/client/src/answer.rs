@@ -9,10 +9,10 @@ use serde_json::value::RawValue;
 /// Runs, as the log lists them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Runs {
-    /// By trigger index, ascending.
+    /// By trigger index, the newest first.
     pub runs: Vec<RunSummary>,
-    /// The size of the log's tree.
-    pub size: u64,
+    /// The `before` of the next page; `None` if there is none.
+    pub next: Option<u64>,
 }
 
 /// One run in a list.
@@ -20,10 +20,14 @@ pub struct Runs {
 pub struct RunSummary {
     /// The index of its trigger.
     pub index: u64,
+    /// The index of its last record.
+    pub last: u64,
     /// How many records it has.
     pub records: u64,
     /// The run.
     pub run: RunId,
+    /// The time that its trigger claims, in milliseconds.
+    pub time: u64,
 }
 
 /// The records of a run, as the log lists them.
@@ -106,14 +110,16 @@ pub(crate) struct LogAnswer<'a> {
 #[derive(Deserialize)]
 struct RunsJson {
     runs: Vec<RunJson>,
-    size: u64,
+    next: Option<u64>,
 }
 
 #[derive(Deserialize)]
 struct RunJson {
     index: u64,
+    last: u64,
     records: u64,
     run: String,
+    time: u64,
 }
 
 #[derive(Deserialize)]
@@ -154,11 +160,11 @@ struct PolicyJson<'a> {
 
 impl Runs {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let RunsJson { runs, size } = json(bytes)?;
-        let read = |run: RunJson| {
-            Some(RunSummary { index: run.index, records: run.records, run: RunId::parse(&run.run)? })
+        let RunsJson { runs, next } = json(bytes)?;
+        let read = |RunJson { index, last, records, run, time }| {
+            Some(RunSummary { index, last, records, run: RunId::parse(&run)?, time })
         };
-        Ok(Self { runs: all(runs, "runs", read)?, size })
+        Ok(Self { runs: all(runs, "runs", read)?, next })
     }
 }
 

@@ -92,18 +92,14 @@ impl Client {
         Ok(opening)
     }
 
-    /// Runs by trigger index, from the one after `after`.
+    /// At most `limit` runs (1–1,000), the newest first: those whose trigger stands below `before`.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub fn runs(&self, after: Option<u64>, limit: u64) -> Result<Runs, ClientError> {
-        let after = after.map(|after| format!("after={after}&")).unwrap_or_default();
-        self.hint(
-            &format!("/v1/runs?{after}limit={limit}"),
-            self.http.call,
-            limits::LISTING_BYTES,
-            Runs::parse,
-        )
+    pub fn runs(&self, before: Option<u64>, limit: u64) -> Result<Runs, ClientError> {
+        let before = before.map(|before| format!("before={before}&")).unwrap_or_default();
+        let path = format!("/v1/runs?{before}limit={limit}");
+        self.hint(&path, self.http.call, limits::LISTING_BYTES, Runs::parse)
     }
 
     /// The records of a run.

@@ -2,22 +2,43 @@
 
 use std::{io, time::Duration};
 
-use counterfoil_receipt::{DraftError, RunId};
+use counterfoil_receipt::{DraftError, RecordId, RunId};
 use counterfoil_tlog::TreeSize;
 use thiserror::Error;
 
-use crate::{checkpoint::Fork, pinned::Rejected};
+use crate::{
+    checkpoint::Fork,
+    pinned::{Included, Rejected},
+};
 
 /// Why a call gave nothing that can be relied on.
 #[derive(Debug, Error)]
 pub enum ClientError {
-    /// No connection, no answer in time, or the answer broke off. A submission may have been logged.
+    /// No connection, or no answer to a question. Nothing was submitted.
     #[error("unreachable: {url}: {why}")]
     Unreachable {
         /// What was asked.
         url: String,
         /// What happened.
         why: String,
+    },
+    /// Something was asked or submitted, and the answer did not come in time or broke off.
+    #[error("no-answer: {url}: {why}")]
+    NoAnswer {
+        /// What was asked.
+        url: String,
+        /// What happened.
+        why: String,
+    },
+    /// The server serves another log than the pinned one. Nothing was submitted to it.
+    #[error("log-mismatch: {url}: the server's log is {found}, pinned is {pinned}")]
+    OtherLog {
+        /// What was asked.
+        url: String,
+        /// The id of its genesis.
+        found: RecordId,
+        /// The id that the trust names.
+        pinned: RecordId,
     },
     /// The log was busy for as long as this client waits. Nothing was logged.
     #[error("log-busy: {url}: still busy after {} s; try again later", waited.as_secs())]
@@ -30,7 +51,7 @@ pub enum ClientError {
     /// The server answered with a problem document.
     #[error("{0}")]
     Refused(Problem),
-    /// The answer is not what `spec/http.md` says. A submission may have been logged.
+    /// The answer is not what `spec/http.md` says.
     #[error("protocol: {url}: {why}")]
     Protocol {
         /// What was asked.
@@ -75,9 +96,14 @@ pub enum ClientError {
         /// The dimension, and why.
         why: String,
     },
-    /// The last checkpoint seen could not be read or kept.
-    #[error("checkpoint-store: {0}")]
-    Store(#[from] io::Error),
+    /// The last checkpoint seen could not be read or kept; `InvalidData` if what is kept is none of the pinned log.
+    #[error("checkpoint-store: {place}: {io}")]
+    Store {
+        /// Where it is kept.
+        place: String,
+        /// What happened.
+        io: io::Error,
+    },
     /// A draft did not become a record.
     #[error("draft: {0}")]
     Draft(#[from] DraftError),
@@ -97,6 +123,8 @@ impl ClientError {
     pub fn code(&self) -> &str {
         match self {
             Self::Unreachable { .. } => "unreachable",
+            Self::NoAnswer { .. } => "no-answer",
+            Self::OtherLog { .. } => "log-mismatch",
             Self::Busy { .. } => "log-busy",
             Self::Refused(problem) => &problem.code,
             Self::Protocol { .. } => "protocol",
@@ -105,7 +133,7 @@ impl ClientError {
             Self::Fork(_) => "log-forked",
             Self::Stale { .. } => "stale",
             Self::NotShown { .. } => "not-shown",
-            Self::Store(_) => "checkpoint-store",
+            Self::Store { .. } => "checkpoint-store",
             Self::Draft(_) => "draft",
             Self::Misuse(_) => "misuse",
             Self::Random(_) => "random",
@@ -128,38 +156,46 @@ pub struct Problem {
     pub status: u16,
 }
 
-/// Why a submission has no inclusion.
+/// Why a submission has no inclusion that can be relied on.
 #[derive(Debug, Error)]
 pub enum SubmitError {
     /// The log does not admit the record, and signed that.
     #[error("{0}")]
     Rejected(Box<Rejected>),
-    /// There is no answer that can be relied on.
+    /// Nothing was submitted, or the server said that it took nothing.
     #[error(transparent)]
-    Failed(#[from] ClientError),
+    NotSubmitted(#[from] ClientError),
+    /// It was submitted, and there is no answer that can be relied on.
+    #[error(transparent)]
+    Failed(ClientError),
+    /// The record is in the log, proven under a pinned key; what the log showed could not be kept here.
+    #[error("{} is entry {} of the log; but {cause}", included.id, included.index)]
+    NotKept {
+        /// The record.
+        included: Box<Included>,
+        /// Why not, a [`ClientError::Store`].
+        cause: ClientError,
+    },
 }
 
 impl SubmitError {
+    /// What it means for the records in a request that the request failed.
+    pub(crate) fn of_request(error: ClientError) -> Self {
+        match &error {
+            ClientError::Unreachable { .. } | ClientError::Busy { .. } | ClientError::Misuse(_) => {
+                Self::NotSubmitted(error)
+            }
+            // A request at fault is refused as a whole (`spec/http.md`).
+            ClientError::Refused(problem) if problem.status < 500 => Self::NotSubmitted(error),
+            _ => Self::Failed(error),
+        }
+    }
+
     /// Whether the record may have been logged all the same. Submitting the same bytes again is safe, and tells.
     pub const fn may_be_logged(&self) -> bool {
         match self {
-            Self::Rejected(_) => false,
-            Self::Failed(error) => match error {
-                ClientError::Busy { .. }
-                | ClientError::NotShown { .. }
-                | ClientError::Draft(_)
-                | ClientError::Misuse(_)
-                | ClientError::Random(_)
-                | ClientError::Clock => false,
-                ClientError::Unreachable { .. }
-                | ClientError::Refused(_)
-                | ClientError::Protocol { .. }
-                | ClientError::TooLarge { .. }
-                | ClientError::Untrusted { .. }
-                | ClientError::Fork(_)
-                | ClientError::Stale { .. }
-                | ClientError::Store(_) => true,
-            },
+            Self::Rejected(_) | Self::NotSubmitted(_) => false,
+            Self::Failed(_) | Self::NotKept { .. } => true,
         }
     }
 }

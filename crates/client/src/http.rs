@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde::Deserialize;
-use ureq::{Agent, Body, BodyReader, http::Response};
+use ureq::{Agent, Body, BodyReader, SendBody, http::Response};
 
 use crate::{
     error::{ClientError, Problem},
@@ -28,6 +28,18 @@ pub(crate) struct Http {
 pub(crate) struct Reply {
     pub url: String,
     response: Response<Body>,
+}
+
+/// A body on its way out. Once it was read from, the server may have it.
+struct Outgoing<'a> {
+    rest: &'a [u8],
+    is_read: bool,
+}
+
+/// Why a request has no answer, and whether the server may have its body.
+struct Unanswered {
+    error: ureq::Error,
+    sent: bool,
 }
 
 impl Http {
@@ -63,18 +75,23 @@ impl Http {
             if let Some(authorization) = &self.authorization {
                 request = request.header("Authorization", authorization);
             }
-            request.config().timeout_global(Some(timeout)).build().call()
+            let answer = request.config().timeout_global(Some(timeout)).build().call();
+            answer.map_err(|error| Unanswered { error, sent: false })
         })
     }
 
     /// Submits; any status is an answer.
     pub(crate) fn post(&self, path: &str, media_type: &str, body: &[u8]) -> Result<Reply, ClientError> {
         self.patiently(path, |url| {
-            let mut request = self.agent.post(url).content_type(media_type);
+            let mut request =
+                self.agent.post(url).content_type(media_type).header("Content-Length", body.len());
             if let Some(authorization) = &self.authorization {
                 request = request.header("Authorization", authorization);
             }
-            request.config().timeout_global(Some(self.call)).build().send(body)
+            let request = request.config().timeout_global(Some(self.call)).build();
+            let mut outgoing = Outgoing { rest: body, is_read: false };
+            let answer = request.send(SendBody::from_reader(&mut outgoing));
+            answer.map_err(|error| Unanswered { error, sent: outgoing.is_read })
         })
     }
 
@@ -86,11 +103,11 @@ impl Http {
     fn patiently(
         &self,
         path: &str,
-        send: impl Fn(&str) -> Result<Response<Body>, ureq::Error>,
+        send: impl Fn(&str) -> Result<Response<Body>, Unanswered>,
     ) -> Result<Reply, ClientError> {
         let (url, started) = (self.url(path), Instant::now());
         loop {
-            let response = send(&url).map_err(|error| transport(&url, &error))?;
+            let response = send(&url).map_err(|unanswered| transport(&url, &unanswered))?;
             if response.status() != 429 {
                 return Ok(Reply { url, response });
             }
@@ -153,8 +170,22 @@ impl Reply {
             Ok(Document { code, detail, hint }) => {
                 ClientError::Refused(Problem { code, detail, hint, status })
             }
+            // Said by whatever stands before the server.
+            Err(_) if status == 413 => ClientError::Refused(Problem {
+                code: "body-too-large".to_owned(),
+                detail: format!("{url}: the body is too large for a proxy before the server"),
+                hint: Some("submit less at once, or have the proxy take bodies of 32 MiB".to_owned()),
+                status,
+            }),
             Err(_) => ClientError::Protocol { url, why: format!("HTTP {status} without a problem document") },
         }
+    }
+}
+
+impl Read for Outgoing<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.is_read = true;
+        self.rest.read(into)
     }
 }
 
@@ -167,16 +198,22 @@ impl std::fmt::Debug for Http {
 
 /// A read that failed in the middle of an answer.
 pub(crate) fn broke_off(url: &str, error: &io::Error) -> ClientError {
-    ClientError::Unreachable { url: url.to_owned(), why: format!("the answer broke off: {error}") }
+    ClientError::NoAnswer { url: url.to_owned(), why: format!("the answer broke off: {error}") }
 }
 
-fn transport(url: &str, error: &ureq::Error) -> ClientError {
+fn transport(url: &str, Unanswered { error, sent }: &Unanswered) -> ClientError {
     let (url, why) = (url.to_owned(), error.to_string());
     match error {
+        // What rustls says about an answer that is no TLS.
+        ureq::Error::Io(_) if !sent && why.contains("InvalidContentType") => ClientError::Unreachable {
+            url,
+            why: "the server does not speak TLS there: try http://".to_owned(),
+        },
         ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..) | ureq::Error::TooManyRedirects => {
             ClientError::Protocol { url, why }
         }
         ureq::Error::BadUri(_) | ureq::Error::Http(_) => ClientError::Misuse(format!("{url}: {why}")),
+        _ if *sent => ClientError::NoAnswer { url, why },
         _ => ClientError::Unreachable { url, why },
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    io::{BufRead, BufReader, Read},
+    io::{self, BufRead, BufReader, Read},
     num::NonZeroUsize,
     sync::{Mutex, MutexGuard, OnceLock, PoisonError},
 };
@@ -35,7 +35,7 @@ pub struct PinnedClient {
     client: Client,
     trust: Trust,
     checkpoints: Mutex<Box<dyn CheckpointStore>>,
-    snapshot_key: OnceLock<PublicKey>,
+    genesis: OnceLock<UnverifiedRecord>,
 }
 
 /// A record that is in the log: proven under a pinned key, in a tree that continues all that was seen before.
@@ -84,12 +84,20 @@ pub struct Verified {
 
 impl PinnedClient {
     pub(crate) fn new(client: Client, trust: Trust, checkpoints: Box<dyn CheckpointStore>) -> Self {
-        Self { client, trust, checkpoints: Mutex::new(checkpoints), snapshot_key: OnceLock::new() }
+        Self { client, trust, checkpoints: Mutex::new(checkpoints), genesis: OnceLock::new() }
     }
 
-    /// The client underneath, for reads that prove themselves and for hints.
+    /// The client underneath, for reads that prove themselves.
     pub const fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// The same for hints, once the server is known to serve the pinned log.
+    ///
+    /// # Errors
+    /// As [`PinnedClient::genesis`].
+    pub fn hints(&self) -> Result<&Client, ClientError> {
+        self.genesis().map(|_| &self.client)
     }
 
     /// What the log is held to.
@@ -102,39 +110,45 @@ impl PinnedClient {
     /// # Errors
     /// [`SubmitError`].
     pub fn submit(&self, record: &UnverifiedRecord) -> Result<Included, SubmitError> {
-        let reply = self.client.http.post("/v1/records", "application/json", record.bytes())?;
+        self.is_ready()?;
+        let reply = self.client.http.post("/v1/records", "application/json", record.bytes());
+        let reply = reply.map_err(SubmitError::of_request)?;
         let url = reply.url.clone();
         if reply.status() == 422 && reply.header("Counterfoil-Code").is_some() {
-            let bytes = reply.bytes(limits::RECORD_ANSWER_BYTES)?;
-            return Err(SubmitError::Rejected(Box::new(self.rejected(&url, &bytes, record)?)));
+            let bytes = reply.bytes(limits::RECORD_ANSWER_BYTES).map_err(SubmitError::Failed)?;
+            return Err(self.rejected(&url, &bytes, record));
         }
-        let bytes = reply.ok(limits::INCLUSION_BYTES)?;
-        let answer: InclusionAnswer<'_> = json(&bytes).map_err(|why| protocol(&url, why))?;
-        self.included(&url, &answer, record).map_err(SubmitError::Failed)
+        let bytes = reply.ok(limits::INCLUSION_BYTES).map_err(SubmitError::of_request)?;
+        let answer: InclusionAnswer<'_> =
+            json(&bytes).map_err(|why| SubmitError::Failed(protocol(&url, why)))?;
+        self.included(&url, &answer, record)
     }
 
     /// Submits records with the payloads that they name and policy documents that do not fit a record. Records may name
-    /// earlier ones of the same batch. The answers stand in the order of the records.
+    /// earlier ones of the same batch. The answers stand in the order of the records, each for itself.
     ///
     /// # Errors
-    /// [`ClientError`] if there is no answer to rely on; `Misuse` for more than a batch holds.
+    /// [`SubmitError`] if there is no answer to any of them; `Misuse` for more than a batch holds.
     pub fn submit_batch(
         &self,
         records: &[UnverifiedRecord],
-        payloads: &[Opening],
+        payloads: &[PayloadLine],
         documents: &[Json],
-    ) -> Result<Vec<Result<Included, Box<Rejected>>>, ClientError> {
+    ) -> Result<Vec<Result<Included, SubmitError>>, SubmitError> {
         let lines = batch_lines(records, payloads, documents)?;
-        let reply = self.client.http.post("/v1/records/batch", "application/jsonl", &lines)?;
+        self.is_ready()?;
+        let reply = self.client.http.post("/v1/records/batch", "application/jsonl", &lines);
+        let reply = reply.map_err(SubmitError::of_request)?;
         let url = reply.url.clone();
-        let bytes = reply.ok(limits::BATCH_ANSWER_BYTES)?;
+        let bytes = reply.ok(limits::BATCH_ANSWER_BYTES).map_err(SubmitError::of_request)?;
         let answers: Vec<&[u8]> =
             bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
         if answers.len() != records.len() || bytes.last() != Some(&b'\n') {
             let why = format!("{} answers to {} records", answers.len(), records.len());
-            return Err(protocol(&url, why));
+            return Err(SubmitError::Failed(protocol(&url, why)));
         }
-        answers.into_iter().zip(records).map(|(line, record)| self.batch_answer(&url, line, record)).collect()
+        let answers = answers.into_iter().zip(records);
+        Ok(answers.map(|(line, record)| self.batch_answer(&url, line, record)).collect())
     }
 
     /// Submits one record with the payloads that it names and policy documents that do not fit it.
@@ -150,11 +164,11 @@ impl PinnedClient {
         if payloads.is_empty() && documents.is_empty() {
             return self.submit(record);
         }
-        let mut answers = self.submit_batch(std::slice::from_ref(record), payloads, documents)?;
-        match answers.pop() {
-            Some(answer) => answer.map_err(SubmitError::Rejected),
-            None => Err(protocol(&self.client.http.url("/v1/records/batch"), "no answer").into()),
-        }
+        let payloads: Vec<_> =
+            payloads.iter().map(|opening| PayloadLine::disclosing(opening.clone(), None)).collect();
+        let mut answers = self.submit_batch(std::slice::from_ref(record), &payloads, documents)?;
+        let none = || SubmitError::Failed(protocol(&self.client.http.url("/v1/records/batch"), "no answer"));
+        answers.pop().ok_or_else(none)?
     }
 
     /// The log's latest checkpoint.
@@ -162,7 +176,7 @@ impl PinnedClient {
     /// # Errors
     /// [`ClientError`]; `Stale` if it is older than one seen before, `Fork` if it does not continue it.
     pub fn checkpoint(&self) -> Result<PinnedCheckpoint, ClientError> {
-        let seen = self.last_seen()?;
+        let seen = self.is_ready()?;
         let note = self.client.unverified_checkpoint()?;
         let shown = self.advance(&self.client.http.url("/checkpoint"), &note)?;
         is_not_older(&shown, seen.as_ref())?;
@@ -172,22 +186,25 @@ impl PinnedClient {
     /// The last checkpoint that this client relied on.
     ///
     /// # Errors
-    /// [`ClientError::Store`], and `Untrusted` if what was kept does not open under the pinned keys.
+    /// [`ClientError::Store`]; `InvalidData` if what was kept does not open under the pinned keys.
     pub fn last_seen(&self) -> Result<Option<PinnedCheckpoint>, ClientError> {
         self.load(&self.lock())
     }
 
-    /// The genesis, which is the pinned one.
+    /// The genesis, which is the pinned one. Asked for once.
     ///
     /// # Errors
-    /// [`ClientError`]; `Untrusted` if the server names another.
-    pub fn genesis(&self) -> Result<UnverifiedRecord, ClientError> {
-        let genesis = self.client.genesis()?;
-        if genesis.id() != self.trust.genesis() {
-            let why = format!("the genesis is {}, pinned is {}", genesis.id(), self.trust.genesis());
-            return Err(ClientError::Untrusted { url: self.client.http.url("/v1/log"), why });
+    /// [`ClientError`]; `OtherLog` if the server names another.
+    pub fn genesis(&self) -> Result<&UnverifiedRecord, ClientError> {
+        if let Some(genesis) = self.genesis.get() {
+            return Ok(genesis);
         }
-        Ok(genesis)
+        let genesis = self.client.genesis()?;
+        let (found, pinned) = (genesis.id(), self.trust.genesis());
+        if found != pinned {
+            return Err(ClientError::OtherLog { url: self.client.http.url("/v1/log"), found, pinned });
+        }
+        Ok(self.genesis.get_or_init(|| genesis))
     }
 
     /// Fetches the bundle of a run and verifies it while it arrives. `now` only decides *freshness*.
@@ -198,7 +215,7 @@ impl PinnedClient {
     /// # Errors
     /// [`ClientError`].
     pub fn fetch_verified(&self, run: RunId, now: Millis) -> Result<Verified, ClientError> {
-        let seen = self.last_seen()?;
+        let seen = self.is_ready()?;
         let url = self.client.http.url(&format!("/v1/runs/{run}/bundle"));
         let (verdict, bundle) = read_verified(&url, self.client.bundle(run)?, &self.trust, now)?;
         if verdict.run_id().is_some_and(|shown| shown != run) {
@@ -227,17 +244,25 @@ impl PinnedClient {
                 return Ok(shown);
             }
         }
-        store.store(note)?;
+        store.store(note).map_err(|io| store_error(&store, io))?;
         Ok(shown)
+    }
+
+    /// That there is something to hold the server's answers against: the last checkpoint seen can be read, and the server
+    /// serves the pinned log. Nothing is submitted before that.
+    fn is_ready(&self) -> Result<Option<PinnedCheckpoint>, ClientError> {
+        let seen = self.last_seen()?;
+        self.genesis()?;
+        Ok(seen)
     }
 
     fn load(
         &self,
         store: &MutexGuard<'_, Box<dyn CheckpointStore>>,
     ) -> Result<Option<PinnedCheckpoint>, ClientError> {
-        let Some(note) = store.load()? else { return Ok(None) };
-        let untrusted = |why| ClientError::Untrusted { url: "the checkpoint that was kept".to_owned(), why };
-        PinnedCheckpoint::open(&note, &self.trust).map(Some).map_err(untrusted)
+        let Some(note) = store.load().map_err(|io| store_error(store, io))? else { return Ok(None) };
+        let wrong = |why| store_error(store, io::Error::new(io::ErrorKind::InvalidData, why));
+        PinnedCheckpoint::open(&note, &self.trust).map(Some).map_err(wrong)
     }
 
     fn lock(&self) -> MutexGuard<'_, Box<dyn CheckpointStore>> {
@@ -249,18 +274,36 @@ impl PinnedClient {
         url: &str,
         line: &[u8],
         record: &UnverifiedRecord,
-    ) -> Result<Result<Included, Box<Rejected>>, ClientError> {
-        let answer: InclusionAnswer<'_> = json(line).map_err(|why| protocol(url, why))?;
+    ) -> Result<Included, SubmitError> {
+        let answer: InclusionAnswer<'_> =
+            json(line).map_err(|why| SubmitError::Failed(protocol(url, why)))?;
         match answer.rejection {
             Some(rejection) if answer.status == "rejected" => {
-                self.rejected(url, rejection.get().as_bytes(), record).map(|rejected| Err(Box::new(rejected)))
+                Err(self.rejected(url, rejection.get().as_bytes(), record))
             }
-            _ => self.included(url, &answer, record).map(Ok),
+            _ => self.included(url, &answer, record),
         }
     }
 
-    /// Checks that an answer proves the inclusion of `record`.
+    /// What an answer says that proves the inclusion of `record`, in a tree that continues what was seen before.
     fn included(
+        &self,
+        url: &str,
+        answer: &InclusionAnswer<'_>,
+        record: &UnverifiedRecord,
+    ) -> Result<Included, SubmitError> {
+        let included = self.proven(url, answer, record).map_err(SubmitError::Failed)?;
+        match self.advance(url, &answer.checkpoint) {
+            Ok(_) => Ok(included),
+            Err(cause @ ClientError::Store { .. }) => {
+                Err(SubmitError::NotKept { included: Box::new(included), cause })
+            }
+            Err(error) => Err(SubmitError::Failed(error)),
+        }
+    }
+
+    /// Checks that an answer proves the inclusion of `record` under a pinned key.
+    fn proven(
         &self,
         url: &str,
         answer: &InclusionAnswer<'_>,
@@ -281,12 +324,19 @@ impl PinnedClient {
         let shown = PinnedCheckpoint::open(&answer.checkpoint, &self.trust).map_err(untrusted)?;
         inclusion::verify(leaf_hash(record.bytes()), LeafIndex(index), &proof, &shown.head())
             .map_err(|why| untrusted(format!("inclusion-mismatch: {why}")))?;
-        let checkpoint = self.advance(url, &answer.checkpoint)?;
-        Ok(Included { id: record.id(), index, checkpoint })
+        Ok(Included { id: record.id(), index, checkpoint: shown })
+    }
+
+    /// What a rejection says about `submitted`, if it is one.
+    fn rejected(&self, url: &str, bytes: &[u8], submitted: &UnverifiedRecord) -> SubmitError {
+        match self.signed_rejection(url, bytes, submitted) {
+            Ok(rejected) => SubmitError::Rejected(Box::new(rejected)),
+            Err(error) => SubmitError::Failed(error),
+        }
     }
 
     /// Checks that a rejection is signed, of this log, and about `submitted`.
-    fn rejected(
+    fn signed_rejection(
         &self,
         url: &str,
         bytes: &[u8],
@@ -306,23 +356,19 @@ impl PinnedClient {
             return Err(protocol(url, "the rejection is about another record"));
         }
         let (code, rule) = (body.code.to_string(), body.rule.to_string());
-        let signer = match self.snapshot_key() {
-            Ok(key) if key == record.author().key => RejectionSigner::Genesis,
-            _ => RejectionSigner::Unknown,
+        let signer = match self.snapshot_key()? == record.author().key {
+            true => RejectionSigner::Genesis,
+            false => RejectionSigner::Unknown,
         };
         Ok(Rejected { record, code, rule, signer })
     }
 
     /// The key that the pinned genesis names for snapshots and rejections.
     fn snapshot_key(&self) -> Result<PublicKey, ClientError> {
-        if let Some(key) = self.snapshot_key.get() {
-            return Ok(*key);
+        match self.genesis()?.body() {
+            Body::Genesis(body) => Ok(body.log.snapshot.key),
+            _ => Err(protocol("/v1/log", "the pinned genesis is none")),
         }
-        let genesis = self.genesis()?;
-        let Body::Genesis(body) = genesis.body() else {
-            return Err(protocol("/v1/log", "the pinned genesis is none"));
-        };
-        Ok(*self.snapshot_key.get_or_init(|| body.log.snapshot.key))
     }
 }
 
@@ -364,6 +410,10 @@ fn last_note(bundle: &[u8]) -> Result<String, Malformed> {
     Ok(line.checkpoint.0)
 }
 
+fn store_error(store: &MutexGuard<'_, Box<dyn CheckpointStore>>, io: io::Error) -> ClientError {
+    ClientError::Store { place: store.place(), io }
+}
+
 fn is_not_older(shown: &PinnedCheckpoint, seen: Option<&PinnedCheckpoint>) -> Result<(), ClientError> {
     match seen {
         Some(seen) if shown.head().size < seen.head().size => {
@@ -375,11 +425,11 @@ fn is_not_older(shown: &PinnedCheckpoint, seen: Option<&PinnedCheckpoint>) -> Re
 
 fn batch_lines(
     records: &[UnverifiedRecord],
-    payloads: &[Opening],
+    payloads: &[PayloadLine],
     documents: &[Json],
 ) -> Result<Vec<u8>, ClientError> {
     let mut out = Vec::new();
-    payloads.iter().for_each(|opening| write_line(&PayloadLine::disclosing(opening.clone(), None), &mut out));
+    payloads.iter().for_each(|payload| write_line(payload, &mut out));
     for document in documents {
         let policy = counterfoil_receipt::PolicyDigest::of(document.as_str().as_bytes());
         write_line(&DocumentLine { document: document.clone(), policy }, &mut out);

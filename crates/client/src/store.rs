@@ -11,6 +11,9 @@ use counterfoil_receipt::limits::NOTE_BYTES;
 
 /// Keeps one signed note.
 pub trait CheckpointStore: Send {
+    /// Where it keeps it, for messages.
+    fn place(&self) -> String;
+
     /// The note that was kept last.
     ///
     /// # Errors
@@ -45,6 +48,10 @@ impl FileCheckpoints {
 }
 
 impl CheckpointStore for FileCheckpoints {
+    fn place(&self) -> String {
+        self.path.display().to_string()
+    }
+
     fn load(&self) -> io::Result<Option<String>> {
         let length = match fs::metadata(&self.path) {
             Ok(metadata) => metadata.len(),
@@ -52,10 +59,7 @@ impl CheckpointStore for FileCheckpoints {
             Err(error) => return Err(error),
         };
         if length > NOTE_BYTES as u64 {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("{} is no note", self.path.display()),
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "longer than any note"));
         }
         fs::read_to_string(&self.path).map(Some)
     }
@@ -74,6 +78,10 @@ impl CheckpointStore for FileCheckpoints {
 }
 
 impl CheckpointStore for MemoryCheckpoints {
+    fn place(&self) -> String {
+        "memory".to_owned()
+    }
+
     fn load(&self) -> io::Result<Option<String>> {
         Ok(self.note.clone())
     }

@@ -47,7 +47,7 @@ fn trigger(scenario: &mut Scenario) -> UnverifiedRecord {
 #[test]
 fn broken_answers_have_names() {
     type Case = (&'static str, fn(&Asked) -> Say, fn(&ClientError) -> bool);
-    let cases: [Case; 9] = [
+    let cases: [Case; 10] = [
         (
             "oversized",
             |_| Say::ok(vec![b' '; 70_000]),
@@ -56,12 +56,12 @@ fn broken_answers_have_names() {
         (
             "truncated",
             |_| Say::Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{".to_vec()),
-            |error| matches!(error, ClientError::Unreachable { .. }),
+            |error| matches!(error, ClientError::NoAnswer { .. }),
         ),
         (
             "slow",
             |_| Say::Stall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{".to_vec()),
-            |error| matches!(error, ClientError::Unreachable { .. }),
+            |error| matches!(error, ClientError::NoAnswer { .. }),
         ),
         ("silent", |_| Say::Stall(Vec::new()), |error| matches!(error, ClientError::Unreachable { .. })),
         ("garbage", |_| Say::ok("no record"), |error| matches!(error, ClientError::Protocol { .. })),
@@ -72,6 +72,7 @@ fn broken_answers_have_names() {
         ),
         ("problem", |_| problem(404, "record-unknown"), |error| error.code() == "record-unknown"),
         ("no problem", |_| Say::status(500), |error| matches!(error, ClientError::Protocol { .. })),
+        ("a proxy's limit", |_| Say::status(413), |error| error.code() == "body-too-large"),
         (
             "redirect",
             |_| Say::Answer(302, vec![("Location", "/elsewhere".to_owned())], Vec::new()),
@@ -129,7 +130,7 @@ fn a_busy_log_is_asked_again_as_long_as_patience_lasts() {
     });
     let error = log.pin(&address).submit(&record).unwrap_err();
     assert!(
-        matches!(&error, SubmitError::Failed(ClientError::Busy { .. })) && !error.may_be_logged(),
+        matches!(&error, SubmitError::NotSubmitted(ClientError::Busy { .. })) && !error.may_be_logged(),
         "{error}"
     );
     asked.store(0, SeqCst);
@@ -167,7 +168,7 @@ fn an_inclusion_that_is_not_proven_is_none() {
         let mut answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
         change(&mut answer);
         let bytes = answer.to_string();
-        log.pin(&serve(move |_| Say::ok(bytes.clone()))).submit(&record)
+        log.pin_to(move |_| Say::ok(bytes.clone())).submit(&record)
     };
     assert!(change(|_| {}).is_ok());
     let lies: [fn(&mut serde_json::Value); 6] = [
@@ -203,7 +204,8 @@ fn a_rejection_counts_only_if_it_is_signed_and_about_this_record() {
     let SubmitError::Rejected(rejected) = client.submit(&bad).unwrap_err() else { panic!() };
     assert_eq!((rejected.code.as_str(), rejected.signer), ("key-unknown", RejectionSigner::Genesis));
     let answers = client.submit_batch(&[other.clone(), bad.clone()], &[], &[]).unwrap();
-    assert!(answers[0].is_ok() && answers[1].as_ref().unwrap_err().code == "key-unknown");
+    let [Ok(_), Err(SubmitError::Rejected(rejected))] = &answers[..] else { panic!("{answers:?}") };
+    assert_eq!(rejected.code, "key-unknown");
 
     let say = |bytes: Vec<u8>| {
         let behind = log.clone();
@@ -339,15 +341,15 @@ fn a_bundle_is_verified_as_it_arrives_and_kept_as_it_was() {
     let mut bundle = verified.bundle.clone();
     let middle = bundle.len() / 2;
     bundle[middle] ^= 1;
-    let damaged = log.pin(&serve(move |_| Say::ok(bundle.clone())));
+    let damaged = log.pin_to(move |_| Say::ok(bundle.clone()));
     let verified = damaged.fetch_verified(run, Millis::new(0).unwrap()).unwrap();
     assert_ne!(verified.verdict.conclude(damaged.trust().require()), Conclusion::Shown);
 
-    let endless = log.pin(&serve(|_| Say::ok(vec![b'a'; 7_000_000])));
+    let endless = log.pin_to(|_| Say::ok(vec![b'a'; 7_000_000]));
     let error = endless.fetch_verified(run, Millis::new(0).unwrap()).unwrap_err();
     assert!(matches!(error, ClientError::TooLarge { .. }), "{error}");
 
-    let cut = log.pin(&serve(|_| Say::ok("{}")));
+    let cut = log.pin_to(|_| Say::ok("{}"));
     let verified = cut.fetch_verified(run, Millis::new(0).unwrap()).unwrap();
     assert_eq!(verified.verdict.conclude(cut.trust().require()), Conclusion::Unreadable);
 }
@@ -364,14 +366,120 @@ fn checkpoints_survive_in_a_file() {
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left behind");
     std::fs::write(&path, vec![b'a'; counterfoil_receipt::limits::NOTE_BYTES + 1]).unwrap();
     assert!(store.load().is_err());
+}
 
-    // What was kept and does not open is no empty store.
+/// What was kept and does not open is no empty store, and nothing that the server did.
+#[test]
+fn a_checkpoint_that_was_damaged_here_accuses_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("seen");
+    std::fs::write(&path, "no note").unwrap();
+    let log = Honest::new();
+    let record = log.with(trigger);
+    let trust = log.with(|scenario| scenario.ledger.trust().trust());
+    let client = Client::new("http://127.0.0.1:1", None).unwrap();
+    let client = client.pin(trust, Box::new(FileCheckpoints::new(&path)));
+    let errors = [
+        client.checkpoint().unwrap_err(),
+        match client.submit(&record).unwrap_err() {
+            SubmitError::NotSubmitted(error) => error,
+            other => panic!("{other}"),
+        },
+    ];
+    for error in errors {
+        let ClientError::Store { place, io } = error else { panic!("{error}") };
+        assert_eq!((place.as_str(), io.kind()), (path.to_str().unwrap(), std::io::ErrorKind::InvalidData));
+    }
+}
+
+/// Keeps nothing, because the disk is full.
+struct FullDisk;
+
+impl CheckpointStore for FullDisk {
+    fn place(&self) -> String {
+        "here".to_owned()
+    }
+
+    fn load(&self) -> std::io::Result<Option<String>> {
+        Ok(None)
+    }
+
+    fn store(&mut self, _: &str) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::StorageFull.into())
+    }
+}
+
+#[test]
+fn a_record_that_is_logged_is_named_also_where_the_disk_is_full() {
     let log = Honest::new();
     let trust = log.with(|scenario| scenario.ledger.trust().trust());
-    let client = Client::new(&log.serve(), None).unwrap();
-    std::fs::write(&path, "no note").unwrap();
-    let client = client.pin(trust, Box::new(FileCheckpoints::new(&path)));
-    assert!(matches!(client.checkpoint(), Err(ClientError::Untrusted { .. })));
+    let client = Client::new(&log.serve(), None).unwrap().pin(trust, Box::new(FullDisk));
+    let one = log.with(trigger);
+    let error = client.submit(&one).unwrap_err();
+    let SubmitError::NotKept { included, cause: ClientError::Store { .. } } = &error else {
+        panic!("{error}")
+    };
+    assert_eq!(included.id, one.id());
+    assert!(error.to_string().starts_with(&format!(
+        "{} is entry {} of the log; but",
+        one.id(),
+        included.index
+    )));
+    let answers = client.submit_batch(&[log.with(trigger), one.clone()], &[], &[]).unwrap();
+    assert!(answers.iter().all(|answer| matches!(answer, Err(SubmitError::NotKept { .. }))), "{answers:?}");
+}
+
+#[test]
+fn a_record_that_never_left_was_not_logged() {
+    let log = Honest::new();
+    let record = log.with(trigger);
+    let behind = log.clone();
+    let is_gone = server::serve_some(1, move |asked| behind.answer(asked));
+    let client = log.pin(&is_gone);
+    client.genesis().unwrap();
+    let tls = log.serve().replace("http:", "https:");
+    let never_left =
+        [client, log.pin("http://127.0.0.1:1"), log.pin("http://no-such-host.invalid"), log.pin(&tls)];
+    for client in never_left {
+        let error = client.submit(&record).unwrap_err();
+        let is = matches!(error, SubmitError::NotSubmitted(ClientError::Unreachable { .. }));
+        assert!(is && !error.may_be_logged(), "{error:?}");
+    }
+    // A server that does not answer has the record.
+    for say in [|_: &Asked| Say::Raw(Vec::new()), |_: &Asked| Say::Stall(Vec::new())] {
+        let error = log.pin_to(say).submit(&record).unwrap_err();
+        let is = matches!(error, SubmitError::Failed(ClientError::NoAnswer { .. }));
+        assert!(is && error.may_be_logged(), "{error:?}");
+    }
+    for (status, logged) in [(400, false), (413, false), (500, true), (503, true)] {
+        let error = log.pin_to(move |_| problem(status, "x")).submit(&record).unwrap_err();
+        assert_eq!(error.may_be_logged(), logged, "{status}: {error}");
+    }
+}
+
+#[test]
+fn another_log_is_told_before_anything_is_sent_to_it() {
+    let (log, other) = (Honest::new(), Honest::new());
+    let (run, record) = log.with(|scenario| (scenario.trigger(), trigger(scenario)));
+    other.with(|scenario| {
+        *scenario = Scenario::founded(|genesis| genesis.limits.run_records = Whole::new(100).unwrap());
+    });
+    let behind = other.clone();
+    let client = log.pin(&serve(move |asked| match asked.path.as_str() {
+        "/v1/log" => behind.answer(asked),
+        path => panic!("{path} is asked of another log"),
+    }));
+    let errors = [
+        client.checkpoint().unwrap_err(),
+        client.fetch_verified(run, Millis::new(0).unwrap()).unwrap_err(),
+        match client.submit(&record).unwrap_err() {
+            SubmitError::NotSubmitted(error) => error,
+            error => panic!("{error}"),
+        },
+    ];
+    for error in errors {
+        assert!(matches!(error, ClientError::OtherLog { .. }) && error.code() == "log-mismatch", "{error}");
+    }
 }
 
 struct LogClock(Honest);

@@ -5,8 +5,10 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     io::{self, Read, Write},
-    process::{Command, ExitStatus, Stdio},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
     thread,
 };
 
@@ -41,7 +43,7 @@ pub struct CommandAction {
     pub env: BTreeMap<String, String>,
 }
 
-/// Why an action is no command.
+/// Why an action is no command, or none that could start.
 #[derive(Debug, Error)]
 pub enum CommandError {
     /// Not what an action of the tool `command` has.
@@ -50,13 +52,31 @@ pub enum CommandError {
     /// It does not fit a record.
     #[error("{0}")]
     Malformed(#[from] Malformed),
+    /// Its working directory is not there.
+    #[error("directory-missing: there is no directory {0}")]
+    NoDirectory(String),
+    /// Its program is not there.
+    #[error("program-missing: there is no program {program} in {places}")]
+    NoProgram {
+        /// The first word of the command.
+        program: String,
+        /// Where it was looked for: a directory, or the command's `PATH`.
+        places: String,
+    },
+    /// What its first word names may not be executed.
+    #[error("program-not-executable: {0} is no file that may be executed")]
+    NotExecutable(String),
 }
 
 /// Runs a command, and passes its output on while it runs.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct RunCommand {
+#[derive(Default)]
+pub struct RunCommand<'a> {
     /// Whether output is written to this process's own standard streams, too.
     pub pass_on: bool,
+    /// The process group that the command joins, on Unix; `None` for that of this process.
+    pub group: Option<i32>,
+    /// Called once the command has started.
+    pub started: Option<&'a mut dyn FnMut()>,
 }
 
 impl CommandAction {
@@ -92,6 +112,32 @@ impl CommandAction {
         Ok(command)
     }
 
+    /// Whether it could start now: its directory is there, and its program, where the system will look for it.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub fn can_start(&self) -> Result<(), CommandError> {
+        let program = self.argv.first().ok_or_else(|| shape("argv is empty"))?;
+        let cwd = Path::new(&self.cwd);
+        if !cwd.is_dir() {
+            return Err(CommandError::NoDirectory(self.cwd.clone()));
+        }
+        let path = self.env.get("PATH").map_or("", String::as_str);
+        let candidates: Vec<PathBuf> = if program.contains('/') {
+            vec![cwd.join(program)]
+        } else {
+            path.split(':').map(|dir| cwd.join(dir).join(program)).collect()
+        };
+        if candidates.iter().any(|candidate| is_executable(candidate)) {
+            return Ok(());
+        }
+        if let Some(found) = candidates.iter().find(|candidate| candidate.exists()) {
+            return Err(CommandError::NotExecutable(found.display().to_string()));
+        }
+        let places = if program.contains('/') { &self.cwd } else { path };
+        Err(CommandError::NoProgram { program: program.clone(), places: places.to_owned() })
+    }
+
     fn read(arguments: &Value) -> Result<Self, CommandError> {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let argv = arguments["argv"].as_array().and_then(|argv| argv.iter().map(text).collect());
@@ -125,26 +171,19 @@ impl CommandAction {
     }
 }
 
-impl Effect for RunCommand {
+impl Effect for RunCommand<'_> {
     fn run(&mut self, action: &Action, execution: &RecordId) -> Done {
         let command = match CommandAction::from_action(action) {
             Ok(command) => command,
             Err(error) => return Done::not_started(error.to_string()),
         };
-        let mut child = Command::new(&command.argv[0]);
-        child
-            .args(&command.argv[1..])
-            .current_dir(&command.cwd)
-            .env_clear()
-            .envs(&command.env)
-            .env(EXECUTION_VARIABLE, execution.to_string())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = match child.spawn() {
+        let mut child = match self.start(&command, execution) {
             Ok(child) => child,
             Err(error) => return Done::not_started(format!("{} did not start: {error}", command.argv[0])),
         };
+        if let Some(started) = &mut self.started {
+            started();
+        }
         let pass_on = self.pass_on;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let (stdout, stderr) = thread::scope(|scope| {
@@ -159,8 +198,30 @@ impl Effect for RunCommand {
     }
 }
 
+impl RunCommand<'_> {
+    fn start(&self, command: &CommandAction, execution: &RecordId) -> io::Result<Child> {
+        let mut child = Command::new(&command.argv[0]);
+        child
+            .args(&command.argv[1..])
+            .current_dir(&command.cwd)
+            .env_clear()
+            .envs(&command.env)
+            .env(EXECUTION_VARIABLE, execution.to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        #[cfg(unix)]
+        if let Some(group) = self.group {
+            std::os::unix::process::CommandExt::process_group(&mut child, group);
+        }
+        child.spawn()
+    }
+}
+
 fn done(status: ExitStatus, stdout: &Output, stderr: &Output) -> Done {
-    let result = json!({"exit": status.code(), "stderr": stderr.to_json(), "stdout": stdout.to_json()});
+    let result = json!({
+        "exit": status.code(), "signal": signal(status), "stderr": stderr.to_json(), "stdout": stdout.to_json(),
+    });
     let result = counterfoil_receipt::json::to_canonical(&result).ok().and_then(|content| {
         let label = Label::new("result.json")?;
         Some(ResultPayload { label, media_type: Label::new("application/json")?, content })
@@ -168,8 +229,33 @@ fn done(status: ExitStatus, stdout: &Output, stderr: &Output) -> Done {
     if status.success() {
         return Done { status: Status::Succeeded, effects: Effects::Complete, result, detail: None };
     }
+    let how =
+        status.code().map_or_else(|| format!("ended by {status}"), |code| format!("exit status {code}"));
     // A command that fails may have done part of its work.
-    Done { status: Status::Failed, effects: Effects::Unknown, result, detail: Some(status.to_string()) }
+    Done { status: Status::Failed, effects: Effects::Unknown, result, detail: Some(how) }
+}
+
+/// The signal that ended a command.
+#[cfg(unix)]
+fn signal(status: ExitStatus) -> Option<i32> {
+    std::os::unix::process::ExitStatusExt::signal(&status)
+}
+
+#[cfg(not(unix))]
+fn signal(_: ExitStatus) -> Option<i32> {
+    None
+}
+
+/// Whether somebody may execute this file; whether it is this process is for the system to say.
+#[cfg(unix)]
+fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_executable(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.is_file())
 }
 
 /// What a command wrote to one stream.

@@ -1,18 +1,20 @@
 //! The decision: may this action be executed now, on this evidence? Pure.
 
-use counterfoil_policy::Approver;
+use std::collections::BTreeMap;
+
 use counterfoil_receipt::{
-    Action, Author, RecordId, Role, Root, RunId,
+    Action, Author, Principal, RecordId, Role, Root, RunId,
     body::{Basis, Execution},
     field::{Count, Millis, Set, Uses},
     limits::DECISIONS,
     text::Nonce,
 };
-use counterfoil_verify::{
-    Answer, DecisionState, Dimension, Fault, ProposalState, Rule, Run, Shown, State, Verdict,
-};
+use counterfoil_verify::{Answer, Dimension, Fault, ProposalState, Rule, Run, Shown, State, Verdict};
 
 use crate::approved::Approved;
+
+/// How many of those whose approval does not help a ruling names: the text stays one that a person reads.
+const REASONS: usize = 6;
 
 /// What a runtime wants to do.
 #[derive(Clone, Debug)]
@@ -87,16 +89,13 @@ fn judge(request: &Request, evidence: &Verdict, now: Millis) -> Result<Execution
     runtime_may_sign(state, &request.runtime)?;
     let basis = basis_of(evidence).ok_or_else(|| refused("evidence-incomplete", "no checkpoint is shown"))?;
     let use_number = next_use(proposal)?;
-    let decisions = quorum(state, run, request, use_number.get(), now.get());
-    let enough = decisions.len() >= needed(state);
-    // Where the approvals that would count are too few, all of them are named, so that the rule that fails is told.
-    let named = if enough { decisions } else { run.approvals(&request.proposal) };
+    let approvals = Approvals::sort(state, run, request, use_number.get(), now.get());
     let execution = Execution {
         action: request.action.clone(),
         basis,
         break_glass: None,
-        decisions: Set::new(named.into_iter().take(DECISIONS))
-            .ok_or_else(|| refused("quorum-not-met", "too many"))?,
+        decisions: Set::new(approvals.to_name(needed(state)).iter().take(DECISIONS).copied())
+            .ok_or_else(|| refused(Rule::QuorumNotMet.code(), "too many"))?,
         nonce: request.nonce.clone(),
         policy: policy(state)?,
         proposal: request.proposal,
@@ -105,7 +104,9 @@ fn judge(request: &Request, evidence: &Verdict, now: Millis) -> Result<Execution
     };
     match state.may_execute(run, &execution, &request.runtime.principal, now.get()) {
         Ok(()) => log_time_is_inside(state, run, &execution).map(|()| execution),
-        Err(fault) if is_outstanding(&fault, run, &execution, now.get()) => Err(No::NotYet(fault.detail)),
+        Err(fault) if is_outstanding(&fault, run, &execution, now.get()) => {
+            Err(No::NotYet(approvals.what_is_missing(&fault)))
+        }
         Err(fault) => Err(fault.into()),
     }
 }
@@ -199,43 +200,87 @@ fn needed(state: &State) -> usize {
     state.policy_in_force().map_or(usize::MAX, |(_, policy)| policy.rule().count)
 }
 
-/// As many approvals as the policy wants, each by another entitled principal, each good by itself for this use now: the
-/// earliest of them in the log. An approval that would spoil the quorum is left out; that somebody approved on terms that
-/// the policy does not allow takes nothing from those who did it right.
-fn quorum(state: &State, run: &Run, request: &Request, use_number: u64, now: u64) -> Vec<RecordId> {
-    let good = |id: &RecordId| {
-        run.decision(id).is_some_and(|decision| {
-            is_entitled(state, decision)
-                && decision.uses >= use_number
-                && decision.window.is_some_and(|(from, until)| (from..=until).contains(&now))
-                && stands_alone(state, run, request, id)
-        })
-    };
-    let mut approvals: Vec<RecordId> = run.approvals(&request.proposal).into_iter().filter(good).collect();
-    approvals.sort_by_key(|id| run.decision(id).map(|decision| decision.index));
-    let mut principals = std::collections::BTreeSet::new();
-    approvals
-        .retain(|id| run.decision(id).is_some_and(|decision| principals.insert(&decision.author.principal)));
-    approvals.truncate(needed(state));
-    approvals
+/// The approvals of a proposal that count, by what they are worth for one use of it now; each list has one of each
+/// principal, the earliest in the log first.
+///
+/// Which approvals count is the verifier's to say. One that does not is as good as none: that somebody approved on terms
+/// that the policy does not allow takes nothing from those who did it right, and nothing from those who still may.
+#[derive(Default)]
+struct Approvals {
+    /// Would do now.
+    good: Vec<RecordId>,
+    /// Those, and those whose window has not begun.
+    usable: Vec<RecordId>,
+    /// Those, and those whose window is over or whose uses are spent.
+    standing: Vec<RecordId>,
+    /// Why those of others don't help, for a person.
+    others: BTreeMap<Principal, String>,
 }
 
-/// Whether nothing but the number of approvals is wrong with a quorum of this one alone.
-fn stands_alone(state: &State, run: &Run, request: &Request, id: &RecordId) -> bool {
-    match state.quorum(run, &request.proposal, &[*id], Some(&request.runtime.principal)) {
-        Ok(_) => true,
-        Err(fault) => fault.rule == Rule::QuorumNotMet,
+impl Approvals {
+    fn sort(state: &State, run: &Run, request: &Request, use_number: u64, now: u64) -> Self {
+        let mut sorted = Self::default();
+        let past = now.max(state.log_time().map_or(0, Millis::get));
+        let mut approvals = run.approvals(&request.proposal);
+        approvals.sort_by_key(|id| run.decision(id).map(|decision| decision.index));
+        for id in approvals {
+            let Some(decision) = run.decision(&id) else { continue };
+            let principal = &decision.author.principal;
+            let mut why_not = |why: String| sorted.others.insert(principal.clone(), why);
+            if let Err(fault) = state.counts(run, &request.proposal, &id, Some(&request.runtime.principal)) {
+                why_not(without_path(&fault.detail).to_owned());
+                continue;
+            }
+            add(&mut sorted.standing, id, run);
+            let (from, until) = decision.window.unwrap_or((u64::MAX, 0));
+            if decision.uses < use_number {
+                why_not(format!("{principal} granted use {} at most", decision.uses));
+            } else if until < past {
+                why_not(format!("the approval of {principal} ended at {until}"));
+            } else {
+                add(&mut sorted.usable, id, run);
+                if from <= now {
+                    add(&mut sorted.good, id, run);
+                }
+            }
+        }
+        let helps = |principal: &Principal| sorted.usable.iter().any(|id| signer(run, id) == Some(principal));
+        sorted.others.retain(|principal, _| !helps(principal));
+        sorted
+    }
+
+    /// Those that an execution has to name, or else those that tell best why there can't be one.
+    fn to_name(&self, needed: usize) -> &[RecordId] {
+        if let Some(quorum) = self.good.get(..needed) {
+            return quorum;
+        }
+        // A quorum of which nothing is left is over. Anything less can still be joined by others.
+        let is_over = self.usable.is_empty() && self.standing.len() >= needed;
+        if is_over { &self.standing } else { &self.usable }
+    }
+
+    /// What is waited for, and what does not help.
+    fn what_is_missing(&self, fault: &Fault) -> String {
+        let missing = without_path(&fault.detail);
+        let others: String = self.others.values().take(REASONS).map(|why| format!("; {why}")).collect();
+        format!("{missing}{others}")
     }
 }
 
-fn is_entitled(state: &State, decision: &DecisionState) -> bool {
-    let groups: Vec<&str> = decision.groups.iter().map(AsRef::as_ref).collect();
-    let approver = Approver {
-        principal: decision.author.principal.as_str(),
-        human: decision.author.role == Role::Human,
-        groups: &groups,
-    };
-    state.policy_in_force().is_some_and(|(_, policy)| policy.entitles(&approver))
+/// Adds an approval, unless there is one of the same principal.
+fn add(list: &mut Vec<RecordId>, id: RecordId, run: &Run) {
+    if list.iter().all(|one| signer(run, one) != signer(run, &id)) {
+        list.push(id);
+    }
+}
+
+fn signer<'a>(run: &'a Run, decision: &RecordId) -> Option<&'a Principal> {
+    run.decision(decision).map(|decision| &decision.author.principal)
+}
+
+/// A fault's words without the member that it is about: no record has been made yet.
+fn without_path(detail: &str) -> &str {
+    detail.strip_prefix("body.decisions: ").unwrap_or(detail)
 }
 
 /// Whether more decisions, or time alone, can still make the execution right.

@@ -84,12 +84,45 @@ fn the_exit_status_is_the_outcome() {
     let (done, result) = run(&command(&["sh", "-c", "echo no >&2; exit 3"]));
     assert_eq!((done.status, done.effects), (Status::Failed, Effects::Unknown));
     assert_eq!((&result["exit"], &result["stderr"]["text"]), (&Value::from(3), &Value::from("no\n")));
+    assert_eq!(done.detail.as_deref(), Some("exit status 3"));
 
     let (done, result) = run(&command(&["sh", "-c", "kill -9 $$"]));
-    assert_eq!((done.status, result["exit"].clone()), (Status::Failed, Value::Null));
+    assert_eq!(
+        (done.status, &result["exit"], &result["signal"]),
+        (Status::Failed, &Value::Null, &Value::from(9))
+    );
+    assert_eq!(done.detail.as_deref(), Some("ended by signal: 9 (SIGKILL)"));
 
     let (done, _) = run(&command(&["/no/such/program"]));
     assert_eq!((done.status, done.effects), (Status::Failed, Effects::None));
+}
+
+#[test]
+fn what_could_not_start_is_known_before_it_is_run() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("notes"), "no program").unwrap();
+    let here =
+        |argv: &[&str]| CommandAction { cwd: dir.path().to_str().unwrap().to_owned(), ..command(argv) };
+    let why = |command: &CommandAction| {
+        // Whatever is foretold to fail does fail, and the other way round.
+        assert_eq!(run(command).0.effects == Effects::None, command.can_start().is_err(), "{command:?}");
+        command.can_start().err().map(|error| error.to_string().split(':').next().unwrap().to_owned())
+    };
+    assert_eq!(why(&here(&["true"])), None);
+    assert_eq!(why(&here(&["/bin/true"])), None);
+    assert_eq!(why(&here(&["no-such-program"])).as_deref(), Some("program-missing"));
+    assert_eq!(why(&here(&["./no-such-program"])).as_deref(), Some("program-missing"));
+    assert_eq!(why(&here(&["./notes"])).as_deref(), Some("program-not-executable"));
+    assert_eq!(why(&here(&["/"])).as_deref(), Some("program-not-executable"));
+    let nowhere = CommandAction { cwd: "/no/such/directory".to_owned(), ..command(&["true"]) };
+    assert_eq!(why(&nowhere).as_deref(), Some("directory-missing"));
+    // Relative to the command's directory, and on the command's PATH: not this process's.
+    std::fs::copy("/bin/true", dir.path().join("mine")).unwrap();
+    assert_eq!(why(&here(&["./mine"])), None);
+    assert_eq!(why(&here(&["mine"])).as_deref(), Some("program-missing"));
+    let mut on_path = here(&["mine"]);
+    on_path.env.insert("PATH".to_owned(), "/nowhere:.".to_owned());
+    assert_eq!(why(&on_path), None);
 }
 
 #[test]

@@ -22,9 +22,16 @@ pub(crate) type Seed = Zeroizing<[u8; 32]>;
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, KeyFileError> {
     let failed = |doing| move |io| KeyFileError::File { doing, path: path.to_owned(), io };
     let file = File::open(path).map_err(failed("open"))?;
+    // Opening a directory succeeds on Unix.
+    if file.metadata().map_err(failed("inspect"))?.is_dir() {
+        return Err(failed("read")(io::ErrorKind::IsADirectory.into()));
+    }
     refuse_if_open_to_others(&file, path)?;
     let mut text = Zeroizing::new(String::new());
-    file.take(FILE_BYTES + 1).read_to_string(&mut text).map_err(failed("read"))?;
+    file.take(FILE_BYTES + 1).read_to_string(&mut text).map_err(|io| match io.kind() {
+        io::ErrorKind::InvalidData => wrong(path, "it is no text"),
+        _ => failed("read")(io),
+    })?;
     if text.len() as u64 > FILE_BYTES {
         return Err(wrong(path, format!("more than {FILE_BYTES} bytes")));
     }

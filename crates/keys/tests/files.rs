@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::{fs, path::PathBuf};
+use std::{fs, io::ErrorKind, path::PathBuf};
 
 use counterfoil_keys::{KeyFileError, NoteKey, RecordKey, random};
 use counterfoil_receipt::{Principal, Role, Signer as _};
@@ -60,6 +60,19 @@ fn files_are_written_private_and_refused_when_open_to_others() {
         assert!(message.contains(&format!("mode {mode:03o}")), "{message}");
         assert!(message.contains(&format!("chmod 600 {}", path.display())), "{message}");
     }
+}
+
+#[test]
+fn a_directory_and_bytes_that_are_no_text_are_called_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let fault = RecordKey::load(dir.path()).unwrap_err();
+    let is_directory =
+        matches!(&fault, KeyFileError::File { io, .. } if io.kind() == ErrorKind::IsADirectory);
+    assert!(is_directory, "{fault}");
+    let path = file(&dir, "");
+    fs::write(&path, [0xff, 0x00]).unwrap();
+    let fault = RecordKey::load(&path).unwrap_err();
+    assert!(matches!(fault, KeyFileError::Wrong { .. }), "{fault}");
 }
 
 #[test]

@@ -72,8 +72,8 @@ pub enum AddError {
         length: usize,
     },
     /// The log stopped. Whether the entries are in it, the next process that opens it will know.
-    #[error("the log stopped: {0}")]
-    Failed(Arc<Fatal>),
+    #[error("the log stopped")]
+    Failed(#[source] Arc<Fatal>),
     /// The log was closed before it came to this, or the function it was given panicked.
     #[error("the log is closed")]
     Closed,

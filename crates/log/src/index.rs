@@ -44,6 +44,13 @@ pub(crate) struct EntryRows {
     pub rows: Vec<Row>,
 }
 
+/// From which end of a range rows are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    First,
+    Last,
+}
+
 /// A row as listed: key and value.
 pub type Pair = (Vec<u8>, Vec<u8>);
 
@@ -92,11 +99,12 @@ impl Index {
         found.map(|stored| self.unseal(tree, key, &stored)).transpose()
     }
 
-    /// The first rows in a range of keys, at most `limit`.
+    /// The first rows in a range of keys, at most `limit`; with `End::Last` the last ones, the last of them first.
     pub fn rows(
         &self,
         tree: &str,
         keys: &impl RangeBounds<Vec<u8>>,
+        end: End,
         limit: usize,
     ) -> Result<Vec<Pair>, IndexError> {
         if is_empty(keys) {
@@ -104,8 +112,11 @@ impl Index {
         }
         let range = (keys.start_bound().cloned(), keys.end_bound().cloned());
         let found = self.call(|trees| {
-            let tree = trees.db.open_tree(tree_name(tree))?;
-            tree.range(range).take(limit).collect::<Result<Vec<_>, _>>()
+            let rows = trees.db.open_tree(tree_name(tree))?.range(range);
+            match end {
+                End::First => rows.take(limit).collect::<Result<Vec<_>, _>>(),
+                End::Last => rows.rev().take(limit).collect(),
+            }
         })?;
         let unsealed = found.into_iter().map(|(key, stored)| {
             let value = self.unseal(tree, &key, &stored)?;

@@ -14,7 +14,7 @@ use counterfoil_tlog::{
 
 use crate::config::KnownKeys;
 use crate::error::{Fatal, ReadError};
-use crate::index::{Index, Pair};
+use crate::index::{End, Index, Pair};
 use crate::journal::read_checkpoint;
 use crate::limits;
 use crate::scratch::Scratch;
@@ -211,11 +211,22 @@ impl Reader {
         keys: impl RangeBounds<Vec<u8>>,
         limit: usize,
     ) -> Result<Vec<Pair>, ReadError> {
-        if limit > limits::READ_ROWS {
-            let (requested, limit) = (limit as u64, limits::READ_ROWS as u64);
-            return Err(ReadError::TooMany { requested, limit });
-        }
-        Ok(self.shared.index.rows(tree, &keys, limit)?)
+        check_rows(limit)?;
+        Ok(self.shared.index.rows(tree, &keys, End::First, limit)?)
+    }
+
+    /// The last rows in a range of keys, the last of them first, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`rows`](Self::rows).
+    pub fn last_rows(
+        &self,
+        tree: &'static str,
+        keys: impl RangeBounds<Vec<u8>>,
+        limit: usize,
+    ) -> Result<Vec<Pair>, ReadError> {
+        check_rows(limit)?;
+        Ok(self.shared.index.rows(tree, &keys, End::Last, limit)?)
     }
 
     fn prove<T>(
@@ -341,6 +352,14 @@ impl Shared {
     fn journal_error(&self, io: std::io::Error) -> ReadError {
         ReadError::Files { path: self.journal_path.clone(), io }
     }
+}
+
+fn check_rows(limit: usize) -> Result<(), ReadError> {
+    if limit > limits::READ_ROWS {
+        let (requested, limit) = (limit as u64, limits::READ_ROWS as u64);
+        return Err(ReadError::TooMany { requested, limit });
+    }
+    Ok(())
 }
 
 /// The smallest tree that has this leaf.

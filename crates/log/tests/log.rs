@@ -279,6 +279,12 @@ fn rows_are_listed_in_order_and_the_last_one_counts() {
     assert_eq!(reader.row("last by first byte", b"b").unwrap(), Some(10_u64.to_be_bytes().to_vec()));
     assert_eq!(reader.row("text", b"d").unwrap(), None);
     assert!(matches!(reader.rows("text", .., limits::READ_ROWS + 1), Err(ReadError::TooMany { .. })));
+    // From the end of the range the same, backwards.
+    let mut all = reader.rows("text", .., 100).unwrap();
+    all.reverse();
+    assert_eq!(reader.last_rows("text", .., 100).unwrap(), all);
+    assert_eq!(reader.last_rows("text", ..all[0].0.clone(), 2).unwrap(), all[1..3]);
+    assert!(matches!(reader.last_rows("text", .., limits::READ_ROWS + 1), Err(ReadError::TooMany { .. })));
 }
 
 #[test]

@@ -214,7 +214,10 @@ impl Rule {
                 "up to 32 groups, ascending, no repeats",
             );
         }
-        Ok(())
+        match self.groups.iter().find(|group| !is_group(group)) {
+            None => Ok(()),
+            Some(group) => fault("rule.groups", format!("{group:?}"), "a group: 1–64 of a–z 0–9 . _ -"),
+        }
     }
 
     fn allows_terms(&self, approval: &Approval<'_>) -> Result<(), Shortfall> {
@@ -230,6 +233,13 @@ impl Rule {
         }
         Ok(())
     }
+}
+
+/// Whether this is how records spell a group: whatever is spelled otherwise could never be met.
+fn is_group(group: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let first = group.bytes().next().is_some_and(plain);
+    first && group.len() <= 64 && group.bytes().all(|byte| plain(byte) || b"._-".contains(&byte))
 }
 
 #[cfg(test)]
@@ -293,6 +303,9 @@ mod tests {
             ("counterfoil-policy/0", "counterfoil-policy/9"),
             ("\"break_glass\":false", "\"break_glass\":false,\"extra\":1"),
             ("[\"sre\"]", "[\"sre\",\"sre\"]"),
+            ("[\"sre\"]", "[\"\"]"),
+            ("[\"sre\"]", "[\"Not A Group\"]"),
+            ("[\"sre\"]", "[\"-sre\"]"),
         ] {
             assert!(DOCUMENT.contains(from));
             assert!(Policy::parse(DOCUMENT.replace(from, to).as_bytes()).is_err(), "{to}");

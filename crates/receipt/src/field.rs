@@ -79,15 +79,6 @@ impl<'a> Node<'a> {
         value.ok_or_else(|| self.wrong(&format!("a whole number from {least} to {most}")))
     }
 
-    /// `true` or `false`.
-    pub fn boolean(self) -> Result<bool, Malformed> {
-        match self.raw {
-            "true" => Ok(true),
-            "false" => Ok(false),
-            _ => Err(self.wrong("true or false")),
-        }
-    }
-
     /// R-REC-06: every value is of its type and within its limits.
     ///
     /// A finding that this value is not `expected`, quoting as much of it as a person can read.
@@ -312,16 +303,6 @@ impl<T: Field + Ord, const MAX: usize> Field for Set<T, MAX> {
 
     fn write(&self, out: &mut Vec<u8>) {
         write_array(&self.0, out);
-    }
-}
-
-impl Field for bool {
-    fn read(node: Node<'_>) -> Result<Self, Malformed> {
-        node.boolean()
-    }
-
-    fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(if *self { b"true" } else { b"false" });
     }
 }
 

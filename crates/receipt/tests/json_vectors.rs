@@ -1,7 +1,10 @@
 //! Third-party vectors: RFC 8785, the ECMAScript number file, JSONTestSuite. `COUNTERFOIL_VECTORS` names their folder.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise")]
 
-use counterfoil_receipt::json::{JsonError, Limits, canonicalize_input, check, parse_value, to_canonical};
+use counterfoil_receipt::{
+    Malformed,
+    json::{JsonError, Limits, canonicalize_input, check, parse_value, to_canonical},
+};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -176,9 +179,14 @@ fn verdicts(
 ) -> BTreeMap<&'static str, usize> {
     let mut counts = BTreeMap::new();
     for document in files.values() {
-        *counts.entry(judge(document).map_or("ok", |error| error.code())).or_default() += 1;
+        *counts.entry(judge(document).map_or("ok", code)).or_default() += 1;
     }
     counts
+}
+
+/// The code of the rule that the document breaks.
+fn code(error: JsonError) -> &'static str {
+    Malformed::from(error).code.code()
 }
 
 fn input_error(document: &[u8]) -> Option<JsonError> {
@@ -193,11 +201,11 @@ fn check_error(document: &[u8]) -> Option<JsonError> {
 fn json_test_suite_valid() {
     let Some(files) = test_suite("y_") else { return };
     assert_eq!(files.len(), 95);
-    let expected = [("json-duplicate-key", 2), ("json-noncharacter", 8), ("ok", 85)];
+    let expected = [("json-duplicate-key", 2), ("json-surrogate", 8), ("ok", 85)];
     assert_eq!(verdicts(&files, |document| input_error(&wrapped(document))), expected.into());
     // As they are, most are arrays.
     let as_is = verdicts(&files, input_error);
-    assert_eq!(as_is, [("json-duplicate-key", 2), ("json-not-object", 83), ("ok", 10)].into());
+    assert_eq!(as_is, [("json-duplicate-key", 2), ("json-syntax", 83), ("ok", 10)].into());
     // What is accepted becomes canonical and means the same.
     for (name, document) in &files {
         let document = wrapped(document);
@@ -234,10 +242,9 @@ fn json_test_suite_invalid() {
     }
     // Each fault is one of the text; none is left to the rules of I-JSON about names and numbers.
     let expected = [
-        ("json-control", 4),
         ("json-depth", 2),
         ("json-surrogate", 6),
-        ("json-syntax", 166),
+        ("json-syntax", 170),
         ("json-trailing", 1),
         ("json-utf8", 9),
     ];
@@ -269,9 +276,9 @@ fn i_json_index() {
     let codes: BTreeMap<&str, (usize, &[&str])> = [
         ("duplicate_keys", (2, &["json-duplicate-key"][..])),
         ("lone_or_bad_surrogates", (10, &["json-surrogate"])),
-        ("noncharacters", (8, &["json-noncharacter"])),
+        ("noncharacters", (8, &["json-surrogate"])),
         ("number_overflow", (5, &["json-number-range"])),
-        ("invalid_utf8_or_bom", (14, &["json-utf8", "json-bom", "json-syntax"])),
+        ("invalid_utf8_or_bom", (14, &["json-utf8", "json-syntax"])),
     ]
     .into();
     let mut kinds = BTreeSet::new();
@@ -281,7 +288,7 @@ fn i_json_index() {
         assert_eq!(names.len(), count, "{kind}");
         for name in names.iter().map(|name| name.as_str().unwrap()) {
             let document = &files[name];
-            let code = input_error(&wrapped(document)).expect(name).code();
+            let code = code(input_error(&wrapped(document)).expect(name));
             assert!(allowed.contains(&code), "{name}: {code}");
             for document in [document.clone(), wrapped(document)] {
                 assert!(check_error(&document).is_some(), "{name}");

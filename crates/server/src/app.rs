@@ -107,9 +107,8 @@ impl App {
             .submitter
             .handle
             .inspect(move |records, checkpoint| drop(reply.send(ask(records, checkpoint))));
-        let asked = asked.map_err(Problem::from);
-        let answer = match asked {
-            Ok(()) => answer.await.map_err(|_| Kind::LogFailed.because("the log stopped")),
+        let answer = match asked.map_err(Problem::from) {
+            Ok(()) => answer.await.map_err(|_| self.submitter.stopped().into()),
             Err(problem) => Err(problem),
         };
         self.note_failure();

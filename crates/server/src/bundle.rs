@@ -2,30 +2,31 @@
 //! (`spec/bundle.md`).
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
 use counterfoil_log::{LogCheckpoint, ReadError};
 use counterfoil_receipt::{
-    Commitment, PolicyDigest, RecordId, RunId, UnverifiedRecord,
+    Commitment, PolicyDigest, RecordId, Root, RunId, UnverifiedRecord,
     action::Json,
     body::Type,
     bundle::{
-        CheckpointLine, DocumentLine, EndLine, Format, Header, NoteText, PositionLine, ProofHash,
-        ProofHashes, write_line,
+        CheckpointLine, DocumentLine, EndLine, Format, Header, NoteText, PayloadLine, PositionLine,
+        ProofHash, ProofHashes, write_line,
     },
     field::{Count, List, Whole},
     limits as receipt_limits,
 };
 use counterfoil_tlog::{Hash, LeafIndex};
-use counterfoil_verify::{Lookup as _, select};
+use counterfoil_verify::{IndexKey, Lookup, select};
 
 use crate::{
     limits,
-    payloads::{PayloadError, Payloads},
-    rows::{Index, LookupError, Name, document_named, payloads_named},
-    submit::payload_fits,
+    payloads::{Kept, PayloadError, Payloads},
+    rows::{Index, LookupError, document_named},
+    submit::Stated,
 };
 
 /// A bundle on its way out.
@@ -38,7 +39,7 @@ pub(crate) struct Bundle {
     entries: std::vec::IntoIter<(u64, Vec<Hash>)>,
     /// The proof hashes to the right of the last.
     right: Option<Vec<Hash>>,
-    disclosed: std::vec::IntoIter<Commitment>,
+    disclosed: std::collections::btree_map::IntoIter<Commitment, Option<Root>>,
 }
 
 /// Why there is no bundle.
@@ -55,13 +56,13 @@ pub(crate) enum BundleError {
     Payload(#[from] PayloadError),
     /// A policy document is gone.
     #[error("{0} is missing")]
-    NoDocument(Name),
+    NoDocument(Kept),
     /// A bundle can't have that many.
     #[error("the bundle would have more {0} than a bundle may have")]
     TooMany(&'static str),
     /// A payload was there when the bundle was begun.
     #[error("{0} is gone")]
-    Gone(Name),
+    Gone(Kept),
 }
 
 impl From<ReadError> for BundleError {
@@ -73,9 +74,9 @@ impl From<ReadError> for BundleError {
 /// What the chosen records say, beside their bytes.
 #[derive(Default)]
 struct Facts {
-    executions: Vec<u64>,
+    executions: BTreeSet<u64>,
     documents: BTreeSet<PolicyDigest>,
-    payloads: BTreeMap<Commitment, Vec<(String, Option<u64>)>>,
+    stated: Stated,
 }
 
 impl Bundle {
@@ -88,23 +89,19 @@ impl Bundle {
         with_payloads: bool,
     ) -> Result<Self, BundleError> {
         let size = latest.head.size;
-        if index.run_page(run, 0, size.0)?.is_empty() {
+        if index.last_of(run, size.0)?.is_none() {
             return Err(BundleError::NoRun(run));
         }
-        let chosen = select(run, size.0, &index)?;
-        let mut facts = Facts::default();
-        for at in &chosen {
-            facts.note(*at, &index.record(*at)?);
-        }
+        let reading = Reading { index: &index, facts: RefCell::default() };
+        let chosen = select(run, size.0, &reading)?;
+        let facts = reading.facts.into_inner();
         let checkpoints = checkpoints(&index, &facts.executions, latest)?;
         let documents = facts
             .documents
             .iter()
             .map(|digest| document(&payloads, digest))
             .collect::<Result<Vec<_>, _>>()?;
-        let mut disclosed = if with_payloads { facts.disclosed(&payloads)? } else { Vec::new() };
-        // A reader refuses more; a payload that is left out is counted as not disclosed.
-        disclosed.truncate(receipt_limits::PAYLOADS as usize);
+        let disclosed = if with_payloads { disclosed(&facts.stated, &payloads)? } else { BTreeMap::new() };
         let leaves: Vec<LeafIndex> = chosen.iter().map(|index| LeafIndex(*index)).collect();
         let mut segments = index.reader().multiproof(&leaves, size)?;
         let right = segments.pop();
@@ -147,9 +144,13 @@ impl Bundle {
             out.push(b'\n');
         } else if let Some(right) = self.right.take() {
             write_line(&EndLine { right: hashes(&right) }, out);
-        } else if let Some(commitment) = self.disclosed.next() {
-            let gone = BundleError::Gone(Name::Payload(commitment));
-            write_line(&self.payloads.get_payload(&commitment)?.ok_or(gone)?, out);
+        } else if let Some((commitment, set)) = self.disclosed.next() {
+            let line = match &set {
+                None => self.payloads.get_payload(&commitment)?,
+                Some(root) => self.payloads.get_member(root, &commitment)?,
+            };
+            let kept = set.map_or(Kept::Payload(commitment), |root| Kept::Member(root, commitment));
+            write_line(&line.ok_or(BundleError::Gone(kept))?, out);
         } else {
             return Ok(false);
         }
@@ -157,46 +158,73 @@ impl Bundle {
     }
 }
 
-impl Facts {
-    fn note(&mut self, index: u64, record: &UnverifiedRecord) {
-        if record.kind() == Type::Execution {
-            self.executions.push(index);
-        }
-        self.documents.extend(document_named(record));
-        for (commitment, label, size) in payloads_named(record) {
-            self.payloads.entry(commitment).or_default().push((label, size));
-        }
+/// Reads what [`select`] chooses, and notes what it says: each chosen record is read once to choose it, and once to write it.
+struct Reading<'a> {
+    index: &'a Index,
+    facts: RefCell<Facts>,
+}
+
+impl Lookup for Reading<'_> {
+    type Error = LookupError;
+
+    fn indices(&self, key: &IndexKey, size: u64) -> Result<Vec<u64>, LookupError> {
+        self.index.indices(key, size)
     }
 
-    /// Payloads that are here and that every record names alike: of others a reader could not say what they are.
-    fn disclosed(self, payloads: &Payloads) -> Result<Vec<Commitment>, BundleError> {
-        let mut disclosed = Vec::new();
-        for (commitment, stated) in self.payloads {
-            let is_one = stated.iter().all(|one| Some(one) == stated.first());
-            if payloads.has(Name::Payload(commitment))?
-                && (is_one
-                    || payloads
-                        .get_payload(&commitment)?
-                        .is_some_and(|line| payload_fits(&line, &stated).is_ok()))
-            {
-                disclosed.push(commitment);
+    fn snapshots_around(&self, index: u64, size: u64) -> Result<(Option<u64>, Option<u64>), LookupError> {
+        self.index.snapshots_around(index, size)
+    }
+
+    fn record(&self, index: u64) -> Result<UnverifiedRecord, LookupError> {
+        let record = self.index.record(index)?;
+        let mut facts = self.facts.borrow_mut();
+        if record.kind() == Type::Execution {
+            facts.executions.insert(index);
+        }
+        facts.documents.extend(document_named(&record));
+        facts.stated.note(&record);
+        Ok(record)
+    }
+}
+
+/// Payloads that are here and are what every record says of them, each with its set: what a record of one run says need not
+/// be what was true when another's brought the payload. At most as many as a reader takes; one that is left out counts as
+/// not disclosed.
+fn disclosed(
+    stated: &Stated,
+    payloads: &Payloads,
+) -> Result<BTreeMap<Commitment, Option<Root>>, PayloadError> {
+    let mut disclosed = BTreeMap::new();
+    let fits = |line: Option<PayloadLine>| line.is_some_and(|line| stated.fit(&line).is_ok());
+    for root in stated.sets.keys() {
+        for member in payloads.members(root)? {
+            if fits(payloads.get_member(root, &member)?) {
+                disclosed.insert(member, Some(*root));
             }
         }
-        Ok(disclosed)
     }
+    for commitment in stated.payloads.keys() {
+        if fits(payloads.get_payload(commitment)?) {
+            disclosed.insert(*commitment, None);
+        }
+    }
+    while disclosed.len() as u64 > receipt_limits::PAYLOADS {
+        disclosed.pop_last();
+    }
+    Ok(disclosed)
 }
 
 /// The first checkpoint over each execution, which shows best when it existed, and the latest.
 fn checkpoints(
     index: &Index,
-    executions: &[u64],
+    executions: &BTreeSet<u64>,
     latest: &Arc<LogCheckpoint>,
 ) -> Result<Vec<CheckpointLine>, BundleError> {
     let reader = index.reader();
     let mut by_size = BTreeMap::from([(latest.head.size, Arc::clone(latest))]);
     // A reader refuses more. The latest are kept: evidence of time is lost for the earliest executions only.
     let most = receipt_limits::CHECKPOINTS as usize - 1;
-    for execution in &executions[executions.len().saturating_sub(most)..] {
+    for execution in executions.iter().rev().take(most) {
         let first = reader.checkpoint_covering(LeafIndex(*execution))?;
         by_size.extend(first.map(|checkpoint| (checkpoint.head.size, checkpoint)));
     }
@@ -209,7 +237,7 @@ fn checkpoints(
 }
 
 fn document(payloads: &Payloads, digest: &PolicyDigest) -> Result<DocumentLine, BundleError> {
-    let missing = || BundleError::NoDocument(Name::Document(*digest));
+    let missing = || BundleError::NoDocument(Kept::Document(*digest));
     let bytes = payloads.get_document(digest)?.ok_or_else(missing)?;
     Ok(DocumentLine { document: Json::parse(&bytes).map_err(|_| missing())?, policy: *digest })
 }

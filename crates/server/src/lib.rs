@@ -18,6 +18,7 @@
 mod app;
 mod bundle;
 mod config;
+mod connections;
 mod error;
 mod handlers;
 pub mod limits;

@@ -5,19 +5,33 @@
 //! names is never taken for more. Leftovers of a crash are settled at the next start, by asking the log.
 
 use std::{
+    collections::BTreeSet,
     fmt,
-    fs::{self, File, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
 
 use counterfoil_receipt::{
-    Commitment, PolicyDigest,
-    bundle::{DocumentLine, PayloadLine, read_line},
+    Commitment, PolicyDigest, Root,
+    bundle::{DocumentLine, PayloadLine, SetProof, read_line},
 };
+use counterfoil_tlog::{Hash, LeafIndex, ProofError, TreeHead, TreeSize, inclusion, leaf_hash};
 
 use crate::rows::Name;
+
+/// A file beside the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Kept {
+    /// A payload.
+    Payload(Commitment),
+    /// A policy document.
+    Document(PolicyDigest),
+    /// A payload of an item set, with the proof that it belongs to it.
+    Member(Root, Commitment),
+}
 
 /// The directory of payloads and policy documents.
 #[derive(Debug)]
@@ -49,22 +63,34 @@ pub(crate) enum PayloadError {
     },
 }
 
+impl PayloadError {
+    /// Whether there is no room, which the operator can mend while the server runs.
+    pub(crate) fn is_full(&self) -> bool {
+        use io::ErrorKind as K;
+        match self {
+            Self::File { io, .. } => {
+                matches!(io.kind(), K::StorageFull | K::QuotaExceeded | K::FileTooLarge)
+            }
+            Self::Damaged { .. } => false,
+        }
+    }
+}
+
 /// A durable file in `incoming/`. Dropped, it is deleted.
 #[derive(Debug)]
 pub(crate) struct Staged {
-    name: Name,
+    kept: Kept,
     path: PathBuf,
-    kept: bool,
+    moved: bool,
 }
 
-const PLACES: [&str; 3] = ["incoming", "payload", "policy"];
+const PLACES: [&str; 4] = ["incoming", "payload", "policy", "set"];
 
 impl Payloads {
-    /// Opens the directory, and creates it if it isn't there.
+    /// Opens the directory, and creates it, for this user alone, if it isn't there.
     pub(crate) fn open(dir: &Path) -> Result<Self, PayloadError> {
         for place in PLACES {
-            let path = dir.join(place);
-            fs::create_dir_all(&path).map_err(file("create", &path))?;
+            create_dir(&dir.join(place))?;
         }
         let payloads = Self { dir: dir.to_owned(), staged: AtomicU64::new(0) };
         // Shows at start, not with the first payload, that the directory can be written.
@@ -79,41 +105,82 @@ impl Payloads {
         &self,
         is_named: impl Fn(Name) -> Result<bool, E>,
     ) -> Result<(), E> {
-        for (path, name) in self.incoming()? {
-            match name {
-                Some(name) if is_named(name)? => self.keep(vec![Staged { name, path, kept: false }])?,
+        for (path, kept) in self.incoming()? {
+            match kept {
+                Some(kept) if is_named(kept.name())? => {
+                    self.keep(vec![Staged { kept, path, moved: false }])?;
+                }
                 _ => fs::remove_file(&path).map_err(file("delete", &path))?,
             }
         }
         Ok(())
     }
 
-    /// Whether there is a file of this name.
-    pub(crate) fn has(&self, name: Name) -> Result<bool, PayloadError> {
-        let path = self.path(name);
+    /// Whether this is here.
+    pub(crate) fn has(&self, kept: Kept) -> Result<bool, PayloadError> {
+        let path = self.path(kept);
         path.try_exists().map_err(file("look for", &path))
     }
 
     /// A payload, if it is here; checked against its commitment.
     pub(crate) fn get_payload(&self, commitment: &Commitment) -> Result<Option<PayloadLine>, PayloadError> {
-        let path = self.path(Name::Payload(*commitment));
+        self.get_line(Kept::Payload(*commitment), |line| {
+            (line.commitment == *commitment && line.set.is_none()).then_some(())
+        })
+    }
+
+    /// A payload of an item set, if it is here; checked against its commitment and the set's root.
+    pub(crate) fn get_member(
+        &self,
+        root: &Root,
+        commitment: &Commitment,
+    ) -> Result<Option<PayloadLine>, PayloadError> {
+        self.get_line(Kept::Member(*root, *commitment), |line| {
+            let set = line.set.as_ref().filter(|set| set.root == *root)?;
+            (line.commitment == *commitment && belongs(commitment, set).is_ok()).then_some(())
+        })
+    }
+
+    fn get_line(
+        &self,
+        kept: Kept,
+        is_it: impl FnOnce(&PayloadLine) -> Option<()>,
+    ) -> Result<Option<PayloadLine>, PayloadError> {
+        let path = self.path(kept);
         let Some(bytes) = read(&path)? else { return Ok(None) };
         let line: PayloadLine = read_line(&bytes).map_err(|fault| damaged(&path, fault.to_string()))?;
         let computed = line.clone().into_opening().commitment();
-        if computed != *commitment {
-            return Err(damaged(&path, format!("it opens {computed}")));
+        if computed != line.commitment || is_it(&line).is_none() {
+            return Err(damaged(&path, format!("it is not {kept}: its content opens {computed}")));
         }
         Ok(Some(line))
     }
 
+    /// The payloads of an item set that are here.
+    pub(crate) fn members(&self, root: &Root) -> Result<Vec<Commitment>, PayloadError> {
+        let dir = self.set_dir(root);
+        let entries = match fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(io) if io.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(io) => return Err(file("list", &dir)(io)),
+        };
+        let mut members = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(file("list", &dir))?;
+            let digits = entry.file_name();
+            members.extend(digits.to_str().and_then(|digits| Commitment::parse(&format!("sha256:{digits}"))));
+        }
+        Ok(members)
+    }
+
     /// The canonical bytes of a policy document, if it is here; checked against its digest.
     pub(crate) fn get_document(&self, digest: &PolicyDigest) -> Result<Option<Vec<u8>>, PayloadError> {
-        let name = Name::Document(*digest);
+        let kept = Kept::Document(*digest);
         let staged = || {
-            Ok(self.incoming()?.into_iter().find(|(_, staged)| *staged == Some(name)).map(|(path, _)| path))
+            Ok(self.incoming()?.into_iter().find(|(_, staged)| *staged == Some(kept)).map(|(path, _)| path))
         };
-        let path = self.path(name);
-        let path = if self.has(name)? { Some(path) } else { staged()? };
+        let path = self.path(kept);
+        let path = if self.has(kept)? { Some(path) } else { staged()? };
         let Some(path) = path else { return Ok(None) };
         let Some(bytes) = read(&path)? else { return Ok(None) };
         let line: DocumentLine = read_line(&bytes).map_err(|fault| damaged(&path, fault.to_string()))?;
@@ -127,18 +194,19 @@ impl Payloads {
 
     /// The same, of those only that are kept for good.
     pub(crate) fn kept_document(&self, digest: &PolicyDigest) -> Result<Option<Vec<u8>>, PayloadError> {
-        if self.has(Name::Document(*digest))? { self.get_document(digest) } else { Ok(None) }
+        if self.has(Kept::Document(*digest))? { self.get_document(digest) } else { Ok(None) }
     }
 
     /// Makes lines durable in `incoming/`.
-    pub(crate) fn stage(&self, lines: &[(Name, Vec<u8>)]) -> Result<Vec<Staged>, PayloadError> {
+    pub(crate) fn stage(&self, lines: &[(Kept, Vec<u8>)]) -> Result<Vec<Staged>, PayloadError> {
         let mut staged = Vec::with_capacity(lines.len());
-        for (name, line) in lines {
+        for (kept, line) in lines {
             let number = self.staged.fetch_add(1, Ordering::Relaxed);
-            let path = self.dir.join("incoming").join(format!("{}.{number}", name.to_file_name()));
+            let path = self.dir.join("incoming").join(format!("{}.{number}", kept.to_file_name()));
             let mut options = OpenOptions::new();
-            let mut new = options.write(true).create_new(true).open(&path).map_err(file("create", &path))?;
-            staged.push(Staged { name: *name, path: path.clone(), kept: false });
+            let options = options.write(true).create_new(true).mode(0o600);
+            let mut new = options.open(&path).map_err(file("create", &path))?;
+            staged.push(Staged { kept: *kept, path: path.clone(), moved: false });
             new.write_all(line).and_then(|()| new.sync_data()).map_err(file("write", &path))?;
         }
         if !staged.is_empty() {
@@ -152,25 +220,38 @@ impl Payloads {
         if staged.is_empty() {
             return Ok(());
         }
+        let mut changed: BTreeSet<PathBuf> = PLACES.iter().map(|place| self.dir.join(place)).collect();
         for mut staged in staged {
-            fs::rename(&staged.path, self.path(staged.name)).map_err(file("move", &staged.path))?;
-            staged.kept = true;
+            if let Kept::Member(root, _) = staged.kept {
+                let dir = self.set_dir(&root);
+                create_dir(&dir)?;
+                changed.insert(dir);
+            }
+            fs::rename(&staged.path, self.path(staged.kept)).map_err(file("move", &staged.path))?;
+            staged.moved = true;
         }
-        PLACES.iter().try_for_each(|place| sync_dir(&self.dir.join(place)))
+        changed.iter().try_for_each(|dir| sync_dir(dir))
     }
 
-    fn path(&self, name: Name) -> PathBuf {
-        let (place, digits) = name.parts();
-        self.dir.join(place).join(digits)
+    fn path(&self, kept: Kept) -> PathBuf {
+        match kept {
+            Kept::Payload(commitment) => self.dir.join("payload").join(digits(&commitment)),
+            Kept::Document(digest) => self.dir.join("policy").join(digits(&digest)),
+            Kept::Member(root, commitment) => self.set_dir(&root).join(digits(&commitment)),
+        }
+    }
+
+    fn set_dir(&self, root: &Root) -> PathBuf {
+        self.dir.join("set").join(digits(root))
     }
 
     /// What lies in `incoming/`.
-    fn incoming(&self) -> Result<Vec<(PathBuf, Option<Name>)>, PayloadError> {
+    fn incoming(&self) -> Result<Vec<(PathBuf, Option<Kept>)>, PayloadError> {
         let dir = self.dir.join("incoming");
         let mut found = Vec::new();
         for entry in fs::read_dir(&dir).map_err(file("list", &dir))? {
             let entry = entry.map_err(file("list", &dir))?;
-            found.push((entry.path(), entry.file_name().to_str().and_then(Name::of_file_name)));
+            found.push((entry.path(), entry.file_name().to_str().and_then(Kept::of_file_name)));
         }
         Ok(found)
     }
@@ -178,53 +259,79 @@ impl Payloads {
 
 impl Staged {
     /// What it holds.
-    pub(crate) const fn name(&self) -> Name {
-        self.name
+    pub(crate) const fn kept(&self) -> Kept {
+        self.kept
     }
 }
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        if !self.kept {
+        if !self.moved {
             // What stays behind is settled at the next start.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-impl Name {
-    fn parts(self) -> (&'static str, String) {
-        let (place, hash) = match self {
-            Self::Payload(commitment) => ("payload", commitment.to_string()),
-            Self::Document(digest) => ("policy", digest.to_string()),
-        };
-        (place, hash.trim_start_matches("sha256:").to_owned())
+impl Kept {
+    /// What a record names that this is kept for.
+    pub(crate) const fn name(self) -> Name {
+        match self {
+            Self::Payload(commitment) => Name::Payload(commitment),
+            Self::Document(digest) => Name::Document(digest),
+            Self::Member(root, _) => Name::Set(root),
+        }
     }
 
     fn to_file_name(self) -> String {
-        let (place, digits) = self.parts();
-        format!("{place}-{digits}")
+        match self {
+            Self::Payload(commitment) => format!("payload-{}", digits(&commitment)),
+            Self::Document(digest) => format!("policy-{}", digits(&digest)),
+            Self::Member(root, commitment) => format!("set-{}-{}", digits(&root), digits(&commitment)),
+        }
     }
 
     fn of_file_name(file: &str) -> Option<Self> {
         let (name, _) = file.split_once('.')?;
         let (place, digits) = name.split_once('-')?;
-        let hash = format!("sha256:{digits}");
+        let hash = |digits: &str| format!("sha256:{digits}");
         match place {
-            "payload" => Commitment::parse(&hash).map(Self::Payload),
-            "policy" => PolicyDigest::parse(&hash).map(Self::Document),
+            "payload" => Commitment::parse(&hash(digits)).map(Self::Payload),
+            "policy" => PolicyDigest::parse(&hash(digits)).map(Self::Document),
+            "set" => {
+                let (root, commitment) = digits.split_once('-')?;
+                Some(Self::Member(Root::parse(&hash(root))?, Commitment::parse(&hash(commitment))?))
+            }
             _ => None,
         }
     }
 }
 
-impl fmt::Display for Name {
+impl fmt::Display for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Payload(commitment) => write!(f, "the payload {commitment}"),
             Self::Document(digest) => write!(f, "the policy document {digest}"),
+            Self::Member(root, commitment) => write!(f, "the payload {commitment} of the item set {root}"),
         }
     }
+}
+
+/// Whether a payload belongs to an item set, as its proof says.
+pub(crate) fn belongs(commitment: &Commitment, set: &SetProof) -> Result<(), ProofError> {
+    let head = TreeHead { size: TreeSize(set.items.get()), root: Hash::from(*set.root.as_bytes()) };
+    let proof: Vec<Hash> = set.proof.0.iter().map(|hash| Hash::from(hash.0)).collect();
+    inclusion::verify(leaf_hash(commitment.as_bytes()), LeafIndex(set.index.get()), &proof, &head)
+}
+
+/// The hex digits of a hash.
+fn digits(hash: &impl fmt::Display) -> String {
+    hash.to_string().trim_start_matches("sha256:").to_owned()
+}
+
+/// Creates a directory that is not there, and those above it, for this user alone.
+fn create_dir(path: &Path) -> Result<(), PayloadError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(file("create", path))
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>, PayloadError> {

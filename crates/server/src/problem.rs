@@ -34,6 +34,7 @@ pub(crate) enum Kind {
     MediaType,
     LogBusy,
     LogFailed,
+    StoreFull,
     Unreadable,
 }
 
@@ -129,6 +130,12 @@ impl Kind {
                 "The log stopped",
                 "Nothing was acknowledged. The operator has to start the server again; then send the same bytes again.",
             ),
+            Self::StoreFull => (
+                S::INSUFFICIENT_STORAGE,
+                "store-full",
+                "The server has no room for this",
+                "Nothing was acknowledged. The operator has to make room; then send the same bytes again.",
+            ),
             Self::Unreadable => (
                 S::INTERNAL_SERVER_ERROR,
                 "store-unreadable",
@@ -201,7 +208,8 @@ impl From<ReadError> for Problem {
 
 impl From<PayloadError> for Problem {
     fn from(error: PayloadError) -> Self {
-        Kind::Unreadable.because(error.to_string())
+        let kind = if error.is_full() { Kind::StoreFull } else { Kind::Unreadable };
+        kind.because(error.to_string())
     }
 }
 

@@ -16,8 +16,8 @@ use counterfoil_tlog::{Hash, LeafIndex, TreeSize};
 use counterfoil_verify::{Fault, KeyCache, Record, Roots, Rule, Scope, Shown, State, check_signature};
 
 use crate::{
-    payloads::Payloads,
-    rows::{Name, document_named, rows_of},
+    payloads::{Kept, Payloads},
+    rows::{document_named, rows_of},
 };
 
 /// The state folded from every entry, and what writes the leaf that ends a batch.
@@ -86,12 +86,22 @@ impl Records {
         Ok(Some(self.state.add_document(document.clone())))
     }
 
-    /// Folds a record that [`State::check`] accepts.
-    fn fold(&mut self, record: &Record, index: LeafIndex, roots: &dyn Roots) -> Result<(), Fault> {
-        self.state.fold(record, index.0, roots)?;
-        if matches!(record.body(), Body::Genesis(_) | Body::Keyring(_) | Body::Endorsement(_)) {
-            let keys = self.state.keys().into_iter().map(|(key, _)| key).collect();
-            *self.enrolled.0.write().unwrap_or_else(PoisonError::into_inner) = keys;
+    /// Notes the keys that there are after a record that may have changed them.
+    fn note_keys(&self) {
+        let keys = self.state.keys().into_iter().map(|(key, _)| key).collect();
+        *self.enrolled.0.write().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
+    /// Folds a record that was not an entry before, or leaves the state as it is.
+    fn fold(&mut self, record: &Record, at: Position, roots: &dyn Roots) -> Result<(), Fault> {
+        if let Err(late) = execution_is_in_time(&self.state, record, at.time) {
+            // What else it breaks comes first.
+            self.state.check(record, at.index.0, roots)?;
+            return Err(late);
+        }
+        self.state.admit(record, at.index.0, roots)?;
+        if changes_keys(record) {
+            self.note_keys();
         }
         Ok(())
     }
@@ -114,7 +124,7 @@ impl Records {
 impl Application for Records {
     type Entry = Submission;
     type Refusal = Refusal;
-    const PROJECTION: u32 = 1;
+    const PROJECTION: u32 = 2;
 
     /// What can stop an execution goes first (`spec/log.md`, "Order within a batch").
     fn place(&self, entry: &Submission) -> BatchPlace {
@@ -128,12 +138,8 @@ impl Application for Records {
     }
 
     fn admit(&mut self, entry: &Submission, at: Position, roots: &dyn RootAt) -> Result<(), Refusal> {
-        let roots = LogRoots(roots);
         let brought = self.bring_document(entry);
-        let checked = brought.clone().and_then(|_| self.state.check(&entry.record, at.index.0, &roots));
-        let checked = checked.and_then(|()| execution_is_in_time(&self.state, &entry.record, at.time));
-        // Checked first: a fold that fails would leave its mark.
-        let folded = checked.and_then(|()| self.fold(&entry.record, at.index, &roots));
+        let folded = brought.clone().and_then(|_| self.fold(&entry.record, at, &LogRoots(roots)));
         if let (Err(_), Ok(Some(digest))) = (&folded, brought) {
             self.state.remove_document(&digest);
         }
@@ -144,26 +150,35 @@ impl Application for Records {
         let snapshot = self.snapshot(at)?;
         let bytes = snapshot.bytes().to_vec();
         let snapshot = check_signature(snapshot, &mut self.cache).map_err(|(_, fault)| fault)?;
-        self.fold(&snapshot, at.index, &NoRoots)?;
+        self.state.admit(&snapshot, at.index.0, &NoRoots)?;
         Ok(Some(bytes))
     }
 
-    /// Everything is checked again that was checked at admission: form, signature, and the rules of the place. Only the
-    /// log time of an execution is not, since it is the snapshot's and a reader's to judge.
+    /// Form and the rules of the place are checked again. Signatures are not: before this log signed the checkpoint whose root
+    /// these bytes give, it admitted them. Nor is the log time of an execution, which a reader judges by the snapshot.
     fn replay(&mut self, entry: &[u8], at: Position, roots: &dyn RootAt) -> Result<(), BoxError> {
         let record = UnverifiedRecord::parse(entry)?;
-        let record = check_signature(record, &mut self.cache).map_err(|(_, fault)| fault)?;
         if let Some(digest) = document_named(&record) {
             let document = self.payloads.get_document(&digest)?;
-            let missing = || format!("{} is missing: bring it back from a backup", Name::Document(digest));
+            let missing = || format!("{} is missing: bring it back from a backup", Kept::Document(digest));
             self.state.add_document(document.ok_or_else(missing)?);
         }
-        Ok(self.fold(&record, at.index, &LogRoots(roots))?)
+        let changes_keys = changes_keys(&record);
+        self.state.replay(record, at.index.0, &LogRoots(roots))?;
+        if changes_keys {
+            self.note_keys();
+        }
+        Ok(())
     }
 
     fn project(&self, entry: &[u8], index: LeafIndex) -> Vec<Row> {
         UnverifiedRecord::parse(entry).map_or_else(|_| Vec::new(), |record| rows_of(&record, index.0))
     }
+}
+
+/// Whether a record may enrol a key, or complete what does.
+fn changes_keys(record: &UnverifiedRecord) -> bool {
+    matches!(record.body(), Body::Genesis(_) | Body::Keyring(_) | Body::Endorsement(_))
 }
 
 /// R-EXEC-08, for the log time that the execution is about to get: its batch's, which its snapshot will state.

@@ -2,7 +2,7 @@
 
 use counterfoil_log::{ReadError, Reader, Row};
 use counterfoil_receipt::{
-    Body, Commitment, Malformed, PolicyDigest, RecordId, RunId, UnverifiedRecord,
+    Body, Commitment, Malformed, PolicyDigest, RecordId, Root, RunId, UnverifiedRecord,
     body::{Evidence, Policy, Type},
 };
 use counterfoil_tlog::{Hash, LeafIndex};
@@ -15,13 +15,15 @@ const RUNS: &str = "runs";
 /// What is kept beside the log, by what names it: the index of the last record that does.
 const NAMED: &str = "named";
 
-/// Something that is kept beside the log because a record names it.
+/// What a record names, and what is therefore kept beside the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Name {
-    /// A payload.
+    /// A payload, one by one.
     Payload(Commitment),
     /// A policy document.
     Document(PolicyDigest),
+    /// The payloads of an item set.
+    Set(Root),
 }
 
 /// Why a lookup failed.
@@ -78,6 +80,15 @@ pub(crate) fn payloads_named(record: &UnverifiedRecord) -> Vec<(Commitment, Stri
     items.chain(arguments.map(|(pointer, commitment)| (*commitment, pointer.to_string(), None))).collect()
 }
 
+/// Item sets that a record names, each with the number of its items.
+pub(crate) fn sets_named(record: &UnverifiedRecord) -> Vec<(Root, u64)> {
+    let sets = record.body().evidence().into_iter().filter_map(|evidence| match evidence {
+        Evidence::Item(_) => None,
+        Evidence::Set(set) => Some((set.root, set.items.get())),
+    });
+    sets.collect()
+}
+
 /// The policy document that a record names by digest.
 pub(crate) fn document_named(record: &UnverifiedRecord) -> Option<PolicyDigest> {
     match record.body() {
@@ -92,7 +103,8 @@ pub(crate) fn document_named(record: &UnverifiedRecord) -> Option<PolicyDigest> 
 /// Everything beside the log that a record names.
 pub(crate) fn names_kept(record: &UnverifiedRecord) -> Vec<Name> {
     let payloads = payloads_named(record).into_iter().map(|(commitment, ..)| Name::Payload(commitment));
-    payloads.chain(document_named(record).map(Name::Document)).collect()
+    let sets = sets_named(record).into_iter().map(|(root, _)| Name::Set(root));
+    payloads.chain(sets).chain(document_named(record).map(Name::Document)).collect()
 }
 
 /// Finds records through the rows. Rows follow the checkpoint: whoever reads them names a size that
@@ -123,14 +135,21 @@ impl Index {
         Ok(row.and_then(|value| value.try_into().ok()).map(u64::from_be_bytes))
     }
 
-    /// Runs whose trigger stands at `from` or later, below `size`.
-    pub(crate) fn runs(&self, from: u64, size: u64, limit: usize) -> Result<Vec<(u64, RunId)>, LookupError> {
-        let range = from.to_be_bytes().to_vec()..size.max(from).to_be_bytes().to_vec();
-        let rows = self.reader.rows(RUNS, range, limit)?;
+    /// Runs whose trigger stands below `before`, the newest first.
+    pub(crate) fn newest_runs(&self, before: u64, limit: usize) -> Result<Vec<(u64, RunId)>, LookupError> {
+        let range = ..before.to_be_bytes().to_vec();
+        let rows = self.reader.last_rows(RUNS, range, limit)?;
         let run = |(key, value): (Vec<u8>, Vec<u8>)| {
             Some((u64::from_be_bytes(key.try_into().ok()?), RunId::from_bytes(value.try_into().ok()?)))
         };
         Ok(rows.into_iter().filter_map(run).collect())
+    }
+
+    /// The index of the last record of a run below `size`.
+    pub(crate) fn last_of(&self, run: RunId, size: u64) -> Result<Option<u64>, LookupError> {
+        let key = IndexKey::Run(run);
+        let rows = self.reader.last_rows(BY_KEY, place(&key, 0)..place(&key, size), 1)?;
+        Ok(rows.first().and_then(|(key, _)| index_in(key)))
     }
 
     /// The records of a run from index `from` to below `size`: one page of them.
@@ -147,8 +166,7 @@ impl Index {
     fn page(&self, key: &IndexKey, from: u64, size: u64) -> Result<Vec<(u64, Vec<u8>)>, LookupError> {
         let range = place(key, from)..place(key, size.max(from));
         let rows = self.reader.rows(BY_KEY, range, counterfoil_log::limits::READ_ROWS)?;
-        let index = |key: &[u8]| key.last_chunk().map(|index| u64::from_be_bytes(*index));
-        Ok(rows.into_iter().filter_map(|(key, value)| Some((index(&key)?, value))).collect())
+        Ok(rows.into_iter().filter_map(|(key, value)| Some((index_in(&key)?, value))).collect())
     }
 }
 
@@ -194,6 +212,7 @@ impl Name {
         match self {
             Self::Payload(commitment) => [&b"c"[..], commitment.as_bytes()].concat(),
             Self::Document(digest) => [&b"p"[..], digest.as_bytes()].concat(),
+            Self::Set(root) => [&b"s"[..], root.as_bytes()].concat(),
         }
     }
 }
@@ -210,4 +229,9 @@ fn place(key: &IndexKey, index: u64) -> Vec<u8> {
         IndexKey::Snapshot => (b's', b""),
     };
     [&[tag], what, &[0], &index.to_be_bytes()].concat()
+}
+
+/// The index that a key of [`place`] ends with.
+fn index_in(key: &[u8]) -> Option<u64> {
+    key.last_chunk().map(|index| u64::from_be_bytes(*index))
 }

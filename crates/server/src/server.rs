@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    future::{Future, IntoFuture as _},
+    future::Future,
     net::SocketAddr,
     path::Path,
     sync::{Arc, OnceLock},
@@ -23,6 +23,7 @@ use tokio::{
 use crate::{
     app::{App, Readers, app},
     config::Config,
+    connections::{self, Bounds},
     error::{ServeError, StartError},
     limits,
     payloads::{PayloadError, Payloads},
@@ -116,22 +117,18 @@ impl Server {
     ) -> Result<(), ServeError> {
         let Self { listener, app: state, log, closing, .. } = self;
         let mut failed = state.failed.subscribe();
-        let told = closing.clone();
-        let stop = async move {
-            tokio::select! {
-                () = shutdown => {}
-                // The sender lives as long as the server.
-                _ = failed.wait_for(|failed| *failed) => {}
-            }
-            told.send_replace(true);
-        };
-        let serving = axum::serve(listener, app(Arc::clone(&state))).with_graceful_shutdown(stop);
-        let mut told = closing.subscribe();
+        let serving =
+            connections::serve(listener, app(Arc::clone(&state)), Bounds::STANDARD, closing.subscribe());
         let served = tokio::select! {
-            served = serving.into_future() => served,
+            served = serving => served,
             // Who is still not done by then is cut off.
             () = async {
-                let _ = told.wait_for(|told| *told).await;
+                tokio::select! {
+                    () = shutdown => {}
+                    // The sender lives as long as the server.
+                    _ = failed.wait_for(|failed| *failed) => {}
+                }
+                closing.send_replace(true);
                 tokio::time::sleep(limits::SHUTDOWN).await;
             } => Ok(()),
         };

@@ -4,15 +4,15 @@
 
 use std::{
     cell::RefCell,
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use counterfoil_keys::RecordKey;
-use counterfoil_log::{Handle, Logged, Outcome};
+use counterfoil_log::{AddError, Handle, Logged, Outcome};
 use counterfoil_receipt::{
-    Commitment, Draft, Malformed, Place, PolicyDigest, PublicKey, RecordId, Role, Statement,
+    Commitment, Draft, Malformed, Place, PolicyDigest, PublicKey, RecordId, Role, Root, Statement,
     UnverifiedRecord,
     body::{Body, KeyChange, Rejection},
     bundle::{DocumentLine, PayloadLine, read_line, write_line},
@@ -26,10 +26,10 @@ use tokio::sync::oneshot;
 
 use crate::{
     limits,
-    payloads::{Payloads, Staged},
+    payloads::{Kept, Payloads, Staged, belongs},
     problem::{Kind, Problem, with_causes},
     records::{Enrolled, Records, Refusal, Submission},
-    rows::{Index, Name, document_named, names_kept, payloads_named},
+    rows::{Index, Name, document_named, names_kept, payloads_named, sets_named},
 };
 
 /// What a submission meets on its way into the log.
@@ -52,7 +52,7 @@ pub(crate) struct Submitter {
 #[derive(Default)]
 pub(crate) struct Batch {
     records: Vec<Vec<u8>>,
-    payloads: HashMap<Commitment, PayloadLine>,
+    payloads: HashMap<Kept, PayloadLine>,
     documents: HashMap<PolicyDigest, DocumentLine>,
 }
 
@@ -127,14 +127,18 @@ impl Batch {
         }
         if is_payload {
             let payload: PayloadLine = read_line(line).map_err(read)?;
-            if payload.set.is_some() {
-                return Err("set: a submitted payload has no such member".to_owned());
-            }
             let computed = payload.clone().into_opening().commitment();
             if computed != payload.commitment {
                 return Err(format!("claims to open {}, opens {computed}", payload.commitment));
             }
-            self.payloads.insert(computed, payload);
+            let kept = match &payload.set {
+                None => Kept::Payload(computed),
+                Some(set) => {
+                    belongs(&computed, set).map_err(|why| format!("set: {computed}: {why}"))?;
+                    Kept::Member(set.root, computed)
+                }
+            };
+            self.payloads.insert(kept, payload);
         } else if is_document {
             let document: DocumentLine = read_line(line).map_err(read)?;
             let computed = PolicyDigest::of(document.document.as_str().as_bytes());
@@ -166,17 +170,22 @@ impl Submitter {
         let (reply, answer) = oneshot::channel();
         // Whoever waits for the answer is this task.
         self.handle.submit(submissions, move |outcomes| drop(reply.send(outcomes)));
-        let outcomes = answer.await.unwrap_or(Err(counterfoil_log::AddError::Closed))?;
+        let outcomes = answer.await.unwrap_or_else(|_| Err(self.stopped()))?;
         crate::app::blocking(move || {
             let mut kept = named_before;
             let logged = |outcome: &Outcome<Refusal>| !matches!(outcome, Outcome::Refused(_));
             let admitted = outcomes.iter().zip(named).filter(|(outcome, _)| logged(outcome));
             kept.extend(admitted.flat_map(|(_, names)| names));
             self.payloads
-                .keep(staged.into_iter().filter(|staged| kept.contains(&staged.name())).collect())?;
+                .keep(staged.into_iter().filter(|staged| kept.contains(&staged.kept().name())).collect())?;
             self.answers(slots, outcomes, &ids)
         })
         .await
+    }
+
+    /// Why the log answers nothing any more.
+    pub(crate) fn stopped(&self) -> AddError {
+        self.handle.failure().map_or(AddError::Closed, AddError::Failed)
     }
 
     /// Checks what needs no state, and makes durable what the records name.
@@ -252,42 +261,30 @@ impl Submitter {
         let mut named_before = HashSet::new();
         let named_now: HashSet<Name> =
             submissions.iter().flat_map(|submission| names_kept(&submission.record)).collect();
-        let mut bring = |name: Name, line: Vec<u8>| -> Result<(), Problem> {
-            let is_named_before = self.index.naming(name)?.is_some();
+        let mut bring = |kept: Kept, line: Vec<u8>| -> Result<(), Problem> {
+            let is_named_before = self.index.naming(kept.name())?.is_some();
             if is_named_before {
-                named_before.insert(name);
+                named_before.insert(kept.name());
             }
-            if (is_named_before || named_now.contains(&name)) && !self.payloads.has(name)? {
-                lines.push((name, line));
+            if (is_named_before || named_now.contains(&kept.name())) && !self.payloads.has(kept)? {
+                lines.push((kept, line));
             }
             Ok(())
         };
-        let stated = submissions.iter().flat_map(|submission| payloads_named(&submission.record));
-        let stated = stated.fold(HashMap::<_, Vec<_>>::new(), |mut stated, (commitment, label, size)| {
-            stated.entry(commitment).or_default().push((label, size));
-            stated
-        });
-        for (commitment, payload) in batch.payloads {
-            let now = stated.get(&commitment).into_iter().flatten().cloned();
-            let before = self.stated_before(&commitment)?;
-            payload_fits(&payload, &now.chain(before).collect::<Vec<_>>())
-                .map_err(|why| Kind::BodyUnreadable.because(why))?;
-            bring(Name::Payload(commitment), to_line(&payload))?;
+        let mut stated = Stated::default();
+        submissions.iter().for_each(|submission| stated.note(&submission.record));
+        for (kept, payload) in batch.payloads {
+            if let Some(index) = self.index.naming(kept.name())? {
+                // The last entry that names it says of it what the others do, or no bundle can show it.
+                stated.note(&self.index.record(index)?);
+            }
+            stated.fit(&payload).map_err(|why| Kind::BodyUnreadable.because(why))?;
+            bring(kept, to_line(&payload))?;
         }
         for (digest, document) in batch.documents {
-            bring(Name::Document(digest), to_line(&document))?;
+            bring(Kept::Document(digest), to_line(&document))?;
         }
         Ok((self.payloads.stage(&lines)?, named_before))
-    }
-
-    /// What the last entry that names a payload says of it.
-    fn stated_before(&self, payload: &Commitment) -> Result<Vec<(String, Option<u64>)>, Problem> {
-        let Some(index) = self.index.naming(Name::Payload(*payload))? else { return Ok(Vec::new()) };
-        let named = payloads_named(&self.index.record(index)?).into_iter();
-        Ok(named
-            .filter(|(commitment, ..)| commitment == payload)
-            .map(|(_, label, size)| (label, size))
-            .collect())
     }
 
     /// Joins what was refused here with what the log said.
@@ -350,18 +347,48 @@ pub(crate) fn now() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Whether the records say of a payload what it is: a reader refuses it otherwise.
-pub(crate) fn payload_fits(payload: &PayloadLine, stated: &[(String, Option<u64>)]) -> Result<(), String> {
-    let (label, size) = (payload.label.as_str(), payload.content.0.len() as u64);
-    let differs = |(stated, length): &&(String, Option<u64>)| {
-        stated != label || length.is_some_and(|length| length != size)
-    };
-    let Some((stated, length)) = stated.iter().find(differs) else { return Ok(()) };
-    let length = length.map_or_else(String::new, |length| format!(" of {length} bytes"));
-    Err(format!(
-        "payload {}: it is {label:?} of {size} bytes, a record names it as {stated:?}{length}",
-        payload.commitment
-    ))
+/// What records say of the payloads that they name.
+#[derive(Debug, Default)]
+pub(crate) struct Stated {
+    /// Of each its labels and, for an item, the sizes.
+    pub payloads: BTreeMap<Commitment, BTreeSet<(String, Option<u64>)>>,
+    /// Of each item set how many items it has.
+    pub sets: BTreeMap<Root, BTreeSet<u64>>,
+}
+
+impl Stated {
+    /// Notes what a record says.
+    pub(crate) fn note(&mut self, record: &UnverifiedRecord) {
+        for (commitment, label, size) in payloads_named(record) {
+            self.payloads.entry(commitment).or_default().insert((label, size));
+        }
+        for (root, items) in sets_named(record) {
+            self.sets.entry(root).or_default().insert(items);
+        }
+    }
+
+    /// Whether every record that names this payload says of it what it is: a reader refuses it otherwise.
+    pub(crate) fn fit(&self, payload: &PayloadLine) -> Result<(), String> {
+        let found = &payload.commitment;
+        if let Some(set) = &payload.set {
+            let (root, items) = (set.root, set.items.get());
+            let other =
+                self.sets.get(&root).and_then(|stated| stated.iter().find(|stated| **stated != items));
+            return other.map_or(Ok(()), |stated| {
+                Err(format!("payload {found}: its set {root} has {items} items, a record says {stated}"))
+            });
+        }
+        let (label, size) = (payload.label.as_str(), payload.content.0.len() as u64);
+        let differs = |(stated, length): &&(String, Option<u64>)| {
+            stated != label || length.is_some_and(|length| length != size)
+        };
+        let other = self.payloads.get(found).and_then(|stated| stated.iter().find(differs));
+        let Some((stated, length)) = other else { return Ok(()) };
+        let length = length.map_or_else(String::new, |length| format!(" of {length} bytes"));
+        Err(format!(
+            "payload {found}: it is {label:?} of {size} bytes, a record names it as {stated:?}{length}"
+        ))
+    }
 }
 
 /// A line without its line feed.

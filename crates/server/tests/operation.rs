@@ -14,6 +14,7 @@ use std::{
 use common::*;
 use counterfoil_receipt::RunId;
 use counterfoil_server::{Config, ServeError, Server, StartError, create_log};
+use sha2::Digest as _;
 
 /// How a server with this configuration fails to start, with all causes.
 fn start_error(config: &Config) -> (StartError, String) {
@@ -204,6 +205,32 @@ fn a_log_that_fails_ends_the_server_and_nothing_is_acknowledged() {
     // It was durable before it failed; whoever sends it again learns so.
     world.start();
     assert_eq!(world.post(triggers[299].bytes()).status, 200);
+}
+
+/// Signatures are not checked again at start; that nothing else is in the journal than what was admitted, the signed root says.
+#[test]
+fn an_entry_changed_with_the_digest_of_its_frame_does_not_give_the_signed_root() {
+    let mut world = World::peopled();
+    let trigger = world.trigger("one");
+    world.add(&trigger);
+    world.stop().unwrap();
+    let path = world.config.log_dir.join("journal");
+    let intact = fs::read(&path).unwrap();
+    let last = intact.windows(8).rposition(|bytes| bytes == b"CFBATCH1").unwrap();
+    let sig =
+        last + intact[last..].windows(8).position(|bytes| bytes.starts_with(b"\"sig\":\"")).unwrap() + 7;
+    let mut changed = intact.clone();
+    changed[sig] = if changed[sig] == b'A' { b'B' } else { b'A' };
+    let body = changed.len() - 32;
+    let digest = sha2::Sha256::digest(&changed[last..body]);
+    changed[body..].copy_from_slice(&digest);
+    fs::write(&path, changed).unwrap();
+    let (error, text) = start_error(&world.config);
+    let StartError::Log { source, .. } = error else { panic!("{text}") };
+    assert_eq!(source.code(), "open-journal-bad-frame", "{text}");
+    fs::write(&path, intact).unwrap();
+    world.start();
+    assert_eq!(world.get(&format!("/v1/records/{}", trigger.id())).body, trigger.bytes());
 }
 
 #[test]

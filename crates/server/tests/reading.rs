@@ -70,28 +70,67 @@ fn a_large_run_becomes_a_bundle_in_chunks() {
 }
 
 #[test]
-fn runs_are_listed_by_trigger() {
+fn runs_are_listed_the_newest_first() {
     let world = World::peopled();
+    assert_eq!(world.get("/v1/runs").json()["runs"], json!([]));
     let triggers: Vec<_> = (0..3).map(|number| world.trigger(&number.to_string())).collect();
     let runs: Vec<RunId> = triggers.iter().map(|trigger| RunId::started_by(world.add(trigger))).collect();
-    world.add(&world.note(runs[1], triggers[1].id(), "second"));
+    let note = world.note(runs[1], triggers[1].id(), "second");
+    world.add(&note);
+    let at = |record: &RecordId| -> u64 {
+        let answer = world.get(&format!("/v1/records/{record}"));
+        answer.header("counterfoil-index").unwrap().parse().unwrap()
+    };
     let all = world.get("/v1/runs").json();
-    let listed = all["runs"].as_array().unwrap();
-    let ids: Vec<String> = listed.iter().map(|run| run["run"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(ids, runs.iter().map(ToString::to_string).collect::<Vec<_>>());
-    assert_eq!(listed.iter().map(|run| run["records"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2, 1]);
-    assert_eq!(all["size"], world.checkpoint().checkpoint().head().size.0);
-    let page = world.get(&format!("/v1/runs?after={}&limit=1", listed[0]["index"])).json();
-    assert_eq!(page["runs"], json!([listed[1]]));
+    let expected = |number: usize, records: u64, last: &RecordId| {
+        let trigger = &triggers[number];
+        let (run, index, time) = (runs[number].to_string(), at(&trigger.id()), trigger.time().get());
+        json!({"run": run, "index": index, "time": time, "records": records, "last": at(last)})
+    };
+    let listed = json!([
+        expected(2, 1, &triggers[2].id()),
+        expected(1, 2, &note.id()),
+        expected(0, 1, &triggers[0].id())
+    ]);
+    let size = world.checkpoint().checkpoint().head().size.0;
+    assert_eq!(all, json!({"runs": listed, "next": null, "size": size}));
+    // Page by page the same; a full page says where the next one starts, the last one does not.
+    let page = |query: &str| world.get(&format!("/v1/runs?{query}")).json();
+    let two = page("limit=2");
+    assert_eq!((&two["runs"], &two["next"]), (&json!([listed[0], listed[1]]), &listed[1]["index"]));
+    let rest = page(&format!("limit=2&before={}", two["next"]));
+    assert_eq!((&rest["runs"], &rest["next"]), (&json!([listed[2]]), &json!(null)));
+    assert_eq!(page("limit=3")["next"], json!(null));
+    assert_eq!(page(&format!("before={}", u64::MAX))["runs"], listed);
+    assert_eq!(page("before=0"), json!({"runs": [], "next": null, "size": size}));
+    for query in [
+        "limit=0",
+        "limit=1001",
+        "limit=-1",
+        "before=-1",
+        "before=x",
+        "before=",
+        "after=1",
+        "limit=1&limit=2",
+    ] {
+        world.get(&format!("/v1/runs?{query}")).is_problem(400, "query-invalid");
+    }
+    assert_eq!(world.get("/v1/runs?limit=1000").status, 200);
+}
+
+#[test]
+fn a_run_is_listed_with_its_records() {
+    let world = World::peopled();
+    let triggers: Vec<_> = (0..2).map(|number| world.trigger(&number.to_string())).collect();
+    let runs: Vec<RunId> = triggers.iter().map(|trigger| RunId::started_by(world.add(trigger))).collect();
+    world.add(&world.note(runs[1], triggers[1].id(), "second"));
+    let listed = world.get("/v1/runs").json()["runs"].clone();
     let run = world.get(&format!("/v1/runs/{}", runs[1])).json();
     assert_eq!(run["records"].as_array().unwrap().len(), 2);
     assert_eq!(
         run["records"][0],
-        json!({"id": triggers[1].id().to_string(), "index": listed[1]["index"], "type": "trigger"})
+        json!({"id": triggers[1].id().to_string(), "index": listed[0]["index"], "type": "trigger"})
     );
-    world.get("/v1/runs?limit=0").is_problem(400, "query-invalid");
-    world.get("/v1/runs?limit=1001").is_problem(400, "query-invalid");
-    world.get("/v1/runs?page=2").is_problem(400, "query-invalid");
     world.get(&format!("/v1/runs/{}?wait=60001", runs[1])).is_problem(400, "query-invalid");
     world.get(&format!("/v1/runs/{}/bundle?payloads=all", runs[1])).is_problem(400, "query-invalid");
     for path in ["/v1/runs/x", "/v1/runs/x/events", "/v1/runs/x/bundle"] {

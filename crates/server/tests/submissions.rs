@@ -4,17 +4,20 @@
 
 mod common;
 
+use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _};
+
 use common::*;
+use counterfoil_client::{SealedSet, seal_set};
 use counterfoil_receipt::{
-    Body, PolicyDigest, RecordId, Role, RunId, Signer as _, UnverifiedRecord,
+    Body, PolicyDigest, RecordId, Role, Root, RunId, Signer as _, UnverifiedRecord,
     action::Json,
     body::{self, Ruling},
-    bundle::{DocumentLine, write_line},
+    bundle::{DocumentLine, PayloadLine, SetProof, read_line, write_line},
     field::{Set, Whole},
 };
-use counterfoil_testkit::{Actor, WINDOW, action, enrolment, policy_document, trigger_body};
+use counterfoil_testkit::{Actor, WINDOW, action, enrolment, label, policy_document, trigger_body};
 use counterfoil_tlog::{Hash, LeafIndex, SignedCheckpoint, UnverifiedNote, VerifierKey, inclusion};
-use counterfoil_verify::{KeyCache, check_signature};
+use counterfoil_verify::{Conclusion, Dimension, KeyCache, check_signature, verify};
 use serde_json::{Value, json};
 
 /// Checks an inclusion as a client does that trusts nothing but the log's key.
@@ -275,7 +278,7 @@ fn a_payload_that_is_not_what_it_or_its_record_says_is_refused_with_all_of_its_b
     with(forged.as_bytes(), item.clone()).is_problem(400, "body-unreadable");
     let longer = body::Item { size: Whole::new(8).unwrap(), ..item.clone() };
     with(&line, longer).is_problem(400, "body-unreadable");
-    let renamed = body::Item { label: counterfoil_testkit::label("b.txt"), ..item.clone() };
+    let renamed = body::Item { label: label("b.txt"), ..item.clone() };
     with(&line, renamed).is_problem(400, "body-unreadable");
     // With a space before it, it is no payload line but a record line, and gets an answer of its own.
     let answers = with(&[&b" "[..], &line].concat(), item.clone()).lines();
@@ -285,6 +288,157 @@ fn a_payload_that_is_not_what_it_or_its_record_says_is_refused_with_all_of_its_b
     let after = world.checkpoint().checkpoint().head().size;
     // That was the one batch of which anything was taken.
     assert_eq!(after.0, size.0 + 2);
+}
+
+/// The lines of payloads.
+fn payload_lines<'a>(payloads: impl IntoIterator<Item = &'a PayloadLine>) -> Vec<u8> {
+    let mut lines = Vec::new();
+    payloads.into_iter().for_each(|payload| write_line(payload, &mut lines));
+    lines
+}
+
+/// An item set with as many pages.
+fn pages(count: u8) -> SealedSet {
+    let page = |number| (label(&format!("page {number}")), format!("content of page {number}").into_bytes());
+    seal_set(label("pages"), (0..count).map(page).collect()).unwrap()
+}
+
+#[test]
+fn an_item_set_is_submitted_with_its_payloads_and_a_bundle_discloses_those() {
+    let mut world = World::peopled();
+    let trigger = world.trigger("one");
+    let run = RunId::started_by(world.add(&trigger));
+    let SealedSet { set, payloads } = pages(7);
+    let other = pages(3);
+    let record = world.naming(run, trigger.id(), vec![body::Evidence::Set(set.clone())]);
+    // Of another set, which no record names, nothing is kept.
+    let lines =
+        [&payload_lines(&payloads[..4])[..], &payload_lines(&other.payloads), record.bytes()].concat();
+    assert_eq!(world.post_lines(&lines).lines()[0]["status"], "included");
+    let trust = world.trust();
+    let disclosed = |world: &World| -> Vec<PayloadLine> {
+        let bundle = world.get(&format!("/v1/runs/{run}/bundle"));
+        let verdict = verify(&bundle.body, &trust, now());
+        let require = [Dimension::Integrity, Dimension::Authority, Dimension::Inclusion];
+        assert_eq!(verdict.conclude(&require), Conclusion::Shown, "{verdict:?}");
+        let lines = bundle.text().lines().filter(|line| line.starts_with("{\"commitment\":"));
+        let lines: Vec<PayloadLine> = lines.map(|line| read_line(line.as_bytes()).unwrap()).collect();
+        let shown = verdict.openings().len();
+        assert_eq!((shown, shown as u64 + verdict.undisclosed()), (lines.len(), 7));
+        lines
+    };
+    let sorted = |payloads: &[PayloadLine]| {
+        let mut payloads = payloads.to_vec();
+        payloads.sort_by_key(|payload| payload.commitment);
+        payloads
+    };
+    assert_eq!(disclosed(&world), sorted(&payloads[..4]));
+    // The set is in the log: another of it can be brought with any batch, and without a record.
+    assert_eq!(world.post_lines(&payload_lines([&payloads[6]])).status, 200);
+    let with_later = sorted(&[&payloads[..4], &payloads[6..]].concat());
+    assert_eq!(disclosed(&world), with_later);
+    // As after a crash between the log's answer and the move, and before the submission.
+    world.stop().unwrap();
+    let incoming = world.config.payload_dir.join("incoming");
+    let digits = |hash: String| hash.replace("sha256:", "");
+    for (set, payload) in [(&set, &payloads[5]), (&other.set, &other.payloads[0])] {
+        let file =
+            format!("set-{}-{}.0", digits(set.root.to_string()), digits(payload.commitment.to_string()));
+        std::fs::write(incoming.join(file), payload_lines([payload]).trim_ascii_end()).unwrap();
+    }
+    world.start();
+    let recovered = sorted(&[&payloads[..4], &payloads[5..]].concat());
+    assert_eq!(disclosed(&world), recovered);
+    let sets = std::fs::read_dir(world.config.payload_dir.join("set")).unwrap().count();
+    assert_eq!((std::fs::read_dir(incoming).unwrap().count(), sets), (0, 1));
+    // Erased, they are not shown, and nothing else changes.
+    std::fs::remove_dir_all(world.config.payload_dir.join("set").join(digits(set.root.to_string()))).unwrap();
+    assert_eq!(disclosed(&world), []);
+}
+
+#[test]
+fn a_payload_that_does_not_belong_to_its_set_is_refused_with_all_of_its_batch() {
+    let world = World::peopled();
+    let trigger = world.trigger("one");
+    let run = RunId::started_by(world.add(&trigger));
+    let SealedSet { set, payloads } = pages(5);
+    let size = world.checkpoint().checkpoint().head().size;
+    let refused = |payload: PayloadLine, set: body::ItemSet| {
+        let record = world.naming(run, trigger.id(), vec![body::Evidence::Set(set)]);
+        let answer = world.post_lines(&[&payload_lines([&payload])[..], record.bytes()].concat());
+        answer.is_problem(400, "body-unreadable");
+    };
+    let with = |change: &dyn Fn(&mut SetProof)| {
+        let mut payload = payloads[1].clone();
+        change(payload.set.as_mut().unwrap());
+        payload
+    };
+    refused(with(&|proof| proof.index = payloads[2].set.as_ref().unwrap().index), set.clone());
+    refused(with(&|proof| proof.proof.0.truncate(1)), set.clone());
+    refused(with(&|proof| proof.root = Root::from_bytes([7; 32])), set.clone());
+    refused(with(&|proof| proof.proof.0.push(proof.proof.0[0])), set.clone());
+    refused(PayloadLine { commitment: payloads[2].commitment, ..payloads[1].clone() }, set.clone());
+    // The record says something else of the set than the proof.
+    refused(payloads[4].clone(), body::ItemSet { items: Whole::new(4).unwrap(), ..set });
+    assert_eq!(world.checkpoint().checkpoint().head().size, size);
+}
+
+#[test]
+fn what_another_run_says_of_a_payload_does_not_spoil_its_own_bundle() {
+    let world = World::peopled();
+    let SealedSet { set, payloads } = pages(3);
+    let (item, line) = payload("a.txt", b"content");
+    let all = payload_lines(&payloads);
+    let evidence =
+        |item: body::Item, set: body::ItemSet| vec![body::Evidence::Item(item), body::Evidence::Set(set)];
+    let (first, second) = (world.trigger("one"), world.trigger("two"));
+    let runs = [&first, &second].map(|trigger| RunId::started_by(world.add(trigger)));
+    let honest = world.naming(runs[0], first.id(), evidence(item.clone(), set.clone()));
+    assert_eq!(world.post_lines(&[&all[..], &line, honest.bytes()].concat()).status, 200);
+    let renamed = body::Item { label: label("b.txt"), ..item };
+    let shrunk = body::ItemSet { items: Whole::new(2).unwrap(), ..set };
+    world.add(&world.naming(runs[1], second.id(), evidence(renamed, shrunk)));
+    for (run, disclosed) in runs.into_iter().zip([4, 0]) {
+        let bundle = world.get(&format!("/v1/runs/{run}/bundle"));
+        assert_eq!(bundle.lines()[0]["payloads"], disclosed);
+        let require = [Dimension::Integrity, Dimension::Authority, Dimension::Inclusion];
+        assert_eq!(verify(&bundle.body, &world.trust(), now()).conclude(&require), Conclusion::Shown);
+    }
+}
+
+#[test]
+fn what_the_server_keeps_is_for_its_user_alone() {
+    let world = World::peopled();
+    let trigger = world.trigger("one");
+    let run = RunId::started_by(world.add(&trigger));
+    let (item, line) = payload("a.txt", b"secret");
+    let SealedSet { set, payloads } = pages(2);
+    let record = world.naming(run, trigger.id(), vec![body::Evidence::Item(item), body::Evidence::Set(set)]);
+    assert_eq!(
+        world.post_lines(&[&line[..], &payload_lines(&payloads), record.bytes()].concat()).status,
+        200
+    );
+    let (mut todo, mut modes) = (vec![world.config.payload_dir.clone()], BTreeMap::<_, usize>::new());
+    while let Some(path) = todo.pop() {
+        let metadata = std::fs::metadata(&path).unwrap();
+        *modes.entry((metadata.is_dir(), metadata.permissions().mode() & 0o777)).or_default() += 1;
+        if metadata.is_dir() {
+            todo.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+    // The directory, four places and one set; three payloads.
+    assert_eq!(modes, BTreeMap::from([((true, 0o700), 6), ((false, 0o600), 3)]));
+}
+
+#[test]
+fn a_record_with_a_line_feed_is_told_so() {
+    let world = World::peopled();
+    let trigger = world.trigger("one");
+    let answer = world.post(&[trigger.bytes(), b"\n"].concat());
+    answer.is_problem(400, "body-unreadable");
+    assert!(answer.json()["detail"].as_str().unwrap().contains("ends with a line feed"));
+    // Anything else after it is the log's to reject.
+    is_rejected(&world, &[trigger.bytes(), b" "].concat(), "json-trailing");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use counterfoil_receipt::{
-    Commitment, Malformed, Opening, PolicyDigest, RecordId, Role, RunId, UnverifiedRecord,
+    Body, Commitment, Opening, PolicyDigest, RecordId, Role, RunId,
     bundle::{
         CheckpointLine, DocumentLine, EndLine, Header, PayloadLine, PositionLine, ProofHashes, read_line,
     },
@@ -13,11 +13,12 @@ use counterfoil_receipt::{
 use counterfoil_tlog::{Hash, LeafIndex, MultiproofVerifier, QuorumTime, TreeHead};
 
 use crate::{
+    check::{Checked, Checker, Entry, Lines},
     checkpoint::{self, ShownCheckpoint, ShownRoots},
     execution,
     fault::{Fault, Finding, Shown},
     keys,
-    record::{KeyCache, Record, check_signature},
+    record::Record,
     rule::{Dimension, Rule},
     state::{Effect, Scope, State},
     trust::Trust,
@@ -27,12 +28,6 @@ use crate::{
 
 /// The most threads that a [`Verifier`] uses, whatever it is told.
 pub const MAX_THREADS: usize = 64;
-
-/// Records whose signatures are checked together: about 0.5 MB of ordinary ones.
-const BATCH: usize = 512;
-
-/// Bytes of lines that wait to be checked: a line may have 6 MiB, whatever it then turns out to be.
-const BATCH_BYTES: usize = 33_554_432;
 
 /// Verifies a bundle that is in memory. `now` is the reader's time in milliseconds; only *freshness* depends on it.
 ///
@@ -65,7 +60,7 @@ pub fn verify(bundle: &[u8], trust: &Trust, now: u64) -> Verdict {
 #[derive(Debug)]
 pub struct Verifier<'t> {
     trust: &'t Trust,
-    caches: Vec<KeyCache>,
+    checker: Checker,
     due: Due,
     header: Option<Header>,
     lines: Vec<CheckpointLine>,
@@ -75,10 +70,6 @@ pub struct Verifier<'t> {
     /// The position line of the record that is due.
     position: Vec<u8>,
     entries: u64,
-    /// Entries that were read, and entries that were checked: the next stages of a pipeline.
-    pending: Vec<Pending>,
-    checked: Vec<Entry>,
-    pending_bytes: usize,
     /// The index of the last entry.
     last_index: Option<u64>,
     state: State,
@@ -111,7 +102,7 @@ impl<'t> Verifier<'t> {
     pub fn new(trust: &'t Trust, threads: NonZeroUsize) -> Self {
         Self {
             trust,
-            caches: vec![KeyCache::default(); threads.get().min(MAX_THREADS)],
+            checker: Checker::new(threads.get().min(MAX_THREADS)),
             due: Due::Header,
             header: None,
             lines: Vec::new(),
@@ -120,9 +111,6 @@ impl<'t> Verifier<'t> {
             multiproof: None,
             position: Vec::new(),
             entries: 0,
-            pending: Vec::new(),
-            checked: Vec::new(),
-            pending_bytes: 0,
             last_index: None,
             state: State::new(Scope::Shown),
             used: Used::default(),
@@ -267,11 +255,9 @@ impl<'t> Verifier<'t> {
             self.multiproof = MultiproofVerifier::new(last.size).ok();
         }
         self.entries += 1;
-        self.pending_bytes += self.position.len() + line.len();
-        self.pending.push(Pending { position: std::mem::take(&mut self.position), record: line.to_vec() });
-        if self.pending.len() == BATCH || self.pending_bytes > BATCH_BYTES {
-            self.flush();
-        }
+        let lines = Lines { position: std::mem::take(&mut self.position), record: line.to_vec() };
+        let checked = self.checker.push(lines);
+        self.fold_all(checked);
         Ok(())
     }
 
@@ -297,12 +283,15 @@ impl<'t> Verifier<'t> {
         if self.payloads.last().is_some_and(|before| *before >= line.commitment) {
             return Err(line_is_due("a payload does not ascend"));
         }
-        self.payloads.push(line.commitment);
-        if let Err(fault) = self.used.payload(&line) {
-            self.find(fault);
-            return Ok(());
+        let commitment = line.commitment;
+        self.payloads.push(commitment);
+        match self.used.open(line) {
+            Ok(opening) => {
+                self.findings.extend(self.used.false_claims(&commitment, &opening));
+                self.openings.push(opening);
+            }
+            Err(fault) => self.find(fault),
         }
-        self.openings.push(line.into_opening());
         Ok(())
     }
 
@@ -316,37 +305,14 @@ impl<'t> Verifier<'t> {
         self.findings.push(Finding::of(fault));
     }
 
-    /// Checks the entries at hand, each by itself and on all threads, while this thread folds those that were checked
-    /// before.
-    fn flush(&mut self) {
-        let entries = std::mem::take(&mut self.pending);
-        self.pending_bytes = 0;
-        let before = std::mem::take(&mut self.checked);
-        if self.caches.len() == 1 || entries.is_empty() {
-            self.fold_all(before);
-            let checked = self.caches.first_mut().map_or_else(Vec::new, |cache| check_all(&entries, cache));
-            return self.fold_all(checked);
-        }
-        let mut caches = std::mem::take(&mut self.caches);
-        let share = entries.len().div_ceil(caches.len());
-        self.checked = std::thread::scope(|scope| {
-            let shares = entries.chunks(share).zip(&mut caches);
-            let threads: Vec<_> =
-                shares.map(|(share, cache)| (share, scope.spawn(|| check_all(share, cache)))).collect();
-            self.fold_all(before);
-            let joined = threads.into_iter().flat_map(|(share, thread)| {
-                // A thread that died checked nothing; its share is checked here, where a fault can't be lost.
-                thread.join().unwrap_or_else(|_| check_all(share, &mut KeyCache::default()))
-            });
-            joined.collect()
-        });
-        self.caches = caches;
+    fn find_at(&mut self, index: u64, record: Option<RecordId>, fault: Fault) {
+        self.findings.push(Finding::of(fault).at(index, record));
     }
 
     /// Checks and folds every entry that was read.
     fn drain(&mut self) {
-        self.flush();
-        self.flush();
+        let checked = self.checker.drain();
+        self.fold_all(checked);
     }
 
     fn fold_all(&mut self, entries: Vec<Entry>) {
@@ -371,69 +337,85 @@ impl<'t> Verifier<'t> {
     /// Lets a leaf, which is the record's id, enter the multiproof.
     fn prove(&mut self, position: &PositionLine, id: RecordId) {
         let Some(proof) = &mut self.multiproof else { return };
-        let leaf = Hash::from(*id.as_bytes());
-        if let Err(why) = proof.push(LeafIndex(position.index.get()), &hashes(&position.left), leaf) {
+        let (index, leaf) = (position.index.get(), Hash::from(*id.as_bytes()));
+        if let Err(why) = proof.push(LeafIndex(index), &hashes(&position.left), leaf) {
             self.multiproof = None;
-            self.find(leaves_give_no_root(&why.to_string()));
+            self.find_at(index, Some(id), leaves_give_no_root(&why.to_string()));
         }
     }
 
     fn fold(&mut self, index: u64, id: RecordId, checked: Checked) {
-        let record = match checked {
-            Checked::Record(record) => record,
-            Checked::Malformed(fault) => return self.findings.push(Finding::malformed(&fault).at(index, id)),
+        match checked {
+            Checked::Malformed(fault) => {
+                self.findings.push(Finding::malformed(&fault).at(index, Some(id)));
+            }
             Checked::Refused(record, fault) => {
-                self.used.note(&record, index);
+                self.used.note(&record, index, false);
                 self.state.set_aside(&record, index, fault.shown);
-                return self.findings.push(Finding::of(fault).at(index, id));
+                self.find_at(index, Some(id), fault);
             }
-        };
-        self.used.note(&record, index);
-        if index == 0 {
+            Checked::Record(record) => {
+                let folded = self.fold_record(&record, index);
+                self.used.note(&record, index, folded.is_ok());
+                match folded {
+                    Ok(Effect::None(why)) => self.effects.push((index, why)),
+                    Ok(Effect::Took | Effect::Waits) => {}
+                    Err(fault) => {
+                        self.state.set_aside(&record, index, fault.shown);
+                        self.find_at(index, Some(id), fault);
+                    }
+                }
+            }
+        }
+    }
+
+    fn fold_record(&mut self, record: &Record, index: u64) -> Result<Effect, Fault> {
+        if index == 0
+            && let Err(fault) = genesis_is_pinned(record.id(), self.trust)
+        {
             // What the header claims is not what was folded: an impostor may claim the pinned genesis.
-            let pinned = genesis_is_pinned(record.id(), self.trust);
-            self.findings.extend(pinned.err().map(|fault| Finding::of(fault).at(index, id)));
+            self.find_at(index, Some(record.id()), fault);
         }
-        let run = self.header.as_ref().map(|header| header.run);
-        let folded = record_is_of_the_run(&record, run)
-            .and_then(|()| authority_is_pinned(&record, index, self.trust))
-            .and_then(|()| self.state.fold(&record, index, &ShownRoots(&self.checkpoints)));
-        match folded {
-            Ok(Effect::None(why)) => self.effects.push((index, why)),
-            Ok(Effect::Took | Effect::Waits) => {}
-            Err(fault) => {
-                self.state.set_aside(&record, index, fault.shown);
-                self.findings.push(Finding::of(fault).at(index, id));
-            }
-        }
+        record_is_of_the_run(record, self.header.as_ref().map(|header| header.run))?;
+        endorsed_is_in_the_bundle(record, &self.state)?;
+        authority_is_pinned(record, index, self.trust)?;
+        self.state.fold(record, index, &ShownRoots(&self.checkpoints))
     }
 
     /// What only the whole bundle shows.
     fn conclude(&mut self) {
         match self.state.genesis() {
-            None => self.find(Fault::not_shown(Rule::GenesisNotPinned, "entry 0 does not show a genesis")),
+            None => {
+                let fault = Fault::not_shown(Rule::GenesisNotPinned, "does not show a genesis");
+                self.find_at(0, None, fault);
+            }
             Some(genesis) if genesis.origin.as_str() != self.trust.origin => {
-                let detail = format!(
-                    "the genesis names the origin {:?}, the reader {:?}",
-                    genesis.origin, self.trust.origin
-                );
-                self.find(Fault::violated(Rule::CheckpointOrigin, detail));
+                let (named, pinned) = (&genesis.origin, &self.trust.origin);
+                let detail = format!("the genesis names the origin {named:?}, the reader {pinned:?}");
+                self.find_at(0, self.state.log(), Fault::violated(Rule::CheckpointOrigin, detail));
             }
             Some(_) => {}
         }
-        let mut faults = Vec::new();
-        if let Some(last) = self.last_checkpoint() {
-            for (shown, line) in self.checkpoints.iter().zip(&self.lines) {
-                faults.extend(checkpoint::is_consistent(&shown.head, &last, line).err());
-                let kind = self.used.end(shown.head.size.0 - 1);
-                faults.extend(checkpoint::ends_with_snapshot(shown, kind).err());
-            }
-        }
+        self.judge_checkpoints();
         let all_open = self.checkpoints.len() == self.lines.len();
-        faults.extend(self.used.leftovers(&self.documents, all_open));
-        faults.extend(self.state.keys().into_iter().filter_map(|(_, facts)| keys::disputed(facts)));
-        faults.into_iter().for_each(|fault| self.find(fault));
+        self.findings.extend(self.used.leftovers(&self.documents, all_open));
+        let disputed = self.state.keys().into_iter().filter_map(|(_, facts)| keys::disputed(facts));
+        self.findings.extend(disputed.map(Finding::of));
         self.judge_windows();
+    }
+
+    /// Whether each checkpoint agrees with the last, and ends as a log's checkpoints do.
+    fn judge_checkpoints(&mut self) {
+        let Some(last) = self.last_checkpoint() else { return };
+        for (shown, line) in self.checkpoints.iter().zip(&self.lines) {
+            let consistent = checkpoint::is_consistent(&shown.head, &last, line);
+            self.findings.extend(consistent.err().map(Finding::of));
+            let at = shown.head.size.0 - 1;
+            let end = self.used.end(at);
+            let ends = checkpoint::ends_with_snapshot(shown, end.map(|(_, kind)| kind));
+            let record = end.map(|(id, _)| id);
+            self.findings.extend(ends.err().map(|fault| Finding::of(fault).at(at, record)));
+        }
     }
 
     /// Whether each execution is shown to lie in its windows.
@@ -450,7 +432,7 @@ impl<'t> Verifier<'t> {
             };
             shared = Some((first, existed_by));
             if let Err(fault) = execution::window_is_shown(execution, existed_by) {
-                findings.push(Finding::of(fault).at(execution.index, id));
+                findings.push(Finding::of(fault).at(execution.index, Some(id)));
             }
         }
         self.findings.extend(findings);
@@ -528,50 +510,6 @@ impl<'t> Verifier<'t> {
     }
 }
 
-/// The two lines of an entry, as read.
-#[derive(Debug)]
-struct Pending {
-    position: Vec<u8>,
-    record: Vec<u8>,
-}
-
-/// What checking one entry by itself gave.
-#[derive(Debug)]
-struct Entry {
-    position: Result<PositionLine, Malformed>,
-    id: RecordId,
-    checked: Checked,
-}
-
-/// What checking one record by itself gave.
-#[derive(Debug)]
-enum Checked {
-    Record(Box<Record>),
-    Refused(Box<UnverifiedRecord>, Fault),
-    Malformed(Malformed),
-}
-
-fn check_all(entries: &[Pending], cache: &mut KeyCache) -> Vec<Entry> {
-    entries.iter().map(|entry| check(entry, cache)).collect()
-}
-
-fn check(entry: &Pending, cache: &mut KeyCache) -> Entry {
-    let position = read_line(&entry.position);
-    let record = match UnverifiedRecord::parse(&entry.record) {
-        Err(fault) => {
-            let id = RecordId::of(&entry.record);
-            return Entry { position, id, checked: Checked::Malformed(fault) };
-        }
-        Ok(record) => record,
-    };
-    let id = record.id();
-    let checked = match check_signature(record, cache) {
-        Ok(record) => Checked::Record(Box::new(record)),
-        Err((record, fault)) => Checked::Refused(record, fault),
-    };
-    Entry { position, id, checked }
-}
-
 /// R-BUN-02: every line is canonical, complete, and of the kind that is due.
 fn line_is_due(why: &str) -> Fault {
     Fault::violated(Rule::BundleLine, why)
@@ -642,6 +580,16 @@ fn record_is_of_the_run(record: &Record, run: Option<RunId>) -> Result<(), Fault
         Some(other) if Some(other) != run => {
             Err(usage::not_used(&format!("run: {other} is not the bundle's run")))
         }
+        _ => Ok(()),
+    }
+}
+
+/// The half of R-BUN-07 that concerns endorsements: each is of a record that stands before it in the bundle.
+fn endorsed_is_in_the_bundle(record: &Record, state: &State) -> Result<(), Fault> {
+    match record.body() {
+        Body::Endorsement(body) if state.index_of(&body.candidate).is_none() => Err(usage::not_used(
+            &format!("body.candidate: {} is no earlier entry of the bundle", body.candidate),
+        )),
         _ => Ok(()),
     }
 }

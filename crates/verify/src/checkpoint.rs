@@ -83,7 +83,8 @@ fn origin_differs(error: &CheckpointError) -> Fault {
     Fault::violated(Rule::CheckpointOrigin, format!("checkpoint: {error}"))
 }
 
-/// R-CP-03: it is a well-formed checkpoint note without extension lines or repeated signatures, and its tree is not empty.
+/// R-CP-03: it is a well-formed checkpoint note without extension lines, in which no signature line stands twice, and its tree
+/// is not empty.
 fn form_is_ours(signed: &SignedCheckpoint, repeats: bool) -> Result<(), Fault> {
     if repeats {
         return Err(Fault::violated(Rule::CheckpointForm, "checkpoint: a signature line stands twice"));
@@ -99,11 +100,11 @@ fn form_is_ours(signed: &SignedCheckpoint, repeats: bool) -> Result<(), Fault> {
 
 /// R-CP-04: its last entry is a snapshot.
 pub(crate) fn ends_with_snapshot(shown: &ShownCheckpoint, last: Option<Type>) -> Result<(), Fault> {
-    let at = shown.head.size.0 - 1;
+    let end = format!("the end of the tree of size {}", shown.head.size);
     match last {
         Some(Type::Snapshot) => Ok(()),
-        Some(kind) => Err(Fault::violated(Rule::CheckpointSnapshot, format!("entry {at}: is a {kind}"))),
-        None => Err(Fault::not_shown(Rule::CheckpointSnapshot, format!("entry {at}: is not in the bundle"))),
+        Some(kind) => Err(Fault::violated(Rule::CheckpointSnapshot, format!("{end} is a {kind}"))),
+        None => Err(Fault::not_shown(Rule::CheckpointSnapshot, format!("{end} is not in the bundle"))),
     }
 }
 

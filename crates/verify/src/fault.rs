@@ -59,9 +59,9 @@ pub struct Finding {
     pub shown: Shown,
     /// Whether the input as a whole could not be read any further.
     pub unreadable: bool,
-    /// The log index of the entry concerned.
+    /// The log index of the entry that it is about (`spec/verification.md` §5); `None` if it is about no single one.
     pub index: Option<u64>,
-    /// The record concerned.
+    /// The id of that entry, where the bundle has it.
     pub record: Option<RecordId>,
     /// The evidence, for a person.
     pub detail: String,
@@ -97,10 +97,10 @@ impl Finding {
         }
     }
 
-    /// The same finding, about this entry.
-    pub(crate) fn at(mut self, index: u64, record: RecordId) -> Self {
+    /// The same finding, about this entry; `record` is its id, where the bundle has it.
+    pub(crate) fn at(mut self, index: u64, record: Option<RecordId>) -> Self {
         self.index = Some(index);
-        self.record = Some(record);
+        self.record = record;
         self
     }
 

@@ -35,8 +35,6 @@ pub struct KeyFacts {
     pub revoked: Option<u64>,
     /// The index from which a revocation disputes what it signed.
     pub distrust_from: Option<u64>,
-    /// The key that replaced it.
-    pub replaced_by: Option<PublicKey>,
     /// The index of the last record that it signed.
     pub last_signed: Option<u64>,
 }
@@ -122,7 +120,6 @@ impl Keys {
             retired: None,
             revoked: None,
             distrust_from: None,
-            replaced_by: None,
             last_signed: None,
         };
         if facts.is_live_authority() && !self.by_material.contains_key(key.material()) {
@@ -160,10 +157,7 @@ impl Keys {
     fn apply_change(&mut self, body: &Keyring, index: u64) {
         if let Some(ended) = body.ended() {
             let rotated = body.change == KeyChange::Rotate;
-            self.end(&ended, |facts| {
-                facts.retired = facts.retired.or(Some(index));
-                facts.replaced_by = rotated.then_some(body.key);
-            });
+            self.end(&ended, |facts| facts.retired = facts.retired.or(Some(index)));
             if rotated {
                 let first = self.first.get(ended.material()).unwrap_or(ended.material()).to_owned();
                 self.first.insert(*body.key.material(), first);

@@ -11,6 +11,7 @@
 
 mod assemble;
 mod bundle;
+mod check;
 mod checkpoint;
 mod execution;
 mod fault;

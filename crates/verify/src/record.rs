@@ -57,6 +57,11 @@ pub fn check_signature(
     }
 }
 
+/// Takes a record for one whose signature was checked. For [`State::replay`](crate::State::replay) alone, which says when it was.
+pub(crate) const fn checked_before(record: UnverifiedRecord) -> Record {
+    Record(record)
+}
+
 /// R-ROLE-01: the signer's role may sign this type.
 fn role_may_sign(record: &UnverifiedRecord) -> Result<(), Fault> {
     let (kind, role) = (record.kind(), record.author().role);

@@ -306,7 +306,7 @@ impl State {
         }
         let mut approvals = run.approvals(id);
         // One approval that does not count must not hide a quorum that stands without it.
-        approvals.retain(|approval| self.counts(run, id, approval));
+        approvals.retain(|approval| self.counts(run, id, approval, None).is_ok());
         if self.quorum(run, id, &approvals, None).is_err() {
             return Some(ProposalStatus::Open);
         }
@@ -321,15 +321,38 @@ impl State {
 }
 
 impl State {
-    /// Whether an approval counts toward a quorum, whoever else approves.
-    fn counts(&self, run: &Run, proposal: &RecordId, approval: &RecordId) -> bool {
-        let Some((_, policy)) = self.policy_in_force() else { return false };
-        let Some(decision) = run.decisions.get(approval) else { return false };
-        let groups: Vec<&str> = decision.groups.iter().map(Group::as_str).collect();
-        let (principal, human) = (decision.author.principal.as_str(), decision.author.role == Role::Human);
-        let entitled = policy.entitles(&counterfoil_policy::Approver { principal, human, groups: &groups });
-        let alone = self.quorum(run, proposal, &[*approval], None);
-        entitled && alone.map_or_else(|fault| fault.rule == Rule::QuorumNotMet, |_| true)
+    /// Whether an approval counts toward a quorum, whoever else approves: for execution by `runtime`, where one is named.
+    /// Neither the time nor how often the proposal was executed is looked at.
+    ///
+    /// # Errors
+    /// The rule that it would break; [`Rule::QuorumNotMet`] if its signer is not entitled to approve.
+    pub fn counts(
+        &self,
+        run: &Run,
+        proposal: &RecordId,
+        approval: &RecordId,
+        runtime: Option<&Principal>,
+    ) -> Result<(), Fault> {
+        match self.quorum(run, proposal, &[*approval], runtime) {
+            Err(fault) if fault.rule != Rule::QuorumNotMet => return Err(fault),
+            // Alone it may be too few, and still be one of enough.
+            Ok(_) | Err(_) => {}
+        }
+        let signed = run.decision(approval).zip(self.policy_in_force());
+        let entitled = signed.is_some_and(|(decision, (_, policy))| {
+            let groups: Vec<&str> = decision.groups.iter().map(Group::as_str).collect();
+            let (principal, human) =
+                (decision.author.principal.as_str(), decision.author.role == Role::Human);
+            policy.entitles(&counterfoil_policy::Approver { principal, human, groups: &groups })
+        });
+        if entitled {
+            return Ok(());
+        }
+        let signer = signed.map_or("its signer", |(decision, _)| decision.author.principal.as_str());
+        Err(Fault::violated(
+            Rule::QuorumNotMet,
+            format!("body.decisions: {signer} is not entitled to approve"),
+        ))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     fault::{Fault, Shown},
     keys::{self, Keys},
     place,
-    record::Record,
+    record::{self, Record},
     rule::Rule,
     run::{self, Run},
     snapshot,
@@ -118,14 +118,37 @@ impl State {
     /// # Errors
     /// The first rule that does not hold; the entry then changes nothing but its own standing.
     pub fn fold(&mut self, record: &Record, index: u64, roots: &dyn Roots) -> Result<Effect, Fault> {
-        let checked = self.check(record, index, roots);
-        let fault = checked.as_ref().err().map(|fault| fault.shown);
-        let entry = Entry { index, kind: record.kind(), run: record.run(), fault };
+        self.admit(record, index, roots).inspect_err(|fault| self.set_aside(record, index, fault.shown))
+    }
+
+    /// Folds one entry as [`State::fold`] does, if every rule holds. Otherwise it is no entry, and the state is as before.
+    ///
+    /// # Errors
+    /// The first rule that does not hold.
+    pub fn admit(&mut self, record: &Record, index: u64, roots: &dyn Roots) -> Result<Effect, Fault> {
+        self.check(record, index, roots)?;
+        let entry = Entry { index, kind: record.kind(), run: record.run(), fault: None };
         // A repeated record keeps the standing of its first entry.
         self.entries.entry(record.id()).or_insert(entry);
-        checked?;
         self.statements.insert(record.statement());
         Ok(self.apply(record, index))
+    }
+
+    /// Folds an entry that this log's own writer admitted, without checking its signature again. Every positional rule is.
+    ///
+    /// Only for a log that replays its own journal, after the bytes gave the root of a checkpoint that it signed itself:
+    /// it checked the signature before it signed, and other bytes give another root. Whoever reads a log of somebody else
+    /// needs [`check_signature`](crate::check_signature), because there the log's word stands for no signer.
+    ///
+    /// # Errors
+    /// As [`State::fold`].
+    pub fn replay(
+        &mut self,
+        record: UnverifiedRecord,
+        index: u64,
+        roots: &dyn Roots,
+    ) -> Result<Effect, Fault> {
+        self.fold(&record::checked_before(record), index, roots)
     }
 
     /// Notes an entry that is no part of the fold, so that what names it can be judged.

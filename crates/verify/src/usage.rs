@@ -3,21 +3,26 @@
 use std::collections::{HashMap, HashSet};
 
 use counterfoil_receipt::{
-    Body, Commitment, PolicyDigest, Principal, Root, UnverifiedRecord,
+    Body, Commitment, Opening, PolicyDigest, Principal, RecordId, Root, UnverifiedRecord,
     body::{Audience, Evidence, Policy as PolicyBody, RevocationTarget, Type},
     bundle::{PayloadLine, SetProof},
     text::Group,
 };
 use counterfoil_tlog::{Hash, LeafIndex, TreeHead, TreeSize, inclusion, leaf_hash};
 
-use crate::{bundle::content_differs, fault::Fault, rule::Rule};
+use crate::{
+    bundle::content_differs,
+    fault::{Fault, Finding},
+    rule::Rule,
+};
 
 /// What the records that were read use.
 #[derive(Debug, Default)]
 pub(crate) struct Used {
-    /// Commitments that records name, with the label and, for items, the size that they state.
-    items: HashMap<Commitment, (String, Option<u64>)>,
-    sets: HashMap<Root, u64>,
+    /// Commitments that records name one by one, with what each record that holds says about them.
+    items: HashMap<Commitment, Vec<Claim>>,
+    /// Item sets that records name, with the number of their items.
+    sets: HashSet<(Root, u64)>,
     documents: HashSet<PolicyDigest>,
     /// Who signed something, or is named as an owner.
     principals: HashSet<Principal>,
@@ -26,11 +31,22 @@ pub(crate) struct Used {
     memberships: HashMap<Principal, HashSet<Group>>,
     /// Whose key it is that a revocation ends.
     holders: HashMap<[u8; 32], Principal>,
-    concerned: Vec<(u64, Concern)>,
-    /// Executions and snapshots, by index; `true` for a snapshot.
-    timeline: Vec<(u64, bool)>,
+    concerned: Vec<(Entry, Concern)>,
+    /// Executions and snapshots, in order; `true` for a snapshot.
+    timeline: Vec<(Entry, bool)>,
     /// The last entries of the bundle's checkpoints.
-    ends: HashMap<u64, Option<Type>>,
+    ends: HashMap<u64, Option<(RecordId, Type)>>,
+}
+
+/// Index and id.
+type Entry = (u64, RecordId);
+
+/// What one record says about a payload: its label and, of an item, its size in bytes.
+#[derive(Debug)]
+struct Claim {
+    by: Entry,
+    label: String,
+    size: Option<u64>,
 }
 
 /// What a record of the authority is about.
@@ -42,15 +58,11 @@ enum Concern {
 }
 
 impl Used {
-    /// Notes what an entry uses.
-    pub(crate) fn note(&mut self, record: &UnverifiedRecord, index: u64) {
+    /// Notes what an entry uses. `holds`: whether it took its place in the fold.
+    pub(crate) fn note(&mut self, record: &UnverifiedRecord, index: u64, holds: bool) {
+        let entry = (index, record.id());
+        self.note_payloads(record, holds.then_some(entry));
         self.principals.insert(record.author().principal.clone());
-        record.body().evidence().into_iter().for_each(|evidence| self.name(evidence));
-        if let Some(action) = record.body().action() {
-            for (pointer, commitment) in action.committed.iter().flat_map(|map| map.iter()) {
-                self.items.insert(*commitment, (pointer.to_string(), None));
-            }
-        }
         match record.body() {
             Body::Trigger(body) => {
                 self.principals.insert(body.owner.principal.clone());
@@ -77,10 +89,10 @@ impl Used {
                     .or_default()
                     .extend(body.groups.iter().cloned());
                 self.holders.insert(*body.key.material(), body.principal.clone());
-                self.concerned.push((index, Concern::Principal(body.principal.clone())));
+                self.concerned.push((entry, Concern::Principal(body.principal.clone())));
             }
             Body::Revocation(body) => self.concerned.push((
-                index,
+                entry,
                 match &body.target {
                     RevocationTarget::Key(key) => Concern::Key(*key.material()),
                     RevocationTarget::Delegation(_) => Concern::Nothing,
@@ -91,19 +103,39 @@ impl Used {
                 self.principals.extend(roots.clone().map(|root| root.principal.clone()));
                 self.holders.extend(roots.map(|root| (*root.key.material(), root.principal.clone())));
             }
-            Body::Delegation(_) => self.concerned.push((index, Concern::Nothing)),
-            Body::Snapshot(_) => self.timeline.push((index, true)),
-            Body::Execution(_) => self.timeline.push((index, false)),
+            Body::Delegation(_) => self.concerned.push((entry, Concern::Nothing)),
+            Body::Snapshot(_) => self.timeline.push((entry, true)),
+            Body::Execution(_) => self.timeline.push((entry, false)),
             _ => {}
         }
-        if let Some(kind) = self.ends.get_mut(&index) {
-            *kind = Some(record.kind());
+        if let Some(end) = self.ends.get_mut(&index) {
+            *end = Some((record.id(), record.kind()));
+        }
+    }
+
+    /// Notes the payloads that a record names. What it says about them is a claim of its own, if it holds.
+    fn note_payloads(&mut self, record: &UnverifiedRecord, by: Option<Entry>) {
+        let mut claim = |commitment, label: &str, size| {
+            let claims = self.items.entry(commitment).or_default();
+            claims.extend(by.map(|by| Claim { by, label: label.to_owned(), size }));
+        };
+        for evidence in record.body().evidence() {
+            match evidence {
+                Evidence::Item(item) => claim(item.commitment, item.label.as_str(), Some(item.size.get())),
+                Evidence::Set(set) => {
+                    self.sets.insert((set.root, set.items.get()));
+                }
+            }
+        }
+        let committed = record.body().action().and_then(|action| action.committed.as_ref());
+        for (pointer, commitment) in committed.into_iter().flat_map(|map| map.iter()) {
+            claim(*commitment, pointer.as_str(), None);
         }
     }
 
     /// How many payloads the records name, one by one or in sets.
     pub(crate) fn items(&self) -> u64 {
-        self.items.len() as u64 + self.sets.values().sum::<u64>()
+        self.items.len() as u64 + self.sets.iter().map(|(_, items)| items).sum::<u64>()
     }
 
     /// Notes that a checkpoint ends with the entry at `index`.
@@ -111,57 +143,73 @@ impl Used {
         self.ends.insert(index, None);
     }
 
-    /// The type of the entry with which a checkpoint ends, if it is in the bundle.
-    pub(crate) fn end(&self, index: u64) -> Option<Type> {
+    /// Id and type of the entry with which a checkpoint ends, if it is in the bundle.
+    pub(crate) fn end(&self, index: u64) -> Option<(RecordId, Type)> {
         self.ends.get(&index).copied().flatten()
     }
 
-    /// Checks one disclosed payload.
-    pub(crate) fn payload(&self, line: &PayloadLine) -> Result<(), Fault> {
-        let opening = line.clone().into_opening();
+    /// Opens one disclosed payload.
+    pub(crate) fn open(&self, line: PayloadLine) -> Result<Opening, Fault> {
+        let (named, set) = (line.commitment, line.set.clone());
+        let opening = line.into_opening();
         let computed = opening.commitment();
-        if computed != line.commitment {
-            return Err(content_differs(&line.commitment, &computed));
+        if computed != named {
+            return Err(content_differs(&named, &computed));
         }
-        match &line.set {
-            Some(set) => self.set_holds(line, set),
-            None => self.is_named(line, opening.content.len() as u64),
+        match set {
+            Some(set) => self.set_holds(&named, &set)?,
+            None => self.is_named(&named)?,
         }
+        Ok(opening)
     }
 
     /// R-BUN-05: every payload is named by a record of the bundle, once.
-    fn is_named(&self, line: &PayloadLine, size: u64) -> Result<(), Fault> {
-        let unused =
-            |why: String| Err(Fault::violated(Rule::PayloadUnused, format!("{} {why}", line.commitment)));
-        match self.items.get(&line.commitment) {
-            None => unused("is named by no record".to_owned()),
-            Some((label, _)) if label != line.label.as_str() => unused(format!("is named as {label:?}")),
-            Some((_, Some(stated))) if *stated != size => {
-                Err(content_differs(&format!("{stated} bytes"), &format!("{size} bytes")))
-            }
-            Some(_) => Ok(()),
+    fn is_named(&self, commitment: &Commitment) -> Result<(), Fault> {
+        if self.items.contains_key(commitment) {
+            return Ok(());
         }
+        Err(Fault::violated(Rule::PayloadUnused, format!("{commitment} is named by no record")))
     }
 
-    fn set_holds(&self, line: &PayloadLine, set: &SetProof) -> Result<(), Fault> {
-        if self.sets.get(&set.root) != Some(&set.items.get()) {
-            let detail =
-                format!("{} belongs to the item set {}, which no record names", line.commitment, set.root);
+    /// What records claim about a payload that was opened, and what is not so: each claim is judged for the record that makes it.
+    pub(crate) fn false_claims(&self, commitment: &Commitment, opening: &Opening) -> Vec<Finding> {
+        let size = opening.content.len() as u64;
+        let claims = self.items.get(commitment).map_or(&[][..], Vec::as_slice);
+        let judged = claims.iter().filter_map(|claim| {
+            let Claim { by: (index, record), label, .. } = claim;
+            let why = if label != opening.label.as_str() {
+                format!("claims the label {label:?}, the payload has {:?}", opening.label.as_str())
+            } else {
+                let stated = claim.size.filter(|stated| *stated != size)?;
+                format!("claims {stated} bytes, the payload has {size}")
+            };
+            let fault = Fault::violated(Rule::PayloadMismatch, format!("{commitment}: {why}"));
+            Some(Finding::of(fault).at(*index, Some(*record)))
+        });
+        judged.collect()
+    }
+
+    fn set_holds(&self, commitment: &Commitment, set: &SetProof) -> Result<(), Fault> {
+        if !self.sets.contains(&(set.root, set.items.get())) {
+            let detail = format!(
+                "{commitment} belongs to the set {} of {} items, which no record names",
+                set.root, set.items
+            );
             return Err(Fault::violated(Rule::PayloadUnused, detail));
         }
         let head = TreeHead { size: TreeSize(set.items.get()), root: Hash::from(*set.root.as_bytes()) };
         let proof: Vec<Hash> = set.proof.0.iter().map(|hash| Hash::from(hash.0)).collect();
-        let leaf = leaf_hash(line.commitment.as_bytes());
+        let leaf = leaf_hash(commitment.as_bytes());
         inclusion::verify(leaf, LeafIndex(set.index.get()), &proof, &head)
-            .map_err(|why| Fault::violated(Rule::PayloadMismatch, format!("{}: {why}", line.commitment)))
+            .map_err(|why| Fault::violated(Rule::PayloadMismatch, format!("{commitment}: {why}")))
     }
 
     /// What nothing in the bundle uses. Where a checkpoint could not be opened, which snapshots end one is not known, and
     /// none is called unused.
-    pub(crate) fn leftovers(&self, documents: &[PolicyDigest], ends_are_known: bool) -> Vec<Fault> {
-        let mut faults = Vec::new();
+    pub(crate) fn leftovers(&self, documents: &[PolicyDigest], ends_are_known: bool) -> Vec<Finding> {
+        let mut unused = Vec::new();
         let mut known: HashMap<&Principal, bool> = HashMap::new();
-        for (index, concern) in &self.concerned {
+        for (entry, concern) in &self.concerned {
             let principal = match concern {
                 Concern::Principal(principal) => Some(principal),
                 Concern::Key(key) => self.holders.get(key),
@@ -170,42 +218,31 @@ impl Used {
             if !principal
                 .is_some_and(|principal| *known.entry(principal).or_insert_with(|| self.concerns(principal)))
             {
-                faults
-                    .push(not_used(&format!("entry {index} concerns nobody who signed a record of the run")));
+                unused.push((entry, "concerns nobody who signed a record of the run"));
             }
         }
-        for (at, (index, is_snapshot)) in self.timeline.iter().enumerate() {
+        for (at, (entry, is_snapshot)) in self.timeline.iter().enumerate() {
             let beside_execution = [at.checked_sub(1), Some(at + 1)]
                 .into_iter()
                 .flatten()
                 .any(|neighbour| matches!(self.timeline.get(neighbour), Some((_, false))));
-            if *is_snapshot && ends_are_known && !beside_execution && !self.ends.contains_key(index) {
-                faults.push(not_used(&format!(
-                    "the snapshot at entry {index} is neither beside an execution nor an end"
-                )));
+            if *is_snapshot && ends_are_known && !beside_execution && !self.ends.contains_key(&entry.0) {
+                unused
+                    .push((entry, "the snapshot is neither beside an execution nor the end of a checkpoint"));
             }
         }
+        let unused =
+            unused.into_iter().map(|((index, id), why)| Finding::of(not_used(why)).at(*index, Some(*id)));
         let unnamed = documents.iter().find(|digest| !self.documents.contains(*digest));
-        faults
-            .extend(unnamed.map(|digest| not_used(&format!("no policy record names the document {digest}"))));
-        faults
+        let unnamed = unnamed
+            .map(|digest| Finding::of(not_used(&format!("no policy record names the document {digest}"))));
+        unused.chain(unnamed).collect()
     }
 
     /// Whether the keyring of `principal` matters to the records that were read.
     fn concerns(&self, principal: &Principal) -> bool {
         let in_audience = |groups: &HashSet<Group>| !groups.is_disjoint(&self.groups);
         self.principals.contains(principal) || self.memberships.get(principal).is_some_and(in_audience)
-    }
-
-    fn name(&mut self, evidence: Evidence) {
-        match evidence {
-            Evidence::Item(item) => {
-                self.items.insert(item.commitment, (item.label.to_string(), Some(item.size.get())));
-            }
-            Evidence::Set(set) => {
-                self.sets.insert(set.root, set.items.get());
-            }
-        }
     }
 }
 

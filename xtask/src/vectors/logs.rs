@@ -2,7 +2,12 @@
 
 mod authority;
 mod conduct;
+mod ownership;
 mod place;
+mod quorums;
+mod steps;
+mod thresholds;
+mod windows;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use counterfoil_receipt::UnverifiedRecord;
@@ -40,7 +45,16 @@ const fn holds(name: &'static str, description: &'static str, build: Build) -> C
 }
 
 pub fn generate(files: &mut Files) {
-    for case in [place::cases(), authority::cases(), conduct::cases()].into_iter().flatten() {
+    let cases = [
+        place::cases,
+        authority::cases,
+        thresholds::cases,
+        ownership::cases,
+        conduct::cases,
+        quorums::cases,
+        windows::cases,
+    ];
+    for case in cases.into_iter().flat_map(|cases| cases()) {
         let mut scenario = Scenario::new();
         let last = (case.build)(&mut scenario);
         let at = scenario.ledger.size();

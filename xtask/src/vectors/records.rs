@@ -1,6 +1,8 @@
 //! `records/`: one record each, judged by its bytes alone.
 
+mod bounds;
 mod faults;
+mod points;
 mod signers;
 
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine};
@@ -22,9 +24,8 @@ struct Case {
 
 pub fn generate(files: &mut Files) {
     let samples = Samples::new();
-    let mut cases = valid(&samples);
-    cases.extend(faults::cases(&samples));
-    for case in cases {
+    let cases = [valid, faults::cases, signers::cases, points::cases, bounds::cases];
+    for case in cases.into_iter().flat_map(|cases| cases(&samples)) {
         let expect = expect(&case);
         let mut vector = heading(&case.name, case.description, case.flags, case.breaks.is_some());
         vector.insert("record".to_owned(), Value::String(BASE64_STANDARD.encode(&case.bytes)));

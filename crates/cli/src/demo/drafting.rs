@@ -4,12 +4,12 @@ use std::{path::Path, process::Command, time::Duration};
 
 use serde_json::Value;
 
-use super::stage::Interrupt;
+use super::stage::Stage;
 use crate::{
     error::{Failure, Outcome},
     git::{Commit, Repository},
-    process::{self, Bounds, Stopped},
-    text::{printable, shortened},
+    process::{self, Bounds, Ended, Stopped},
+    text::printable,
 };
 
 /// What the built-in agent is, and the event that it is given.
@@ -25,6 +25,12 @@ pub const FILES: [(&str, &str); 4] = [
 ];
 /// The variable that tells an agent what an approver wants changed.
 const NOTE: &str = "COUNTERFOIL_NOTE";
+/// Characters of what a command said that are repeated; the last ones tell most.
+const SAID: usize = 400;
+/// Exit status of a shell that does not find a command (POSIX, Shell Command Language §2.8.2).
+const NOT_FOUND: i32 = 127;
+/// What to do about an agent that fails.
+const HINT: &str = "run the command by hand in a clone of the repository, with an alert on standard input";
 /// An agent that calls a model takes minutes.
 const BOUNDS: Bounds = Bounds { output: 4 << 20, time: Duration::from_secs(1_800) };
 
@@ -67,34 +73,32 @@ pub fn draft(
     command: &str,
     event: &Event,
     note: Option<&str>,
-    interrupt: &Interrupt,
+    stage: &Stage,
 ) -> Outcome<String> {
     let worktree = repository.worktree(base)?;
     let mut shell = Command::new("sh");
     crate::git::without_git_environment(&mut shell);
     shell.args(["-c", command]).current_dir(worktree.path()).env_remove(NOTE);
     note.map(|note| shell.env(NOTE, note));
-    let ended = process::run(&mut shell, &event.bytes, BOUNDS, &|| interrupt.happened());
-    interrupt.check()?;
-    let ended = ended.map_err(|stopped| match stopped {
-        Stopped::NotStarted(error) => failed(&format!("sh can't be run: {error}")),
-        Stopped::TimedOut | Stopped::Interrupted => {
-            failed(&format!("it took longer than {} s", BOUNDS.time.as_secs()))
-        }
+    stage.mark(&mut shell);
+    let ended = process::run(&mut shell, &event.bytes, BOUNDS, &|| stage.is_interrupted());
+    stage.check()?;
+    let ended = ended.map_err(|stopped| {
+        let why = match stopped {
+            Stopped::NotStarted(error) => format!("was not started, sh can't be run: {error}"),
+            Stopped::TimedOut | Stopped::Interrupted => {
+                format!("took longer than {} s", BOUNDS.time.as_secs())
+            }
+        };
+        Failure::new("agent-failed", printable(&format!("the agent `{command}` {why}")), HINT)
     })?;
-    if !ended.status.success() {
-        let said = String::from_utf8_lossy(&ended.stderr);
-        return Err(failed(&format!("{}: {}", ended.status, shortened(said.trim(), 400))));
-    }
+    succeeded(command, &ended)?;
     let printed = String::from_utf8_lossy(&ended.stdout).into_owned();
     let patch = if crate::diff::is_diff(&printed) { printed } else { text(worktree.diff()?)? };
     if patch.is_empty() {
-        let hint = "it has to edit files where it is started, or to print a unified diff";
-        return Err(Failure::new(
-            "agent-proposed-nothing",
-            "the agent changed nothing and printed no patch",
-            hint,
-        ));
+        let message = format!("the agent `{command}` succeeded, but changed no file and printed no patch");
+        let hint = "it has to edit files in the directory that it is started in, or to print a unified diff";
+        return Err(Failure::new("agent-proposed-nothing", printable(&message), hint));
     }
     // What does not apply is told here, where the agent can be mended, and not after somebody approved it.
     repository.worktree(base)?.apply(patch.as_bytes()).map_err(|failure| {
@@ -156,10 +160,28 @@ fn text(patch: Vec<u8>) -> Outcome<String> {
     })
 }
 
-fn failed(why: &str) -> Failure {
-    Failure::new(
-        "agent-failed",
-        format!("the agent failed: {}", printable(why)),
-        "run its command by hand to see more",
-    )
+fn succeeded(command: &str, ended: &Ended) -> Outcome<()> {
+    if ended.status.success() {
+        return Ok(());
+    }
+    let said = said(&String::from_utf8_lossy(&ended.stderr));
+    if ended.status.code() == Some(NOT_FOUND) {
+        let message = format!("the agent `{command}` was not found{said}");
+        let hint = "give its path from the root: it is started in a new worktree of the repository";
+        return Err(Failure::new("agent-not-found", printable(&message), hint));
+    }
+    let status = ended.status.to_string().replace(": ", " ");
+    let message = format!("the agent `{command}` failed with {status}{said}");
+    Err(Failure::new("agent-failed", printable(&message), HINT))
+}
+
+/// The end of what a command wrote to standard error, on one line, to follow how it ended.
+pub fn said(stderr: &str) -> String {
+    let lines: Vec<&str> = stderr.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let text = lines.join("; ");
+    match text.chars().count().checked_sub(SAID) {
+        _ if text.is_empty() => ", and wrote nothing to standard error".to_owned(),
+        None | Some(0) => format!(": {text}"),
+        Some(more) => format!(": …{}", text.chars().skip(more).collect::<String>()),
+    }
 }

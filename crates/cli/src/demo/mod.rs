@@ -7,10 +7,12 @@ mod attacks;
 mod drafting;
 mod runs;
 mod stage;
+mod sweep;
 mod tamper;
 mod telling;
 
 use std::{
+    cell::RefCell,
     io::IsTerminal,
     path::{Path, PathBuf},
     time::Instant,
@@ -23,13 +25,13 @@ use serde_json::json;
 use self::{
     attacks::{Attacks, Attempt},
     drafting::Event,
-    runs::{Cast, Play, Task, copy},
-    stage::{Actor, Interrupt, Server, Stage},
+    runs::{Cast, Play, Task},
+    stage::{Actor, Server, Stage},
     telling::Telling,
 };
 use crate::{
     context::Context,
-    error::{Failure, HELD, Outcome, VIOLATED},
+    error::{Failure, Outcome, VIOLATED},
     git::Repository,
     input::shown,
     output::{self, unwritable},
@@ -43,13 +45,17 @@ const FILES: [&str; 4] =
 
 /// See it all at work in a minute: an alert, a patch, an approval, an execution, a proof; then every way to cheat, refused.
 ///
-/// Starts a real server on a free port and runs every actor as a process of its own. Everything is removed at the end, except
-/// what --out keeps and, in a repository of yours, the new branches counterfoil/….
+/// Starts a real server on a free port and runs every actor as a process of its own. Whatever ends it, what it started is ended
+/// and removed, except what --out keeps and, in a repository of yours, the new branches counterfoil/….
+///
+/// Exit status: 0 everything went as it must, 1 an attack was not refused, 2 wrong usage or an agent or check that failed,
+/// 128 and its number after a signal.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   counterfoil demo
   counterfoil demo --interactive
   counterfoil demo --out evidence
+  counterfoil demo --agent \"$PWD/examples/agent.sh\"
   counterfoil demo --repo ~/src/shop --agent 'my-agent --fix' --check 'make test'")]
 pub struct Demo {
     /// A git repository of yours, instead of the bundled one; your checkout is not touched
@@ -61,13 +67,16 @@ pub struct Demo {
     /// Leave the bundles and the trust file here
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Run this as the agent: the event on standard input, a worktree as its directory; what it changes, or the diff that it
-    /// prints, is its proposal
+    /// Run this as the agent: the event on standard input, a new worktree as its directory (so name it by its full path); what
+    /// it changes, or the diff that it prints, is its proposal
     #[arg(long, value_name = "COMMAND")]
     agent: Option<String>,
     /// The repository's check [default: `sh check.sh` in the bundled repository]
     #[arg(long, value_name = "COMMAND")]
     check: Option<String>,
+    /// Be the process that clears this directory up once the demo is over
+    #[arg(long, hide = true, value_name = "DIR")]
+    sweep: Option<PathBuf>,
 }
 
 /// What is left of the three runs.
@@ -80,26 +89,55 @@ struct Kept {
 impl Demo {
     /// Runs the command.
     pub fn run(&self, context: &Context) -> Outcome {
-        let began = Instant::now();
-        if context.json && self.interactive {
-            return Err(Failure::new(
-                "usage",
-                "--interactive asks a person, --json answers a program",
-                "choose one of them",
-            ));
+        if let Some(dir) = &self.sweep {
+            return sweep::sweep(dir, self.repo.as_deref());
         }
-        self.out.as_deref().map(prepare_out).transpose()?;
+        self.can_ask(context)?;
         let own = self.repo.as_deref().map(Repository::open).transpose()?;
         own.as_ref().map(Repository::is_clean).transpose()?;
-        let stage = Stage::new(Interrupt::watch()?)?;
+        own.as_ref().map(Repository::head).transpose()?;
+        let stage = Stage::new(own.as_ref().map(Repository::path))?;
         let task = self.task(&stage, own)?;
-        task.repository.head()?;
+        let made = self.out.as_deref().map(prepare_out).transpose()?.unwrap_or(false);
+        let ended = self.play(context, &stage, &task);
+        if let Some(left) = stage.strike() {
+            output::note(&format!("warning: {} could not be removed\n", shown(&left)));
+        }
+        if ended.is_err() {
+            // Nothing is kept of a demo that did not end: nor is the directory, if it is new and empty.
+            let _ = self.out.as_ref().filter(|_| made).map(std::fs::remove_dir);
+            if let Ok(Some(left)) = self.branches(&task) {
+                output::note(&format!("{left}\n"));
+            }
+        }
+        ended
+    }
+
+    /// A person can be asked only where there is one.
+    fn can_ask(&self, context: &Context) -> Outcome<()> {
+        if self.interactive && context.json {
+            let message = "--interactive asks a person, --json answers a program";
+            return Err(Failure::new("usage", message, "choose one of them"));
+        }
+        if self.interactive && !std::io::stdin().is_terminal() {
+            let message = "--interactive asks a person, and standard input is no terminal";
+            return Err(Failure::new(
+                "no-terminal",
+                message,
+                "run it at a terminal, or leave out --interactive",
+            ));
+        }
+        Ok(())
+    }
+
+    fn play(&self, context: &Context, stage: &Stage, task: &Task) -> Outcome {
+        let began = Instant::now();
         let telling = Telling::new(context.style, context.json);
         telling.say(&format!("{}\n\n", context.style.bold("counterfoil demo")))?;
         let server = stage.serve("log")?;
-        let cast = enter(&stage, &server)?;
-        introduce(&telling, &task, &server)?;
-        let play = Play { stage: &stage, cast: &cast, task: &task, telling };
+        let cast = enter(stage, &server)?;
+        introduce(&telling, task, &server)?;
+        let play = Play { stage, cast: &cast, task, telling };
         let patch = play.draft(None)?;
         let kept = self.runs(&play, &patch)?;
         let attempts = Attacks { play: &play, patch: &patch, approved: &kept.approved }.all()?;
@@ -108,6 +146,7 @@ impl Demo {
         if context.json {
             output::print_json(&json!({
                 "format": "counterfoil-demo/1",
+                "branches": self.repo.as_ref().map(|_| task.made()).transpose()?,
                 "runs": {"approved": kept.approved.0, "rejected": kept.rejected.0, "changes": kept.changes.0},
                 "attacks": attempts.iter().map(Attempt::to_json).collect::<Vec<_>>(),
                 "refused": refused,
@@ -140,7 +179,8 @@ impl Demo {
             Some(own) => own,
             None => drafting::bundled(&stage.directory("checkout")?)?,
         };
-        Ok(Task { event, repository, command, check: self.check.clone().or(bundled) })
+        let check = self.check.clone().or(bundled);
+        Ok(Task { event, repository, command, check, branches: RefCell::default() })
     }
 
     fn runs(&self, play: &Play<'_>, patch: &str) -> Outcome<Kept> {
@@ -149,21 +189,16 @@ impl Demo {
         if self.interactive {
             telling.part("1  You decide", "the run waits for your signature")?;
             let (run, approved) = play.interactive(patch)?;
-            if !approved && !std::io::stdin().is_terminal() {
-                let message = "nobody decided: standard input is no terminal, and did not say y";
-                return Err(Failure::new(
-                    "no-decision",
-                    message,
-                    "run it at a terminal, or leave out --interactive",
-                )
-                .with_status(HELD));
-            }
             own = approved.then_some(run);
         }
         let approved = match own {
             Some(run) => run,
             None => {
-                telling.part("1  Approved", "exactly the patch that a person saw is applied, once")?;
+                let about = match self.interactive {
+                    false => "exactly the patch that a person saw is applied, once",
+                    true => "by somebody else, so that you see the rest",
+                };
+                telling.part("1  Approved", about)?;
                 play.approved(patch)?
             }
         };
@@ -181,17 +216,31 @@ impl Demo {
         })
     }
 
+    /// The branches that are new in a repository of the user's, and how to remove them.
+    fn branches(&self, task: &Task) -> Outcome<Option<String>> {
+        let made = task.made()?;
+        if self.repo.is_none() || made.is_empty() {
+            return Ok(None);
+        }
+        let place = task.repository.path();
+        Ok(Some(format!(
+            "New branches in {}: {}. To remove them:\n  git -C {} branch -D {}",
+            shown(place),
+            made.join(", "),
+            quoted(place),
+            made.join(" ")
+        )))
+    }
+
     fn end(&self, play: &Play<'_>, began: Instant) -> Outcome<()> {
         let telling = play.telling;
-        if self.repo.is_some() {
-            let place = shown(play.task.repository.path());
-            telling.say(&format!(
-                "\n  The branches counterfoil/… in {place} are new; nothing else changed there.\n"
-            ))?;
+        if let Some(branches) = self.branches(play.task)? {
+            telling.say(&format!("\n  {branches}\n  Nothing else changed there.\n"))?;
         }
         match &self.out {
-            None => telling
-                .say("\n  Everything was removed. `counterfoil demo --out DIR` keeps the evidence.\n")?,
+            None => {
+                telling.say("\n  The evidence is removed now; `counterfoil demo --out DIR` keeps it.\n")?
+            }
             Some(out) => {
                 telling
                     .part("Verify it yourself", "offline; the trust file is all that you need to believe")?;
@@ -202,7 +251,8 @@ impl Demo {
                 }
             }
         }
-        telling.say(&telling.style().dim(&format!("\n  {:.1} s\n", began.elapsed().as_secs_f32())))
+        let took = format!("{:.1} s", began.elapsed().as_secs_f32());
+        telling.say(&format!("\n  {}\n", telling.style().dim(&took)))
     }
 }
 
@@ -236,20 +286,24 @@ fn enter(stage: &Stage, server: &Server) -> Outcome<Cast> {
 fn introduce(telling: &Telling, task: &Task, server: &Server) -> Outcome<()> {
     telling.say(&format!("  alert     {}\n", crate::text::printable(&task.event.summary)))?;
     telling.say(&format!("  log       {}, a server of its own with an empty log\n", server.url))?;
-    telling
-        .say("  actors    separate processes, each with its own key and the trust file, and nothing else\n")
+    telling.say("  actors    separate processes, each with a key of its own and the trust file\n")
 }
 
-/// A directory that nothing of ours lies in yet: evidence is never overwritten.
-fn prepare_out(out: &Path) -> Outcome<()> {
+/// A directory to write to that no evidence lies in yet, for it is never overwritten; whether it is new.
+fn prepare_out(out: &Path) -> Outcome<bool> {
+    let is_new = !out.exists();
     std::fs::create_dir_all(out).map_err(|error| unwritable(out, &error))?;
-    match FILES.iter().find(|name| out.join(name).exists()) {
-        None => Ok(()),
-        Some(name) => {
-            let message = format!("{} is there already", shown(&out.join(name)));
-            Err(Failure::new("output-exists", message, "it is never overwritten: choose another directory"))
-        }
+    if let Some(name) = FILES.iter().find(|name| out.join(name).symlink_metadata().is_ok()) {
+        let message = format!("{} is there already", shown(&out.join(name)));
+        return Err(Failure::new(
+            "output-exists",
+            message,
+            "it is never overwritten: choose another directory",
+        ));
     }
+    // What can't be written is told now, and not after the play.
+    tempfile::tempfile_in(out).map_err(|error| unwritable(out, &error))?;
+    Ok(is_new)
 }
 
 /// A path as a shell takes it.
@@ -264,5 +318,5 @@ fn keep(out: &Path, kept: &Kept, auditor: &Actor) -> Outcome<()> {
     for (name, bundle) in FILES.iter().zip(bundles) {
         output::write(&out.join(name), bundle)?;
     }
-    copy(&auditor.dir.join(FILES[3]), &out.join(FILES[3]))
+    output::write(&out.join(FILES[3]), &auditor.read(FILES[3])?)
 }

@@ -1,6 +1,6 @@
 //! The three runs: approved; rejected; changes requested, revised, approved. Every line is a process of its own.
 
-use std::{fs, path::Path};
+use std::cell::RefCell;
 
 use counterfoil_receipt::body::{Body, Type};
 use serde_json::{Value, json};
@@ -14,6 +14,7 @@ use super::{
 use crate::{
     error::{Failure, HELD, Outcome},
     git::Repository,
+    text::printable,
 };
 
 /// Who plays.
@@ -42,6 +43,20 @@ pub struct Task {
     pub command: String,
     /// The repository's own check.
     pub check: Option<String>,
+    /// The branches that were proposed.
+    pub branches: RefCell<Vec<String>>,
+}
+
+impl Task {
+    /// The branches that are there of those that were proposed.
+    pub fn made(&self) -> Outcome<Vec<String>> {
+        let proposed = self.branches.borrow().clone();
+        let made = |branch: &String| self.repository.has_branch(branch);
+        proposed
+            .into_iter()
+            .filter_map(|branch| made(&branch).map(|made| made.then_some(branch)).transpose())
+            .collect()
+    }
 }
 
 /// The play.
@@ -74,7 +89,7 @@ impl Play<'_> {
         ];
         let run = self.act(agent, &begin)?.text("run")?;
         self.telling.step(&agent.name, "trigger", &format!("{}: run {}", event.id, short(&run)))?;
-        let plan = "Bring the fix as a patch, have it approved, have it checked.";
+        let plan = "Propose a patch; have it approved; have it checked.";
         self.act(agent, &["observe", &run, "--kind", "plan", "--summary", plan])?;
         self.telling.step(&agent.name, "observe", plan)?;
         Ok(run)
@@ -83,7 +98,7 @@ impl Play<'_> {
     /// The agent works, in a worktree of its own.
     pub fn draft(&self, note: Option<&str>) -> Outcome<String> {
         let Task { event, repository, command, .. } = self.task;
-        drafting::draft(repository, &repository.head()?, command, event, note, self.stage.interrupt())
+        drafting::draft(repository, &repository.head()?, command, event, note, self.stage)
     }
 
     /// The agent proposes a patch, exactly; gives the proposal.
@@ -91,8 +106,9 @@ impl Play<'_> {
         let agent = &self.cast.agent;
         let head = self.task.repository.head()?;
         let revision = if supersedes.is_some() { "-2" } else { "" };
-        let mut arguments =
-            json!({"base": head.as_str(), "branch": format!("counterfoil/{}{revision}", short(run))});
+        let branch = format!("counterfoil/{}{revision}", short(run));
+        let mut arguments = json!({"base": head.as_str(), "branch": branch});
+        self.task.branches.borrow_mut().push(branch);
         if let Some(check) = &self.task.check {
             arguments["check"] = check.as_str().into();
         }
@@ -118,20 +134,52 @@ impl Play<'_> {
         Ok(())
     }
 
-    /// The runtime's gate is asked to let the approved action pass; what it did.
-    pub fn apply(&self, run: &str) -> Outcome<Value> {
+    /// The runtime's gate is asked to let the approved action pass.
+    pub fn apply(&self, run: &str) -> Outcome<()> {
         let repository = self.task.repository.path().to_string_lossy().into_owned();
-        let ended = self.act(&self.cast.runtime, &["gate", "apply", run, "--repo", &repository])?;
-        let (detail, said) = (ended.text("detail")?, |name: &str| ended.text(name));
-        let (execution, outcome) = (said("execution")?, said("outcome")?);
-        let came = format!(
-            "execution {} logged; {}; outcome {} logged",
-            short(&execution),
-            shortened(&detail),
-            short(&outcome)
-        );
+        let said = self.stage.run(&self.cast.runtime, &["gate", "apply", run, "--repo", &repository])?;
+        let ended = Came(said.json());
+        if ended.0["ended"] != "ran" {
+            return Err(said.failure());
+        }
+        let (detail, execution) = (ended.text("detail")?, ended.text("execution")?);
+        let logged = match ended.text("outcome") {
+            Ok(outcome) => format!("outcome {} logged", short(&outcome)),
+            Err(_) => "outcome not logged".to_owned(),
+        };
+        let came = format!("execution {} logged; {}; {logged}", short(&execution), shortened(&detail));
         self.telling.step(&self.cast.runtime.name, "gate apply", &came)?;
-        Ok(ended.0)
+        if said.status == 0 { Ok(()) } else { Err(self.not_applied(run, &detail)) }
+    }
+
+    /// Why an approved patch was not applied: its check failed, or something besides.
+    fn not_applied(&self, run: &str, detail: &str) -> Failure {
+        let result = match self.bundle(run) {
+            Ok(bundle) => bundle.payload("result.json").unwrap_or_default(),
+            Err(failure) => return failure,
+        };
+        let result: Value = serde_json::from_slice(&result).unwrap_or_default();
+        let failed = result["checks"].as_array().and_then(|checks| checks.last().cloned());
+        let Some(check) = failed.filter(|check| check["exit"] != 0) else {
+            let message = format!("the approved patch was not applied: {detail}");
+            return Failure::new(
+                "apply-failed",
+                printable(&message),
+                "look at the repository, and try again",
+            );
+        };
+        let status = match check["exit"].as_i64() {
+            Some(status) => format!("exit status {status}"),
+            None => "a signal".to_owned(),
+        };
+        let message = format!(
+            "the check `{}` failed with {status} on the approved patch{}",
+            check["command"].as_str().unwrap_or_default(),
+            drafting::said(check["stderr"].as_str().unwrap_or_default())
+        );
+        let hint =
+            "nothing was committed, and that is on record; give a command that passes, or leave out --check";
+        Failure::new("check-failed", printable(&message), hint)
     }
 
     /// The gate is asked, and says no.
@@ -175,7 +223,7 @@ impl Play<'_> {
         self.telling.step(&agent.name, "handoff", &format!("to {}", second_agent.name))?;
         let state = self.act(second_agent, &["resume", run])?;
         self.telling.step(&second_agent.name, "resume", &standing(&state.0))?;
-        let saw = "Took over from verified records; the branch waits to be merged.";
+        let saw = "Took over from verified records; the branch waits.";
         self.act(second_agent, &["observe", run, "--kind", "note", "--summary", saw])?;
         self.telling.step(&second_agent.name, "observe", saw)
     }
@@ -243,12 +291,15 @@ impl Play<'_> {
             .map(|dimension| dimension.as_str())
             .filter(|dimension| verdict.0["dimensions"][*dimension]["answer"] == "pass")
             .collect();
-        self.telling.step(
-            &auditor.name,
-            "verify",
-            &format!("offline, from one file: {}", passes.join(", ")),
-        )?;
+        self.telling.step(&auditor.name, "verify", &format!("offline: {}", passes.join(", ")))?;
         auditor.take(name)
+    }
+
+    /// A run's bundle, as its agent gets it.
+    pub fn bundle(&self, run: &str) -> Outcome<Pieces> {
+        let agent = &self.cast.agent;
+        self.act(agent, &["bundle", run, "--out", "run.jsonl"])?;
+        Pieces::of(&agent.take("run.jsonl")?).ok_or_else(|| broken("the server gave no bundle"))
     }
 
     /// Runs a command that has to succeed.
@@ -258,10 +309,7 @@ impl Play<'_> {
 
     /// What the approver wants changed, as the agent finds it in the log.
     fn note(&self, run: &str) -> Outcome<String> {
-        let agent = &self.cast.agent;
-        self.act(agent, &["bundle", run, "--out", "run.jsonl"])?;
-        let decision = Pieces::of(&agent.take("run.jsonl")?).and_then(|pieces| pieces.first(Type::Decision));
-        let note = decision.and_then(|record| match record.body() {
+        let note = self.bundle(run)?.first(Type::Decision).and_then(|record| match record.body() {
             Body::Decision(body) => Some(body.changes.as_ref()?.note.as_ref()?.to_string()),
             _ => None,
         });
@@ -286,16 +334,7 @@ fn standing(state: &Value) -> String {
     let status = state["proposals"][0]["status"].as_str().unwrap_or("?");
     let owner = state["owner"]["principal"].as_str().unwrap_or("?");
     let open = state["open"].as_array().map_or(0, Vec::len);
-    let follow: Vec<&str> = state["may_follow"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|next| next["type"].as_str())
-        .collect();
-    format!(
-        "verified: {count} records, proposal {status}, owned by {owner}, {open} open; may follow: {}",
-        follow.join(", ")
-    )
+    format!("{count} records verified: the proposal {status}, {open} left open, the run is {owner}'s")
 }
 
 /// The first digits of an id or commit.
@@ -313,11 +352,5 @@ fn shortened(text: &str) -> String {
 
 /// The demo itself is at fault.
 pub fn broken(why: &str) -> Failure {
-    Failure::new("demo-broken", crate::text::printable(why), "this should not happen: please report it")
-        .with_status(1)
-}
-
-/// Copies a file.
-pub fn copy(from: &Path, to: &Path) -> Outcome<()> {
-    fs::copy(from, to).map(drop).map_err(|error| crate::output::unwritable(to, &error))
+    Failure::new("demo-broken", printable(why), "this should not happen: please report it").with_status(1)
 }

@@ -2,12 +2,9 @@
 
 use std::{
     fs::{self, File},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
     thread,
     time::{Duration, Instant},
 };
@@ -15,15 +12,19 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::sweep::{self, Sweeper};
 use crate::{
     error::{Failure, Outcome},
+    interrupt::Interrupt,
     output::unwritable,
     process::{self, Bounds, Stopped},
     text::printable,
 };
 
-/// Exit status of a program that Ctrl-C ended: 128 + SIGINT.
-pub const INTERRUPTED: u8 = 130;
+/// What a shell adds to the number of the signal that ended a program.
+const BY_SIGNAL: u8 = 128;
+/// The directory of temporary files, of the demo's own and of the actors'.
+const TEMPORARY: &str = "tmp";
 /// What a command of an actor may take: a bundle is the most that one prints.
 const COMMAND: Bounds = Bounds { output: 16 << 20, time: Duration::from_secs(900) };
 /// How long a person may take to answer.
@@ -31,12 +32,9 @@ const PERSON: Duration = Duration::from_secs(86_400);
 /// How long a server may take to listen, and to stop.
 const SERVER: Duration = Duration::from_secs(15);
 
-/// Whether somebody pressed Ctrl-C.
-#[derive(Clone, Debug, Default)]
-pub struct Interrupt(Arc<AtomicBool>);
-
 /// The directory, and what runs in it. All of it ends with the stage.
 pub struct Stage {
+    sweeper: Sweeper,
     dir: TempDir,
     program: PathBuf,
     interrupt: Interrupt,
@@ -70,41 +68,15 @@ pub struct Said {
     stderr: String,
 }
 
-impl Interrupt {
-    /// Notes Ctrl-C and termination from here on, instead of ending at once.
-    pub fn watch() -> Outcome<Self> {
-        let interrupt = Self::default();
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-            signal_hook::flag::register(signal, Arc::clone(&interrupt.0)).map_err(|error| {
-                Failure::new("signals", format!("signals can't be watched: {error}"), "try again")
-            })?;
-        }
-        Ok(interrupt)
-    }
-
-    /// Whether it happened.
-    pub fn happened(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// Stops whoever asks, if it happened.
-    pub fn check(&self) -> Outcome<()> {
-        if !self.happened() {
-            return Ok(());
-        }
-        let failure = Failure::new(
-            "interrupted",
-            "stopped half way; everything that was started was ended and removed",
-            "",
-        );
-        Err(failure.with_status(INTERRUPTED))
-    }
-}
-
 impl Stage {
-    /// An empty stage.
-    pub fn new(interrupt: Interrupt) -> Outcome<Self> {
-        let dir = tempfile::Builder::new().prefix("counterfoil-demo-").tempdir();
+    /// An empty stage for a play about the repository at this path, or about one of its own. Signals are noted from here on,
+    /// instead of ending this process at once.
+    pub fn new(repository: Option<&Path>) -> Outcome<Self> {
+        let interrupt = Interrupt::default();
+        interrupt.watch().map_err(|error| {
+            Failure::new("signals", format!("signals can't be watched: {error}"), "try again")
+        })?;
+        let dir = tempfile::Builder::new().prefix(sweep::PREFIX).tempdir();
         let dir = dir.map_err(|error| unwritable(&std::env::temp_dir(), &error))?;
         let program = std::env::current_exe().map_err(|error| {
             Failure::new(
@@ -113,7 +85,20 @@ impl Stage {
                 "call it by its path",
             )
         })?;
-        Ok(Self { dir, program, interrupt })
+        let sweeper =
+            Sweeper::start(&program, dir.path(), repository).map_err(|error| not_started(&error))?;
+        let stage = Self { sweeper, dir, program, interrupt };
+        // Worktrees lie here too, and are swept with the rest. There is one stage in a process: nobody has set this before.
+        let _ = tempfile::env::override_temp_dir(&stage.directory(TEMPORARY)?);
+        Ok(stage)
+    }
+
+    /// Ends what still runs and removes everything; the directory if it is there all the same.
+    pub fn strike(self) -> Option<PathBuf> {
+        let path = self.dir.path().to_owned();
+        drop(self.sweeper);
+        let _ = self.dir.close();
+        path.exists().then_some(path)
     }
 
     /// A new directory.
@@ -123,9 +108,24 @@ impl Stage {
         Ok(dir)
     }
 
-    /// Whether to stop.
-    pub const fn interrupt(&self) -> &Interrupt {
-        &self.interrupt
+    /// Marks a command as part of the play, so that it does not outlive it.
+    pub fn mark(&self, command: &mut Command) {
+        command.env(sweep::MARK, self.dir.path());
+    }
+
+    /// Whether somebody pressed Ctrl-C, asked this process to end, or took its terminal away.
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupt.happened()
+    }
+
+    /// Stops whoever asks, if so.
+    pub fn check(&self) -> Outcome<()> {
+        let Some(signal) = self.interrupt.take().into_iter().next() else { return Ok(()) };
+        let (number, name) = (signal.as_raw(), signal_hook::low_level::signal_name(signal.as_raw()));
+        let message = format!("{} stopped the demo half way", name.unwrap_or("a signal"));
+        let hint = "what it had started is ended, and its files are removed; run it again when you like";
+        let status = u8::try_from(number).map_or(u8::MAX, |number| BY_SIGNAL.saturating_add(number));
+        Err(Failure::new("interrupted", message, hint).with_status(status))
     }
 
     /// Sets up a log with `counterfoil init`, and starts its server on a free port of the loopback interface.
@@ -136,11 +136,10 @@ impl Stage {
         let said = dir.join("server.out");
         let out = File::create(&said).map_err(|error| unwritable(&said, &error))?;
         let err = out.try_clone().map_err(|error| unwritable(&said, &error))?;
-        let mut command = self.command(&host, &["serve", "--listen", "127.0.0.1:0"]);
-        #[cfg(unix)]
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut command = self.command(&host, &["serve", "--until-stdin-ends", "--listen", "127.0.0.1:0"]);
+        command.process_group(0);
         let child = command
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(out)
             .stderr(err)
             .spawn()
@@ -161,7 +160,7 @@ impl Stage {
             {
                 return Ok(format!("http://127.0.0.1:{}", port.unwrap_or_default()));
             }
-            self.interrupt.check()?;
+            self.check()?;
             if child.try_wait().is_ok_and(|ended| ended.is_some()) || started.elapsed() > SERVER {
                 let message = format!("the server does not listen: {}", printable(text.trim()));
                 return Err(Failure::new(
@@ -187,7 +186,7 @@ impl Stage {
     pub fn pause(&self, time: Duration) -> Outcome<()> {
         let until = Instant::now() + time;
         while Instant::now() < until {
-            self.interrupt.check()?;
+            self.check()?;
             thread::sleep(Duration::from_millis(5));
         }
         Ok(())
@@ -197,8 +196,8 @@ impl Stage {
     pub fn run(&self, actor: &Actor, arguments: &[&str]) -> Outcome<Said> {
         let mut command = self.command(actor, arguments);
         command.arg("--json");
-        let ended = process::run(&mut command, b"", COMMAND, &|| self.interrupt.happened());
-        self.interrupt.check()?;
+        let ended = process::run(&mut command, b"", COMMAND, &|| self.is_interrupted());
+        self.check()?;
         let ended = ended.map_err(|stopped| match stopped {
             Stopped::NotStarted(error) => not_started(&error),
             Stopped::TimedOut | Stopped::Interrupted => {
@@ -220,9 +219,9 @@ impl Stage {
         if said.status == 0 {
             return Ok(said.json());
         }
-        let what =
-            format!("`counterfoil {}` of {} ended with {}", arguments.join(" "), actor.name, said.status);
-        let message = printable(&format!("{what}: {}", said.stderr.trim()));
+        let failure = said.failure();
+        let what = format!("`counterfoil {}` of {} failed", arguments.join(" "), actor.name);
+        let message = printable(&format!("{what}: {}: {}", failure.code(), failure.message()));
         Err(Failure::new("demo-broken", message, "this should not happen: please report it").with_status(1))
     }
 
@@ -230,12 +229,12 @@ impl Stage {
     pub fn ask(&self, actor: &Actor, arguments: &[&str]) -> Outcome<i32> {
         let mut command = self.command(actor, arguments);
         let mut child = command.spawn().map_err(|error| not_started(&error))?;
-        let ended = process::watch(&mut child, PERSON, &|| self.interrupt.happened());
+        let ended = process::watch(&mut child, PERSON, &|| self.is_interrupted());
         if ended.is_err() {
             // Best effort: it is given up on either way.
             let _ = child.kill().and_then(|()| child.wait().map(drop));
         }
-        self.interrupt.check()?;
+        self.check().inspect_err(|_| crate::output::note("\n"))?;
         Ok(ended.ok().and_then(|status| status.code()).unwrap_or(-1))
     }
 
@@ -250,7 +249,8 @@ impl Stage {
         if !actor.server.is_empty() {
             command.env("COUNTERFOIL_SERVER", &actor.server);
         }
-        command.current_dir(&actor.dir).args(arguments);
+        self.mark(&mut command);
+        command.env("TMPDIR", self.dir.path().join(TEMPORARY)).current_dir(&actor.dir).args(arguments);
         command
     }
 }
@@ -284,6 +284,17 @@ impl Said {
         values.map_while(Result::ok).last().unwrap_or(Value::Null)
     }
 
+    /// What it failed with, as it said itself.
+    pub fn failure(&self) -> Failure {
+        let told = self.stderr.split_once("error[").and_then(|(_, told)| told.split_once("]: "));
+        let Some((code, told)) = told else {
+            let message = format!("it ended with status {} and without an error", self.status);
+            return Failure::new("demo-process", message, "run it again");
+        };
+        let (message, hint) = told.trim_end().split_once("\nhint: ").unwrap_or((told.trim_end(), ""));
+        Failure::new(code, message, hint)
+    }
+
     /// The stable codes that it failed with.
     pub fn codes(&self) -> Vec<String> {
         self.stderr
@@ -296,19 +307,12 @@ impl Said {
 }
 
 impl Drop for Server {
-    /// Ends the server as an operator would; if it does not listen to that, at once.
+    /// Ends the server in good order; if it does not listen to that, at once.
     fn drop(&mut self) {
-        #[cfg(unix)]
-        {
-            let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
-            let asked = pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::TERM));
-            if asked.is_some_and(|asked| asked.is_ok())
-                && process::watch(&mut self.child, SERVER, &|| false).is_ok()
-            {
-                return;
-            }
+        drop(self.child.stdin.take());
+        if process::watch(&mut self.child, SERVER, &|| false).is_err() {
+            let _ = self.child.kill().and_then(|()| self.child.wait().map(drop));
         }
-        let _ = self.child.kill().and_then(|()| self.child.wait().map(drop));
     }
 }
 

@@ -3,7 +3,10 @@
 use counterfoil_receipt::{
     UnverifiedRecord,
     body::Type,
-    bundle::{CheckpointLine, EndLine, Header, PositionLine, ProofHash, ProofHashes, read_line, write_line},
+    bundle::{
+        CheckpointLine, EndLine, Header, PayloadLine, PositionLine, ProofHash, ProofHashes, read_line,
+        write_line,
+    },
     field::{Count, List, Whole},
 };
 use counterfoil_tlog::{Hash, leaf_hash, node_hash};
@@ -89,6 +92,12 @@ impl Pieces {
     /// The first of the run's records of a type.
     pub fn first(&self, kind: Type) -> Option<UnverifiedRecord> {
         self.run_records().into_iter().find(|record| record.kind() == kind)
+    }
+
+    /// The first content that the bundle discloses under a label.
+    pub fn payload(&self, label: &str) -> Option<Vec<u8>> {
+        let mut lines = self.payloads.iter().filter_map(|line| read_line::<PayloadLine>(line).ok());
+        lines.find(|line| line.label.as_str() == label).map(|line| line.content.0)
     }
 
     /// Size and root of the last checkpoint, as records name them in `basis`.

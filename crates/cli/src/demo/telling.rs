@@ -8,6 +8,13 @@ use crate::{
     text::{printable, shortened},
 };
 
+/// Where the text of a step begins, in columns.
+const INDENT: usize = 28;
+/// Where a patch begins.
+const PATCH: usize = 12;
+/// Columns of a terminal that nobody made wider.
+const WIDTH: usize = 80;
+
 /// Lines for whoever watches.
 #[derive(Clone, Copy, Debug)]
 pub struct Telling {
@@ -33,18 +40,17 @@ impl Telling {
 
     /// A command of an actor, and what came of it.
     pub fn step(&self, actor: &str, command: &str, came: &str) -> Outcome<()> {
-        self.say(&format!(
-            "  {:<9} {} {}\n",
-            actor,
-            self.style.bold(&format!("{command:<15}")),
-            printable(came)
-        ))
+        self.line(actor, command, &wrapped(&printable(came)))
     }
 
     /// As [`Telling::step`], about something that was refused with a code.
     pub fn refused(&self, actor: &str, command: &str, code: &str, came: &str) -> Outcome<()> {
-        let head = format!("  {:<9} {} ", actor, self.style.bold(&format!("{command:<15}")));
-        self.say(&format!("{head}{}  {}\n", self.style.good(&format!("refused: {code}")), printable(came)))
+        let code = self.style.good(&format!("refused: {code}"));
+        self.line(actor, command, &format!("{code}  {}", printable(came)))
+    }
+
+    fn line(&self, actor: &str, command: &str, came: &str) -> Outcome<()> {
+        self.say(&format!("  {actor:<9} {} {came}\n", self.style.bold(&format!("{command:<15}"))))
     }
 
     /// A patch, coloured.
@@ -55,12 +61,12 @@ impl Telling {
         let mut text: String = lines
             .iter()
             .take(LINES)
-            .map(|line| format!("{GUTTER}{}\n", printable(&shortened(line, 100))))
+            .map(|line| format!("{GUTTER}{}\n", printable(&shortened(line, WIDTH - PATCH - 3))))
             .collect();
         if lines.len() > LINES {
             text.push_str(&format!("{GUTTER}… and {} lines more\n", lines.len() - LINES));
         }
-        let indent = " ".repeat(26);
+        let indent = " ".repeat(PATCH - 2);
         let text: String = self.style.review(&text).lines().map(|line| format!("{indent}{line}\n")).collect();
         self.say(&text)
     }
@@ -69,4 +75,23 @@ impl Telling {
     pub fn say(&self, text: &str) -> Outcome<()> {
         if self.quiet { Ok(()) } else { output::print(text) }
     }
+}
+
+/// A text broken between words, to stand beside what a step is.
+fn wrapped(text: &str) -> String {
+    let (mut out, mut column) = (String::new(), INDENT);
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if column > INDENT && column + 1 + length > WIDTH {
+            out.push_str(&format!("\n{}", " ".repeat(INDENT)));
+            column = INDENT;
+        }
+        if column > INDENT {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += length;
+    }
+    out
 }

@@ -26,6 +26,16 @@ pub struct Ran {
 /// A server that is stopped when it goes out of scope.
 pub struct Serving(Child);
 
+/// A new log in a directory of its own, with its server running.
+pub struct Log {
+    /// Where commands run.
+    pub desk: Desk,
+    /// The server's address.
+    pub url: String,
+    directory: &'static str,
+    serving: Serving,
+}
+
 impl Desk {
     /// An empty directory.
     pub fn new() -> Self {
@@ -98,14 +108,17 @@ impl Desk {
 
     /// Runs a command that has to succeed, and gives what it printed.
     pub fn good(&self, arguments: &[&str]) -> String {
-        let ran = self.run(arguments);
-        assert_eq!(ran.code, 0, "{arguments:?}: {}{}", ran.stdout, ran.stderr);
-        ran.stdout
+        self.run(arguments).good()
+    }
+
+    /// Makes a key file.
+    pub fn key(&self, role: &str, principal: &str, file: &str) {
+        self.good(&["keys", "new", "--role", role, "--principal", principal, "--out", file]);
     }
 
     /// Runs a command that has to succeed, and gives the JSON that it printed.
     pub fn json(&self, arguments: &[&str]) -> serde_json::Value {
-        serde_json::from_str(&self.good(&[arguments, &["--json"]].concat())).unwrap()
+        self.run(&before_dashes(arguments, &["--json"])).json()
     }
 
     /// Starts the server of this directory on a free port; gives its address.
@@ -125,7 +138,78 @@ impl Desk {
     }
 }
 
+impl Log {
+    /// A log in the directory itself.
+    pub fn new() -> Self {
+        Self::init(".", &["--origin", "example.org/log"])
+    }
+
+    /// A log in a directory below, made with these options.
+    pub fn init(directory: &'static str, options: &[&str]) -> Self {
+        let desk = Desk::new();
+        desk.good(&[&["init", directory][..], options].concat());
+        let (serving, url) = desk.serve_in(directory);
+        Self { desk, url, directory, serving }
+    }
+
+    /// Runs a command on this log.
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        self.run_with(arguments, "")
+    }
+
+    /// Runs a command on this log with this on standard input.
+    pub fn run_with(&self, arguments: &[&str], input: &str) -> Ran {
+        self.desk.run_with(&before_dashes(arguments, &["-C", self.directory, "--server", &self.url]), input)
+    }
+
+    /// Runs a command that has to succeed, and gives what it printed.
+    pub fn good(&self, arguments: &[&str]) -> String {
+        self.run(arguments).good()
+    }
+
+    /// Runs a command that has to succeed, and gives the JSON that it printed.
+    pub fn json(&self, arguments: &[&str]) -> serde_json::Value {
+        self.run(&before_dashes(arguments, &["--json"])).json()
+    }
+
+    /// Starts a run.
+    pub fn trigger(&self) -> String {
+        let logged = self.json(&["trigger", "--source", "alerts", "--id", "4711"]);
+        logged["run"].as_str().unwrap().to_owned()
+    }
+
+    /// Proposes a harmless action; gives the proposal's id.
+    pub fn propose(&self, run: &str) -> String {
+        self.desk.write("vacuum.json", r#"{"tool": "db.vacuum", "arguments": {}}"#);
+        let propose = ["propose", run, "--action", "vacuum.json", "--for", "runtime", "--risk", "low"];
+        self.json(&propose)["id"].as_str().unwrap().to_owned()
+    }
+}
+
+/// A command with further options; they stand before `--`.
+pub fn before_dashes<'w>(arguments: &[&'w str], options: &[&'w str]) -> Vec<&'w str> {
+    let at = arguments.iter().position(|word| *word == "--").unwrap_or(arguments.len());
+    [&arguments[..at], options, &arguments[at..]].concat()
+}
+
 impl Ran {
+    /// What it printed; it succeeded.
+    pub fn good(self) -> String {
+        assert_eq!(self.code, 0, "{}", self.shown());
+        self.stdout
+    }
+
+    /// The JSON that it printed; it succeeded.
+    pub fn json(self) -> serde_json::Value {
+        serde_json::from_str(&self.good()).unwrap()
+    }
+
+    /// That it failed with this status and code.
+    pub fn failed(&self, status: i32, code: &str) {
+        let is = self.code == status && self.stderr.contains(&format!("error[{code}]"));
+        assert!(is, "{status} {code}: {}", self.shown());
+    }
+
     /// Everything, as a person sees it.
     pub fn shown(&self) -> String {
         format!("{}{}[exit {}]\n", self.stdout, self.stderr, self.code)

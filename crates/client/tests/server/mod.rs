@@ -44,11 +44,16 @@ impl Say {
 
 /// Serves until the test ends. Gives the address.
 pub fn serve(answer: impl Fn(&Asked) -> Say + Send + Sync + 'static) -> String {
+    serve_some(usize::MAX, answer)
+}
+
+/// Serves this many connections; then nobody listens any more.
+pub fn serve_some(connections: usize, answer: impl Fn(&Asked) -> Say + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let answer = Arc::new(answer);
     thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
+        for stream in listener.incoming().take(connections).flatten() {
             let answer = Arc::clone(&answer);
             thread::spawn(move || talk(stream, &*answer));
         }
@@ -116,6 +121,15 @@ impl Honest {
         let trust = self.with(|scenario| scenario.ledger.trust().trust());
         let client = Client::new(address, None).unwrap().with_timeout(Duration::from_secs(5));
         client.with_patience(Duration::ZERO).pin(trust, Box::<MemoryCheckpoints>::default())
+    }
+
+    /// A client of a server that says which log it serves, and answers everything else as it is told.
+    pub fn pin_to(&self, answer: impl Fn(&Asked) -> Say + Send + Sync + 'static) -> PinnedClient {
+        let log = self.clone();
+        self.pin(&serve(move |asked| match asked.path.as_str() {
+            "/v1/log" => log.answer(asked),
+            _ => answer(asked),
+        }))
     }
 
     pub fn serve(&self) -> String {

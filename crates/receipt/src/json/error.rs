@@ -3,7 +3,7 @@
 use super::{MAX_INTEGER, MAX_MEMBERS};
 use thiserror::Error;
 
-/// Why JSON was refused. `at` is an offset in bytes: into the document when reading, and when writing the number
+/// Why JSON was refused; [`Malformed`](crate::Malformed) has the rule and its stable code. `at` is an offset in bytes: into the document when reading, and when writing the number
 /// of bytes written before the fault.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum JsonError {
@@ -121,31 +121,6 @@ pub enum JsonError {
 }
 
 impl JsonError {
-    /// A stable name for the kind of fault, for machines.
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::TooLarge { .. } => "json-too-large",
-            Self::TooDeep { .. } => "json-depth",
-            Self::TooManyMembers { .. } => "json-members",
-            Self::Utf8 { .. } => "json-utf8",
-            Self::ByteOrderMark => "json-bom",
-            Self::Syntax { .. } => "json-syntax",
-            Self::NotObject { .. } => "json-not-object",
-            Self::Trailing { .. } => "json-trailing",
-            Self::Whitespace { .. } => "json-whitespace",
-            Self::KeyOrder { .. } => "json-key-order",
-            Self::DuplicateKey { .. } => "json-duplicate-key",
-            Self::Escape { .. } => "json-escape",
-            Self::Control { .. } => "json-control",
-            Self::Surrogate { .. } => "json-surrogate",
-            Self::Noncharacter { .. } => "json-noncharacter",
-            Self::NumberForm { .. } => "json-number-form",
-            Self::NumberRange { .. } => "json-number-range",
-            Self::Disagreement { .. } => "json-disagreement",
-        }
-    }
-
     /// The offset of the fault in bytes, where there is one.
     #[must_use]
     pub const fn at(&self) -> Option<usize> {

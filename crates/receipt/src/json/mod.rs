@@ -42,12 +42,12 @@ pub struct Limits {
 /// One pass over the bytes; nothing is decoded or copied. No byte may follow the object, not even a newline.
 ///
 /// ```
-/// use counterfoil_receipt::json::{Limits, check};
+/// use counterfoil_receipt::json::{JsonError, Limits, check};
 ///
 /// let limits = Limits { bytes: 1024, depth: 8 };
 /// let outline = check(br#"{"a":1,"sig":"x"}"#, &limits)?;
 /// assert_eq!(outline.member("a"), Some(5..6));
-/// assert_eq!(check(br#"{"a": 1}"#, &limits).unwrap_err().code(), "json-whitespace");
+/// assert_eq!(check(br#"{"a": 1}"#, &limits).unwrap_err(), JsonError::Whitespace { at: 5 });
 /// # Ok::<(), counterfoil_receipt::json::JsonError>(())
 /// ```
 ///

@@ -13,6 +13,7 @@ use axum::{
 };
 use counterfoil_log::LogCheckpoint;
 use counterfoil_receipt::RunId;
+use counterfoil_verify::Lookup as _;
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, time::Instant};
@@ -29,7 +30,7 @@ use crate::{
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Page {
-    after: Option<u64>,
+    before: Option<u64>,
     limit: Option<usize>,
 }
 
@@ -55,12 +56,15 @@ enum Payloads {
 #[derive(Serialize)]
 struct Listed {
     index: u64,
+    last: u64,
     records: u64,
     run: String,
+    time: u64,
 }
 
 #[derive(Serialize)]
 struct List {
+    next: Option<u64>,
     runs: Vec<Listed>,
     size: u64,
 }
@@ -83,23 +87,38 @@ type Asked<T> = Result<Query<T>, QueryRejection>;
 
 /// `GET /v1/runs`
 pub(crate) async fn list(Shared(app): Shared<Arc<App>>, query: Asked<Page>) -> Result<Response, Problem> {
-    let Page { after, limit } = asked(query)?;
+    let Page { before, limit } = asked(query)?;
     let limit = limit.unwrap_or(100);
     if limit == 0 || limit > limits::RUNS {
         return Err(Kind::QueryInvalid.because(format!("limit: {limit} is not 1 to {}", limits::RUNS)));
     }
-    let size = app.latest().head.size.0;
+    let before = before.unwrap_or(u64::MAX).min(app.latest().head.size.0);
     let index = app.index();
-    let from = after.map_or(0, |after| after.saturating_add(1));
-    let found = blocking(move || Ok(index.runs(from, size, limit)?)).await?;
-    let runs = app.inspect(move |records, _| {
-        let listed = |(index, run): (u64, RunId)| {
-            let records = records.state().run(&run).map_or(0, counterfoil_verify::Run::count);
-            Listed { index, records, run: run.to_string() }
-        };
-        found.into_iter().map(listed).collect()
+    // One more says whether there is a next page.
+    let mut found = blocking(move || Ok(index.newest_runs(before, limit + 1)?)).await?;
+    let is_last = found.len() <= limit;
+    found.truncate(limit);
+    let next = found.last().map(|(index, _)| *index).filter(|_| !is_last);
+    let counted = app.inspect(move |records, checkpoint| {
+        let count = |run: &RunId| records.state().run(run).map_or(0, counterfoil_verify::Run::count);
+        let counted: Vec<_> = found.into_iter().map(|(index, run)| (index, run, count(&run))).collect();
+        (counted, checkpoint.head.size.0)
     });
-    Ok(json(&List { runs: runs.await?, size }))
+    // Everything as of the checkpoint at which the records were counted.
+    let (counted, size) = counted.await?;
+    let index = app.index();
+    let listed = move |(at, run, records)| {
+        let time = index.record(at)?.time().get();
+        Ok(Listed {
+            index: at,
+            last: index.last_of(run, size)?.unwrap_or(at),
+            records,
+            run: run.to_string(),
+            time,
+        })
+    };
+    let runs = blocking(move || counted.into_iter().map(listed).collect());
+    Ok(json(&List { next, runs: runs.await?, size }))
 }
 
 /// `GET /v1/runs/{run}`, at once or when the run has grown.

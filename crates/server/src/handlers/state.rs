@@ -18,6 +18,7 @@ use serde_json::value::RawValue;
 use crate::{
     app::{App, blocking},
     handlers::json,
+    payloads::Kept,
     problem::{Kind, Problem},
     rows::{Index, Name},
 };
@@ -196,7 +197,7 @@ fn document(app: &App, digest: &PolicyDigest, size: u64) -> Result<Vec<u8>, Prob
             return Ok(document.as_str().as_bytes().to_vec());
         }
     }
-    Err(Kind::Unreadable.because(format!("{} is missing", Name::Document(*digest))))
+    Err(Kind::Unreadable.because(format!("{} is missing", Kept::Document(*digest))))
 }
 
 const fn status(facts: &KeyFacts) -> &'static str {

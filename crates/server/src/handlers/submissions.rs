@@ -42,6 +42,11 @@ pub(crate) async fn record(
     body: Body,
 ) -> Result<Response, Problem> {
     let body = read_body(&headers, body, "application/json", limits::RECORD_BODY_BYTES).await?;
+    if body.ends_with(b"\n") {
+        let detail = "the body ends with a line feed, and no record does: send it without \
+                      (`curl --data-binary @FILE` keeps what a file ends with, `counterfoil submit` does not)";
+        return Err(Kind::BodyUnreadable.because(detail));
+    }
     let answers = submit(&app, Batch::of_record(body.to_vec())).await?;
     match answers.into_iter().next() {
         Some(Answer::Included(inclusion)) => Ok(json(&Included::from(&inclusion))),

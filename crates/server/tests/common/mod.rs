@@ -273,7 +273,12 @@ impl World {
     }
 
     pub fn observation(&self, run: RunId, parent: RecordId, items: Vec<Item>) -> UnverifiedRecord {
-        let items = Some(List(items.into_iter().map(Evidence::Item).collect()));
+        self.naming(run, parent, items.into_iter().map(Evidence::Item).collect())
+    }
+
+    /// An observation that names this evidence.
+    pub fn naming(&self, run: RunId, parent: RecordId, evidence: Vec<Evidence>) -> UnverifiedRecord {
+        let items = Some(List(evidence));
         let body = body::Observation { items, kind: body::ObservationKind::Evidence, summary: None };
         self.sign(&self.cast.scout, self.in_run(run, parent), body)
     }

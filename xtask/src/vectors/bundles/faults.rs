@@ -1,34 +1,24 @@
 //! Bundles in which one thing is wrong.
 
 use counterfoil_receipt::{
-    Role, RunId, UnverifiedRecord,
-    body::{KeyChange, Revocation, RevocationTarget},
-    bundle::PayloadLine,
-    field::Whole,
+    PolicyDigest, Role, UnverifiedRecord,
+    action::Json,
+    body::{Evidence, Item, Observation, ObservationKind, Policy},
+    bundle::{DocumentLine, PayloadLine},
+    field::{List, Whole},
 };
-use counterfoil_testkit::{Actor, Scenario, WINDOW, action, enrolment, label, witness};
-use counterfoil_tlog::{Hash, SeedSigner, Signer};
-use counterfoil_verify::{Assembly, Dimension};
+use counterfoil_testkit::{Actor, Scenario, action, label, policy_document};
+use counterfoil_tlog::{Hash, SeedSigner, Signer, leaf_hash};
+use counterfoil_verify::Assembly;
 use serde_json::json;
 
-use super::{Case, Shown, without_execution};
-
-const fn breaks(
-    rule: &'static str,
-    name: &'static str,
-    flags: &'static [&'static str],
-    description: &'static str,
-    build: fn() -> Shown,
-) -> Case {
-    Case { name, description, flags, breaks: Some(rule), build }
-}
+use super::{
+    Case, Shown, approved, approved_under_digest, breaks, second_key, signature_line, untouched,
+    without_execution,
+};
 
 pub fn cases() -> Vec<Case> {
-    let mut cases = lines();
-    cases.extend(contents());
-    cases.extend(log());
-    cases.extend(time_and_keys());
-    cases
+    [lines(), contents(), documents(), log()].into_iter().flatten().collect()
 }
 
 fn lines() -> Vec<Case> {
@@ -64,6 +54,32 @@ fn lines() -> Vec<Case> {
                 lines.join("\n") + "\n"
             })
         }),
+        breaks("R-BUN-02", "line-entry-order", &["BundleTampering"], "Two entries change places.", || {
+            assembly(|assembly| {
+                // The one that comes too early has the part of the proof that belongs before it.
+                assembly.segments[1].push(leaf_hash(&assembly.entries[1].1));
+                assembly.entries.swap(1, 2);
+            })
+        }),
+        breaks(
+            "R-BUN-02",
+            "line-checkpoint-order",
+            &["BundleTampering"],
+            "Two checkpoints change places.",
+            || {
+                assembly(|assembly| {
+                    let [(first, _), (second, _)] = &mut assembly.checkpoints[..] else { panic!("two") };
+                    std::mem::swap(first, second);
+                })
+            },
+        ),
+        breaks(
+            "R-BUN-02",
+            "line-checkpoint-twice",
+            &["BundleTampering"],
+            "One checkpoint stands twice, and the header counts both.",
+            || assembly(|assembly| assembly.checkpoints.insert(0, assembly.checkpoints[0].clone())),
+        ),
         breaks(
             "R-BUN-02",
             "line-payload-twice",
@@ -165,22 +181,14 @@ fn contents() -> Vec<Case> {
             "payload-size",
             &["PayloadTampering"],
             "The record states another size than the payload has.",
-            || {
-                let mut s = Scenario::new();
-                let run = s.trigger();
-                let mut item = s.ledger.item("log.txt", "text/plain", b"disk full");
-                item.size = Whole::new(8).expect("a size");
-                let body = counterfoil_receipt::body::Observation {
-                    items: Some(counterfoil_receipt::field::List(vec![
-                        counterfoil_receipt::body::Evidence::Item(item),
-                    ])),
-                    kind: counterfoil_receipt::body::ObservationKind::Evidence,
-                    summary: None,
-                };
-                s.ledger.add(&s.cast.scout.clone(), Some(run), body);
-                s.ledger.close();
-                without_execution(Shown::of(&s, run))
-            },
+            || observed(|item| item.size = Whole::new(8).expect("a size")),
+        ),
+        breaks(
+            "R-BUN-06",
+            "payload-label",
+            &["PayloadTampering"],
+            "The record states another label than the payload has.",
+            || observed(|item| item.label = label("log.old.txt")),
         ),
         breaks(
             "R-BUN-07",
@@ -210,6 +218,20 @@ fn contents() -> Vec<Case> {
         ),
         breaks(
             "R-BUN-07",
+            "record-of-a-run-not-shown",
+            &["SmuggledRecord"],
+            "An observation of another run, without its trigger: it has no place here, and is not judged.",
+            || {
+                let mut s = Scenario::new();
+                let other = s.trigger();
+                let observation = s.observe(other);
+                let run = s.approved_run();
+                let at = s.ledger.state().index_of(&observation).expect("an entry");
+                Shown::assembled(&s, &s.ledger.assembly_with(run, &[at]))
+            },
+        ),
+        breaks(
+            "R-BUN-07",
             "record-needless-snapshot",
             &["SmuggledRecord"],
             "A snapshot beside no execution.",
@@ -217,6 +239,56 @@ fn contents() -> Vec<Case> {
                 let (s, run) = approved();
                 Shown::assembled(&s, &s.ledger.assembly_with(run, &[1]))
             },
+        ),
+    ]
+}
+
+fn documents() -> Vec<Case> {
+    vec![
+        breaks(
+            "R-BUN-06",
+            "document-content",
+            &["PayloadTampering", "PolicyConfusion"],
+            "A policy document gives another digest than its line claims. Whether the policy record that names the digest holds is then not shown.",
+            || {
+                with_documents(|lines| {
+                    let line = lines.iter_mut().find(|line| line.policy == document_line(1).policy);
+                    line.expect("the later policy").document = document_line(3).document;
+                })
+            },
+        ),
+        breaks(
+            "R-BUN-07",
+            "document-unused",
+            &["SmuggledRecord", "PolicyConfusion"],
+            "A policy document that no policy record names.",
+            || {
+                with_documents(|lines| {
+                    lines.push(document_line(3));
+                    lines.sort_by_key(|line| line.policy);
+                })
+            },
+        ),
+        breaks(
+            "R-BUN-02",
+            "document-twice",
+            &["BundleTampering"],
+            "One policy document stands twice, and the header counts both.",
+            || with_documents(|lines| lines.insert(0, lines[0].clone())),
+        ),
+        breaks(
+            "R-BUN-02",
+            "document-order",
+            &["BundleTampering"],
+            "Two policy documents change places.",
+            || with_documents(|lines| lines.swap(0, 1)),
+        ),
+        breaks(
+            "R-POL-01",
+            "document-missing",
+            &["PolicyConfusion", "MissingMember"],
+            "The document of a policy that was set after the execution is not in the bundle: whether it can be read is not shown.",
+            || with_documents(|lines| lines.retain(|line| line.policy != document_line(1).policy)),
         ),
     ]
 }
@@ -244,7 +316,7 @@ fn log() -> Vec<Case> {
                     genesis.limits.run_records = Whole::new(999).expect("a limit")
                 });
                 s.enrol_cast();
-                s.set_policy(counterfoil_testkit::policy_document(2));
+                s.set_policy(policy_document(2));
                 s.ledger.close();
                 let run = s.approved_run();
                 let mut assembly = s.ledger.assembly(run);
@@ -290,6 +362,45 @@ fn log() -> Vec<Case> {
             || resigned(|note| note.replacen("counterfoil.example/log", "counterfoil.example/gol", 1)),
         ),
         breaks(
+            "R-CP-01",
+            "checkpoint-second-signature-forged",
+            &["CheckpointForgery", "ForgedSignature"],
+            "The reader pins two keys. One signed the checkpoint; the other's signature is of another.",
+            || {
+                let line = signature_line("another text\n", &second_key());
+                let mut shown = assembly(|assembly| assembly.checkpoints[1].0 += &line);
+                shown.trust.log_keys.push(second_key().key().to_string());
+                shown
+            },
+        ),
+        breaks(
+            "R-CP-02",
+            "genesis-of-another-origin",
+            &["CheckpointForgery", "WrongTrust"],
+            "The pinned genesis names another origin than the checkpoints and the reader do.",
+            || {
+                let mut s = Scenario::founded(|genesis| genesis.origin = label("counterfoil.example/gol"));
+                s.enrol_cast();
+                s.set_policy(policy_document(2));
+                s.ledger.close();
+                let run = s.approved_run();
+                Shown::of(&s, run)
+            },
+        ),
+        breaks(
+            "R-CP-03",
+            "checkpoint-signature-repeated",
+            &["CheckpointForgery"],
+            "The log's signature line stands twice.",
+            || {
+                assembly(|assembly| {
+                    let note = &mut assembly.checkpoints[1].0;
+                    let lines = note.find("\n\n").expect("a note") + 2;
+                    note.extend_from_within(lines..);
+                })
+            },
+        ),
+        breaks(
             "R-CP-03",
             "checkpoint-extension",
             &["CheckpointForgery"],
@@ -310,9 +421,9 @@ fn log() -> Vec<Case> {
             "The log signed a tree that does not end with a snapshot.",
             || {
                 let (mut s, run) = approved();
-                let body = counterfoil_receipt::body::Observation {
+                let body = Observation {
                     items: None,
-                    kind: counterfoil_receipt::body::ObservationKind::Note,
+                    kind: ObservationKind::Note,
                     summary: Some(counterfoil_testkit::text("Taken over.")),
                 };
                 s.ledger.add(&s.cast.fixer.clone(), Some(run), body);
@@ -330,6 +441,18 @@ fn log() -> Vec<Case> {
                     let segment =
                         assembly.segments.iter_mut().find(|segment| !segment.is_empty()).expect("a gap");
                     segment[0] = Hash::from([7; 32]);
+                })
+            },
+        ),
+        breaks(
+            "R-INC-01",
+            "inclusion-hash-before-entry",
+            &["ProofForgery"],
+            "One hash stands before an entry that follows the last without a gap.",
+            || {
+                assembly(|assembly| {
+                    let at = assembly.entries.windows(2).position(|two| two[0].0 + 1 == two[1].0);
+                    assembly.segments[at.expect("neighbours") + 1].push(Hash::from([7; 32]));
                 })
             },
         ),
@@ -397,112 +520,36 @@ fn log() -> Vec<Case> {
     ]
 }
 
-fn time_and_keys() -> Vec<Case> {
-    vec![
-        breaks(
-            "R-EXEC-08",
-            "window-over-by-log-time",
-            &["ExpiredApproval"],
-            "The runtime says it started in time; the log has it after the window.",
-            || {
-                let mut s = Scenario::new();
-                let run = s.trigger();
-                let proposal = s.propose(run, action("db.vacuum", json!({})));
-                let decisions = s.approve(run, proposal);
-                let body = s.execution(run, proposal, &decisions);
-                s.ledger.add(&s.cast.gate.clone(), Some(run), body);
-                s.ledger.wait(WINDOW);
-                s.ledger.close();
-                Shown::of(&s, run)
-            },
-        ),
-        breaks("R-WIT-01", "witness-quorum", &["WitnessQuorum"], "One of two witnesses cosigned.", || {
-            let mut s = Scenario::new();
-            let run = s.rejected_run();
-            let (a, b) = (witness("a.example"), witness("b.example"));
-            s.ledger.cosign(&a, s.ledger.now() / 1_000);
-            let mut shown = without_execution(Shown::of(&s, run));
-            shown.trust.witnesses =
-                format!("witness a {}\nwitness b {}\ngroup both all a b\nquorum both\n", a.key(), b.key());
-            shown.trust.dimensions.push(Dimension::Witnessed);
-            shown
-        }),
-        breaks(
-            "R-FRESH-01",
-            "checkpoint-stale",
-            &["StaleCheckpoint"],
-            "The last checkpoint is a millisecond older than the reader accepts.",
-            || {
-                let mut shown = untouched();
-                shown.trust.max_age = Some("10m".to_owned());
-                shown.trust.dimensions.push(Dimension::Freshness);
-                shown.now += 600_001;
-                shown
-            },
-        ),
-        breaks(
-            "R-AUTH-02",
-            "authority-not-pinned",
-            &["AuthorityForgery", "WrongTrust"],
-            "A root of the genesis that the reader does not pin changed a keyring.",
-            || {
-                let (mut s, run) = approved();
-                let mut retirement = enrolment(&s.cast.ana, &[]);
-                retirement.change = KeyChange::Retire;
-                s.ledger.add(&s.cast.spare_root.clone(), None, retirement);
-                s.ledger.close();
-                let mut shown = Shown::of(&s, run);
-                shown.trust.authority = vec![(0, None, vec![s.cast.root.key()])];
-                shown
-            },
-        ),
-        breaks(
-            "R-AUTH-02",
-            "authority-pinned-before",
-            &["AuthorityForgery", "WrongTrust"],
-            "A root signs after the range for which the reader pins it.",
-            || {
-                let (mut s, run) = approved();
-                let mut retirement = enrolment(&s.cast.ana, &[]);
-                retirement.change = KeyChange::Retire;
-                let at = s.ledger.size();
-                s.ledger.add(&s.cast.root.clone(), None, retirement);
-                s.ledger.close();
-                let mut shown = Shown::of(&s, run);
-                let (root, spare) = (s.cast.root.key(), s.cast.spare_root.key());
-                shown.trust.authority = vec![(0, Some(at - 1), vec![root]), (at, None, vec![spare])];
-                shown
-            },
-        ),
-        breaks(
-            "R-KEY-09",
-            "key-distrusted",
-            &["KeyLifecycle"],
-            "Bo revokes the key, and disputes what it signed.",
-            || {
-                let (mut s, run) = approved();
-                let body = Revocation {
-                    distrust_from: Whole::new(0),
-                    reason: None,
-                    target: RevocationTarget::Key(s.cast.bo.key()),
-                };
-                s.ledger.add(&s.cast.root.clone(), None, body);
-                s.ledger.close();
-                Shown::of(&s, run)
-            },
-        ),
-    ]
+/// A run with one observation, which says something else of its item than is so.
+fn observed(change: fn(&mut Item)) -> Shown {
+    let mut s = Scenario::new();
+    let run = s.trigger();
+    let mut item = s.ledger.item("log.txt", "text/plain", b"disk full");
+    change(&mut item);
+    let body = Observation {
+        items: Some(List(vec![Evidence::Item(item)])),
+        kind: ObservationKind::Evidence,
+        summary: None,
+    };
+    s.ledger.add(&s.cast.scout.clone(), Some(run), body);
+    s.ledger.close();
+    without_execution(Shown::of(&s, run))
 }
 
-fn approved() -> (Scenario, RunId) {
-    let mut scenario = Scenario::new();
-    let run = scenario.approved_run();
-    (scenario, run)
+/// The approved run under a policy that is named by digest, as is the one that is set later, with the documents changed.
+fn with_documents(change: impl FnOnce(&mut Vec<DocumentLine>)) -> Shown {
+    let (mut s, run) = approved_under_digest();
+    let digest = s.ledger.document(document_line(1).document);
+    s.ledger.add(&s.cast.root.clone(), None, Policy::Digest(digest));
+    s.ledger.close();
+    let mut assembly = s.ledger.assembly(run);
+    change(&mut assembly.documents);
+    Shown::assembled(&s, &assembly)
 }
 
-fn untouched() -> Shown {
-    let (scenario, run) = approved();
-    Shown::of(&scenario, run)
+fn document_line(count: u64) -> DocumentLine {
+    let document = Json::from_value(&policy_document(count)).expect("a document");
+    DocumentLine { policy: PolicyDigest::of(document.as_str().as_bytes()), document }
 }
 
 /// The approved run, with its bundle changed as text.

@@ -1,25 +1,23 @@
 //! What may be done: proposals, decisions, executions, outcomes.
 
 use counterfoil_receipt::{
-    RecordId, Role, RunId, UnverifiedRecord,
+    Role, UnverifiedRecord,
     action::{Json, Mode},
-    body::{
-        BreakGlass, Cancel, Decision, Effects, Execution, Revocation, RevocationTarget, Ruling, Settlement,
-        Status,
-    },
+    body::{Audience, BreakGlass, Ruling, Status},
     field::{Set, Whole},
 };
-use counterfoil_testkit::{Actor, Scenario, WINDOW, action, pointer, policy_document, text};
+use counterfoil_testkit::{Actor, Scenario, action, pointer, policy_document, text};
 use serde_json::json;
 
-use super::{Case, breaks, holds};
+use super::{
+    Case, breaks, holds,
+    steps::{
+        approved, approved_for, cancel, changed, executed, name, proposed, quorum_with, revision, settlement,
+    },
+};
 
 pub fn cases() -> Vec<Case> {
-    let mut cases = proposals();
-    cases.extend(executions());
-    cases.extend(quorums());
-    cases.extend(outcomes());
-    cases
+    [proposals(), executions(), endings(), audiences(), outcomes()].into_iter().flatten().collect()
 }
 
 fn proposals() -> Vec<Case> {
@@ -31,7 +29,7 @@ fn proposals() -> Vec<Case> {
             "A revision of a proposal that was withdrawn.",
             |s| {
                 let (run, proposal) = proposed(s);
-                s.ledger.add(&s.cast.scout.clone(), Some(run), Cancel { reason: None, target: proposal });
+                s.ledger.add(&s.cast.scout.clone(), Some(run), cancel(proposal));
                 revision(s, run, proposal)
             },
         ),
@@ -81,19 +79,47 @@ fn executions() -> Vec<Case> {
             s.execute(run, proposal, &decisions);
             executed(s, run, proposal, &decisions, |body| body.use_number = Whole::new(2).expect("a use"))
         }),
-        holds("valid-late-rejection", "A rejection after the execution is logged, and has no effect.", |s| {
-            let (run, proposal, decisions) = approved(s);
-            s.execute(run, proposal, &decisions);
-            let body = s.decision(run, proposal, Ruling::Reject);
-            s.ledger.sign(&s.cast.ana.clone(), Some(run), body)
-        }),
-        holds("valid-break-glass", "The policy allows break-glass, and the runtime says why.", |s| {
-            let mut document = policy_document(2);
-            document["break_glass"] = json!(true);
-            s.set_policy(document);
-            let (run, proposal) = proposed(s);
-            executed(s, run, proposal, &[], |body| body.break_glass = glass())
-        }),
+        holds(
+            "valid-nonce-repeated",
+            "Two uses under one nonce: it keeps statements apart, and the use does that here.",
+            |s| {
+                let (run, proposal, decisions) = approved_for(s, |body| body.uses = Whole::new(2));
+                let first = s.execution(run, proposal, &decisions);
+                s.ledger.add(&s.cast.gate.clone(), Some(run), first.clone());
+                executed(s, run, proposal, &decisions, |body| {
+                    body.nonce = first.nonce;
+                    body.use_number = Whole::new(2).expect("a use");
+                })
+            },
+        ),
+        holds(
+            "valid-break-glass",
+            "The policy allows break-glass, and the runtime says why; it takes the last use of the policy's two.",
+            |s| broken_glass(s, 2),
+        ),
+        breaks(
+            "R-EXEC-03",
+            "break-glass-use-exceeded",
+            &["BreakGlass", "DoubleExecution"],
+            "The policy allows break-glass for two uses, and the runtime takes a third.",
+            |s| broken_glass(s, 3),
+        ),
+        breaks(
+            "R-EXEC-03",
+            "use-exceeded-by-one-approval",
+            &["DoubleExecution"],
+            "A second use, which one of the two approvals grants and the other does not.",
+            |s| {
+                let (run, proposal) = proposed(s);
+                let decisions = [(s.cast.ana.clone(), 2), (s.cast.bo.clone(), 1)].map(|(human, uses)| {
+                    let mut body = s.decision(run, proposal, Ruling::Approve);
+                    body.uses = Whole::new(uses);
+                    s.ledger.add(&human, Some(run), body)
+                });
+                s.ledger.close();
+                executed(s, run, proposal, &decisions, |body| body.use_number = Whole::new(2).expect("a use"))
+            },
+        ),
         breaks(
             "R-EXEC-01",
             "action-arguments",
@@ -171,40 +197,6 @@ fn executions() -> Vec<Case> {
             },
         ),
         breaks(
-            "R-EXEC-04",
-            "proposal-rejected",
-            &["EndedProposal"],
-            "Two people approved, then one rejected.",
-            |s| {
-                let (run, proposal, decisions) = approved(s);
-                s.decide(run, proposal, &s.cast.bo.clone(), Ruling::Reject);
-                executed(s, run, proposal, &decisions, |_| {})
-            },
-        ),
-        breaks(
-            "R-EXEC-04",
-            "proposal-cancelled",
-            &["EndedProposal"],
-            "The agent withdrew the proposal.",
-            |s| {
-                let (run, proposal, decisions) = approved(s);
-                s.ledger.add(&s.cast.scout.clone(), Some(run), Cancel { reason: None, target: proposal });
-                executed(s, run, proposal, &decisions, |_| {})
-            },
-        ),
-        breaks(
-            "R-EXEC-04",
-            "proposal-superseded",
-            &["EndedProposal"],
-            "Another proposal took its place.",
-            |s| {
-                let (run, proposal, decisions) = approved(s);
-                let next = revision(s, run, proposal);
-                s.ledger.append(next.bytes()).expect("a revision");
-                executed(s, run, proposal, &decisions, |_| {})
-            },
-        ),
-        breaks(
             "R-EXEC-09",
             "policy-not-in-force",
             &["PolicyConfusion"],
@@ -216,13 +208,6 @@ fn executions() -> Vec<Case> {
                 s.ledger.sign(&s.cast.gate.clone(), Some(run), body)
             },
         ),
-        breaks("R-EXEC-10", "audience-mismatch", &["AudienceConfusion"], "Another runtime executes.", |s| {
-            let other = Actor::new("other-gate", Role::Runtime);
-            s.enrol(&other, &[]);
-            let (run, proposal, decisions) = approved(s);
-            let body = s.execution(run, proposal, &decisions);
-            s.ledger.sign(&other, Some(run), body)
-        }),
         breaks(
             "R-EXEC-13",
             "break-glass-refused",
@@ -252,215 +237,159 @@ fn executions() -> Vec<Case> {
     ]
 }
 
-fn quorums() -> Vec<Case> {
+fn endings() -> Vec<Case> {
     vec![
+        holds("valid-late-rejection", "A rejection after the execution is logged, and has no effect.", |s| {
+            let (run, proposal, decisions) = approved(s);
+            s.execute(run, proposal, &decisions);
+            let body = s.decision(run, proposal, Ruling::Reject);
+            s.ledger.sign(&s.cast.ana.clone(), Some(run), body)
+        }),
         breaks(
-            "R-EXEC-05",
-            "approval-of-another",
-            &["SwappedAction"],
-            "The approvals are about another proposal of the run.",
-            |s| {
-                let (run, _, decisions) = approved(s);
-                let other = s.propose(run, action("db.vacuum", json!({"full": false})));
-                executed(s, run, other, &decisions, |_| {})
-            },
-        ),
-        breaks(
-            "R-EXEC-05",
-            "approval-withdrawn",
-            &["CancelAbuse"],
-            "One of the approvals was withdrawn.",
+            "R-EXEC-04",
+            "proposal-rejected",
+            &["EndedProposal"],
+            "Two people approved, then one rejected.",
             |s| {
                 let (run, proposal, decisions) = approved(s);
-                s.ledger.add(&s.cast.ana.clone(), Some(run), Cancel { reason: None, target: decisions[0] });
+                s.decide(run, proposal, &s.cast.bo.clone(), Ruling::Reject);
                 executed(s, run, proposal, &decisions, |_| {})
             },
         ),
         breaks(
-            "R-EXEC-05",
-            "rejection-by-nobody",
-            &["QuorumInflation"],
-            "One of the decisions is a rejection, by somebody whose word ends nothing.",
+            "R-EXEC-04",
+            "proposal-cancelled",
+            &["EndedProposal"],
+            "The agent withdrew the proposal.",
+            |s| {
+                let (run, proposal, decisions) = approved(s);
+                s.ledger.add(&s.cast.scout.clone(), Some(run), cancel(proposal));
+                executed(s, run, proposal, &decisions, |_| {})
+            },
+        ),
+        breaks(
+            "R-EXEC-04",
+            "proposal-superseded",
+            &["EndedProposal"],
+            "Another proposal took its place.",
+            |s| {
+                let (run, proposal, decisions) = approved(s);
+                let next = revision(s, run, proposal);
+                s.ledger.append(next.bytes()).expect("a revision");
+                executed(s, run, proposal, &decisions, |_| {})
+            },
+        ),
+        breaks(
+            "R-EXEC-04",
+            "proposal-sent-back",
+            &["EndedProposal"],
+            "Two people approved, then one asked for changes.",
+            |s| {
+                let (run, proposal, decisions) = approved(s);
+                s.decide(run, proposal, &s.cast.bo.clone(), Ruling::RequestChanges);
+                executed(s, run, proposal, &decisions, |_| {})
+            },
+        ),
+        breaks(
+            "R-EXEC-04",
+            "proposal-cancelled-by-authority",
+            &["EndedProposal"],
+            "The authority withdrew the proposal.",
+            |s| {
+                let (run, proposal, decisions) = approved(s);
+                s.ledger.add(&s.cast.root.clone(), Some(run), cancel(proposal));
+                executed(s, run, proposal, &decisions, |_| {})
+            },
+        ),
+        breaks(
+            "R-EXEC-04",
+            "proposal-rejected-and-withdrawn",
+            &["EndedProposal", "CancelAbuse"],
+            "Somebody rejected and withdrew that later: what ended stays ended.",
+            |s| {
+                let (run, proposal, decisions) = approved(s);
+                let bo = s.cast.bo.clone();
+                let rejection = s.decide(run, proposal, &bo, Ruling::Reject);
+                s.ledger.add(&bo, Some(run), cancel(rejection));
+                executed(s, run, proposal, &decisions, |_| {})
+            },
+        ),
+        holds(
+            "valid-rejection-by-outsider",
+            "Two people approved. A third, whom the policy does not name, rejected, which ends nothing.",
             |s| {
                 let eve = Actor::new("eve", Role::Human);
                 s.enrol(&eve, &["guests"]);
-                let (run, proposal, mut decisions) = approved(s);
-                decisions.push(s.decide(run, proposal, &eve, Ruling::Reject));
-                s.ledger.close();
-                executed(s, run, proposal, &decisions, |_| {})
-            },
-        ),
-        breaks(
-            "R-EXEC-06",
-            "quorum-of-one",
-            &["QuorumInflation"],
-            "One approval where the policy wants two.",
-            |s| {
                 let (run, proposal, decisions) = approved(s);
-                executed(s, run, proposal, &decisions[..1], |_| {})
-            },
-        ),
-        breaks(
-            "R-EXEC-06",
-            "quorum-of-one-person",
-            &["QuorumInflation"],
-            "Two approvals by one person.",
-            |s| {
-                let (run, proposal) = proposed(s);
-                let ana = s.cast.ana.clone();
-                let decisions = [(); 2].map(|()| s.decide(run, proposal, &ana, Ruling::Approve));
-                s.ledger.close();
+                s.decide(run, proposal, &eve, Ruling::Reject);
                 executed(s, run, proposal, &decisions, |_| {})
             },
         ),
         breaks(
-            "R-EXEC-06",
-            "quorum-of-two-keys",
-            &["QuorumInflation", "KeyReuse"],
-            "Two approvals by two keys of one person.",
-            |s| {
-                let second = s.cast.ana.with_key(1);
-                s.enrol(&second, &["sre"]);
-                let (run, proposal) = proposed(s);
-                let decisions =
-                    [s.cast.ana.clone(), second].map(|key| s.decide(run, proposal, &key, Ruling::Approve));
-                s.ledger.close();
-                executed(s, run, proposal, &decisions, |_| {})
-            },
-        ),
-        breaks(
-            "R-EXEC-06",
-            "quorum-of-outsiders",
-            &["QuorumInflation"],
-            "The second approver belongs to another group.",
+            "R-EXEC-04",
+            "proposal-rejected-without-policy",
+            &["EndedProposal", "PolicyConfusion"],
+            "Before any policy was in force, somebody rejected whom the later policy does not name.",
             |s| {
                 let eve = Actor::new("eve", Role::Human);
-                s.enrol(&eve, &["guests"]);
-                quorum_with(s, &eve)
+                executed_after_early_rejection(s, &eve)
             },
         ),
-        breaks(
-            "R-EXEC-06",
-            "quorum-of-machines",
-            &["QuorumInflation", "RoleConfusion"],
-            "The second approver is a policy engine.",
+        holds(
+            "valid-rejection-by-engine-without-policy",
+            "Before any policy was in force, a policy engine rejected, which ends nothing: it is not human.",
             |s| {
                 let engine = s.cast.engine.clone();
-                quorum_with(s, &engine)
+                executed_after_early_rejection(s, &engine)
             },
         ),
-        breaks(
-            "R-EXEC-06",
-            "quorum-joined-later",
-            &["QuorumInflation", "KeyLifecycle"],
-            "The second approver joined the group after they approved.",
-            |s| {
-                let eve = Actor::new("eve", Role::Human);
-                s.enrol(&eve, &["guests"]);
-                let (run, proposal) = proposed(s);
-                let decisions = [s.cast.ana.clone(), eve.clone()]
-                    .map(|human| s.decide(run, proposal, &human, Ruling::Approve));
-                s.enrol(&eve.with_key(1), &["guests", "sre"]);
-                s.ledger.close();
-                executed(s, run, proposal, &decisions, |_| {})
-            },
+        holds("valid-supersede-rejected", "A revision of a proposal that was rejected.", |s| {
+            let (run, proposal) = proposed(s);
+            s.decide(run, proposal, &s.cast.ana.clone(), Ruling::Reject);
+            revision(s, run, proposal)
+        }),
+    ]
+}
+
+fn audiences() -> Vec<Case> {
+    vec![
+        breaks("R-EXEC-10", "audience-mismatch", &["AudienceConfusion"], "Another runtime executes.", |s| {
+            let other = Actor::new("other-gate", Role::Runtime);
+            s.enrol(&other, &[]);
+            let (run, proposal, decisions) = approved(s);
+            let body = s.execution(run, proposal, &decisions);
+            s.ledger.sign(&other, Some(run), body)
+        }),
+        holds(
+            "valid-audience-group",
+            "The proposal is for a group of runtimes, and one of the group executes.",
+            |s| executed_by_group(s, "prod", None),
         ),
         breaks(
-            "R-EXEC-07",
-            "segregation-proposer",
-            &["SelfApproval"],
-            "The proposer approves, with a human key of its principal.",
-            |s| {
-                let human = Actor::new("scout", Role::Human);
-                s.enrol(&human, &["sre"]);
-                quorum_with(s, &human)
-            },
+            "R-EXEC-10",
+            "audience-of-another-group",
+            &["AudienceConfusion"],
+            "The proposal is for a group to which the runtime does not belong.",
+            |s| executed_by_group(s, "staging", None),
         ),
         breaks(
-            "R-EXEC-07",
-            "segregation-runtime",
-            &["SelfApproval"],
-            "The runtime approves, with a human key of its principal.",
-            |s| {
-                let human = Actor::new("gate", Role::Human);
-                s.enrol(&human, &["prod", "sre"]);
-                quorum_with(s, &human)
-            },
+            "R-EXEC-10",
+            "audience-group-of-that-principal",
+            &["AudienceConfusion"],
+            "The proposal is for a group that has the name of the runtime's principal.",
+            |s| executed_by_group(s, "gate", None),
+        ),
+        holds(
+            "valid-audience-joined-later",
+            "The runtime joined the group after the approvals, and before it executes.",
+            |s| executed_by_group(s, "staging", Some(&["staging"])),
         ),
         breaks(
-            "R-EXEC-08",
-            "window-over",
-            &["ExpiredApproval"],
-            "The runtime starts after the window.",
-            |s| {
-                let (run, proposal, decisions) = approved(s);
-                s.ledger.wait(WINDOW);
-                executed(s, run, proposal, &decisions, |_| {})
-            },
-        ),
-        breaks(
-            "R-EXEC-08",
-            "window-not-open",
-            &["ExpiredApproval"],
-            "The runtime starts before the window.",
-            |s| {
-                let (run, proposal, decisions) = approved_for(s, |body| {
-                    let window = body.window.as_mut().expect("a window");
-                    window.from = Whole::new(window.until.get() - 1).expect("a time");
-                });
-                executed(s, run, proposal, &decisions, |_| {})
-            },
-        ),
-        breaks(
-            "R-EXEC-09",
-            "policy-of-another-decision",
-            &["PolicyConfusion"],
-            "The approvals name a policy that was in force before.",
-            |s| {
-                let (run, proposal, decisions) = approved(s);
-                s.set_policy(policy_document(1));
-                s.ledger.close();
-                executed(s, run, proposal, &decisions, |_| {})
-            },
-        ),
-        breaks(
-            "R-EXEC-11",
-            "approval-revoked",
-            &["KeyLifecycle"],
-            "An approver's key was revoked after they approved.",
-            |s| {
-                let (run, proposal, decisions) = approved(s);
-                let target = RevocationTarget::Key(s.cast.bo.key());
-                s.ledger.add(
-                    &s.cast.bo.clone(),
-                    None,
-                    Revocation { distrust_from: None, reason: None, target },
-                );
-                executed(s, run, proposal, &decisions, |_| {})
-            },
-        ),
-        breaks(
-            "R-EXEC-12",
-            "terms-window",
-            &["DecisionTerms", "PolicyConfusion"],
-            "The approvals last longer than the policy lets them.",
-            |s| {
-                let (run, proposal, decisions) = approved_for(s, |body| {
-                    let window = body.window.as_mut().expect("a window");
-                    window.until = Whole::new(window.until.get() + 1).expect("a time");
-                });
-                executed(s, run, proposal, &decisions, |_| {})
-            },
-        ),
-        breaks(
-            "R-EXEC-12",
-            "terms-uses",
-            &["DecisionTerms", "DoubleExecution"],
-            "The approvals grant more uses than the policy lets them.",
-            |s| {
-                let (run, proposal, decisions) = approved_for(s, |body| body.uses = Whole::new(3));
-                executed(s, run, proposal, &decisions, |_| {})
-            },
+            "R-EXEC-10",
+            "audience-left",
+            &["AudienceConfusion"],
+            "The runtime left the group after the approvals, and before it executes.",
+            |s| executed_by_group(s, "prod", Some(&[])),
         ),
     ]
 }
@@ -511,65 +440,50 @@ fn outcomes() -> Vec<Case> {
     ]
 }
 
-fn proposed(s: &mut Scenario) -> (RunId, RecordId) {
-    let run = s.trigger();
-    let proposal = s.propose(run, action("db.vacuum", json!({"full": false})));
-    (run, proposal)
-}
-
-fn approved(s: &mut Scenario) -> (RunId, RecordId, Vec<RecordId>) {
-    let (run, proposal) = proposed(s);
-    let decisions = s.approve(run, proposal);
-    (run, proposal, decisions)
-}
-
-/// Ana and Bo approve on these terms.
-fn approved_for(s: &mut Scenario, terms: impl Fn(&mut Decision)) -> (RunId, RecordId, Vec<RecordId>) {
-    let (run, proposal) = proposed(s);
-    let decisions = [s.cast.ana.clone(), s.cast.bo.clone()].map(|human| {
-        let mut body = s.decision(run, proposal, Ruling::Approve);
-        terms(&mut body);
-        s.ledger.add(&human, Some(run), body)
-    });
-    s.ledger.close();
-    (run, proposal, decisions.to_vec())
-}
-
-fn quorum_with(s: &mut Scenario, second: &Actor) -> UnverifiedRecord {
-    let (run, proposal) = proposed(s);
-    let decisions =
-        [s.cast.ana.clone(), second.clone()].map(|actor| s.decide(run, proposal, &actor, Ruling::Approve));
-    s.ledger.close();
-    executed(s, run, proposal, &decisions, |_| {})
-}
-
-fn executed(
-    s: &mut Scenario,
-    run: RunId,
-    proposal: RecordId,
-    decisions: &[RecordId],
-    change: impl FnOnce(&mut Execution),
-) -> UnverifiedRecord {
-    let mut body = s.execution(run, proposal, decisions);
-    change(&mut body);
-    s.ledger.sign(&s.cast.gate.clone(), Some(run), body)
-}
-
-fn changed(s: &mut Scenario, change: impl FnOnce(&mut Execution)) -> UnverifiedRecord {
-    let (run, proposal, decisions) = approved(s);
-    executed(s, run, proposal, &decisions, change)
-}
-
-fn revision(s: &mut Scenario, run: RunId, of: RecordId) -> UnverifiedRecord {
-    let mut body = s.proposal(action("db.vacuum", json!({"full": false, "tables": ["orders"]})));
-    body.supersedes = Some(of);
-    s.ledger.sign(&s.cast.scout.clone(), Some(run), body)
-}
-
-fn settlement(execution: RecordId) -> Settlement {
-    Settlement { effects: Effects::None, evidence: None, execution, reason: None, status: Status::Failed }
-}
-
 fn glass() -> Option<BreakGlass> {
     Some(BreakGlass { reason: text("The site is down.") })
+}
+
+/// The policy allows break-glass, and `gate` takes this use.
+fn broken_glass(s: &mut Scenario, use_number: u64) -> UnverifiedRecord {
+    let mut document = policy_document(2);
+    document["break_glass"] = json!(true);
+    s.set_policy(document);
+    let (run, proposal) = proposed(s);
+    executed(s, run, proposal, &[], |body| {
+        body.break_glass = glass();
+        body.use_number = Whole::new(use_number).expect("a use");
+    })
+}
+
+/// Somebody rejects before there is a policy; then there is one, two others approve, and `gate` executes.
+fn executed_after_early_rejection(s: &mut Scenario, by: &Actor) -> UnverifiedRecord {
+    *s = Scenario::founded(|_| {});
+    s.enrol_cast();
+    if s.ledger.state().key(&by.key()).is_none() {
+        s.enrol(by, &["guests"]);
+    }
+    let (run, proposal) = proposed(s);
+    // A decision names a policy. This one names what will be in force.
+    let mut later = s.clone();
+    later.set_policy(policy_document(2));
+    let rejection = later.decision(run, proposal, Ruling::Reject);
+    s.ledger.add(by, Some(run), rejection);
+    s.set_policy(policy_document(2));
+    s.ledger.close();
+    quorum_with(s, run, proposal, &s.cast.bo.clone())
+}
+
+/// A proposal for a group is approved, the groups of `gate` may change, and `gate` executes.
+fn executed_by_group(s: &mut Scenario, group: &str, later: Option<&[&str]>) -> UnverifiedRecord {
+    let run = s.trigger();
+    let mut body = s.proposal(action("db.vacuum", json!({"full": false})));
+    body.audience = Audience::Group(name(group));
+    let proposal = s.ledger.add(&s.cast.scout.clone(), Some(run), body);
+    s.ledger.close();
+    let decisions = s.approve(run, proposal);
+    if let Some(groups) = later {
+        s.enrol(&s.cast.gate.with_key(1), groups);
+    }
+    executed(s, run, proposal, &decisions, |_| {})
 }

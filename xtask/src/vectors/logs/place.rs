@@ -206,8 +206,8 @@ pub fn cases() -> Vec<Case> {
                 draft.sign(log.signer()).expect("a draft")
             },
         ),
-        breaks("R-BASIS-01", "basis-ahead", &["Fork"], "A basis larger than the log was.", |s| {
-            decision_on(s, |s, body| body.basis.size = Whole::new(s.ledger.size() + 5).expect("a size"))
+        breaks("R-BASIS-01", "basis-ahead", &["Fork"], "A basis one entry larger than the log was.", |s| {
+            decision_on(s, |s, body| body.basis.size = Whole::new(s.ledger.size() + 1).expect("a size"))
         }),
         breaks(
             "R-BASIS-01",

@@ -1,4 +1,4 @@
-//! Records whose key, role or signature is wrong.
+//! Records whose key or role is wrong, or whose signature is not of what it should be.
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use counterfoil_receipt::{Type, UnverifiedRecord};
@@ -25,7 +25,6 @@ pub(super) fn cases(samples: &Samples) -> Vec<Case> {
     let material = &key["ed25519:".len()..];
     let last = char::from(material.as_bytes()[42] + 1);
     let plain = samples.text(Type::Trigger);
-    let weak = "ed25519:AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     vec![
         case(
             "key-unused-bits",
@@ -143,32 +142,11 @@ pub(super) fn cases(samples: &Samples) -> Vec<Case> {
                 with_signature(&plain, scout.signer().sign(message).expect("a signature").as_bytes())
             },
         ),
-        case(
-            "signature-unreduced",
-            "R-SIG-01",
-            &["SignatureMalleability"],
-            "S is not reduced: S plus the order of the group.",
-            {
-                let record = UnverifiedRecord::parse(plain.as_bytes()).expect("a record");
-                with_signature(&plain, &unreduced(record.signature().as_bytes()))
-            },
-        ),
-        case(
-            "signature-small-order-key",
-            "R-SIG-01",
-            &["SignatureMalleability"],
-            "A key of small order, for which one signature fits every record.",
-            {
-                let mut signature = [0; 64];
-                signature[0] = 1;
-                with_signature(&String::from_utf8(with_key(samples, weak)).expect("UTF-8"), &signature)
-            },
-        ),
     ]
 }
 
 /// A trigger whose signer's key is spelled like this.
-fn with_key(samples: &Samples, key: &str) -> Vec<u8> {
+pub(super) fn with_key(samples: &Samples, key: &str) -> Vec<u8> {
     let own = samples.cast.scout.key();
     samples.with(
         Type::Trigger,
@@ -177,24 +155,8 @@ fn with_key(samples: &Samples, key: &str) -> Vec<u8> {
     )
 }
 
-fn with_signature(text: &str, signature: &[u8; 64]) -> Vec<u8> {
+pub(super) fn with_signature(text: &str, signature: &[u8; 64]) -> Vec<u8> {
     let start = text.find(r#""sig":""#).expect("a signature") + 7;
     format!("{}{}{}", &text[..start], BASE64_URL_SAFE_NO_PAD.encode(signature), &text[start + 86..])
         .into_bytes()
-}
-
-/// The same signature with the group order added to S.
-fn unreduced(signature: &[u8; 64]) -> [u8; 64] {
-    const ORDER: [u8; 32] = [
-        0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0,
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
-    ];
-    let mut out = *signature;
-    let mut carry = 0;
-    for (byte, add) in out[32..].iter_mut().zip(ORDER) {
-        let sum = u16::from(*byte) + u16::from(add) + carry;
-        *byte = sum.to_le_bytes()[0];
-        carry = sum >> 8;
-    }
-    out
 }

@@ -1,0 +1,203 @@
+//! `counterfoil gate run` and `settle` by hand: signals, a gate that is killed, commands that fail, commands that can't start.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
+mod common;
+
+use std::{
+    os::unix::process::CommandExt,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use common::{Log, before_dashes};
+use serde_json::Value;
+
+/// A log, and a run in which one command is approved.
+struct Work {
+    log: Log,
+    run: String,
+    command: Vec<String>,
+}
+
+impl Work {
+    fn new(command: &[&str]) -> Self {
+        let log = Log::new();
+        let run = log.trigger();
+        let work = Self { log, run, command: command.iter().map(|word| (*word).to_owned()).collect() };
+        let action = work.log.good(&work.line(&["gate", "action"]));
+        work.log.desk.write("action.json", action);
+        work.log.good(&[
+            "propose",
+            &work.run,
+            "--action",
+            "action.json",
+            "--for",
+            "runtime",
+            "--risk",
+            "low",
+        ]);
+        work.log.good(&["approve", &work.run, "--yes"]);
+        work
+    }
+
+    /// A command line that ends in the approved command.
+    fn line<'w>(&'w self, words: &[&'w str]) -> Vec<&'w str> {
+        [words, &["--"], &self.command.iter().map(String::as_str).collect::<Vec<_>>()].concat()
+    }
+
+    fn run(&self, options: &[&str]) -> common::Ran {
+        self.log.run(&before_dashes(&self.line(&["gate", "run", &self.run]), options))
+    }
+
+    /// Starts the gate, in a process group of its own as from a terminal, and waits until its command has made `file`.
+    fn start(&self, file: &str) -> Child {
+        let line = self.line(&["gate", "run", &self.run]);
+        let mut gate = self.log.desk.command(&before_dashes(&line, &["--server", &self.log.url]));
+        let gate = gate.process_group(0).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        self.await_file(file);
+        gate
+    }
+
+    fn await_file(&self, file: &str) {
+        let began = Instant::now();
+        while !self.log.desk.path(file).exists() {
+            assert!(began.elapsed() < Duration::from_secs(20), "{file} never came");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn executions(&self) -> Vec<Value> {
+        self.log.json(&["resume", &self.run])["executions"].as_array().unwrap().clone()
+    }
+}
+
+/// Sends a signal to a process, or to the group that it leads.
+fn signal(signal: &str, to: &str) {
+    assert!(Command::new("kill").args([signal, "--", to]).status().unwrap().success());
+}
+
+/// What a gate came to: its exit status, and what it said.
+fn end(gate: Child) -> (i32, String) {
+    let output = gate.wait_with_output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn each_signal_to_the_gate_reaches_the_command_once_and_what_became_of_it_is_logged() {
+    let script = "for s in HUP INT TERM; do trap \"echo $s >> got\" $s; done; touch ready
+        for beat in $(seq 600); do [ \"$(wc -l < got)\" = 3 ] && break; sleep 0.05; done; sleep 0.3; exit 7";
+    let work = Work::new(&["sh", "-c", script]);
+    work.log.desk.write("got", "");
+    let gate = work.start("ready");
+    let group = format!("-{}", gate.id());
+    // The group is what a terminal's Ctrl-C goes to.
+    for name in ["INT", "TERM", "HUP"] {
+        signal(&format!("-{name}"), &group);
+        let began = Instant::now();
+        while !work.log.desk.read("got").contains(name) {
+            assert!(began.elapsed() < Duration::from_secs(20), "{name} never came");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+    let (status, said) = end(gate);
+    assert_eq!((status, work.log.desk.read("got").as_str()), (1, "INT\nTERM\nHUP\n"), "{said}");
+    let told = "failed, effects unknown: exit status 7; the gate passed SIGINT, SIGTERM, SIGHUP on";
+    assert!(said.contains(told), "{said}");
+    assert_eq!(work.executions()[0]["status"], "failed");
+}
+
+#[test]
+fn a_signal_that_ends_the_command_and_what_it_started_is_its_outcome() {
+    let work = Work::new(&["sh", "-c", "touch ready; sleep 300; true"]);
+    let gate = work.start("ready");
+    let began = Instant::now();
+    signal("-TERM", &gate.id().to_string());
+    let (status, said) = end(gate);
+    assert!(began.elapsed() < Duration::from_secs(60));
+    assert_eq!(status, 1);
+    assert!(said.contains("failed, effects unknown: ended by signal: 15 (SIGTERM)"), "{said}");
+    assert_eq!(work.executions()[0]["status"], "failed");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_signal_that_the_gate_was_started_to_ignore_is_not_passed_on() {
+    let work = Work::new(&[
+        "sh",
+        "-c",
+        "touch ready; for beat in $(seq 600); do [ -e go ] && break; sleep 0.05; done",
+    ]);
+    let line = work.line(&["gate", "run", &work.run]);
+    let line = before_dashes(&line, &["--server", &work.log.url]);
+    // As `nohup` does.
+    let mut gate = Command::new("sh");
+    gate.args(["-c", "trap '' HUP; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_counterfoil")]).args(line);
+    let gate = gate.current_dir(work.log.desk.path(".")).stderr(Stdio::piped()).spawn().unwrap();
+    work.await_file("ready");
+    signal("-HUP", &gate.id().to_string());
+    thread::sleep(Duration::from_millis(200));
+    work.log.desk.write("go", "");
+    let (status, said) = end(gate);
+    assert_eq!(status, 0, "{said}");
+}
+
+#[test]
+fn what_the_gate_runs_does_not_outlive_a_gate_that_is_killed() {
+    // A child of the command's, and one in the background that holds no output.
+    let script = "(for beat in $(seq 1000); do sleep 0.02; echo >> behind; done) > /dev/null 2>&1 &
+        sh -c 'for beat in $(seq 1000); do sleep 0.02; echo >> beneath; done'; true";
+    let work = Work::new(&["sh", "-c", script]);
+    let mut gate = work.start("beneath");
+    work.await_file("behind");
+    signal("-KILL", &gate.id().to_string());
+    gate.wait().unwrap();
+    thread::sleep(Duration::from_millis(500));
+    let beats = || (work.log.desk.read("beneath"), work.log.desk.read("behind"));
+    let before = beats();
+    thread::sleep(Duration::from_millis(500));
+    assert_eq!(beats(), before, "it still runs");
+
+    assert_eq!(work.executions()[0]["status"], Value::Null);
+    let settled = work.log.good(&["gate", "settle"]);
+    assert!(settled.starts_with("execution sha256:"), "{settled}");
+    assert!(settled.contains(" was left open; its outcome is logged now, as sha256:"), "{settled}");
+    assert_eq!(work.executions()[0]["status"], "unknown");
+    assert_eq!(work.log.good(&["gate", "settle"]), "no execution was open\n");
+    assert_eq!(work.log.json(&["gate", "settle"]), Value::Array(Vec::new()));
+}
+
+#[test]
+fn what_a_command_leaves_behind_when_it_ends_by_itself_lives_on() {
+    let work = Work::new(&["sh", "-c", "(sleep 0.5; touch late) > /dev/null 2>&1 &"]);
+    work.run(&[]).good();
+    work.await_file("late");
+}
+
+#[test]
+fn a_command_that_fails_says_how() {
+    let work = Work::new(&["sh", "-c", "exit 3"]);
+    let ran = work.run(&["--json"]);
+    let json: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((ran.code, &json["status"], &json["detail"]), (1, &"failed".into(), &"exit status 3".into()));
+}
+
+#[test]
+fn a_command_that_can_t_start_costs_no_use_of_its_approval() {
+    let work = Work::new(&["./deploy"]);
+    work.run(&[]).failed(2, "program-missing");
+    work.log.desk.write("deploy", "#!/bin/sh\necho deployed\n");
+    work.run(&[]).failed(2, "program-not-executable");
+    assert!(work.executions().is_empty(), "nothing was logged");
+    assert!(Command::new("chmod").arg("+x").arg(work.log.desk.path("deploy")).status().unwrap().success());
+    assert_eq!(work.run(&[]).good(), "deployed\n");
+}
+
+#[test]
+fn the_tether_is_for_the_gate_alone() {
+    let log = Log::new();
+    log.run(&["gate", "tether"]).failed(2, "usage");
+    assert!(!log.good(&["gate", "--help"]).contains("tether"));
+}
