@@ -21,16 +21,6 @@ const DEMO: [(&str, &[Dimension]); 3] = [
 /// When those are read: later than the demo. Their trust file sets no `max_age`.
 const DEMO_READ: u64 = 2_000_000_000_000;
 
-/// The first words of vectors whose bundles are made like another's, with other times, witnesses or trust: only full effort tries them.
-const ALIKE: [&str; 6] = [
-    "valid-authority-",
-    "valid-disputed-",
-    "valid-fresh-",
-    "valid-one-of-two-",
-    "valid-window-",
-    "valid-witnessed-at-",
-];
-
 #[test]
 fn no_changed_json_leaf_shows_the_same() {
     try_all("JSON leaves", |subject| leaves(&subject.lines));
@@ -146,8 +136,6 @@ fn subjects() -> Vec<Subject> {
         })
         .collect();
     assert_eq!(subjects.len(), 21, "vectors that hold");
-    let is_alike = |subject: &Subject| ALIKE.iter().any(|words| subject.name.starts_with(words));
-    subjects.retain(|subject| Effort::from_env() == Effort::Full || !is_alike(subject));
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/bundles");
     let file = |name: &str| fs::read(folder.join(name)).unwrap();
     subjects.extend(DEMO.map(|(name, _)| {
