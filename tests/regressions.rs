@@ -2,11 +2,11 @@
 
 use counterfoil_receipt::{
     PublicKey, RecordId, Role,
-    body::{Endorsement, KeyChange, Revocation, RevocationTarget, Ruling},
-    field::Whole,
+    body::{BreakGlass, Cancel, Endorsement, KeyChange, Revocation, RevocationTarget, Ruling},
+    field::{Set, Whole},
 };
-use counterfoil_testkit::{Actor, Scenario, action, enrolment, policy_document};
-use counterfoil_verify::{Answer, Conclusion, Dimension, ProposalStatus, Verifier, verify};
+use counterfoil_testkit::{Actor, Scenario, action, enrolment, policy_document, text};
+use counterfoil_verify::{Answer, Conclusion, Dimension, Effect, ProposalStatus, Trust, Verifier, verify};
 use serde_json::json;
 
 /// Only the header's claim was compared with the pinned genesis, not entry 0.
@@ -208,4 +208,119 @@ fn a_revoked_key_could_not_be_disputed_any_more() {
     assert_eq!(facts.distrust_from, Some(3));
     let again = scenario.ledger.sign(&root, None, revocation(ana.key(), Some(2)));
     assert_eq!(scenario.ledger.append(again.bytes()).unwrap_err().code, "revocation-target");
+}
+
+/// One approval whose window was over made a proposal look expired that a quorum without it approves.
+#[test]
+fn an_expired_approval_hid_a_quorum_that_is_not_over() {
+    let mut scenario = Scenario::under(policy_document(1));
+    let run = scenario.trigger();
+    let proposal = scenario.propose(run, action("deploy", json!({})));
+    let mut short = scenario.decision(run, proposal, Ruling::Approve);
+    let window = short.window.as_mut().unwrap();
+    window.until = Whole::new(window.from.get() + 1_000).unwrap();
+    let (ana, bo) = (scenario.cast.ana.clone(), scenario.cast.bo.clone());
+    scenario.ledger.add(&ana, Some(run), short);
+    scenario.ledger.wait(10_000);
+    scenario.ledger.close();
+    let status = |scenario: &Scenario| {
+        let state = scenario.ledger.state();
+        state.proposal_status(state.run(&run).unwrap(), &proposal)
+    };
+    assert_eq!(status(&scenario), Some(ProposalStatus::Expired));
+    scenario.decide(run, proposal, &bo, Ruling::Approve);
+    assert_eq!(status(&scenario), Some(ProposalStatus::Approved));
+}
+
+/// What nobody had approved was said to be executed as approved.
+#[test]
+fn break_glass_was_called_approved() {
+    let mut policy = policy_document(1);
+    policy["break_glass"] = json!(true);
+    let mut scenario = Scenario::under(policy);
+    let run = scenario.trigger();
+    let proposal = scenario.propose(run, action("db.vacuum", json!({})));
+    let mut body = scenario.execution(run, proposal, &[]);
+    body.decisions = Set::new([]).unwrap();
+    body.break_glass = Some(BreakGlass { reason: text("The disk is full.") });
+    let gate = scenario.cast.gate.clone();
+    scenario.ledger.add(&gate, Some(run), body);
+    scenario.ledger.close();
+    let said = |scenario: &Scenario| {
+        let trust = scenario.ledger.trust().trust();
+        match verify(&scenario.ledger.bundle(run), &trust, 0).answer(Dimension::Conformity) {
+            Answer::Pass(said) => said.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let glass = "1 executed under break-glass, approved by nobody";
+    assert_eq!(said(&scenario), format!("{glass}, as the runtime recorded it"));
+    let proposal = scenario.propose(run, action("deploy", json!({})));
+    let decisions = scenario.approve(run, proposal);
+    scenario.execute(run, proposal, &decisions);
+    scenario.ledger.close();
+    assert_eq!(
+        said(&scenario),
+        format!("1 executed exactly as approved; {glass}, as the runtime recorded it")
+    );
+}
+
+/// Withdrawing a decision once more was reported as if it did something.
+#[test]
+fn a_second_cancel_of_a_decision_was_reported_to_take_effect() {
+    let mut scenario = Scenario::new();
+    let run = scenario.trigger();
+    let proposal = scenario.propose(run, action("deploy", json!({})));
+    let ana = scenario.cast.ana.clone();
+    let decision = scenario.decide(run, proposal, &ana, Ruling::Approve);
+    let mut cancel = || {
+        let body = Cancel { reason: None, target: decision };
+        let record = scenario.ledger.sign(&ana, Some(run), body);
+        scenario.ledger.append(record.bytes()).unwrap()
+    };
+    assert_eq!(cancel(), Effect::Took);
+    assert!(matches!(cancel(), Effect::None(_)));
+}
+
+/// `u64::from_str` takes a plus sign, so one age had two spellings.
+#[test]
+fn a_sign_before_max_age_was_read() {
+    let mut trust = Scenario::new().ledger.trust();
+    for (age, reads) in [("10m", true), ("+10m", false), ("-10m", false), ("0m", false), ("m", false)] {
+        trust.max_age = Some(age.to_owned());
+        assert_eq!(Trust::parse(&trust.to_toml()).is_ok(), reads, "{age}");
+    }
+}
+
+/// Where no snapshot beside a record was shown, one that is valid only later, or that ended, was judged by an earlier log time.
+#[test]
+fn a_key_with_a_validity_was_judged_by_whichever_snapshot_was_shown() {
+    let mut scenario = Scenario::new();
+    let root = scenario.cast.root.clone();
+    let ana = scenario.cast.ana.with_key(1);
+    let mut body = enrolment(&ana, &["sre"]);
+    body.not_before = scenario.ledger.state().log_time();
+    scenario.ledger.add(&root, None, body);
+    let run = scenario.trigger();
+    let proposal = scenario.propose(run, action("deploy", json!({})));
+    for _ in 0..3 {
+        scenario.trigger();
+        scenario.ledger.close();
+    }
+    let before = scenario.ledger.size() - 1;
+    let decision = scenario.decide(run, proposal, &ana, Ruling::Approve);
+    let decided = scenario.ledger.state().index_of(&decision).unwrap();
+    scenario.trigger();
+    scenario.ledger.close();
+    let after = scenario.ledger.size() - 1;
+    for _ in 0..3 {
+        scenario.trigger();
+        scenario.ledger.close();
+    }
+    let assembly = scenario.ledger.assembly(run);
+    let shown: Vec<u64> = assembly.entries.iter().map(|(at, _)| *at).collect();
+    assert!(shown.ends_with(&[before, decided, after, scenario.ledger.size() - 1]), "{shown:?}");
+    let trust = scenario.ledger.trust().requiring(&[Dimension::Authority]).trust();
+    let verdict = verify(&assembly.to_bytes().unwrap(), &trust, 0);
+    assert_eq!(verdict.conclude(trust.require()), Conclusion::Shown, "{:#?}", verdict.findings());
 }

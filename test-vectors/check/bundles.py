@@ -216,6 +216,8 @@ class _Verifier:
             self.report(self.bundle.error)
         else:
             self.check_unused()
+            for index in self.fold.untimed + self.fold.judged:
+                self.doubt("R-KEY-06", index)
         return self.answer()
 
     # 2. Checkpoints: R-CP-01 to R-CP-03 -----------------------------------------------------------------------------
@@ -378,17 +380,20 @@ class _Verifier:
         run = self.bundle.header["run"]
         records = self.records
         used = {index for index, one in records.items() if index == 0 or one.run == run or one.type == "policy"}
-        snapshots = sorted(index for index, one in records.items() if one.type == "snapshot")
         used |= {one.checkpoint.size - 1 for one in self.opened}
         for index, one in records.items():
             if one.type == "execution" and one.run == run:
-                used |= set([at for at in snapshots if at < index][-1:])
-                used |= set([at for at in snapshots if at > index][:1])
+                used |= self.beside(index)
         while True:
             more = used | self.needed_by(used)
             if more == used:
                 return used
             used = more
+
+    def beside(self, index: int) -> set[int]:
+        """The snapshot before an entry, and the first after it."""
+        snapshots = sorted(index for index, one in self.records.items() if one.type == "snapshot")
+        return {*[at for at in snapshots if at < index][-1:], *[at for at in snapshots if at > index][:1]}
 
     def needed_by(self, used: set[int]) -> set[int]:
         chosen = [self.records[index] for index in used if index in self.records]
@@ -425,6 +430,11 @@ class _Verifier:
             if one.type == "revocation" and "key" in one.body["target"]:
                 if keys.get(s.key_bytes(one.body["target"]["key"])) in principals:
                     needed.add(index)
+        limited = [(index, one) for index, one in keyring.items() if {"not_before", "not_after"} & one.body.keys()]
+        for index in used & self.records.keys():
+            signer = self.records[index].key
+            if any(at < index and s.key_bytes(one.body["key"]) == signer for at, one in limited):
+                needed |= self.beside(index)
         return needed
 
     # 7. and the answers ---------------------------------------------------------------------------------------------

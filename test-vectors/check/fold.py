@@ -34,6 +34,10 @@ class Key:
     signed: list[int] = field(default_factory=list)
 
     @property
+    def limited(self) -> bool:
+        return self.not_before is not None or self.not_after is not None
+
+    @property
     def live(self) -> bool:
         return not self.retired and self.revoked is None
 
@@ -144,6 +148,8 @@ class Fold:
         self.decisions: dict[str, Decision] = {}
         self.executions: dict[str, Execution] = {}
         self.waiting: list[Execution] = []  # executions since the last snapshot
+        self.judged: list[int] = []  # records since the last snapshot whose keys have a validity
+        self.untimed: list[int] = []  # those of which the next snapshot did not show that no other lay before them
         self.last_index = -1
         self.gap = False  # whether an entry since the last shown snapshot is not shown
 
@@ -213,17 +219,16 @@ class Fold:
             raise RuleError("R-KEY-04")
         if key.revoked is not None:
             raise RuleError("R-KEY-05")
-        if key.not_before is None and key.not_after is None:
+        if not key.limited:
             return
-        if self.gap and not self.complete:
-            raise NotShown("R-KEY-06", "the snapshot before the record may not be shown")
+        doubt = RuleError if self.complete else NotShown  # a snapshot between the two may not be shown
         if self.snapshot is None:
-            raise RuleError("R-KEY-06", "before the first snapshot")
+            raise doubt("R-KEY-06", "before the first snapshot")
         now = self.snapshot[1].time
         if key.not_after is not None and now > key.not_after:
             raise RuleError("R-KEY-06", "not_after")
         if key.not_before is not None and now < key.not_before:
-            raise RuleError("R-KEY-06", "not_before")
+            raise doubt("R-KEY-06", "not_before")
 
     def check_chain(self, record: Record) -> None:
         """R-CHAIN-01 to R-CHAIN-05."""
@@ -495,6 +500,8 @@ class Fold:
         self.statements.add(record.statement)
         if record.key in self.keys:
             self.keys[record.key].signed.append(index)
+            if self.keys[record.key].limited:
+                self.judged.append(index)
         if "run" in record.value:
             self.runs[record.value["run"]].records += 1
         getattr(self, f"apply_{record.type}", lambda index, record: None)(index, record)
@@ -519,6 +526,9 @@ class Fold:
                 execution.late = True
                 self.findings.append(Finding(execution.index, "R-EXEC-08"))
         self.waiting = []
+        if record.value["prev"] != before:
+            self.untimed += self.judged
+        self.judged = []
         self.snapshot = (index, record)
         self.gap = False
 

@@ -78,6 +78,8 @@ def _keyring(body: Any) -> None:
         s.fail("replaces stands in a rotation only")
     if body["change"] == "retire" and ("not_before" in body or "not_after" in body):
         s.fail("a retirement has no validity")
+    if body["role"] in ("authority", "log") and ("not_before" in body or "not_after" in body):
+        s.fail("a key of the authority or of the log has no validity")
     if "threshold" in body and body["role"] != "authority":
         s.fail("a threshold stands with role authority only")
 

@@ -18,7 +18,7 @@ from records import action_digest, policy_digest, preimage, spell
 from rules import RuleError
 from shapes import base64url
 from strictjson import canonical, parse
-from trust import parse_trust
+from trust import TrustError, parse_trust
 
 
 class StrictJson(unittest.TestCase):
@@ -376,6 +376,30 @@ class Folding(unittest.TestCase):
         self.assertEqual([(one.rule, one.index) for one in verdict.findings][0], ("R-BUN-07", 5))
         verdict = verify(data + b"{}\n", parse_trust(trust), log.time)
         self.assertEqual([one.rule for one in verdict.findings], ["R-BUN-03"])
+
+    def test_trust_is_refused_as_the_specification_refuses_it(self) -> None:
+        log = Log()
+        log.whole_run()
+        log.snapshot()
+        _, text = log.bundle(unused=set())
+        root = log.key("root")
+        self.assertEqual(parse_trust(f'{text}[[authority]]\nroots = ["{root}"]\n').ranges[0].start, 0)
+        for more in (
+            "[auditors]\n",
+            "[[authority]]\nroots = []\n",
+            f'[[authority]]\nfrom = 3\nuntil = 2\nroots = ["{root}"]\n',
+            f'[[authority]]\nfrom = -1\nroots = ["{root}"]\n',
+        ):
+            with self.subTest(more), self.assertRaises(TrustError):
+                parse_trust(text + more)
+        for old, new in (
+            ('"10m"', '"+10m"'),
+            ('"integrity"', '"integrity", "integrity"'),
+            ("version = 1", "version = true"),
+        ):
+            self.assertIn(old, text)
+            with self.subTest(new), self.assertRaises(TrustError):
+                parse_trust(text.replace(old, new))
 
 
 if __name__ == "__main__":

@@ -58,8 +58,10 @@ def parse_trust(text: str) -> Trust:
         )
         _members(table["witnesses"], {"policy"}, set())
         _members(table["require"], {"dimensions"}, {"max_age"})
-        if table["version"] != 1 or not table["log_keys"] or not table["require"]["dimensions"]:
-            raise TrustError("version, log_keys or dimensions")
+        if type(table["version"]) is not int or table["version"] != 1:
+            raise TrustError("version")
+        if not table["log_keys"] or not table["require"]["dimensions"]:
+            raise TrustError("log_keys or dimensions")
         dimensions = table["require"]["dimensions"]
         if not set(dimensions) <= set(DIMENSIONS) or len(set(dimensions)) != len(dimensions):
             raise TrustError("dimensions")
@@ -70,11 +72,15 @@ def parse_trust(text: str) -> Trust:
         ranges = []
         for one in table.get("authority", []):
             _members(one, {"roots"}, {"from", "until"})
-            if not one["roots"]:
-                raise TrustError("a range without roots")
+            start, until = one.get("from", 0), one.get("until")
+            s.index(start)
+            if until is not None:
+                s.index(until)
+            if not one["roots"] or (until is not None and start > until):
+                raise TrustError("a range without roots, or an empty one")
             for key in one["roots"]:
                 s.key(key)
-            ranges.append(Range(one.get("from", 0), one.get("until"), frozenset(map(s.key_bytes, one["roots"]))))
+            ranges.append(Range(start, until, frozenset(map(s.key_bytes, one["roots"]))))
         age = table["require"].get("max_age")
         match = re.fullmatch("([0-9]+)([smhd])", age) if age is not None else None
         if age is not None and (match is None or int(match[1]) == 0):

@@ -120,14 +120,14 @@ fn keyring() -> impl Strategy<Value = Body> {
     let times = (option::of(count()), option::of(count()));
     (change, names(), key(), option::of(item()), times, principal(), select(Role::ALL), option::of(1u64..=16))
         .prop_map(|((change, replaces), groups, key, name, (from, until), principal, role, threshold)| {
-            let lives = change != KeyChange::Retire;
+            let may_end = change != KeyChange::Retire && !matches!(role, Role::Authority | Role::Log);
             Keyring {
                 change,
                 groups,
                 key,
                 name,
-                not_after: until.filter(|_| lives),
-                not_before: from.filter(|_| lives),
+                not_after: until.filter(|_| may_end),
+                not_before: from.filter(|_| may_end),
                 principal,
                 replaces,
                 role,

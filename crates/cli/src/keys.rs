@@ -153,7 +153,7 @@ struct Named {
 
 #[derive(Args, Debug, Default)]
 struct Validity {
-    /// Log time from which the key may sign, such as 2026-11-21T00:00:00Z
+    /// Log time from which the key may sign, such as 2026-11-21T00:00:00Z. Keys of the authority and the log have none
     #[arg(long, value_name = "TIME", value_parser = time::parse_instant)]
     not_before: Option<u64>,
     /// Log time until which it may

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use counterfoil_client::Sealed;
+use counterfoil_client::{Sealed, SealedSet, seal_set};
 use counterfoil_receipt::{
     Body, RecordId, RunId, UnverifiedRecord,
     body::{Form, Type},
@@ -34,6 +34,7 @@ enum Command {
     Sign(Sign),
     Show(Show),
     Item(MakeItem),
+    Set(MakeSet),
 }
 
 /// Make a record from its body, and sign it.
@@ -110,6 +111,25 @@ struct MakeItem {
     payload: PathBuf,
 }
 
+/// Commit to many files by one root, for a body to name: prints the set, and writes a payload line for each file.
+///
+/// Each line discloses its file, under its own name, and nothing of the others: whoever submits some of them keeps the rest to themselves.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:
+  counterfoil record set page-*.png --label pages --payload pages.payload
+  counterfoil submit observation.record --payload pages.payload")]
+struct MakeSet {
+    /// The contents, in the order of the set
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// What the set is called
+    #[arg(long)]
+    label: String,
+    /// Where to write the payload lines: contents and salts, secret as long as you keep them so
+    #[arg(long, value_name = "FILE")]
+    payload: PathBuf,
+}
+
 impl Record {
     /// Runs the command.
     pub fn run(&self, context: &Context) -> Outcome {
@@ -118,6 +138,7 @@ impl Record {
             Command::Sign(command) => command.run(context),
             Command::Show(command) => command.run(context),
             Command::Item(command) => command.run(),
+            Command::Set(command) => command.run(),
         }
     }
 }
@@ -226,6 +247,23 @@ impl MakeItem {
         write_line(&PayloadLine::disclosing(opening, None), &mut bytes);
         output::write_secret(&self.payload, &bytes)?;
         output::print_json(&signing::field_json(&item))?;
+        Ok(0)
+    }
+}
+
+impl MakeSet {
+    fn run(&self) -> Outcome {
+        let read = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let label = payload::label(&name, "the file's name")?;
+            Ok((label, input::read(path, "payload", limits::PAYLOAD_BYTES)?))
+        };
+        let contents = self.files.iter().map(read).collect::<Outcome<Vec<_>>>()?;
+        let SealedSet { set, payloads } = seal_set(payload::label(&self.label, "the label")?, contents)?;
+        let mut bytes = Vec::new();
+        payloads.iter().for_each(|line| write_line(line, &mut bytes));
+        output::write_secret(&self.payload, &bytes)?;
+        output::print_json(&signing::field_json(&set))?;
         Ok(0)
     }
 }

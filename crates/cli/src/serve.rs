@@ -155,6 +155,10 @@ pub fn start_failure(error: &StartError) -> Failure {
             return Failure::new("listen-failed", printable(&with_causes(error)), listen_hint(io));
         }
         StartError::OtherKey { .. } => ("key-other", "name the key file that the genesis names"),
+        StartError::SnapshotKey { .. } => (
+            "snapshot-key-ended",
+            "start it with a key of role log that the authority enrolled while the one before was live",
+        ),
         StartError::GenesisFile { .. } | StartError::NoGenesis { .. } | StartError::GenesisRefused { .. } => {
             ("genesis-unusable", "`counterfoil init` makes one")
         }
@@ -205,8 +209,10 @@ fn listen_hint(io: &std::io::Error) -> &'static str {
 
 /// What to do if the cause of all is the disk or who may use it.
 fn disk_hint(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
-    // Not every cause keeps the error of the system; all of them repeat what it says.
-    if with_causes(error).contains("No space left on device") {
+    // Not every cause keeps the error of the system; all of them repeat what it says. A file that reaches this user's limit
+    // of file sizes fails as on a full disk.
+    let said = with_causes(error);
+    if said.contains("No space left on device") || said.contains("File too large") {
         return Some("free some space on that disk, then start again: what was acknowledged is there");
     }
     let io = causes(error).find_map(|cause| cause.downcast_ref::<std::io::Error>())?;

@@ -113,6 +113,7 @@ fn fills_and_goes_on(desk: &Desk, blocks: Option<u64>, reasons: &[&str], make_ro
     let (code, stderr) = server.ended();
     assert_eq!(code, Some(2), "{stderr}");
     assert!(stderr.contains("error[log-failed]: the log stopped") && says_why(&stderr), "{stderr}");
+    assert!(stderr.contains("free some space on that disk"), "{stderr}");
     assert!(!stderr.contains("panicked"), "{stderr}");
     // Without room it starts and shows everything, or it says why not.
     match Server::start(desk, blocks) {

@@ -650,8 +650,14 @@ impl Keyring {
             }
             (KeyChange::Rotate, Some(_)) | (KeyChange::Enrol | KeyChange::Retire, None) => {}
         }
-        if self.change == KeyChange::Retire && (self.not_before.is_some() || self.not_after.is_some()) {
-            return invalid("not_after", "a retirement has no validity");
+        if self.not_before.is_some() || self.not_after.is_some() {
+            if self.change == KeyChange::Retire {
+                return invalid("not_after", "a retirement has no validity");
+            }
+            // Authority that runs out by itself can be lost for good; a snapshot key would be judged by its own clock.
+            if matches!(self.role, Role::Authority | Role::Log) {
+                return invalid("not_after", "a key of the authority or of the log has no validity");
+            }
         }
         if self.threshold.is_some() && self.role != Role::Authority {
             return invalid("threshold", "stands only with role authority");

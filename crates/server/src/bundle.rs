@@ -11,7 +11,7 @@ use counterfoil_log::{LogCheckpoint, ReadError};
 use counterfoil_receipt::{
     Commitment, PolicyDigest, RecordId, Root, RunId, UnverifiedRecord,
     action::Json,
-    body::Type,
+    body::{Basis, Body, Type},
     bundle::{
         CheckpointLine, DocumentLine, EndLine, Format, Header, NoteText, PayloadLine, PositionLine,
         ProofHash, ProofHashes, write_line,
@@ -19,7 +19,7 @@ use counterfoil_receipt::{
     field::{Count, List, Whole},
     limits as receipt_limits,
 };
-use counterfoil_tlog::{Hash, LeafIndex};
+use counterfoil_tlog::{Hash, LeafIndex, TreeSize};
 use counterfoil_verify::{IndexKey, Lookup, select};
 
 use crate::{
@@ -74,7 +74,6 @@ impl From<ReadError> for BundleError {
 /// What the chosen records say, beside their bytes.
 #[derive(Default)]
 struct Facts {
-    executions: BTreeSet<u64>,
     documents: BTreeSet<PolicyDigest>,
     stated: Stated,
 }
@@ -92,10 +91,12 @@ impl Bundle {
         if index.last_of(run, size.0)?.is_none() {
             return Err(BundleError::NoRun(run));
         }
-        let reading = Reading { index: &index, facts: RefCell::default() };
+        let by_size = checkpoints(&index, run, latest)?;
+        let ends = by_size.keys().filter_map(|size| size.0.checked_sub(1)).collect();
+        let reading = Reading { index: &index, ends, facts: RefCell::default() };
         let chosen = select(run, size.0, &reading)?;
         let facts = reading.facts.into_inner();
-        let checkpoints = checkpoints(&index, &facts.executions, latest)?;
+        let checkpoints = checkpoint_lines(&index, &by_size, size)?;
         let documents = facts
             .documents
             .iter()
@@ -161,6 +162,9 @@ impl Bundle {
 /// Reads what [`select`] chooses, and notes what it says: each chosen record is read once to choose it, and once to write it.
 struct Reading<'a> {
     index: &'a Index,
+    /// The snapshots that end the bundle's checkpoints: chosen with the records of the run, and like these with all that a
+    /// reader needs for them.
+    ends: BTreeSet<u64>,
     facts: RefCell<Facts>,
 }
 
@@ -168,7 +172,12 @@ impl Lookup for Reading<'_> {
     type Error = LookupError;
 
     fn indices(&self, key: &IndexKey, size: u64) -> Result<Vec<u64>, LookupError> {
-        self.index.indices(key, size)
+        let mut indices = self.index.indices(key, size)?;
+        if let IndexKey::Run(_) = key {
+            indices.extend(&self.ends);
+            indices.sort_unstable();
+        }
+        Ok(indices)
     }
 
     fn snapshots_around(&self, index: u64, size: u64) -> Result<(Option<u64>, Option<u64>), LookupError> {
@@ -178,9 +187,6 @@ impl Lookup for Reading<'_> {
     fn record(&self, index: u64) -> Result<UnverifiedRecord, LookupError> {
         let record = self.index.record(index)?;
         let mut facts = self.facts.borrow_mut();
-        if record.kind() == Type::Execution {
-            facts.executions.insert(index);
-        }
         facts.documents.extend(document_named(&record));
         facts.stated.note(&record);
         Ok(record)
@@ -214,26 +220,59 @@ fn disclosed(
     Ok(disclosed)
 }
 
-/// The first checkpoint over each execution, which shows best when it existed, and the latest.
+/// The latest checkpoint; the first over each execution of the run, which shows best when it existed; and those on which its
+/// records rest, as far as the log signed them: by these a reader sees whether a basis is of this log (R-BASIS-02).
 fn checkpoints(
     index: &Index,
-    executions: &BTreeSet<u64>,
+    run: RunId,
     latest: &Arc<LogCheckpoint>,
-) -> Result<Vec<CheckpointLine>, BundleError> {
-    let reader = index.reader();
-    let mut by_size = BTreeMap::from([(latest.head.size, Arc::clone(latest))]);
-    // A reader refuses more. The latest are kept: evidence of time is lost for the earliest executions only.
-    let most = receipt_limits::CHECKPOINTS as usize - 1;
-    for execution in executions.iter().rev().take(most) {
-        let first = reader.checkpoint_covering(LeafIndex(*execution))?;
-        by_size.extend(first.map(|checkpoint| (checkpoint.head.size, checkpoint)));
+) -> Result<BTreeMap<TreeSize, Arc<LogCheckpoint>>, BundleError> {
+    let (reader, size) = (index.reader(), latest.head.size);
+    let (mut executions, mut bases) = (Vec::new(), BTreeSet::new());
+    for at in index.indices(&IndexKey::Run(run), size.0)? {
+        let record = index.record(at)?;
+        executions.extend((record.kind() == Type::Execution).then_some(LeafIndex(at)));
+        bases.extend(basis(record.body()).map(|basis| TreeSize(basis.size.get())));
     }
-    let line = |(size, checkpoint): (_, Arc<LogCheckpoint>)| {
-        let is_last = size == latest.head.size;
-        let proof = if is_last { Vec::new() } else { reader.consistency_proof(size, latest.head.size)? };
+    let mut by_size = BTreeMap::from([(size, Arc::clone(latest))]);
+    // A reader refuses more. The latest are kept, and those of executions before those of bases: what is lost is evidence of
+    // time for the earliest executions, and of forks on the earliest bases.
+    let has_room = |by_size: &BTreeMap<_, _>| (by_size.len() as u64) < receipt_limits::CHECKPOINTS;
+    for execution in executions.into_iter().rev() {
+        if has_room(&by_size) {
+            let first = reader.checkpoint_covering(execution)?;
+            by_size.extend(first.map(|checkpoint| (checkpoint.head.size, checkpoint)));
+        }
+    }
+    for basis in bases.into_iter().rev() {
+        if has_room(&by_size) {
+            by_size.extend(reader.checkpoint_at(basis)?.map(|checkpoint| (basis, checkpoint)));
+        }
+    }
+    Ok(by_size)
+}
+
+/// The checkpoint that a record says its signer acted on.
+fn basis(body: &Body) -> Option<&Basis> {
+    match body {
+        Body::Decision(body) => Some(&body.basis),
+        Body::Execution(body) => Some(&body.basis),
+        Body::Handoff(body) => Some(&body.basis),
+        Body::Refusal(body) => body.basis.as_ref(),
+        _ => None,
+    }
+}
+
+fn checkpoint_lines(
+    index: &Index,
+    by_size: &BTreeMap<TreeSize, Arc<LogCheckpoint>>,
+    last: TreeSize,
+) -> Result<Vec<CheckpointLine>, BundleError> {
+    let line = |(size, checkpoint): (&TreeSize, &Arc<LogCheckpoint>)| {
+        let proof = if *size == last { Vec::new() } else { index.reader().consistency_proof(*size, last)? };
         Ok(CheckpointLine { checkpoint: NoteText(checkpoint.text.clone()), consistency: hashes(&proof) })
     };
-    by_size.into_iter().map(line).collect()
+    by_size.iter().map(line).collect()
 }
 
 fn document(payloads: &Payloads, digest: &PolicyDigest) -> Result<DocumentLine, BundleError> {

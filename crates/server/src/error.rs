@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use counterfoil_keys::KeyFileError;
 use counterfoil_log::{Fatal, OpenError};
-use counterfoil_receipt::{Malformed, RecordId};
+use counterfoil_receipt::{Malformed, PublicKey, RecordId};
 
 /// Why a server does not start, or a log can't be created.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +22,16 @@ pub enum StartError {
         found: String,
         /// What the genesis names.
         named: String,
+    },
+    /// The key that is to sign snapshots may not: the log could not be written.
+    #[error("the key file {path} holds {found}, which may sign no snapshot of this log: {reason}")]
+    SnapshotKey {
+        /// The file.
+        path: PathBuf,
+        /// The key in it.
+        found: PublicKey,
+        /// Why not.
+        reason: String,
     },
     /// The genesis can't be read.
     #[error("can't read the genesis {path}")]

@@ -27,6 +27,7 @@ mod problem;
 mod records;
 mod rows;
 mod server;
+mod snapshot_key;
 mod submit;
 
 pub use config::{Config, ConfigError, Overrides, ReadToken, Source};

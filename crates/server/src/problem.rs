@@ -32,6 +32,7 @@ pub(crate) enum Kind {
     MethodNotAllowed,
     BodyTooLarge,
     MediaType,
+    SnapshotKeyInUse,
     LogBusy,
     LogFailed,
     StoreFull,
@@ -117,6 +118,12 @@ impl Kind {
                 "media-type",
                 "The body has the wrong media type",
                 "Send `Content-Type: application/json` for a record, `application/jsonl` for a batch.",
+            ),
+            Self::SnapshotKeyInUse => (
+                S::CONFLICT,
+                "snapshot-key-in-use",
+                "The server signs with the key that this would end",
+                "Enrol another key of role log first, and have the operator start the server with it; then send this again.",
             ),
             Self::LogBusy => (
                 S::TOO_MANY_REQUESTS,

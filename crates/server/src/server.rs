@@ -9,7 +9,7 @@ use std::{
 };
 
 use counterfoil_keys::{NoteKey, RecordKey};
-use counterfoil_log::{CheckpointKeys, CreateError, Log, LogCheckpoint, OpenError};
+use counterfoil_log::{CheckpointKeys, CreateError, Handle, Log, LogCheckpoint, OpenError};
 use counterfoil_receipt::{
     Body, Principal, PublicKey, RecordId, Role, Signer as _, UnverifiedRecord, body::Genesis,
 };
@@ -30,6 +30,7 @@ use crate::{
     problem::with_causes,
     records::{Enrolled, Records, Submission},
     rows::{Index, LookupError},
+    snapshot_key::unfit,
     submit::{Submitter, now},
 };
 
@@ -47,7 +48,10 @@ pub struct Server {
 /// # Errors
 /// [`StartError`]; [`OpenError::Exists`] if there is a log already.
 pub fn create_log(config: &Config) -> Result<RecordId, StartError> {
-    let Parts { genesis, keys, records, .. } = Parts::load(config)?;
+    let Parts { genesis, keys, records, signer, .. } = Parts::load(config)?;
+    if let Body::Genesis(body) = genesis.body() {
+        snapshot_key_is_named(body, &signer, &config.snapshot_key)?;
+    }
     let refused =
         |fault: Fault| StartError::GenesisRefused { path: config.genesis.clone(), reason: fault.to_string() };
     let record = check_signature(genesis, &mut KeyCache::default()).map_err(|(_, fault)| refused(fault))?;
@@ -167,7 +171,6 @@ impl Parts {
         };
         let (note_key, signer) = (NoteKey::load(&config.note_key)?, RecordKey::load(&config.snapshot_key)?);
         note_key_is_named(body, &note_key, &config.note_key)?;
-        snapshot_key_is_named(body, &signer, &config.snapshot_key)?;
         let vkeys = body.log.note_keys.0.iter().filter_map(|vkey| VerifierKey::parse(vkey.as_str()).ok());
         let others = vkeys.filter(|vkey| vkey != note_key.key()).collect();
         let keys = CheckpointKeys::new(body.origin.as_str(), vec![Box::new(note_key)], others);
@@ -197,6 +200,7 @@ impl Opened {
         let _ = announce.set(sender);
         let index = Index::new(handle.reader().clone());
         log_starts_with(config, &index, &genesis)?;
+        snapshot_key_is_live(config, &handle, &signer)?;
         settle(&payloads, &index)?;
         let submitter = Submitter { log: genesis.id(), handle, index, payloads, enrolled, signer };
         Ok(Self { log, submitter, committed })
@@ -224,7 +228,7 @@ fn note_key_is_named(genesis: &Genesis, key: &NoteKey, path: &Path) -> Result<()
     Err(StartError::OtherKey { path: path.to_owned(), found: vkey, named: named.join(", ") })
 }
 
-/// The log would sign snapshots that no reader accepts.
+/// The log's first snapshot would be one that no reader accepts.
 fn snapshot_key_is_named(genesis: &Genesis, key: &RecordKey, path: &Path) -> Result<(), StartError> {
     let describe = |key: PublicKey, principal: &Principal| format!("{key} of {principal} as {}", Role::Log);
     let named = &genesis.log.snapshot;
@@ -233,6 +237,22 @@ fn snapshot_key_is_named(genesis: &Genesis, key: &RecordKey, path: &Path) -> Res
     }
     let found = format!("{} of {} as {}", key.key(), key.principal(), key.role());
     Err(StartError::OtherKey { path: path.to_owned(), found, named: describe(named.key, &named.principal) })
+}
+
+/// The log could not seal a batch.
+fn snapshot_key_is_live(
+    config: &Config,
+    handle: &Handle<Records>,
+    signer: &Arc<RecordKey>,
+) -> Result<(), StartError> {
+    let key = Arc::clone(signer);
+    let unfit = handle.with_app(move |records, _| unfit(records.state(), &key));
+    match unfit.map_err(|error| StartError::Unreadable(with_causes(&error)))? {
+        None => Ok(()),
+        Some(reason) => {
+            Err(StartError::SnapshotKey { path: config.snapshot_key.clone(), found: signer.key(), reason })
+        }
+    }
 }
 
 fn log_starts_with(config: &Config, index: &Index, genesis: &UnverifiedRecord) -> Result<(), StartError> {

@@ -12,8 +12,8 @@ use std::{
 use counterfoil_keys::RecordKey;
 use counterfoil_log::{AddError, Handle, Logged, Outcome};
 use counterfoil_receipt::{
-    Commitment, Draft, Malformed, Place, PolicyDigest, PublicKey, RecordId, Role, Root, Statement,
-    UnverifiedRecord,
+    Commitment, Draft, Malformed, Place, PolicyDigest, PublicKey, RecordId, Role, Root, Signer as _,
+    Statement, UnverifiedRecord,
     body::{Body, KeyChange, Rejection},
     bundle::{DocumentLine, PayloadLine, read_line, write_line},
     field::{Count, Millis},
@@ -30,6 +30,7 @@ use crate::{
     problem::{Kind, Problem, with_causes},
     records::{Enrolled, Records, Refusal, Submission},
     rows::{Index, Name, document_named, names_kept, payloads_named, sets_named},
+    snapshot_key::ends,
 };
 
 /// What a submission meets on its way into the log.
@@ -199,6 +200,7 @@ impl Submitter {
             slots.push(match checked {
                 Err(refused) => Err(refused),
                 Ok(record) => {
+                    self.snapshot_key_stays(&record)?;
                     if let Body::Keyring(body) = record.body()
                         && body.change != KeyChange::Retire
                     {
@@ -239,6 +241,26 @@ impl Submitter {
         let checked =
             CACHE.with_borrow_mut(|cache| check_signature(record, cache).map_err(|(_, fault)| fault.rule));
         checked.map_err(refused)
+    }
+
+    /// The key that this server signs snapshots with is not ended under it: the batch could not be sealed. This is a fact
+    /// about the server, so no rule is broken and no rejection signed.
+    fn snapshot_key_stays(&self, record: &Record) -> Result<(), Problem> {
+        let (key, size) = (self.signer.key(), self.index.reader().latest().head.size.0);
+        let ends = match record.body() {
+            Body::Endorsement(body) => match self.index.index_of(&body.candidate, size)? {
+                Some(candidate) => ends(self.index.record(candidate)?.body(), &key),
+                None => false,
+            },
+            body => ends(body, &key),
+        };
+        // What is an entry already has its answer.
+        if !ends || self.index.index_of(&record.id(), size)?.is_some() {
+            return Ok(());
+        }
+        let detail =
+            format!("{} {} would end {key}; nothing of this body was taken", record.kind(), record.id());
+        Err(Kind::SnapshotKeyInUse.because(detail))
     }
 
     /// The document that a policy record names by digest: brought by the batch, or kept from before.

@@ -268,7 +268,7 @@ fn what_keeps_a_server_from_starting_is_said() {
     let path = world.dir.path().join("stranger.key");
     stranger.write(&path).unwrap();
     let unnamed = Config { snapshot_key: path, ..config.clone() };
-    assert!(matches!(start_error(&unnamed).0, StartError::OtherKey { .. }));
+    assert!(matches!(start_error(&unnamed).0, StartError::SnapshotKey { .. }));
 
     let journal = config.log_dir.join("journal");
     let mut bytes = fs::read(&journal).unwrap();

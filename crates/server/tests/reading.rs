@@ -5,7 +5,7 @@
 mod common;
 
 use common::*;
-use counterfoil_receipt::{RecordId, RunId};
+use counterfoil_receipt::{RecordId, Root, RunId};
 use counterfoil_tlog::{
     Hash, LeafIndex, MemoryTree, TlogProof, leaf_hash, policy,
     tile::{TilePath, entry_bundles, tiles},
@@ -25,7 +25,8 @@ fn a_bundle_shows_its_run_to_whoever_has_a_trust_file() {
     let verdict = verify(&answer.body, &trust, now());
     assert_eq!(verdict.conclude(trust.require()), Conclusion::Shown, "{verdict:?}");
     let header = &answer.lines()[0];
-    assert_eq!((header["payloads"].as_u64(), header["checkpoints"].as_u64()), (Some(1), Some(2)));
+    // The latest, the one over the execution, and those that approvals and execution rest on.
+    assert_eq!((header["payloads"].as_u64(), header["checkpoints"].as_u64()), (Some(1), Some(4)));
     // Without payloads it shows the same, and one payload less.
     let without = world.get(&format!("/v1/runs/{run}/bundle?payloads=none"));
     assert_eq!(verify(&without.body, &trust, now()).conclude(trust.require()), Conclusion::Shown);
@@ -35,6 +36,29 @@ fn a_bundle_shows_its_run_to_whoever_has_a_trust_file() {
     let middle = other.len() / 2;
     other[middle] ^= 1;
     assert_ne!(verify(&other, &trust, now()).conclude(trust.require()), Conclusion::Shown);
+}
+
+#[test]
+fn no_bundle_had_the_root_that_a_basis_claims() {
+    let world = World::peopled();
+    let run = world.whole_run("one");
+    world.whole_run("after");
+    let lines = world.get(&format!("/v1/runs/{run}/bundle")).lines();
+    let notes = lines.iter().filter_map(|line| line["checkpoint"].as_str());
+    let shown: Vec<(String, String)> = notes
+        .map(|note| {
+            let mut text = note.lines().skip(1).map(str::to_owned);
+            (text.next().unwrap(), text.next().unwrap())
+        })
+        .collect();
+    let bases: Vec<_> =
+        lines.iter().map(|line| &line["body"]["basis"]).filter(|basis| !basis.is_null()).collect();
+    assert_eq!(bases.len(), 3);
+    for basis in bases {
+        let root = Root::parse(basis["root"].as_str().unwrap()).unwrap();
+        let claimed = (basis["size"].to_string(), Hash::from(*root.as_bytes()).to_base64());
+        assert!(shown.contains(&claimed), "{claimed:?} {shown:?}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Making a bundle: which entries it needs, and its lines (`spec/bundle.md`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use counterfoil_receipt::{
     Body, Principal, RecordId, RunId, UnverifiedRecord,
@@ -90,10 +90,11 @@ pub fn select<L: Lookup>(run: RunId, size: u64, lookup: &L) -> Result<Vec<u64>, 
     chosen.extend(size.checked_sub(1));
     let mut todo: Vec<u64> = chosen.iter().copied().collect();
     let mut principals = BTreeSet::new();
+    let mut timed = Timed::default();
     while let Some(index) = todo.pop() {
         let record = lookup.record(index)?;
         let mut found = Vec::new();
-        if record.kind() == Type::Execution {
+        for index in timed.note(&record, index) {
             let (before, after) = lookup.snapshots_around(index, size)?;
             found.extend(before.into_iter().chain(after));
         }
@@ -116,6 +117,42 @@ pub fn select<L: Lookup>(run: RunId, size: u64, lookup: &L) -> Result<Vec<u64>, 
         todo.extend(found.into_iter().filter(|index| chosen.insert(*index)));
     }
     Ok(chosen.into_iter().collect())
+}
+
+/// Which records are judged by log time: executions, and what a key signs that was enrolled before with a validity.
+#[derive(Default)]
+struct Timed {
+    /// Where a keyring record first gives this key a validity.
+    limited: HashMap<[u8; 32], u64>,
+    /// What each key signed.
+    signed: HashMap<[u8; 32], Vec<u64>>,
+}
+
+impl Timed {
+    /// Takes a record in, in any order: the indices of records that are now known to be judged by log time.
+    fn note(&mut self, record: &UnverifiedRecord, index: u64) -> Vec<u64> {
+        let signer = *record.author().key.material();
+        self.signed.entry(signer).or_default().push(index);
+        let is_limited = self.limited.get(&signer).is_some_and(|from| *from < index);
+        let mut timed = Vec::new();
+        timed.extend((is_limited || record.kind() == Type::Execution).then_some(index));
+        if let Some(key) = limited_key(record) {
+            let from = self.limited.entry(key).or_insert(index);
+            *from = index.min(*from);
+            timed.extend(self.signed.get(&key).into_iter().flatten().filter(|signed| **signed > index));
+        }
+        timed
+    }
+}
+
+/// The key that a keyring record enrols with a validity.
+pub(crate) fn limited_key(record: &UnverifiedRecord) -> Option<[u8; 32]> {
+    match record.body() {
+        Body::Keyring(body) if body.not_before.is_some() || body.not_after.is_some() => {
+            Some(*body.key.material())
+        }
+        _ => None,
+    }
 }
 
 /// Whose keyring records a reader needs for this record: its signer's, and those of whom it names.

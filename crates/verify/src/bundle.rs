@@ -20,6 +20,7 @@ use crate::{
     keys,
     record::Record,
     rule::{Dimension, Rule},
+    run::Run,
     state::{Effect, Scope, State},
     trust::Trust,
     usage::{self, Used},
@@ -401,6 +402,9 @@ impl<'t> Verifier<'t> {
         self.findings.extend(self.used.leftovers(&self.documents, all_open));
         let disputed = self.state.keys().into_iter().filter_map(|(_, facts)| keys::disputed(facts));
         self.findings.extend(disputed.map(Finding::of));
+        let untimed = self.state.untimed();
+        self.findings
+            .extend(untimed.map(|(at, id)| Finding::of(keys::validity_is_not_shown()).at(at, Some(id))));
         self.judge_windows();
     }
 
@@ -490,12 +494,17 @@ impl<'t> Verifier<'t> {
 
     fn conformity(&self) -> Answer {
         let executions = self.header.as_ref().and_then(|header| self.state.run(&header.run));
-        match executions.map_or(0, |run| run.executions().len()) {
-            0 => Answer::NotShown("nothing was executed".to_owned()),
-            count => {
-                Answer::Pass(format!("{count} executed exactly as approved, as the runtime recorded it"))
-            }
+        let executions = executions.map_or_else(Vec::new, Run::executions);
+        let unapproved = executions.iter().filter(|(_, execution)| execution.break_glass).count();
+        let approved = executions.len() - unapproved;
+        let approved = (approved > 0).then(|| format!("{approved} executed exactly as approved"));
+        let unapproved =
+            (unapproved > 0).then(|| format!("{unapproved} executed under break-glass, approved by nobody"));
+        let said: Vec<String> = approved.into_iter().chain(unapproved).collect();
+        if said.is_empty() {
+            return Answer::NotShown("nothing was executed".to_owned());
         }
+        Answer::Pass(format!("{}, as the runtime recorded it", said.join("; ")))
     }
 
     fn inclusion(&self) -> Answer {

@@ -6,7 +6,7 @@ use counterfoil_tlog::{
     consistency, policy::QuorumTime,
 };
 
-use crate::{fault::Fault, rule::Rule, state::Roots, trust::Trust};
+use crate::{fault::Fault, place::with_article, rule::Rule, state::Roots, trust::Trust};
 
 /// A checkpoint that a pinned log key signed, with the cosigners that counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +103,10 @@ pub(crate) fn ends_with_snapshot(shown: &ShownCheckpoint, last: Option<Type>) ->
     let end = format!("the end of the tree of size {}", shown.head.size);
     match last {
         Some(Type::Snapshot) => Ok(()),
-        Some(kind) => Err(Fault::violated(Rule::CheckpointSnapshot, format!("{end} is a {kind}"))),
+        Some(kind) => Err(Fault::violated(
+            Rule::CheckpointSnapshot,
+            format!("{end} is {}", with_article(kind.as_str())),
+        )),
         None => Err(Fault::not_shown(Rule::CheckpointSnapshot, format!("{end} is not in the bundle"))),
     }
 }
@@ -130,7 +133,7 @@ pub(crate) fn witnesses_suffice(last: &ShownCheckpoint, trust: &Trust) -> Result
     }
 }
 
-/// R-FRESH-01: the last checkpoint is not older than the reader accepts.
+/// R-FRESH-01: the last checkpoint is neither older than the reader accepts nor further ahead of the reader's clock.
 ///
 /// Age is counted from when witnesses last confirmed it, or from `log_time` where the reader names no witnesses. Times are
 /// in milliseconds.

@@ -11,6 +11,7 @@ use counterfoil_receipt::{
 
 use crate::{
     fault::Fault,
+    place::with_article,
     record::Record,
     rule::Rule,
     state::{Effect, State},
@@ -40,6 +41,10 @@ pub struct KeyFacts {
 }
 
 impl KeyFacts {
+    pub(crate) const fn has_validity(&self) -> bool {
+        self.not_before.is_some() || self.not_after.is_some()
+    }
+
     fn is_live_authority(&self) -> bool {
         self.role == Role::Authority && self.retired.is_none() && self.revoked.is_none()
     }
@@ -59,6 +64,7 @@ pub(crate) struct Keys {
     latest: HashMap<[u8; 32], PublicKey>,
     threshold: u64,
     candidates: HashMap<RecordId, Candidate>,
+    revoked_delegations: BTreeSet<RecordId>,
 }
 
 /// A record of the authority that does not have its threshold yet.
@@ -260,7 +266,7 @@ fn key_is_not_revoked(facts: &KeyFacts, key: &PublicKey) -> Result<(), Fault> {
 
 /// R-KEY-06: log time lies within the key's validity.
 fn key_is_valid_now(state: &State, facts: &KeyFacts, key: &PublicKey, index: u64) -> Result<(), Fault> {
-    if facts.not_before.is_none() && facts.not_after.is_none() {
+    if !facts.has_validity() {
         return Ok(());
     }
     let Some(now) = state.log_time() else {
@@ -268,16 +274,24 @@ fn key_is_valid_now(state: &State, facts: &KeyFacts, key: &PublicKey, index: u64
             state.absent(Rule::KeyValidity, format!("signer.key: no log time is known at entry {index}"))
         );
     };
-    let early = facts.not_before.is_some_and(|from| now < from);
-    let late = facts.not_after.is_some_and(|until| now > until);
-    if early || late {
-        let bound = if early { "not yet" } else { "no longer" };
-        return Err(Fault::violated(
-            Rule::KeyValidity,
-            format!("signer.key: {key} is {bound} valid at log time {now}"),
-        ));
+    if facts.not_after.is_some_and(|until| now > until) {
+        let detail = format!("signer.key: {key} is no longer valid at log time {now}");
+        return Err(Fault::violated(Rule::KeyValidity, detail));
+    }
+    if facts.not_before.is_some_and(|from| now < from) {
+        // Log time increases: a snapshot that is not shown could mend what is early, never what is late.
+        let detail = format!("signer.key: {key} is not yet valid at log time {now}");
+        return Err(state.absent(Rule::KeyValidity, detail));
     }
     Ok(())
+}
+
+/// R-KEY-06, where the snapshot before the record is not shown to be the last before it.
+pub(crate) fn validity_is_not_shown() -> Fault {
+    Fault::not_shown(
+        Rule::KeyValidity,
+        "signer.key: no snapshot after the record shows which was the last before it",
+    )
 }
 
 /// Every rule about a change to the keyring.
@@ -386,7 +400,8 @@ fn ended_authority_key(state: &State, body: &Revocation) -> Option<PublicKey> {
     }
 }
 
-/// R-REV-01: a revocation names a key or delegation that exists and was not revoked before.
+/// R-REV-01: a revocation names a key or delegation that exists and was not revoked before, unless it is the first to say
+/// `distrust_from`.
 fn revocation_names_something_live(state: &State, body: &Revocation) -> Result<(), Fault> {
     match &body.target {
         RevocationTarget::Key(key) => match state.keys.get(key) {
@@ -402,10 +417,14 @@ fn revocation_names_something_live(state: &State, body: &Revocation) -> Result<(
             Some(_) => Ok(()),
         },
         RevocationTarget::Delegation(id) => match state.entries.get(id) {
+            Some(_) if state.keys.revoked_delegations.contains(id) => Err(Fault::violated(
+                Rule::RevocationTarget,
+                format!("body.target.delegation: {id} was revoked before"),
+            )),
             Some(entry) if entry.kind == Type::Delegation => Ok(()),
             Some(entry) => Err(Fault::violated(
                 Rule::RevocationTarget,
-                format!("body.target.delegation: {id} is a {}", entry.kind),
+                format!("body.target.delegation: {id} is {}", with_article(entry.kind.as_str())),
             )),
             None => Err(state
                 .absent(Rule::RevocationTarget, format!("body.target.delegation: {id} is no earlier entry"))),
@@ -504,8 +523,12 @@ fn enact(state: &mut State, body: &Body, index: u64) -> Effect {
 }
 
 fn revoke(state: &mut State, body: &Revocation, index: u64) -> Effect {
-    let RevocationTarget::Key(key) = &body.target else {
-        return Effect::None("delegations grant nothing under fold version 0".to_owned());
+    let key = match &body.target {
+        RevocationTarget::Key(key) => key,
+        RevocationTarget::Delegation(id) => {
+            state.keys.revoked_delegations.insert(*id);
+            return Effect::None("delegations grant nothing under fold version 0".to_owned());
+        }
     };
     state.keys.end(key, |facts| {
         facts.revoked.get_or_insert(index);

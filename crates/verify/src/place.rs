@@ -32,7 +32,10 @@ pub(crate) fn genesis_is_first(record: &Record, index: u64) -> Result<(), Fault>
     if (kind == Type::Genesis) == (index == 0) {
         return Ok(());
     }
-    Err(Fault::violated(Rule::GenesisMisplaced, format!("type: a {kind} stands at index {index}")))
+    Err(Fault::violated(
+        Rule::GenesisMisplaced,
+        format!("type: {} stands at index {index}", with_article(kind.as_str())),
+    ))
 }
 
 /// R-LOG-05: a rejection is not logged.
@@ -115,7 +118,7 @@ pub(crate) fn references_are_earlier(state: &State, record: &Record) -> Result<(
             return Err(fault(Shown::Violated, "belongs to another run"));
         }
         if !kinds.contains(&entry.kind) {
-            return Err(fault(Shown::Violated, &format!("is a {}", entry.kind)));
+            return Err(fault(Shown::Violated, &format!("is {}", with_article(entry.kind.as_str()))));
         }
     }
     Ok(())
@@ -200,7 +203,10 @@ fn narrowed_is_earlier(state: &State, prev: &RecordId) -> Result<(), Fault> {
     let narrows = |entry: &Entry| matches!(entry.kind, Type::Genesis | Type::Delegation);
     match earlier(state, prev) {
         Ok(entry) if narrows(entry) => Ok(()),
-        Ok(entry) => Err(Fault::violated(Rule::PrevMismatch, format!("prev: {prev} is a {}", entry.kind))),
+        Ok(entry) => Err(Fault::violated(
+            Rule::PrevMismatch,
+            format!("prev: {prev} is {}", with_article(entry.kind.as_str())),
+        )),
         Err(shown) => Err(Fault {
             rule: Rule::PrevMismatch,
             shown,
@@ -247,6 +253,12 @@ pub(crate) fn basis_is_no_fork(record: &Record, roots: &dyn Roots) -> Result<(),
         // A root that is not at hand can't be compared; inclusion is shown by checkpoints, not by the basis.
         _ => Ok(()),
     }
+}
+
+/// The name of a type or role behind its indefinite article.
+pub(crate) fn with_article(name: &str) -> String {
+    let article = if name.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {name}")
 }
 
 fn basis(body: &Body) -> Option<&Basis> {

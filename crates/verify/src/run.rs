@@ -12,6 +12,7 @@ use counterfoil_receipt::{
 use crate::{
     fault::Fault,
     keys::Keys,
+    place::with_article,
     record::Record,
     rule::Rule,
     state::{Effect, State},
@@ -128,7 +129,7 @@ pub enum ProposalStatus {
     ChangesRequested,
     /// Another proposal took its place.
     Superseded,
-    /// A quorum approved, and its window is over.
+    /// A quorum approved, and none is left without approvals whose window is over.
     Expired,
     /// It was withdrawn.
     Cancelled,
@@ -307,16 +308,18 @@ impl State {
         let mut approvals = run.approvals(id);
         // One approval that does not count must not hide a quorum that stands without it.
         approvals.retain(|approval| self.counts(run, id, approval, None).is_ok());
-        if self.quorum(run, id, &approvals, None).is_err() {
-            return Some(ProposalStatus::Open);
-        }
-        let windows = approvals.iter().filter_map(|id| run.decisions.get(id)?.window);
-        let until = windows.map(|(_, until)| until).min();
-        let now = self.log_time().map(Millis::get);
-        match (until, now) {
-            (Some(until), Some(now)) if now > until => Some(ProposalStatus::Expired),
-            _ => Some(ProposalStatus::Approved),
-        }
+        let approved = |approvals: &[RecordId]| self.quorum(run, id, approvals, None).is_ok();
+        let now = self.log_time().map_or(0, Millis::get);
+        let window = |id| run.decisions.get(id).and_then(|decision| decision.window);
+        let is_over = |id| window(id).is_some_and(|(_, until)| now > until);
+        let live: Vec<RecordId> = approvals.iter().filter(|id| !is_over(id)).copied().collect();
+        Some(if approved(&live) {
+            ProposalStatus::Approved
+        } else if approved(&approvals) {
+            ProposalStatus::Expired
+        } else {
+            ProposalStatus::Open
+        })
     }
 }
 
@@ -424,7 +427,7 @@ fn decision_is_about_the_action(run: &Run, body: &Decision) -> Result<(), Fault>
     }
 }
 
-/// R-CAN-01: a cancel is signed by the owner (proposal), the decision's own signer (decision) or the authority.
+/// R-CAN-01: a cancel is signed by an agent (proposal), the decision's own principal (decision) or the authority.
 fn canceller_may(run: &Run, body: &Cancel, author: &Author) -> Result<(), Fault> {
     let names_proposal = run.proposals.contains_key(&body.target);
     let own_decision =
@@ -491,7 +494,8 @@ fn recipient_is_a_live_agent(state: &State, to: &Holder, field: &str) -> Result<
     if facts.role == Role::Agent && facts.principal == *principal && ended.is_none() {
         return Ok(());
     }
-    let detail = format!("body.{field}: {key} is a {} key of {}", facts.role, facts.principal);
+    let detail =
+        format!("body.{field}: {key} is {} key of {}", with_article(facts.role.as_str()), facts.principal);
     let ended = ended.map_or_else(String::new, |at| format!(", ended at entry {at}"));
     Err(Fault::violated(Rule::HandoffRecipient, detail + &ended))
 }
@@ -603,7 +607,10 @@ impl Run {
 
     fn cancel(&mut self, by: RecordId, body: &Cancel, index: u64) -> Effect {
         if let Some(decision) = self.decisions.get_mut(&body.target) {
-            decision.cancelled.get_or_insert(by);
+            if let Some(before) = decision.cancelled {
+                return Effect::None(format!("the decision was withdrawn before, by {before}"));
+            }
+            decision.cancelled = Some(by);
             return Effect::Took;
         }
         match self.proposals.get_mut(&body.target) {

@@ -62,6 +62,10 @@ pub struct State {
     pub(crate) last_snapshot: Option<SnapshotFacts>,
     /// Executions since the last snapshot: the next one gives them their log time.
     pub(crate) awaiting_log_time: Vec<(RunId, RecordId)>,
+    /// Records since the last snapshot whose keys have a validity: the next one shows that the last was the one before them.
+    judged_by_log_time: Vec<(u64, RecordId)>,
+    /// Those of which the next snapshot did not show it.
+    untimed: Vec<(u64, RecordId)>,
 }
 
 /// What the genesis fixes.
@@ -110,6 +114,8 @@ impl State {
             runs: HashMap::new(),
             last_snapshot: None,
             awaiting_log_time: Vec::new(),
+            judged_by_log_time: Vec::new(),
+            untimed: Vec::new(),
         }
     }
 
@@ -266,6 +272,12 @@ impl State {
         self.last_snapshot.map(|snapshot| snapshot.time)
     }
 
+    /// What R-KEY-06 means for a bundle: records whose keys have a validity, and of which no snapshot after them shows that
+    /// the last one shown before them was the last before them.
+    pub(crate) fn untimed(&self) -> impl Iterator<Item = (u64, RecordId)> {
+        self.untimed.iter().chain(&self.judged_by_log_time).copied()
+    }
+
     /// Whether absence is known.
     pub const fn scope(&self) -> Scope {
         self.scope
@@ -311,6 +323,9 @@ impl State {
     }
 
     fn apply(&mut self, record: &Record, index: u64) -> Effect {
+        if self.keys.get(&record.author().key).is_some_and(keys::KeyFacts::has_validity) {
+            self.judged_by_log_time.push((index, record.id()));
+        }
         self.keys.note_signature(&record.author().key, index);
         match record.body() {
             Body::Genesis(body) => {
@@ -322,6 +337,8 @@ impl State {
                 let snapshot = SnapshotFacts { id: record.id(), time: record.time() };
                 let follows = place::prev_follows_last_snapshot(self, record);
                 self.last_snapshot = Some(snapshot);
+                let judged = std::mem::take(&mut self.judged_by_log_time);
+                self.untimed.extend(judged.into_iter().filter(|_| !follows));
                 for (run, execution) in std::mem::take(&mut self.awaiting_log_time) {
                     if let Some(run) = self.runs.get_mut(&run).filter(|_| follows) {
                         run.set_log_time(&execution, record.time());

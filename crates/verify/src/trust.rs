@@ -188,6 +188,10 @@ fn duration(text: &str) -> Result<Duration, TrustError> {
         "d" => 86_400,
         _ => return Err(fault()),
     };
+    // `u64::from_str` takes a sign.
+    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(fault());
+    }
     let number: u64 = number.parse().map_err(|_| fault())?;
     number.checked_mul(unit).filter(|seconds| *seconds > 0).map(Duration::from_secs).ok_or_else(fault)
 }

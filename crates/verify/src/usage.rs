@@ -11,6 +11,7 @@ use counterfoil_receipt::{
 use counterfoil_tlog::{Hash, LeafIndex, TreeHead, TreeSize, inclusion, leaf_hash};
 
 use crate::{
+    assemble::limited_key,
     bundle::content_differs,
     fault::{Fault, Finding},
     rule::Rule,
@@ -32,7 +33,9 @@ pub(crate) struct Used {
     /// Whose key it is that a revocation ends.
     holders: HashMap<[u8; 32], Principal>,
     concerned: Vec<(Entry, Concern)>,
-    /// Executions and snapshots, in order; `true` for a snapshot.
+    /// Keys that were enrolled with a validity.
+    limited: HashSet<[u8; 32]>,
+    /// Snapshots and what is judged by log time, in order; `true` for a snapshot.
     timeline: Vec<(Entry, bool)>,
     /// The last entries of the bundle's checkpoints.
     ends: HashMap<u64, Option<(RecordId, Type)>>,
@@ -63,6 +66,13 @@ impl Used {
         let entry = (index, record.id());
         self.note_payloads(record, holds.then_some(entry));
         self.principals.insert(record.author().principal.clone());
+        let signer = record.author().key;
+        if record.kind() == Type::Snapshot {
+            self.timeline.push((entry, true));
+        } else if record.kind() == Type::Execution || self.limited.contains(signer.material()) {
+            self.timeline.push((entry, false));
+        }
+        self.limited.extend(limited_key(record));
         match record.body() {
             Body::Trigger(body) => {
                 self.principals.insert(body.owner.principal.clone());
@@ -104,8 +114,6 @@ impl Used {
                 self.holders.extend(roots.map(|root| (*root.key.material(), root.principal.clone())));
             }
             Body::Delegation(_) => self.concerned.push((entry, Concern::Nothing)),
-            Body::Snapshot(_) => self.timeline.push((entry, true)),
-            Body::Execution(_) => self.timeline.push((entry, false)),
             _ => {}
         }
         if let Some(end) = self.ends.get_mut(&index) {
@@ -222,13 +230,12 @@ impl Used {
             }
         }
         for (at, (entry, is_snapshot)) in self.timeline.iter().enumerate() {
-            let beside_execution = [at.checked_sub(1), Some(at + 1)]
+            let beside_timed = [at.checked_sub(1), Some(at + 1)]
                 .into_iter()
                 .flatten()
                 .any(|neighbour| matches!(self.timeline.get(neighbour), Some((_, false))));
-            if *is_snapshot && ends_are_known && !beside_execution && !self.ends.contains_key(&entry.0) {
-                unused
-                    .push((entry, "the snapshot is neither beside an execution nor the end of a checkpoint"));
+            if *is_snapshot && ends_are_known && !beside_timed && !self.ends.contains_key(&entry.0) {
+                unused.push((entry, "the snapshot times no record of the bundle and ends no checkpoint"));
             }
         }
         let unused =

@@ -1,7 +1,9 @@
 //! `bundles/`: a bundle, a trust file and a time, and the verdict that they give.
 
+mod claims;
 mod ends;
 mod faults;
+mod validity;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,7 +50,9 @@ impl Shown {
 
 pub fn generate(files: &mut Files) {
     let mut trusts: BTreeMap<String, String> = BTreeMap::new();
-    for case in [valid(), faults::cases(), ends::cases()].into_iter().flatten() {
+    for case in
+        [valid(), faults::cases(), claims::cases(), ends::cases(), validity::cases()].into_iter().flatten()
+    {
         let shown = (case.build)();
         let text = shown.trust.to_toml();
         let trust = trusts.entry(text.clone()).or_insert_with(|| {

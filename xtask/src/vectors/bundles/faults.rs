@@ -3,19 +3,16 @@
 use counterfoil_receipt::{
     PolicyDigest, Role, UnverifiedRecord,
     action::Json,
-    body::{Evidence, Item, Observation, ObservationKind, Policy},
+    body::{Endorsement, Observation, ObservationKind, Policy},
     bundle::{DocumentLine, PayloadLine},
-    field::{List, Whole},
+    field::Whole,
 };
 use counterfoil_testkit::{Actor, Scenario, action, label, policy_document};
 use counterfoil_tlog::{Hash, SeedSigner, Signer, leaf_hash};
 use counterfoil_verify::Assembly;
 use serde_json::json;
 
-use super::{
-    Case, Shown, approved, approved_under_digest, breaks, second_key, signature_line, untouched,
-    without_execution,
-};
+use super::{Case, Shown, approved, approved_under_digest, breaks, second_key, signature_line, untouched};
 
 pub fn cases() -> Vec<Case> {
     [lines(), contents(), documents(), log()].into_iter().flatten().collect()
@@ -177,20 +174,6 @@ fn contents() -> Vec<Case> {
             },
         ),
         breaks(
-            "R-BUN-06",
-            "payload-size",
-            &["PayloadTampering"],
-            "The record states another size than the payload has.",
-            || observed(|item| item.size = Whole::new(8).expect("a size")),
-        ),
-        breaks(
-            "R-BUN-06",
-            "payload-label",
-            &["PayloadTampering"],
-            "The record states another label than the payload has.",
-            || observed(|item| item.label = label("log.old.txt")),
-        ),
-        breaks(
             "R-BUN-07",
             "record-of-a-stranger",
             &["SmuggledRecord"],
@@ -200,6 +183,22 @@ fn contents() -> Vec<Case> {
                 let stranger = s.enrol(&Actor::new("eve", Role::Human), &["guests"]);
                 let run = s.approved_run();
                 let at = s.ledger.state().index_of(&stranger).expect("an entry");
+                Shown::assembled(&s, &s.ledger.assembly_with(run, &[at]))
+            },
+        ),
+        breaks(
+            "R-BUN-07",
+            "record-endorsement-alone",
+            &["SmuggledRecord"],
+            "An endorsement without its candidate, which concerns nobody in the run.",
+            || {
+                let mut s = Scenario::new();
+                let candidate = s.enrol(&Actor::new("eve", Role::Human), &["guests"]);
+                let body = Endorsement { candidate };
+                let endorsement = s.ledger.sign(&s.cast.spare_root.clone(), None, body);
+                let at = s.ledger.size();
+                s.ledger.force(endorsement.bytes()).expect_err("the candidate waits for nobody");
+                let run = s.approved_run();
                 Shown::assembled(&s, &s.ledger.assembly_with(run, &[at]))
             },
         ),
@@ -518,22 +517,6 @@ fn log() -> Vec<Case> {
             },
         ),
     ]
-}
-
-/// A run with one observation, which says something else of its item than is so.
-fn observed(change: fn(&mut Item)) -> Shown {
-    let mut s = Scenario::new();
-    let run = s.trigger();
-    let mut item = s.ledger.item("log.txt", "text/plain", b"disk full");
-    change(&mut item);
-    let body = Observation {
-        items: Some(List(vec![Evidence::Item(item)])),
-        kind: ObservationKind::Evidence,
-        summary: None,
-    };
-    s.ledger.add(&s.cast.scout.clone(), Some(run), body);
-    s.ledger.close();
-    without_execution(Shown::of(&s, run))
 }
 
 /// The approved run under a policy that is named by digest, as is the one that is set later, with the documents changed.

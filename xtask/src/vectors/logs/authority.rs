@@ -124,6 +124,13 @@ pub fn cases() -> Vec<Case> {
         ),
         breaks(
             "R-POL-01",
+            "policy-group",
+            &["PolicyConfusion", "InvalidValue"],
+            "A policy that wants approvers of a group that nobody can be in: its name is none.",
+            |s| policy_with(s, |document| document["rule"]["groups"] = json!(["Not A Group"])),
+        ),
+        breaks(
+            "R-POL-01",
             "policy-missing",
             &["PolicyConfusion", "MissingMember"],
             "A policy without a limit on uses.",

@@ -327,6 +327,17 @@ fn revocations() -> Vec<Case> {
             s.ledger.sign(&s.cast.root.clone(), None, body)
         }),
         breaks(
+            "R-REV-01",
+            "revocation-of-delegation-again",
+            &["RevocationAbuse"],
+            "A delegation is revoked twice.",
+            |s| {
+                let body = revocation_of_delegation(s);
+                s.ledger.add(&s.cast.root.clone(), None, body.clone());
+                s.ledger.sign(&s.cast.root.clone(), None, body)
+            },
+        ),
+        breaks(
             "R-REV-02",
             "revocation-of-delegation-by-its-signer",
             &["RevocationAbuse"],

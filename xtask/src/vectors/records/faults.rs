@@ -558,6 +558,20 @@ fn field_faults(samples: &Samples) -> Vec<Case> {
             decision(samples, r#""uses":1,"verdict":"approve","window":{"from":2,"until":1}"#),
         ),
         case(
+            "field-invalid-authority-validity",
+            "R-REC-06",
+            &["InvalidValue", "KeyLifecycle"],
+            "A key of the authority has a validity, so the authority could run out.",
+            with(Type::Keyring, r#""role":"human""#, r#""role":"authority""#),
+        ),
+        case(
+            "field-invalid-log-validity",
+            "R-REC-06",
+            &["InvalidValue", "KeyLifecycle"],
+            "The key that gives log time has a validity, by that time.",
+            with(Type::Keyring, r#""role":"human""#, r#""role":"log""#),
+        ),
+        case(
             "decision-reject-with-changes",
             "R-DEC-01",
             &["DecisionTerms"],
