@@ -504,7 +504,7 @@ fn the_sample_bundles_show_what_is_printed_beside_them() {
     {
         let (bundle, trust) = (bundles.join(format!("{name}.bundle.jsonl")), bundles.join("trust.toml"));
         let mut arguments = vec!["verify", bundle.to_str().unwrap(), "--trust", trust.to_str().unwrap()];
-        arguments.extend(["--at", "2026-11-21T12:00:00Z"]);
+        arguments.extend(["--at", "2026-11-22T00:00:00Z"]);
         arguments.extend(require.iter().flat_map(|dimensions| ["--require", *dimensions]));
         let output = run(dir.path(), &arguments);
         assert_eq!(output.status.code(), Some(status), "{name}: {}", out(&output));
