@@ -46,7 +46,7 @@ pub const RECORD_JSON: json::Limits = json::Limits { bytes: RECORD_BYTES, depth:
 pub const LINE_BYTES: usize = 6_291_456;
 /// Bytes of a checkpoint's note: a text of 64 KiB, a blank line and 128 KiB of signature lines.
 pub const NOTE_BYTES: usize = 196_609;
-/// Checkpoints of a bundle: one near each execution.
+/// Checkpoints of a bundle: one near each execution and of each basis.
 pub const CHECKPOINTS: u64 = 4_096;
 /// Policy documents of a bundle.
 pub const DOCUMENTS: u64 = 4_096;
