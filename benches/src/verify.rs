@@ -41,7 +41,7 @@ pub fn small_bundle() -> Figure {
     assert_eq!(verify(&bundle, &trust, 0).conclude(trust.require()), Conclusion::Shown);
     let checks = Check::all_of(&bundle, &key);
     let (ours, floor, ratio) = paired(
-        200,
+        1_000,
         || {
             assert!(
                 verify(black_box(&bundle), &trust, 0)
@@ -56,7 +56,7 @@ pub fn small_bundle() -> Figure {
         value: ratio,
         bar: Bar::AtMost(1.25),
         how: format!(
-            "{} records of the run, {} signatures, tree of {LEAVES} leaves, one thread: {:.0} µs / {:.0} µs, median of 200 pairs",
+            "{} records of the run, {} signatures, tree of {LEAVES} leaves, one thread: {:.0} µs / {:.0} µs, median of 1,000 pairs",
             scenario.ledger.run(run).count(),
             checks.len(),
             ours * 1e6,

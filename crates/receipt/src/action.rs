@@ -245,12 +245,9 @@ impl<K: Field + AsRef<str>, V: Field> Field for Map<K, V> {
         if members.len() > limits::NAMES {
             return Err(Malformed::new(Code::FieldInvalid, format!("more than {} members", limits::NAMES)));
         }
-        let read = |(name, value): (std::borrow::Cow<'_, str>, Node<'_>)| {
-            let mut quoted = Vec::new();
-            json::write_string(&name, &mut quoted);
-            let key = K::read(Node::checked(std::str::from_utf8(&quoted).unwrap_or_default()));
-            let value = V::read(value).map_err(|fault| fault.within(&name))?;
-            Ok((key.map_err(|fault| fault.within(&name))?, value))
+        let read = |(name, value): (Node<'_>, Node<'_>)| {
+            let read = K::read(name).and_then(|key| Ok((key, V::read(value)?)));
+            read.map_err(|fault| name.string().map_or_else(|own| own, |name| fault.within(&name)))
         };
         members.into_iter().map(read).collect::<Result<_, _>>().map(Self)
     }

@@ -4,12 +4,15 @@
 //! optional, in canonical order. Reading works on text that [`crate::json::check`] has already accepted, so it borrows and
 //! never needs to look at spelling again.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 use crate::{
     json, limits,
     malformed::{Code, Malformed},
 };
+
+/// Members that an object is expected to have at most: an envelope has nine.
+const MEMBERS: usize = 9;
 
 /// One JSON value inside checked canonical text.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +30,8 @@ pub trait Field: Sized {
 
 /// The members of one object that were not yet read.
 pub struct Members<'a> {
-    rest: Vec<(Cow<'a, str>, Node<'a>)>,
+    /// Name and value.
+    rest: Vec<(Node<'a>, Node<'a>)>,
 }
 
 impl<'a> Node<'a> {
@@ -43,11 +47,11 @@ impl<'a> Node<'a> {
 
     /// The members of an object, in order.
     pub fn members(self) -> Result<Members<'a>, Malformed> {
-        let mut rest = Vec::new();
+        let mut rest = Vec::with_capacity(MEMBERS);
         let mut text = Cursor { text: self.inside(b'{', "an object")? };
         while let Some(name) = text.next() {
             let value = text.next().ok_or_else(|| self.wrong("an object"))?;
-            rest.push((Node { raw: name }.string()?, Node { raw: value }));
+            rest.push((Node { raw: name }, Node { raw: value }));
         }
         Ok(Members { rest })
     }
@@ -97,6 +101,15 @@ impl<'a> Node<'a> {
 }
 
 impl<'a> Members<'a> {
+    /// Those of a document of which the outline is at hand.
+    pub(crate) fn outlined(text: &'a str, outline: &json::Outline<'_>) -> Self {
+        let node = |range: Range<usize>| Node { raw: &text[range] };
+        let outlined = outline.members().iter();
+        let rest = outlined
+            .map(|member| (node(member.name.start - 1..member.name.end + 1), node(member.value.clone())));
+        Self { rest: rest.collect() }
+    }
+
     /// R-REC-05: every required member stands. Takes one.
     pub fn required<T: Field>(&mut self, name: &str) -> Result<T, Malformed> {
         self.optional(name)?.ok_or_else(|| Malformed::new(Code::FieldMissing, "is required").within(name))
@@ -110,7 +123,10 @@ impl<'a> Members<'a> {
 
     /// Takes a member as it stands.
     pub fn take(&mut self, name: &str) -> Option<Node<'a>> {
-        let at = self.rest.iter().position(|(member, _)| member == name)?;
+        let at = self
+            .rest
+            .iter()
+            .position(|(member, _)| member.inside(b'"', "a string").is_ok_and(|plain| plain == name))?;
         Some(self.rest.remove(at).1)
     }
 
@@ -119,13 +135,13 @@ impl<'a> Members<'a> {
         match self.rest.first() {
             None => Ok(()),
             Some((name, _)) => {
-                Err(Malformed::new(Code::FieldUnknown, "is no member of this object").within(name))
+                Err(Malformed::new(Code::FieldUnknown, "is no member of this object").within(&name.string()?))
             }
         }
     }
 
     /// The members that are left, for objects whose names are open.
-    pub(crate) fn into_rest(self) -> Vec<(Cow<'a, str>, Node<'a>)> {
+    pub(crate) fn into_rest(self) -> Vec<(Node<'a>, Node<'a>)> {
         self.rest
     }
 }

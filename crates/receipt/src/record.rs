@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::{
     body::{Body, Form, Type},
-    field::{Field, List, Millis, Node, Object, write_array},
+    field::{Field, List, Members, Millis, Node, Object, write_array},
     hashes::{RecordId, RunId, Statement},
     json,
     key::{PublicKey, Role, SignError, Signature, Signer},
@@ -84,7 +84,7 @@ impl UnverifiedRecord {
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         let outline = json::check(bytes, &limits::RECORD_JSON)?;
         let text = std::str::from_utf8(bytes).map_err(|_| Malformed::new(Code::JsonUtf8, "not UTF-8"))?;
-        let mut members = Node::checked(text).members()?;
+        let mut members = Members::outlined(text, &outline);
         version_is_ours(&members.required::<Word>("v")?.0)?;
         let kind = known_type(&members.required::<Word>("type")?.0)?;
         let place = Place::read(kind.form(), &mut members)?;
@@ -293,7 +293,7 @@ fn known_type(word: &str) -> Result<Type, Malformed> {
 
 impl Place {
     /// R-REC-07: `log`, `run`, `parents`, `prev` stand exactly where the type's form has them.
-    fn read(form: Form, members: &mut crate::field::Members<'_>) -> Result<Self, Malformed> {
+    fn read(form: Form, members: &mut Members<'_>) -> Result<Self, Malformed> {
         let log: Option<RecordId> = members.optional("log")?;
         let run: Option<RunId> = members.optional("run")?;
         let parents: Option<Parents<1>> = members.optional("parents")?;

@@ -118,6 +118,11 @@ impl Batch {
         Ok(batch)
     }
 
+    /// Whether checking it takes a fraction of a millisecond, and no file is written for it.
+    fn is_small(&self) -> bool {
+        self.records.len() <= limits::SMALL_BATCH && self.payloads.is_empty() && self.documents.is_empty()
+    }
+
     fn line(&mut self, line: &[u8]) -> Result<(), String> {
         let read = |fault: Malformed| fault.to_string();
         // Canonical lines show their kind in the first member.
@@ -156,11 +161,20 @@ impl Batch {
     }
 }
 
+/// Does work of a batch: where the batch is small, here, because to hand it to another thread and back takes longer.
+async fn work<T: Send + 'static>(
+    small: bool,
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    if small { work() } else { crate::app::blocking(work).await }
+}
+
 impl Submitter {
     /// Submits a batch and answers for each of its records. Runs to its end, even if nobody waits for it any more.
     pub(crate) async fn submit(self: Arc<Self>, batch: Batch) -> Result<Vec<Answer>, Problem> {
         let submitter = Arc::clone(&self);
-        let prepared = crate::app::blocking(move || submitter.prepare(batch)).await?;
+        let small = batch.is_small();
+        let prepared = work(small, move || submitter.prepare(batch)).await?;
         let Prepared { submissions, slots, staged, named_before } = prepared;
         let named: Vec<Vec<Name>> =
             submissions.iter().map(|submission| names_kept(&submission.record)).collect();
@@ -172,7 +186,7 @@ impl Submitter {
         // Whoever waits for the answer is this task.
         self.handle.submit(submissions, move |outcomes| drop(reply.send(outcomes)));
         let outcomes = answer.await.unwrap_or_else(|_| Err(self.stopped()))?;
-        crate::app::blocking(move || {
+        work(small, move || {
             let mut kept = named_before;
             let logged = |outcome: &Outcome<Refusal>| !matches!(outcome, Outcome::Refused(_));
             let admitted = outcomes.iter().zip(named).filter(|(outcome, _)| logged(outcome));

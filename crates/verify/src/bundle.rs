@@ -44,7 +44,7 @@ pub const MAX_THREADS: usize = 64;
 pub fn verify(bundle: &[u8], trust: &Trust, now: u64) -> Verdict {
     let mut verifier = Verifier::new(trust, NonZeroUsize::MIN);
     let mut rest = bundle;
-    while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+    while let Some(end) = memchr::memchr(b'\n', rest) {
         verifier.line(&rest[..end]);
         rest = &rest[end + 1..];
     }
