@@ -8,6 +8,7 @@ use counterfoil_tlog::{
 };
 
 use crate::error::{BoxError, OpenError};
+use crate::journal::{Found, read_frame};
 use crate::limits;
 use crate::lock::{FileLock, LockStore};
 use crate::reader::LogCheckpoint;
@@ -54,6 +55,21 @@ impl Config {
             keys,
             clock,
             on_commit: None,
+        })
+    }
+
+    /// Whether the log began with the checkpoint of the empty tree; `None` if there is no log, or its first frame is
+    /// damaged. Nothing is verified or changed.
+    ///
+    /// # Errors
+    /// [`OpenError::Files`] if the journal can't be read.
+    pub fn began_empty(&self) -> Result<Option<bool>, OpenError> {
+        let read_failed = |io| OpenError::Files { doing: "read", path: self.dir.join("journal"), io };
+        let length = self.journal.len().map_err(read_failed)?;
+        let first = read_frame(self.journal.as_ref(), 0, length).map_err(read_failed)?;
+        Ok(match first {
+            Found::Frame(frame) => Some(frame.size() == 0),
+            Found::End | Found::Broken(_) => None,
         })
     }
 }

@@ -164,7 +164,7 @@ impl<A: Application> Handle<A> {
 
     /// Why the log stopped, if it did. The process should then end.
     pub fn failure(&self) -> Option<Arc<Fatal>> {
-        self.reader.shared.failure.get().cloned()
+        self.reader.failure()
     }
 
     /// The bytes that the entries take in a batch.

@@ -2,7 +2,8 @@
 //!
 //! A frame: magic · index of the first entry (8 bytes) · log time (8) · number of entries (4) · bytes of entries (4) ·
 //! bytes of checkpoint (4) · entries, each after its length as two bytes · signed checkpoint · SHA-256 of all before.
-//! Integers are big-endian. Frames follow each other without gaps.
+//! Integers are big-endian. Frames follow each other without gaps. Only the first may have no entries: it then holds the
+//! checkpoint of the empty tree, with which a log can begin.
 
 use std::io;
 use std::ops::Range;
@@ -228,10 +229,10 @@ pub(crate) fn read_frame(storage: &dyn Storage, offset: u64, length: u64) -> io:
     }
     let mut bytes = vec![0; decoded.frame_len()];
     storage.read_at(offset, &mut bytes)?;
-    Ok(check_frame(bytes, decoded))
+    Ok(check_frame(bytes, decoded, offset))
 }
 
-fn check_frame(bytes: Vec<u8>, header: Header) -> Found {
+fn check_frame(bytes: Vec<u8>, header: Header, offset: u64) -> Found {
     let body = bytes.len() - DIGEST_BYTES;
     if *Sha256::digest(&bytes[..body]) != bytes[body..] {
         return Found::Broken("its digest does not match");
@@ -243,8 +244,11 @@ fn check_frame(bytes: Vec<u8>, header: Header) -> Found {
             None => return Found::Broken("its entries don't fill it"),
         }
     }
-    if at != header.checkpoint_range().start || header.count == 0 {
+    if at != header.checkpoint_range().start {
         return Found::Broken("its entries don't fill it");
+    }
+    if header.count == 0 && offset > 0 {
+        return Found::Broken("it has no entries, and is not the first");
     }
     if std::str::from_utf8(&bytes[header.checkpoint_range()]).is_err() {
         return Found::Broken("its checkpoint is not UTF-8");

@@ -58,6 +58,17 @@ impl<A: Application> Log<A> {
         }
     }
 
+    /// Starts a log without entries. Readers see a signed checkpoint of the empty tree, whose root is SHA-256 of nothing
+    /// (RFC 9162, section 2.1.1).
+    ///
+    /// # Errors
+    /// [`OpenError::Exists`] if there is a log already.
+    pub fn create_empty(config: Config, app: A) -> Result<Self, OpenError> {
+        let mut writer = start::create(config, app)?;
+        writer.begin_empty()?;
+        Self::run(writer)
+    }
+
     /// Opens a log: verifies all of it, takes up what a crash interrupted, and replays it into `app`.
     ///
     /// # Errors

@@ -229,6 +229,11 @@ impl Reader {
         Ok(self.shared.index.rows(tree, &keys, End::Last, limit)?)
     }
 
+    /// Why the log stopped, if it did. What it published before can still be read.
+    pub fn failure(&self) -> Option<Arc<Fatal>> {
+        self.shared.failure.get().cloned()
+    }
+
     fn prove<T>(
         &self,
         size: TreeSize,

@@ -177,10 +177,7 @@ impl<A: Application> Writer<A> {
         let entries: Vec<&A::Entry> = adds.iter().flat_map(|add| &add.entries).collect();
         let named: Vec<(Hash, Place)> =
             entries.iter().map(|entry| (leaf_hash((*entry).as_ref()), self.app.place(entry))).collect();
-        let mut draft = Draft::new(
-            self.edge.size().0,
-            (self.clock)().min(limits::CLOCK).max(self.time.saturating_add(1)),
-        );
+        let mut draft = self.draft();
         let mut verdicts: Vec<Option<Verdict<A::Refusal>>> = entries.iter().map(|_| None).collect();
         for at in order(&named) {
             verdicts[at] = Some(self.admit(&mut draft, entries[at], named[at].0)?);
@@ -195,6 +192,17 @@ impl<A: Application> Writer<A> {
             .zip(leaves)
             .filter_map(|(verdict, leaf)| Some(verdict?.outcome(leaf, checkpoint)));
         Ok(adds.iter().map(|add| outcomes.by_ref().take(add.entries.len()).collect()).collect())
+    }
+
+    /// Begins the log with the signed checkpoint of the empty tree, which no entry seals.
+    pub fn begin_empty(&mut self) -> Result<(), Fatal> {
+        let draft = self.draft();
+        self.sign_and_commit(draft)
+    }
+
+    fn draft(&mut self) -> Draft {
+        let time = (self.clock)().min(limits::CLOCK).max(self.time.saturating_add(1));
+        Draft::new(self.edge.size().0, time)
     }
 
     fn admit(
@@ -229,6 +237,10 @@ impl<A: Application> Writer<A> {
             }
             draft.push(&mut self.edge, &seal);
         }
+        self.sign_and_commit(draft)
+    }
+
+    fn sign_and_commit(&mut self, draft: Draft) -> Result<(), Fatal> {
         let no_root = || Fatal::Sign("the tree has no root".into());
         let head = self.edge.head().ok_or_else(no_root)?;
         let checkpoint = Arc::new(self.keys.sign(head).map_err(Fatal::Sign)?);

@@ -31,7 +31,7 @@ pub(crate) fn open<A: Application>(mut config: Config, app: A) -> Result<Writer<
     replay(config, app, &survey, locked)
 }
 
-/// Opens the log, which must not exist, without its first batch.
+/// Opens the log, which must not exist, without its first frame.
 pub(crate) fn create<A: Application>(mut config: Config, app: A) -> Result<Writer<A>, OpenError> {
     let (survey, locked) = examine(&mut config)?;
     if survey.last.is_some() {
@@ -150,6 +150,8 @@ fn judge(survey: &Survey, locked: Option<&LogCheckpoint>) -> Result<(), OpenErro
     }
     let journal = survey.size();
     match (last, locked) {
+        // The lock store may hold the checkpoint of the empty tree: then the sizes are equal.
+        (None, Some(_)) => Err(OpenError::Behind { journal, locked: locked_size }),
         (_, Some(locked)) if locked.head.size > journal => {
             Err(OpenError::Behind { journal, locked: locked_size })
         }
@@ -188,14 +190,15 @@ fn replay<A: Application>(
     survey: &Survey,
     locked: Option<LogCheckpoint>,
 ) -> Result<Writer<A>, OpenError> {
-    let (locked_size, end) = (locked.as_ref().map_or(TreeSize(0), |locked| locked.head.size), survey.end);
+    // None is less than any: the checkpoint of the empty tree is not locked by an empty lock store.
+    let (locked_size, end) = (locked.as_ref().map(|locked| locked.head.size), survey.end);
     let mut writer = prepare(config, app, locked)?;
     let storage = Arc::clone(&writer.shared.storage);
     let indexed = indexed(&writer)?;
     while writer.journal.end() < end {
         let offset = writer.journal.end();
         let damaged = |reason| {
-            let (intact, locked) = (writer.edge.size(), locked_size);
+            let (intact, locked) = (writer.edge.size(), locked_size.unwrap_or(TreeSize(0)));
             OpenError::Damaged { offset, reason, intact, locked }
         };
         let frame = match read_frame(storage.as_ref(), offset, end) {
@@ -205,7 +208,7 @@ fn replay<A: Application>(
             Err(_) => return Err(damaged("it can't be read any more")),
         };
         let batch = fold(&mut writer, frame)?;
-        if batch.checkpoint.head.size <= locked_size {
+        if Some(batch.checkpoint.head.size) <= locked_size {
             writer.journal.skip(&batch.frame);
             let known = batch.checkpoint.head.size <= indexed;
             writer.settle(batch, known)?;
