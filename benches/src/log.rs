@@ -18,7 +18,7 @@ use counterfoil_receipt::{
     },
     field::{List, Set, Whole},
 };
-use counterfoil_server::{Config, Server, create_log};
+use counterfoil_server::{Access, Config, Mode, RecordFiles, Server, create_log};
 use counterfoil_testkit::{label, text};
 use counterfoil_tlog::{Algorithm, Signer as _};
 
@@ -94,15 +94,17 @@ fn found(directory: &Path) -> Fallible<(Config, RecordId, RecordKey)> {
     std::fs::write(directory.join("genesis.json"), genesis.bytes())?;
     let config = Config {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-        read_token: None,
+        reads: Access::Local,
         log_dir: directory.join("log"),
         lock_dir: directory.join("lock"),
-        payload_dir: directory.join("payloads"),
-        genesis: directory.join("genesis.json"),
         note_key: directory.join("note.key"),
-        snapshot_key: directory.join("snapshot.key"),
+        mode: Mode::Records(RecordFiles {
+            payload_dir: directory.join("payloads"),
+            genesis: directory.join("genesis.json"),
+            snapshot_key: directory.join("snapshot.key"),
+        }),
     };
-    Ok((config.clone(), create_log(&config)?, authority))
+    Ok((config.clone(), create_log(&config)?.ok_or("the log is raw")?, authority))
 }
 
 fn sign(key: &RecordKey, place: Place, body: impl Into<Body>) -> Fallible<UnverifiedRecord> {

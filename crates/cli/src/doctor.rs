@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::Args;
 use counterfoil_keys::NoteKey;
 use counterfoil_receipt::{Body, UnverifiedRecord, limits};
-use counterfoil_server::Overrides;
+use counterfoil_server::{Mode, Overrides};
 use counterfoil_tlog::Signer as _;
 use counterfoil_verify::{KeyCache, Trust, check_signature};
 use serde_json::json;
@@ -134,7 +134,14 @@ fn genesis_agrees(path: &Path, trust: &Trust) -> Outcome<String> {
 
 fn config_agrees(path: &Path, trust: &Trust) -> Outcome<String> {
     let config = serve::load(Some(path), Overrides::default())?;
-    let id = read_genesis(&config.genesis)?.id();
+    let Mode::Records(files) = &config.mode else {
+        return Err(Failure::new(
+            "config-disagrees",
+            "the configuration is that of a raw log, the trust file that of a log of records",
+            "find out which of the two you meant",
+        ));
+    };
+    let id = read_genesis(&files.genesis)?.id();
     if id != trust.genesis() {
         let message = format!("{} serves log {id}, the trust file pins {}", shown(path), trust.genesis());
         return Err(Failure::new("config-disagrees", message, "find out which of the two you meant"));

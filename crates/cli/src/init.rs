@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use counterfoil_client::{Client, MemoryCheckpoints, PinnedClient};
 use counterfoil_keys::{NoteKey, RecordKey};
 use counterfoil_receipt::{
@@ -34,20 +34,29 @@ use crate::{
 const PARTS: [&str; 8] =
     ["keys", "log", "lock", "payloads", "genesis.json", "policy.json", "trust.toml", "counterfoil.toml"];
 
+/// The same of a raw log.
+const RAW_PARTS: [&str; 5] = ["keys", "log", "lock", "log.vkey", "counterfoil.toml"];
+
 /// Make a working directory: keys, a new log in which they are enrolled, a trust file, a server's configuration.
+///
+/// With `--mode raw`: one key, an empty log of any bytes, the key's public half in log.vkey, a server's configuration.
 ///
 /// All keys lie in one directory, which is right for trying it out. In earnest, move each to whom it belongs: the authority's
 /// to a safe, each human's to the person, and only log-snapshot.key and log-note.key stay with the server.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   counterfoil init
-  counterfoil init work --origin example.org/approvals --approvals 2")]
+  counterfoil init work --origin example.org/approvals --approvals 2
+  counterfoil init bytes --mode raw --origin example.org/bytes")]
 pub struct Init {
     /// The directory [default: the working directory]
     directory: Option<PathBuf>,
     /// The log's origin: a URL without schema that nobody else uses [default: counterfoil.local/ and a random number]
     #[arg(long, value_name = "NAME")]
     origin: Option<String>,
+    /// What the log will hold
+    #[arg(long, value_enum, default_value_t = LogMode::Records)]
+    mode: LogMode,
     /// How many authority keys there are, all of which must sign to enrol keys or change the policy
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=limits::ROOTS as u64))]
     threshold: u64,
@@ -65,6 +74,15 @@ pub struct Init {
     listen: String,
 }
 
+/// What a log holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogMode {
+    /// Records: approvals, executions and what they rest on
+    Records,
+    /// Any bytes
+    Raw,
+}
+
 /// The keys of a new log.
 struct Cast {
     authority: Vec<RecordKey>,
@@ -78,17 +96,52 @@ impl Init {
     /// Runs the command.
     pub fn run(&self, context: &Context) -> Outcome {
         let directory = self.directory.clone().unwrap_or_else(|| context.dir.clone());
-        refuse_if_used(&directory)?;
+        let parts = if self.mode == LogMode::Raw { &RAW_PARTS[..] } else { &PARTS };
+        refuse_if_used(&directory, parts)?;
         let made = !directory.exists();
         fs::create_dir_all(&directory).map_err(|error| unwritable(&directory, &error))?;
         let draft = directory.join(format!(".counterfoil-init.{}", std::process::id()));
-        let done = self.build(&draft).and_then(|log| publish(&draft, &directory).map(|()| log));
+        let built = match self.mode {
+            LogMode::Records => self.build(&draft).map(Made::Records),
+            LogMode::Raw => self.build_raw(&draft).map(Made::Raw),
+        };
+        let done = built.and_then(|made| publish(&draft, &directory, parts).map(|()| made));
         // What is left of a failure is ours alone to remove.
         let _ = fs::remove_dir_all(&draft);
         if done.is_err() && made {
             let _ = fs::remove_dir(&directory);
         }
-        self.report(context, &directory, done?)
+        match done? {
+            Made::Records(log) => self.report(context, &directory, log),
+            Made::Raw(vkey) => report_raw(context, &directory, &vkey),
+        }
+    }
+
+    /// Makes a raw log. Gives its key.
+    fn build_raw(&self, draft: &Path) -> Outcome<String> {
+        if (self.threshold, self.approvals, self.uses, self.window) != (1, 1, 1, 3_600_000) {
+            return Err(Failure::new(
+                "init-raw",
+                "--threshold, --approvals, --uses and --window are about records, and a raw log has none",
+                "leave them out, or --mode raw",
+            ));
+        }
+        make_private(draft)?;
+        for part in ["keys", "log"] {
+            make_private(&draft.join(part))?;
+        }
+        let note = NoteKey::generate(&self.origin()?, Algorithm::Ed25519)
+            .map_err(|error| signing::key_failure(&error))?;
+        note.write(&draft.join("keys/log-note.key")).map_err(|error| signing::key_failure(&error))?;
+        let vkey = note.key().to_string();
+        output::write(&draft.join("log.vkey"), format!("{vkey}\n").as_bytes())?;
+        output::write(&draft.join("counterfoil.toml"), raw_config_file(&self.listen).as_bytes())?;
+        create_log(&load(draft)?).map_err(|error| serve::start_failure(&error))?;
+        Ok(vkey)
+    }
+
+    fn origin(&self) -> Outcome<String> {
+        self.origin.clone().map_or_else(random_origin, Ok)
     }
 
     /// Makes everything in a directory of its own. Gives the log's identity.
@@ -97,10 +150,7 @@ impl Init {
         for part in ["keys", "log", "payloads"] {
             make_private(&draft.join(part))?;
         }
-        let origin = match &self.origin {
-            Some(origin) => origin.clone(),
-            None => random_origin()?,
-        };
+        let origin = self.origin()?;
         let cast = self.cast(&origin)?;
         cast.write(&draft.join("keys"))?;
         let genesis = signing::sign(&cast.authority[0], Place::Root, self.genesis(&cast, &origin)?)?;
@@ -177,6 +227,30 @@ impl Init {
     }
 }
 
+/// A new log.
+enum Made {
+    /// With this genesis.
+    Records(RecordId),
+    /// With this key.
+    Raw(String),
+}
+
+fn report_raw(context: &Context, directory: &Path, vkey: &str) -> Outcome {
+    if context.json {
+        output::print_json(&json!({"directory": directory.display().to_string(), "vkey": vkey}))?;
+        return Ok(0);
+    }
+    let style = context.style;
+    let place = shown(directory);
+    output::print(&format!(
+        "{} {vkey}\n\n  {place}/keys/log-note.key  signs checkpoints\n  {place}/log.vkey           what a \
+         reader needs to verify them\n  {place}/counterfoil.toml   the server's configuration\n\nnext: counterfoil \
+         serve -C {place}\n",
+        style.good("new raw log"),
+    ))?;
+    Ok(0)
+}
+
 impl Cast {
     fn write(&self, keys: &Path) -> Outcome<()> {
         let all = self.authority.iter().chain(&self.others).chain([&self.snapshot]);
@@ -211,9 +285,7 @@ impl Cast {
 
 /// Creates the log and submits the setup through a server on a free port, as any client would.
 fn start_log(draft: &Path, trust: &str, setup: &[UnverifiedRecord]) -> Outcome<()> {
-    let flags = Overrides { listen: Some("127.0.0.1:0".to_owned()), ..Overrides::default() };
-    let config = counterfoil_server::Config::load(Some(&draft.join("counterfoil.toml")), |_| None, flags)
-        .map_err(|error| Failure::new("config-invalid", printable(&error.to_string()), "check --listen"))?;
+    let config = load(draft)?;
     create_log(&config).map_err(|error| serve::start_failure(&error))?;
     let runtime = serve::runtime()?;
     let server = runtime.block_on(Server::bind(config)).map_err(|error| serve::start_failure(&error))?;
@@ -233,6 +305,13 @@ fn start_log(draft: &Path, trust: &str, setup: &[UnverifiedRecord]) -> Outcome<(
     }
 }
 
+/// The configuration that was just written, on a free port.
+fn load(draft: &Path) -> Outcome<counterfoil_server::Config> {
+    let flags = Overrides { listen: Some("127.0.0.1:0".to_owned()), ..Overrides::default() };
+    counterfoil_server::Config::load(Some(&draft.join("counterfoil.toml")), |_| None, flags)
+        .map_err(|error| Failure::new("config-invalid", printable(&error.to_string()), "check --listen"))
+}
+
 fn submit(url: &str, trust: &str, setup: &[UnverifiedRecord]) -> Outcome<()> {
     let trust = Trust::parse(trust)
         .map_err(|error| Failure::new("trust-invalid", error.to_string(), "choose another --origin"))?;
@@ -244,12 +323,12 @@ fn submit(url: &str, trust: &str, setup: &[UnverifiedRecord]) -> Outcome<()> {
 }
 
 /// Refuses a directory that holds any of what would be made.
-fn refuse_if_used(directory: &Path) -> Outcome<()> {
+fn refuse_if_used(directory: &Path, parts: &[&str]) -> Outcome<()> {
     if directory.exists() && !directory.is_dir() {
         let message = format!("{} is no directory", shown(directory));
         return Err(Failure::new("init-no-directory", message, "name another"));
     }
-    match PARTS.iter().find(|part| fs::symlink_metadata(directory.join(part)).is_ok()) {
+    match parts.iter().find(|part| fs::symlink_metadata(directory.join(part)).is_ok()) {
         None => Ok(()),
         Some(part) => {
             let message = format!("{} exists already", shown(&directory.join(part)));
@@ -263,11 +342,11 @@ fn refuse_if_used(directory: &Path) -> Outcome<()> {
 }
 
 /// Moves everything into place; what can't be moved takes back what was.
-fn publish(draft: &Path, directory: &Path) -> Outcome<()> {
-    for (at, part) in PARTS.iter().enumerate() {
+fn publish(draft: &Path, directory: &Path, parts: &[&str]) -> Outcome<()> {
+    for (at, part) in parts.iter().enumerate() {
         let to = directory.join(part);
         if let Err(error) = fs::rename(draft.join(part), &to) {
-            for moved in &PARTS[..at] {
+            for moved in &parts[..at] {
                 let _ = fs::rename(directory.join(moved), draft.join(moved));
             }
             return Err(unwritable(&to, &error));
@@ -350,5 +429,19 @@ fn config_file(listen: &str) -> String {
          genesis = \"genesis.json\"\n\
          note_key = \"keys/log-note.key\"\n\
          snapshot_key = \"keys/log-snapshot.key\"\n"
+    )
+}
+
+fn raw_config_file(listen: &str) -> String {
+    let listen = toml::Value::String(listen.to_owned());
+    format!(
+        "# `counterfoil serve` reads this. Paths are relative to this file.\n\
+         [server]\n\
+         listen = {listen}\n\n\
+         [log]\n\
+         mode = \"raw\"\n\
+         dir = \"log\"\n\
+         lock_dir = \"lock\"          # best on another disk, and never in a backup of `dir`\n\
+         note_key = \"keys/log-note.key\"\n"
     )
 }

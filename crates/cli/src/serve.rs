@@ -28,9 +28,21 @@ pub struct Serve {
     /// Where to listen; port 0 is any that is free
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
-    /// A file with the token that reading then needs; required where the address is not loopback
+    /// Who may read: public, token or local [default: token if there is one, else local]
+    #[arg(long, value_name = "WHO")]
+    reads: Option<String>,
+    /// A file with the token that reading then needs; required where the address is not loopback, unless reads are public
     #[arg(long, value_name = "FILE")]
     read_token_file: Option<String>,
+    /// Who may add to a raw log: public, token or local [default: token if there is one, local if reads are]
+    #[arg(long, value_name = "WHO")]
+    writes: Option<String>,
+    /// A file with the token that adding to a raw log then needs
+    #[arg(long, value_name = "FILE")]
+    write_token_file: Option<String>,
+    /// What the log holds: records, or raw for any bytes [default: records]
+    #[arg(long, value_name = "MODE")]
+    mode: Option<String>,
     /// The directory of the log
     #[arg(long, value_name = "DIR")]
     log_dir: Option<String>,
@@ -83,7 +95,11 @@ impl Serve {
     fn overrides(&self) -> Overrides {
         Overrides {
             listen: self.listen.clone(),
+            reads: self.reads.clone(),
             read_token_file: self.read_token_file.clone(),
+            writes: self.writes.clone(),
+            write_token_file: self.write_token_file.clone(),
+            mode: self.mode.clone(),
             log_dir: self.log_dir.clone(),
             lock_dir: self.lock_dir.clone(),
             payload_dir: self.payload_dir.clone(),
@@ -163,6 +179,9 @@ pub fn start_failure(error: &StartError) -> Failure {
             ("genesis-unusable", "`counterfoil init` makes one")
         }
         StartError::OtherGenesis { .. } => ("genesis-other", "check which of the two logs you meant"),
+        StartError::OtherMode { .. } => {
+            ("log-other-mode", "check which of the two logs you meant; a log never changes its mode")
+        }
         StartError::Log { source, .. } => log_hint(source),
         StartError::Payloads(_) => ("payloads-unusable", "check the directory, its owner and the disk"),
         StartError::Unreadable(_) => ("log-unreadable", "check the disk"),

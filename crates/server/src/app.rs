@@ -1,12 +1,12 @@
 //! The HTTP interface: routes, who may ask, and what all handlers share (`spec/http.md`).
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
     body::{Body, Bytes},
     extract::{Request, State as Shared},
-    http::{HeaderMap, Method, header},
+    http::{HeaderMap, HeaderValue, Method, Uri, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -14,48 +14,36 @@ use axum::{
 use counterfoil_log::LogCheckpoint;
 use counterfoil_receipt::RecordId;
 use futures_util::StreamExt as _;
-use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq as _;
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
-    handlers::{runs, state, submissions, tiles},
+    handlers::{add, health, proofs, runs, state, submissions, tiles},
     limits,
     payloads::Payloads,
     problem::{Kind, Problem},
+    raw::RawApp,
     records::Records,
     rows::Index,
     submit::Submitter,
+    view::LogView,
 };
 
-/// What every handler works with.
+/// What the handlers of a log of records work with.
 pub(crate) struct App {
     /// The id of the log's genesis.
     pub log: RecordId,
     /// Submits records, and holds the log's one writer.
     pub submitter: Arc<Submitter>,
-    /// The latest checkpoint whose entries the index has.
-    pub committed: watch::Receiver<Arc<LogCheckpoint>>,
+    /// What the log shows.
+    pub view: Arc<LogView>,
     /// Turns true when the server is told to stop: whoever waits for something else gives up.
     pub closing: watch::Receiver<bool>,
-    /// Turns true when the log has failed.
-    pub failed: watch::Sender<bool>,
-    /// Who may read.
-    pub readers: Readers,
     /// Bounds the batches that are read at a time.
     pub batches: Semaphore,
 }
 
-/// Who may read.
-pub(crate) enum Readers {
-    /// Everybody on this machine: the server listens on a loopback address and has no token.
-    Everybody,
-    /// Whoever has the token with this SHA-256.
-    WithToken([u8; 32]),
-}
-
-/// All routes.
-pub(crate) fn app(app: Arc<App>) -> Router {
+/// All routes of a log of records.
+pub(crate) fn records_app(app: Arc<App>) -> Router {
     let reads = Router::new()
         .route("/v1/records/{id}", get(state::record))
         .route("/v1/records/{id}/proof", get(state::proof))
@@ -67,18 +55,54 @@ pub(crate) fn app(app: Arc<App>) -> Router {
         .route("/v1/log", get(state::log))
         .route("/v1/principals/{principal}", get(state::principal))
         .route("/v1/policy", get(state::policy))
-        .route("/checkpoint", get(tiles::checkpoint))
-        .route("/tile/{*path}", get(tiles::tile));
-    Router::new()
-        .merge(reads.route_layer(middleware::from_fn_with_state(Arc::clone(&app), may_read)))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&app.view), may_read));
+    let records = Router::new()
+        .merge(reads)
         .route("/v1/records", post(submissions::record))
-        .route("/v1/records/batch", post(submissions::batch))
-        .route("/healthz", get(state::health))
-        .fallback(|| async { Kind::RouteUnknown.because("there is nothing at this path") })
+        .route("/v1/records/batch", post(submissions::batch));
+    let app = any_log(&app.view).merge(records.with_state(app));
+    refusing(app.fallback(|| async { Kind::RouteUnknown.because("there is nothing at this path") }))
+}
+
+/// All routes of a raw log.
+pub(crate) fn raw_app(app: Arc<RawApp>) -> Router {
+    let app = any_log(&app.view).merge(Router::new().route("/add", post(add::add)).with_state(app));
+    refusing(app.fallback(|uri: Uri| async move {
+        let of_records = RECORD_ROUTES.iter().any(|route| {
+            uri.path().strip_prefix(route).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        });
+        let kind = if of_records { Kind::LogRaw } else { Kind::RouteUnknown };
+        kind.because("there is nothing at this path")
+    }))
+}
+
+/// Where a log of records has what a raw log has not.
+const RECORD_ROUTES: [&str; 6] =
+    ["/v1/records", "/v1/payloads", "/v1/runs", "/v1/log", "/v1/principals", "/v1/policy"];
+
+/// The routes of every log.
+fn any_log(view: &Arc<LogView>) -> Router {
+    let c2sp =
+        Router::new().route("/checkpoint", get(tiles::checkpoint)).route("/tile/{*path}", get(tiles::tile));
+    let proofs = Router::new()
+        .route("/v1/leaves/{leaf}", get(proofs::leaf))
+        .route("/v1/proofs/inclusion", get(proofs::inclusion))
+        .route("/v1/proofs/consistency", get(proofs::consistency))
+        .route("/v1/entries/{index}/tlog-proof", get(proofs::tlog_proof));
+    c2sp.route_layer(middleware::from_fn_with_state(Arc::clone(view), tiles::for_any_site))
+        .merge(proofs)
+        .route_layer(middleware::from_fn_with_state(Arc::clone(view), may_read))
+        .route("/healthz", get(health::health))
+        .with_state(Arc::clone(view))
+}
+
+/// Routes that are complete, with what is said of other methods.
+fn refusing(routes: Router) -> Router {
+    routes
         .method_not_allowed_fallback(|method: Method| async move {
             Kind::MethodNotAllowed.because(format!("{method} is not allowed here"))
         })
-        .with_state(app)
+        .layer(middleware::map_response(never_cache_errors))
 }
 
 impl App {
@@ -94,7 +118,7 @@ impl App {
 
     /// The latest checkpoint whose entries the index has.
     pub(crate) fn latest(&self) -> Arc<LogCheckpoint> {
-        Arc::clone(&self.committed.borrow())
+        self.view.latest()
     }
 
     /// Asks the state that was folded from the entries of a checkpoint.
@@ -111,63 +135,24 @@ impl App {
             Ok(()) => answer.await.map_err(|_| self.submitter.stopped().into()),
             Err(problem) => Err(problem),
         };
-        self.note_failure();
+        self.view.note_failure();
         answer
     }
+}
 
-    /// Tells the server if the log has failed.
-    pub(crate) fn note_failure(&self) {
-        if self.submitter.handle.failure().is_some() {
-            self.failed.send_replace(true);
-        }
+async fn may_read(Shared(view): Shared<Arc<LogView>>, request: Request, next: Next) -> Response {
+    match view.reads.to_read(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(denied) => Problem::may_not_read(denied).into_response(),
     }
 }
 
-impl Readers {
-    /// Those who have this token.
-    pub(crate) fn with_token(token: &str) -> Self {
-        Self::WithToken(Sha256::digest(token).into())
+/// What axum answers by itself is no problem document, but no cache keeps it either.
+async fn never_cache_errors(mut response: Response) -> Response {
+    if !response.status().is_success() {
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
-
-    /// Compares digests in constant time: how long it takes says nothing about the token.
-    fn include(&self, headers: &HeaderMap) -> bool {
-        match self {
-            Self::Everybody => true,
-            Self::WithToken(digest) => {
-                let given = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
-                let token = given.and_then(|value| value.strip_prefix(b"Bearer "));
-                token.is_some_and(|token| Sha256::digest(token).as_slice().ct_eq(digest).into())
-            }
-        }
-    }
-}
-
-async fn may_read(Shared(app): Shared<Arc<App>>, request: Request, next: Next) -> Response {
-    if matches!(app.readers, Readers::Everybody) && !names_this_machine(request.headers()) {
-        // A page elsewhere can let its own name resolve to 127.0.0.1, and have a browser read for it.
-        return Kind::HostUnknown.because("the Host header does not name this machine").into_response();
-    }
-    if app.readers.include(request.headers()) {
-        return next.run(request).await;
-    }
-    let detail = if request.headers().contains_key(header::AUTHORIZATION) {
-        "the token is not the right one"
-    } else {
-        "there is no token"
-    };
-    Kind::TokenRequired.because(detail).into_response()
-}
-
-/// Whether the Host header is a loopback address or `localhost`; a request without one comes from no browser.
-fn names_this_machine(headers: &HeaderMap) -> bool {
-    let Some(host) = headers.get(header::HOST) else { return true };
-    let Ok(host) = host.to_str() else { return false };
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+    response
 }
 
 /// Runs what reads or writes files where it keeps nobody waiting.
@@ -190,7 +175,17 @@ pub(crate) async fn read_body(
     if !essence.eq_ignore_ascii_case(media_type) {
         return Err(Kind::MediaType.because(format!("it is {given:?}, not {media_type}")));
     }
-    let too_large = || Kind::BodyTooLarge.because(format!("the body has more than {limit} bytes"));
+    read_bytes(headers, body, limit, Kind::BodyTooLarge).await
+}
+
+/// Reads a body of at most `limit` bytes in a bounded time.
+pub(crate) async fn read_bytes(
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+    over: Kind,
+) -> Result<Bytes, Problem> {
+    let too_large = || over.because(format!("the body has more than {limit} bytes"));
     let length =
         headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|length| length > limit) {

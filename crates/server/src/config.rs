@@ -4,17 +4,21 @@
 //! [server]
 //! listen = "127.0.0.1:7450"        # COUNTERFOIL_LISTEN; on another than a loopback address, reading needs a token:
 //! read_token_file = "read.token"   # COUNTERFOIL_READ_TOKEN_FILE; or read_token, COUNTERFOIL_READ_TOKEN
+//! reads = "public"                 # COUNTERFOIL_READS; "public", "token" or "local"
+//! writes = "public"                # COUNTERFOIL_WRITES; the same, for POST /add of a raw log
+//! write_token_file = "write.token" # COUNTERFOIL_WRITE_TOKEN_FILE; or write_token, COUNTERFOIL_WRITE_TOKEN
 //!
 //! [log]
+//! mode = "records"                 # COUNTERFOIL_MODE; "raw" is a log of any bytes
 //! dir = "log"                      # COUNTERFOIL_LOG_DIR; journal, tiles, index
 //! lock_dir = "lock"                # COUNTERFOIL_LOCK_DIR; best on another disk, never in a backup of `dir`
 //! payload_dir = "payloads"         # COUNTERFOIL_PAYLOAD_DIR
 //! genesis = "genesis.json"         # COUNTERFOIL_GENESIS; the genesis record
-//! note_key = "note.key"            # COUNTERFOIL_NOTE_KEY; key file that signs checkpoints
+//! note_key = "note.key"            # COUNTERFOIL_NOTE_KEY; key file that signs checkpoints, and names a raw log's origin
 //! snapshot_key = "snapshot.key"    # COUNTERFOIL_SNAPSHOT_KEY; key file that signs snapshots and rejections
 //! ```
 //!
-//! Relative paths in the file are relative to the file, others to the working directory.
+//! A raw log has no payloads, genesis or snapshot key. Relative paths in the file are relative to the file, others to the working directory.
 
 use std::{
     collections::BTreeMap,
@@ -26,39 +30,61 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::limits;
+use crate::{
+    access::{Access, Token},
+    limits,
+};
 
 /// A configuration that can be used.
 #[derive(Clone)]
 pub struct Config {
     /// Where the server listens.
     pub listen: SocketAddr,
-    /// What reading needs where that is no loopback address.
-    pub read_token: Option<ReadToken>,
+    /// Who may read.
+    pub reads: Access,
     /// The directory of the log.
     pub log_dir: PathBuf,
     /// The directory of the lock store.
     pub lock_dir: PathBuf,
+    /// The key file that signs checkpoints.
+    pub note_key: PathBuf,
+    /// What the log holds.
+    pub mode: Mode,
+}
+
+/// What a log holds, and what it needs for that.
+#[derive(Clone, Debug)]
+pub enum Mode {
+    /// Records, which prove by themselves who wrote them.
+    Records(RecordFiles),
+    /// Any bytes.
+    Raw {
+        /// Who may add an entry.
+        writes: Access,
+    },
+}
+
+/// The files of a log of records, beside the log.
+#[derive(Clone, Debug)]
+pub struct RecordFiles {
     /// The directory of payloads and policy documents.
     pub payload_dir: PathBuf,
     /// The genesis record.
     pub genesis: PathBuf,
-    /// The key file that signs checkpoints.
-    pub note_key: PathBuf,
     /// The key file that signs snapshots and rejections.
     pub snapshot_key: PathBuf,
 }
-
-/// A token that lets its bearer read. Not shown when printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ReadToken(String);
 
 /// What the command line says. It wins over file and environment. Tokens are not given here: other users can see command lines.
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs, reason = "named as the members of the configuration")]
 pub struct Overrides {
     pub listen: Option<String>,
+    pub reads: Option<String>,
     pub read_token_file: Option<String>,
+    pub writes: Option<String>,
+    pub write_token_file: Option<String>,
+    pub mode: Option<String>,
     pub log_dir: Option<String>,
     pub lock_dir: Option<String>,
     pub payload_dir: Option<String>,
@@ -110,8 +136,10 @@ pub enum ConfigError {
         flag: &'static str,
     },
     /// Two values that exclude each other.
-    #[error("read_token and read_token_file are both set by {source_of}: keep one")]
+    #[error("{name} and {name}_file are both set by {source_of}: keep one")]
     TwoTokens {
+        /// The first.
+        name: &'static str,
         /// Where both come from.
         source_of: Source,
     },
@@ -141,6 +169,12 @@ const LISTEN: Member = member("server.listen", "COUNTERFOIL_LISTEN", "--listen")
 const READ_TOKEN: Member = member("server.read_token", "COUNTERFOIL_READ_TOKEN", "no flag");
 const READ_TOKEN_FILE: Member =
     member("server.read_token_file", "COUNTERFOIL_READ_TOKEN_FILE", "--read-token-file");
+const READS: Member = member("server.reads", "COUNTERFOIL_READS", "--reads");
+const WRITES: Member = member("server.writes", "COUNTERFOIL_WRITES", "--writes");
+const WRITE_TOKEN: Member = member("server.write_token", "COUNTERFOIL_WRITE_TOKEN", "no flag");
+const WRITE_TOKEN_FILE: Member =
+    member("server.write_token_file", "COUNTERFOIL_WRITE_TOKEN_FILE", "--write-token-file");
+const MODE: Member = member("log.mode", "COUNTERFOIL_MODE", "--mode");
 const LOG_DIR: Member = member("log.dir", "COUNTERFOIL_LOG_DIR", "--log-dir");
 const LOCK_DIR: Member = member("log.lock_dir", "COUNTERFOIL_LOCK_DIR", "--lock-dir");
 const PAYLOAD_DIR: Member = member("log.payload_dir", "COUNTERFOIL_PAYLOAD_DIR", "--payload-dir");
@@ -148,10 +182,15 @@ const GENESIS: Member = member("log.genesis", "COUNTERFOIL_GENESIS", "--genesis"
 const NOTE_KEY: Member = member("log.note_key", "COUNTERFOIL_NOTE_KEY", "--note-key");
 const SNAPSHOT_KEY: Member = member("log.snapshot_key", "COUNTERFOIL_SNAPSHOT_KEY", "--snapshot-key");
 
-const MEMBERS: [&Member; 9] = [
+const MEMBERS: [&Member; 14] = [
     &LISTEN,
+    &READS,
     &READ_TOKEN,
     &READ_TOKEN_FILE,
+    &WRITES,
+    &WRITE_TOKEN,
+    &WRITE_TOKEN_FILE,
+    &MODE,
     &LOG_DIR,
     &LOCK_DIR,
     &PAYLOAD_DIR,
@@ -159,6 +198,15 @@ const MEMBERS: [&Member; 9] = [
     &NOTE_KEY,
     &SNAPSHOT_KEY,
 ];
+
+/// The two spellings of a token.
+struct Tokens {
+    text: &'static Member,
+    file: &'static Member,
+}
+
+const READ_TOKENS: Tokens = Tokens { text: &READ_TOKEN, file: &READ_TOKEN_FILE };
+const WRITE_TOKENS: Tokens = Tokens { text: &WRITE_TOKEN, file: &WRITE_TOKEN_FILE };
 
 const fn member(name: &'static str, variable: &'static str, flag: &'static str) -> Member {
     Member { name, variable, flag }
@@ -175,13 +223,18 @@ struct File {
 #[serde(deny_unknown_fields, default)]
 struct FileServer {
     listen: Option<String>,
+    reads: Option<String>,
     read_token: Option<String>,
     read_token_file: Option<String>,
+    writes: Option<String>,
+    write_token: Option<String>,
+    write_token_file: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct FileLog {
+    mode: Option<String>,
     dir: Option<String>,
     lock_dir: Option<String>,
     payload_dir: Option<String>,
@@ -217,23 +270,34 @@ impl Config {
             source_of: source_of.clone(),
             reason: format!("{listen:?} is no address and port, such as 127.0.0.1:7450 or [::1]:7450"),
         })?;
-        let read_token = settings.token()?;
-        if read_token.is_none() && !listen.ip().is_loopback() {
-            let reason = format!(
-                "{listen} is no loopback address, and there is no read token: set server.read_token_file, or listen on 127.0.0.1"
-            );
-            return Err(ConfigError::Invalid { name: LISTEN.name, source_of, reason });
-        }
+        let reads = match settings.access(&READS, &READ_TOKENS, listen)? {
+            Some(reads) => reads,
+            None if listen.ip().is_loopback() => Access::Local,
+            None => {
+                let reason = format!(
+                    "{listen} is no loopback address, and there is no read token: set server.read_token_file or \
+                     server.reads = \"public\", or listen on 127.0.0.1"
+                );
+                return Err(ConfigError::Invalid { name: LISTEN.name, source_of, reason });
+            }
+        };
         Ok(Self {
             listen,
-            read_token,
             log_dir: settings.path(&LOG_DIR)?,
             lock_dir: settings.path(&LOCK_DIR)?,
-            payload_dir: settings.path(&PAYLOAD_DIR)?,
-            genesis: settings.path(&GENESIS)?,
             note_key: settings.path(&NOTE_KEY)?,
-            snapshot_key: settings.path(&SNAPSHOT_KEY)?,
+            mode: settings.mode(listen, &reads)?,
+            reads,
         })
+    }
+
+    /// Whether somebody may read or write because no other machine reaches the server.
+    pub(crate) fn is_local(&self) -> bool {
+        let writes_locally = match &self.mode {
+            Mode::Records(_) => false,
+            Mode::Raw { writes } => *writes == Access::Local,
+        };
+        self.reads == Access::Local || writes_locally
     }
 }
 
@@ -246,27 +310,95 @@ impl Settings {
     ) -> Result<(), ConfigError> {
         let set = MEMBERS.into_iter().zip(values).filter_map(|(member, value)| Some((member, value?)));
         let set: BTreeMap<_, _> = set.map(|(member, value)| (member.name, (value, source(member)))).collect();
-        let tokens = [READ_TOKEN.name, READ_TOKEN_FILE.name];
-        if let [Some((_, source_of)), Some(_)] = tokens.map(|name| set.get(name)) {
-            return Err(ConfigError::TwoTokens { source_of: source_of.clone() });
-        }
-        // Either spelling of the token takes the place of the other.
-        if tokens.iter().any(|name| set.contains_key(name)) {
-            self.0.retain(|name, _| !tokens.contains(name));
+        for Tokens { text, file } in [READ_TOKENS, WRITE_TOKENS] {
+            let tokens = [text.name, file.name];
+            if let [Some((_, source_of)), Some(_)] = tokens.map(|name| set.get(name)) {
+                return Err(ConfigError::TwoTokens { name: text.name, source_of: source_of.clone() });
+            }
+            // Either spelling of the token takes the place of the other.
+            if tokens.iter().any(|name| set.contains_key(name)) {
+                self.0.retain(|name, _| !tokens.contains(name));
+            }
         }
         self.0.extend(set);
         Ok(())
+    }
+
+    /// What the log holds.
+    fn mode(&self, listen: SocketAddr, reads: &Access) -> Result<Mode, ConfigError> {
+        match self.0.get(MODE.name).map(|(mode, _)| mode.as_str()).unwrap_or("records") {
+            "records" => {
+                let reason = "only a raw log has it: a record proves by itself who wrote it";
+                self.without(&[&WRITES, &WRITE_TOKEN, &WRITE_TOKEN_FILE], reason)?;
+                Ok(Mode::Records(RecordFiles {
+                    payload_dir: self.path(&PAYLOAD_DIR)?,
+                    genesis: self.path(&GENESIS)?,
+                    snapshot_key: self.path(&SNAPSHOT_KEY)?,
+                }))
+            }
+            "raw" => {
+                self.without(&[&PAYLOAD_DIR, &GENESIS, &SNAPSHOT_KEY], "a raw log has none")?;
+                Ok(Mode::Raw { writes: self.writes(listen, reads)? })
+            }
+            other => Err(self.invalid(&MODE, format!("{other:?} is neither \"records\" nor \"raw\""))),
+        }
+    }
+
+    /// Who may add entries. That is only guessed where nobody else can ask: behind a proxy, everybody may seem local.
+    fn writes(&self, listen: SocketAddr, reads: &Access) -> Result<Access, ConfigError> {
+        match self.access(&WRITES, &WRITE_TOKENS, listen)? {
+            Some(writes) => Ok(writes),
+            None if *reads == Access::Local => Ok(Access::Local),
+            None => {
+                let reason = "others than this machine may reach the log, and nothing says who may add entries: set \
+                              server.write_token_file, or server.writes = \"public\" or \"local\"";
+                Err(self.invalid(&WRITES, reason.to_owned()))
+            }
+        }
+    }
+
+    /// What is said about who may do something, by name or by a token; `None` if nothing is.
+    fn access(
+        &self,
+        member: &'static Member,
+        tokens: &Tokens,
+        listen: SocketAddr,
+    ) -> Result<Option<Access>, ConfigError> {
+        let token = self.token(tokens)?;
+        let said = self.0.get(member.name).map(|(said, _)| said.as_str());
+        let wrong = |reason: String| Err(self.invalid(member, reason));
+        match (said, token) {
+            (None, token) => Ok(token.map(Access::Token)),
+            (Some("token"), Some(token)) => Ok(Some(Access::Token(token))),
+            (Some("token"), None) => wrong(format!("there is no token: set {}", tokens.file.name)),
+            (Some(said @ ("public" | "local")), Some(_)) => {
+                wrong(format!("is {said:?}, and there is a token ({}): keep one", tokens.text.name))
+            }
+            (Some("public"), None) => Ok(Some(Access::Public)),
+            (Some("local"), None) if listen.ip().is_loopback() => Ok(Some(Access::Local)),
+            (Some("local"), None) => wrong(format!("is \"local\", and {listen} is no loopback address")),
+            (Some(other), _) => wrong(format!("{other:?} is not \"public\", \"token\" or \"local\"")),
+        }
+    }
+
+    /// Refuses members that do not belong to this mode.
+    fn without(&self, members: &[&'static Member], reason: &str) -> Result<(), ConfigError> {
+        match members.iter().find(|member| self.0.contains_key(member.name)) {
+            None => Ok(()),
+            Some(member) => Err(self.invalid(member, reason.to_owned())),
+        }
+    }
+
+    fn invalid(&self, member: &Member, reason: String) -> ConfigError {
+        let source_of = self.0.get(member.name).map_or(Source::Default, |(_, source)| source.clone());
+        ConfigError::Invalid { name: member.name, source_of, reason }
     }
 
     fn path(&self, member: &Member) -> Result<PathBuf, ConfigError> {
         let &Member { name, variable, flag } = member;
         let (value, source_of) = self.0.get(name).ok_or(ConfigError::Missing { name, variable, flag })?;
         if value.is_empty() {
-            return Err(ConfigError::Invalid {
-                name,
-                source_of: source_of.clone(),
-                reason: "is empty".to_owned(),
-            });
+            return Err(self.invalid(member, "is empty".to_owned()));
         }
         Ok(match source_of {
             Source::File(file) => file.parent().unwrap_or(Path::new("")).join(value),
@@ -274,23 +406,23 @@ impl Settings {
         })
     }
 
-    fn token(&self) -> Result<Option<ReadToken>, ConfigError> {
-        let (name, source_of, token) = match (self.0.get(READ_TOKEN.name), self.0.get(READ_TOKEN_FILE.name)) {
+    fn token(&self, Tokens { text, file }: &Tokens) -> Result<Option<Token>, ConfigError> {
+        let (member, token) = match (self.0.get(text.name), self.0.get(file.name)) {
             (None, None) => return Ok(None),
-            (Some((token, source_of)), _) => (READ_TOKEN.name, source_of, token.clone()),
-            (None, Some((_, source_of))) => {
-                let text = read_text(&self.path(&READ_TOKEN_FILE)?)?;
-                (READ_TOKEN_FILE.name, source_of, text.strip_suffix('\n').unwrap_or(&text).to_owned())
+            (Some((token, _)), _) => (text, token.clone()),
+            (None, Some(_)) => {
+                let text = read_text(&self.path(file)?)?;
+                (file, text.strip_suffix('\n').unwrap_or(&text).to_owned())
             }
         };
-        let wrong = |reason: String| ConfigError::Invalid { name, source_of: source_of.clone(), reason };
+        let wrong = |reason: String| self.invalid(member, reason);
         if token.len() < limits::TOKEN_CHARS {
             return Err(wrong(format!("the token has less than {} characters", limits::TOKEN_CHARS)));
         }
         if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(wrong("the token has characters that are not printable ASCII, or spaces".to_owned()));
         }
-        Ok(Some(ReadToken(token)))
+        Ok(Some(Token::new(token)))
     }
 }
 
@@ -299,8 +431,13 @@ impl Overrides {
     fn into_values(self) -> [Option<String>; MEMBERS.len()] {
         [
             self.listen,
+            self.reads,
             None,
             self.read_token_file,
+            self.writes,
+            None,
+            self.write_token_file,
+            self.mode,
             self.log_dir,
             self.lock_dir,
             self.payload_dir,
@@ -308,19 +445,6 @@ impl Overrides {
             self.note_key,
             self.snapshot_key,
         ]
-    }
-}
-
-impl ReadToken {
-    /// The token.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for ReadToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ReadToken(…)")
     }
 }
 
@@ -350,8 +474,13 @@ fn read_file(path: &Path) -> Result<[Option<String>; MEMBERS.len()], ConfigError
         })?;
     Ok([
         server.listen,
+        server.reads,
         server.read_token,
         server.read_token_file,
+        server.writes,
+        server.write_token,
+        server.write_token_file,
+        log.mode,
         log.dir,
         log.lock_dir,
         log.payload_dir,

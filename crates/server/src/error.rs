@@ -64,6 +64,18 @@ pub enum StartError {
         /// The id of the record in it.
         configured: RecordId,
     },
+    /// The log in the directory holds something else.
+    #[error(
+        "the log in {dir} is {found}, and the configuration says log.mode = {configured:?}: this is the configuration of another log",
+        found = if *is_raw { "raw" } else { "one of records" },
+        configured = if *is_raw { "records" } else { "raw" }
+    )]
+    OtherMode {
+        /// The directory of the log.
+        dir: PathBuf,
+        /// Whether it is raw.
+        is_raw: bool,
+    },
     /// The genesis is not admitted.
     #[error("the log does not admit {path}: {reason}")]
     GenesisRefused {
@@ -96,7 +108,7 @@ pub enum StartError {
         #[source]
         io: io::Error,
     },
-    /// Others can reach the server, and there is no token.
+    /// Others can reach the server, and may read or write because they could not.
     #[error(
         "{0} is no loopback address, and there is no read token: set server.read_token_file, or listen on 127.0.0.1"
     )]

@@ -1,4 +1,4 @@
-//! The counterfoil server: a log of records, its runs and their bundles, over HTTP (`spec/http.md`).
+//! The counterfoil server: a log of records, its runs and their bundles, or a log of any bytes, over HTTP (`spec/http.md`).
 //!
 //! ```no_run
 //! use counterfoil_server::{Config, Overrides, create_log, serve};
@@ -12,9 +12,10 @@
 //! # }
 //! ```
 //!
-//! A record passes through these files: `app.rs` (who may ask), `submit.rs` (form and signature, payloads), the log's one
+//! A record passes through these files: `app.rs` (routes), `submit.rs` (form and signature, payloads), the log's one
 //! writer with `records.rs` (the rules of its place), and is found again through `rows.rs`.
 
+mod access;
 mod app;
 mod bundle;
 mod config;
@@ -24,12 +25,15 @@ mod handlers;
 pub mod limits;
 mod payloads;
 mod problem;
+mod raw;
 mod records;
 mod rows;
 mod server;
 mod snapshot_key;
 mod submit;
+mod view;
 
-pub use config::{Config, ConfigError, Overrides, ReadToken, Source};
+pub use access::{Access, Token};
+pub use config::{Config, ConfigError, Mode, Overrides, RecordFiles, Source};
 pub use error::{ServeError, StartError};
 pub use server::{Server, create_log, serve};

@@ -4,6 +4,16 @@ use std::time::Duration;
 
 use counterfoil_receipt::limits::RECORD_BYTES;
 
+/// Bytes of an entry of a raw log: tlog-tiles spells its length in 16 bits.
+pub const ENTRY_BYTES: usize = counterfoil_log::limits::ENTRY_BYTES;
+
+/// Entries that are read and wait at a time: three quarters of [`CONNECTIONS`], so that whoever reads finds one; at
+/// [`ENTRY_BYTES`] each, 24 MiB.
+pub const ADDS: usize = CONNECTIONS / 4 * 3;
+
+/// Bytes up to which an entry bundle is not compressed: with headers it fits into one packet as it is.
+pub const GZIP_BYTES: usize = 256;
+
 /// Connections at a time: half of the 1,024 files that a process may have open where nobody raised it; the log itself has
 /// some dozens. One more waits until another ends.
 pub const CONNECTIONS: usize = 512;

@@ -7,7 +7,7 @@ use axum::{
 use counterfoil_log::{AddError, ReadError};
 use serde::Serialize;
 
-use crate::{payloads::PayloadError, rows::LookupError};
+use crate::{access::Denied, payloads::PayloadError, rows::LookupError};
 
 /// An error as the client sees it.
 #[derive(Clone, Debug)]
@@ -23,14 +23,21 @@ pub(crate) enum Kind {
     BodyUnreadable,
     QueryInvalid,
     TokenRequired,
+    WriteTokenRequired,
     HostUnknown,
     RecordUnknown,
     RunUnknown,
     PayloadUnknown,
     TileUnknown,
+    LeafUnknown,
+    EntryUnknown,
+    TreeUnknown,
+    LogRaw,
     RouteUnknown,
     MethodNotAllowed,
     BodyTooLarge,
+    EntryEmpty,
+    EntryTooLarge,
     MediaType,
     SnapshotKeyInUse,
     LogBusy,
@@ -68,14 +75,20 @@ impl Kind {
             Self::HostUnknown => (
                 S::FORBIDDEN,
                 "host-unknown",
-                "Without a token, only this machine may read",
-                "Ask for it as 127.0.0.1 or localhost, or give the server a read token.",
+                "Only this machine may do this",
+                "Ask for it as 127.0.0.1 or localhost; or have the operator set who may read (server.reads) or add (server.writes).",
             ),
             Self::TokenRequired => (
                 S::UNAUTHORIZED,
                 "token-required",
                 "Reading needs a token",
                 "Send `Authorization: Bearer TOKEN` with the server's read token.",
+            ),
+            Self::WriteTokenRequired => (
+                S::UNAUTHORIZED,
+                "write-token-required",
+                "Adding needs a token",
+                "Send `Authorization: Bearer TOKEN` with the server's write token.",
             ),
             Self::RecordUnknown => (
                 S::NOT_FOUND,
@@ -101,6 +114,30 @@ impl Kind {
                 "No such tile",
                 "Derive the paths of tiles from the size in /checkpoint, as c2sp.org/tlog-tiles says.",
             ),
+            Self::LeafUnknown => (
+                S::NOT_FOUND,
+                "leaf-unknown",
+                "No such leaf",
+                "Send SHA-256 of a zero byte and the entry, as `sha256:` and 64 hexadecimal digits.",
+            ),
+            Self::EntryUnknown => (
+                S::NOT_FOUND,
+                "entry-unknown",
+                "No such entry",
+                "Entries are counted from 0; /checkpoint says how many there are.",
+            ),
+            Self::TreeUnknown => (
+                S::NOT_FOUND,
+                "tree-unknown",
+                "The log has no tree of this size yet",
+                "Ask for the size in /checkpoint, or for one below it.",
+            ),
+            Self::LogRaw => (
+                S::NOT_FOUND,
+                "log-raw",
+                "This log is raw",
+                "It holds bytes, not records: POST /add adds an entry, /checkpoint and /tile/ show what there is.",
+            ),
             Self::RouteUnknown => {
                 (S::NOT_FOUND, "route-unknown", "No such resource", "See spec/http.md for what there is.")
             }
@@ -112,6 +149,18 @@ impl Kind {
                 "body-too-large",
                 "The body is too large",
                 "Split it into several submissions.",
+            ),
+            Self::EntryEmpty => (
+                S::BAD_REQUEST,
+                "entry-empty",
+                "The entry is empty",
+                "Send the bytes of the entry as the body, and nothing else.",
+            ),
+            Self::EntryTooLarge => (
+                S::PAYLOAD_TOO_LARGE,
+                "entry-too-large",
+                "The entry is too large",
+                "An entry has at most 65,535 bytes; of what is larger, add a hash.",
             ),
             Self::MediaType => (
                 S::UNSUPPORTED_MEDIA_TYPE,
@@ -158,6 +207,25 @@ impl Kind {
     }
 }
 
+impl Problem {
+    /// That a request may not read.
+    pub(crate) fn may_not_read(denied: Denied) -> Self {
+        let kind = if denied.wants_token() { Kind::TokenRequired } else { Kind::HostUnknown };
+        kind.because(denied.why())
+    }
+
+    /// That a request may not write.
+    pub(crate) fn may_not_write(denied: Denied) -> Self {
+        let kind = if denied.wants_token() { Kind::WriteTokenRequired } else { Kind::HostUnknown };
+        kind.because(denied.why())
+    }
+
+    /// That too many ask for the same.
+    pub(crate) fn busy(detail: String) -> Self {
+        Self { kind: Kind::LogBusy, detail, retry_after: Some(1) }
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (status, code, title, hint) = self.kind.facts();
@@ -170,7 +238,7 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
-        if self.kind == Kind::TokenRequired {
+        if matches!(self.kind, Kind::TokenRequired | Kind::WriteTokenRequired) {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
@@ -199,9 +267,7 @@ impl From<LookupError> for Problem {
     fn from(error: LookupError) -> Self {
         match &error {
             // A submission or a restart rebuilds it; meanwhile it is as if the log were busy.
-            LookupError::Read(ReadError::Index(_)) => {
-                Self { kind: Kind::LogBusy, detail: with_causes(&error), retry_after: Some(1) }
-            }
+            LookupError::Read(ReadError::Index(_)) => Self::busy(with_causes(&error)),
             _ => Kind::Unreadable.because(with_causes(&error)),
         }
     }

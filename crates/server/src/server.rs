@@ -1,15 +1,10 @@
 //! A server from its configuration to its end.
 
-use std::{
-    fs,
-    future::Future,
-    net::SocketAddr,
-    path::Path,
-    sync::{Arc, OnceLock},
-};
+use std::{fs, future::Future, net::SocketAddr, path::Path, sync::Arc};
 
+use axum::Router;
 use counterfoil_keys::{NoteKey, RecordKey};
-use counterfoil_log::{CheckpointKeys, CreateError, Handle, Log, LogCheckpoint, OpenError};
+use counterfoil_log::{CheckpointKeys, CreateError, Fatal, Handle, Log, OpenError};
 use counterfoil_receipt::{
     Body, Principal, PublicKey, RecordId, Role, Signer as _, UnverifiedRecord, body::Genesis,
 };
@@ -21,39 +16,53 @@ use tokio::{
 };
 
 use crate::{
-    app::{App, Readers, app},
-    config::Config,
+    app::{App, raw_app, records_app},
+    config::{Config, Mode, RecordFiles},
     connections::{self, Bounds},
     error::{ServeError, StartError},
     limits,
     payloads::{PayloadError, Payloads},
     problem::with_causes,
+    raw,
     records::{Enrolled, Records, Submission},
     rows::{Index, LookupError},
     snapshot_key::unfit,
-    submit::{Submitter, now},
+    submit::Submitter,
+    view::{open_files, open_log},
 };
 
 /// A server that holds its log and listens.
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
-    app: Arc<App>,
-    log: Log<Records>,
+    router: Router,
+    failed: watch::Receiver<bool>,
+    close: Close,
     closing: watch::Sender<bool>,
 }
 
-/// Creates the log that a configuration describes: its first batch is the genesis. Gives the log's identity.
+/// Closes the log.
+type Close = Box<dyn FnOnce() -> Result<(), Arc<Fatal>> + Send>;
+
+/// Creates the log that a configuration describes. The first batch of a log of records is the genesis, whose id it gives; a
+/// raw log has none, and begins empty.
 ///
 /// # Errors
 /// [`StartError`]; [`OpenError::Exists`] if there is a log already.
-pub fn create_log(config: &Config) -> Result<RecordId, StartError> {
-    let Parts { genesis, keys, records, signer, .. } = Parts::load(config)?;
-    if let Body::Genesis(body) = genesis.body() {
-        snapshot_key_is_named(body, &signer, &config.snapshot_key)?;
+pub fn create_log(config: &Config) -> Result<Option<RecordId>, StartError> {
+    match &config.mode {
+        Mode::Raw { .. } => raw::create(config).map(|()| None),
+        Mode::Records(files) => create_records(config, files).map(Some),
     }
-    let refused =
-        |fault: Fault| StartError::GenesisRefused { path: config.genesis.clone(), reason: fault.to_string() };
+}
+
+fn create_records(config: &Config, record_files: &RecordFiles) -> Result<RecordId, StartError> {
+    let Parts { genesis, keys, records, signer, .. } = Parts::load(config, record_files)?;
+    if let Body::Genesis(body) = genesis.body() {
+        snapshot_key_is_named(body, &signer, &record_files.snapshot_key)?;
+    }
+    let path = &record_files.genesis;
+    let refused = |fault: Fault| StartError::GenesisRefused { path: path.clone(), reason: fault.to_string() };
     let record = check_signature(genesis, &mut KeyCache::default()).map_err(|(_, fault)| refused(fault))?;
     let id = record.id();
     let first = Submission { record, document: None, after: None };
@@ -82,27 +91,18 @@ impl Server {
     /// # Errors
     /// [`StartError`].
     pub async fn bind(config: Config) -> Result<Self, StartError> {
-        let readers = match &config.read_token {
-            Some(token) => Readers::with_token(token.as_str()),
-            None if config.listen.ip().is_loopback() => Readers::Everybody,
-            None => return Err(StartError::NoToken(config.listen)),
-        };
+        if config.is_local() && !config.listen.ip().is_loopback() {
+            return Err(StartError::NoToken(config.listen));
+        }
         let listen = |io| StartError::Listen { address: config.listen, io };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        let opened = tokio::task::spawn_blocking(move || Opened::open(&config)).await;
-        let opened = opened.map_err(|error| StartError::Unreadable(error.to_string()))??;
         let closing = watch::Sender::new(false);
-        let app = Arc::new(App {
-            log: opened.submitter.log,
-            submitter: Arc::new(opened.submitter),
-            committed: opened.committed,
-            closing: closing.subscribe(),
-            failed: watch::Sender::new(false),
-            readers,
-            batches: Semaphore::new(limits::BATCHES),
-        });
-        Ok(Self { listener, address, app, log: opened.log, closing })
+        let closed = closing.subscribe();
+        let opened = tokio::task::spawn_blocking(move || open(&config, closed)).await;
+        let opened = opened.map_err(|error| StartError::Unreadable(error.to_string()))??;
+        let Opened { router, failed, close } = opened;
+        Ok(Self { listener, address, router, failed, close, closing })
     }
 
     /// Where it listens.
@@ -119,30 +119,72 @@ impl Server {
         self,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), ServeError> {
-        let Self { listener, app: state, log, closing, .. } = self;
-        let mut failed = state.failed.subscribe();
-        let serving =
-            connections::serve(listener, app(Arc::clone(&state)), Bounds::STANDARD, closing.subscribe());
+        let Self { listener, router, mut failed, close, closing, .. } = self;
+        let serving = connections::serve(listener, router, Bounds::STANDARD, closing.subscribe());
         let served = tokio::select! {
             served = serving => served,
             // Who is still not done by then is cut off.
             () = async {
                 tokio::select! {
                     () = shutdown => {}
-                    // The sender lives as long as the server.
+                    // The sender lives as long as the router.
                     _ = failed.wait_for(|failed| *failed) => {}
                 }
                 closing.send_replace(true);
                 tokio::time::sleep(limits::SHUTDOWN).await;
             } => Ok(()),
         };
-        drop(state);
-        let closed = tokio::task::spawn_blocking(move || log.close()).await;
+        let closed = tokio::task::spawn_blocking(close).await;
         match closed {
             Ok(Err(fatal)) => Err(ServeError::Log(fatal)),
             Ok(Ok(())) | Err(_) => served.map_err(ServeError::Accept),
         }
     }
+}
+
+/// A log that is open, and how it is served.
+struct Opened {
+    router: Router,
+    failed: watch::Receiver<bool>,
+    close: Close,
+}
+
+/// Opens the log of a configuration.
+fn open(config: &Config, closing: watch::Receiver<bool>) -> Result<Opened, StartError> {
+    match &config.mode {
+        Mode::Raw { writes } => {
+            let (log, app) = raw::open(config, writes.clone())?;
+            let failed = app.view.failed.subscribe();
+            Ok(Opened { router: raw_app(Arc::new(app)), failed, close: Box::new(move || log.close()) })
+        }
+        Mode::Records(files) => {
+            let (log, app) = open_records(config, files, closing)?;
+            let failed = app.view.failed.subscribe();
+            Ok(Opened { router: records_app(Arc::new(app)), failed, close: Box::new(move || log.close()) })
+        }
+    }
+}
+
+fn open_records(
+    config: &Config,
+    files: &RecordFiles,
+    closing: watch::Receiver<bool>,
+) -> Result<(Log<Records>, App), StartError> {
+    let Parts { genesis, keys, records, signer, enrolled, payloads } = Parts::load(config, files)?;
+    let (log, view) = open_log(config, keys, records)?;
+    let (handle, index) = (log.handle(), Index::new(view.reader.clone()));
+    log_starts_with(config, &files.genesis, &index, &genesis)?;
+    snapshot_key_is_live(&files.snapshot_key, &handle, &signer)?;
+    settle(&payloads, &index)?;
+    let submitter = Submitter { log: genesis.id(), handle, index, payloads, enrolled, signer };
+    let app = App {
+        log: submitter.log,
+        submitter: Arc::new(submitter),
+        view: Arc::new(view),
+        closing,
+        batches: Semaphore::new(limits::BATCHES),
+    };
+    Ok((log, app))
 }
 
 /// What a configuration names, read and found to belong together.
@@ -155,62 +197,24 @@ struct Parts {
     payloads: Arc<Payloads>,
 }
 
-/// A log that is open.
-struct Opened {
-    log: Log<Records>,
-    submitter: Submitter,
-    committed: watch::Receiver<Arc<LogCheckpoint>>,
-}
-
 impl Parts {
-    fn load(config: &Config) -> Result<Self, StartError> {
-        let genesis = read_genesis(&config.genesis)?;
+    fn load(config: &Config, files: &RecordFiles) -> Result<Self, StartError> {
+        let genesis = read_genesis(&files.genesis)?;
         let Body::Genesis(body) = genesis.body() else {
             let reason = format!("it is a {}", genesis.kind());
-            return Err(StartError::NoGenesis { path: config.genesis.clone(), reason });
+            return Err(StartError::NoGenesis { path: files.genesis.clone(), reason });
         };
-        let (note_key, signer) = (NoteKey::load(&config.note_key)?, RecordKey::load(&config.snapshot_key)?);
+        let (note_key, signer) = (NoteKey::load(&config.note_key)?, RecordKey::load(&files.snapshot_key)?);
         note_key_is_named(body, &note_key, &config.note_key)?;
         let vkeys = body.log.note_keys.0.iter().filter_map(|vkey| VerifierKey::parse(vkey.as_str()).ok());
         let others = vkeys.filter(|vkey| vkey != note_key.key()).collect();
         let keys = CheckpointKeys::new(body.origin.as_str(), vec![Box::new(note_key)], others);
         let (signer, enrolled) = (Arc::new(signer), Enrolled::default());
-        let payloads = Payloads::open(&config.payload_dir);
+        let payloads = Payloads::open(&files.payload_dir);
         let payloads = Arc::new(payloads.map_err(|error| StartError::Payloads(error.to_string()))?);
         let records = Records::new(Arc::clone(&signer), enrolled.clone(), Arc::clone(&payloads));
         Ok(Self { genesis, keys, records, signer, enrolled, payloads })
     }
-}
-
-impl Opened {
-    fn open(config: &Config) -> Result<Self, StartError> {
-        let Parts { genesis, keys, records, signer, enrolled, payloads } = Parts::load(config)?;
-        let mut files = open_files(config, keys)?;
-        let announce: Arc<OnceLock<watch::Sender<Arc<LogCheckpoint>>>> = Arc::default();
-        let announced = Arc::clone(&announce);
-        files.on_commit = Some(Box::new(move |checkpoint| {
-            if let Some(committed) = announced.get() {
-                committed.send_replace(Arc::clone(checkpoint));
-            }
-        }));
-        let log = Log::open(files, records).map_err(|source| log_error(config, source))?;
-        let handle = log.handle();
-        // Nobody has submitted anything yet: this is the latest.
-        let (sender, committed) = watch::channel(handle.reader().latest());
-        let _ = announce.set(sender);
-        let index = Index::new(handle.reader().clone());
-        log_starts_with(config, &index, &genesis)?;
-        snapshot_key_is_live(config, &handle, &signer)?;
-        settle(&payloads, &index)?;
-        let submitter = Submitter { log: genesis.id(), handle, index, payloads, enrolled, signer };
-        Ok(Self { log, submitter, committed })
-    }
-}
-
-/// Opens the files of the log and takes their locks.
-fn open_files(config: &Config, keys: CheckpointKeys) -> Result<counterfoil_log::Config, StartError> {
-    let files = counterfoil_log::Config::embedded(&config.log_dir, &config.lock_dir, keys, Box::new(now));
-    files.map_err(|source| log_error(config, source))
 }
 
 fn read_genesis(path: &Path) -> Result<UnverifiedRecord, StartError> {
@@ -241,7 +245,7 @@ fn snapshot_key_is_named(genesis: &Genesis, key: &RecordKey, path: &Path) -> Res
 
 /// The log could not seal a batch.
 fn snapshot_key_is_live(
-    config: &Config,
+    path: &Path,
     handle: &Handle<Records>,
     signer: &Arc<RecordKey>,
 ) -> Result<(), StartError> {
@@ -249,25 +253,23 @@ fn snapshot_key_is_live(
     let unfit = handle.with_app(move |records, _| unfit(records.state(), &key));
     match unfit.map_err(|error| StartError::Unreadable(with_causes(&error)))? {
         None => Ok(()),
-        Some(reason) => {
-            Err(StartError::SnapshotKey { path: config.snapshot_key.clone(), found: signer.key(), reason })
-        }
+        Some(reason) => Err(StartError::SnapshotKey { path: path.to_owned(), found: signer.key(), reason }),
     }
 }
 
-fn log_starts_with(config: &Config, index: &Index, genesis: &UnverifiedRecord) -> Result<(), StartError> {
+fn log_starts_with(
+    config: &Config,
+    path: &Path,
+    index: &Index,
+    genesis: &UnverifiedRecord,
+) -> Result<(), StartError> {
     let first =
         index.reader().entry(LeafIndex(0)).map_err(|error| StartError::Unreadable(with_causes(&error)))?;
     let (found, configured) = (RecordId::of(&first), genesis.id());
     if found == configured {
         return Ok(());
     }
-    Err(StartError::OtherGenesis {
-        dir: config.log_dir.clone(),
-        found,
-        path: config.genesis.clone(),
-        configured,
-    })
+    Err(StartError::OtherGenesis { dir: config.log_dir.clone(), found, path: path.to_owned(), configured })
 }
 
 /// Settles what a crash left of submissions.
@@ -297,7 +299,7 @@ impl From<LookupError> for Unsettled {
     }
 }
 
-fn log_error(config: &Config, source: OpenError) -> StartError {
+pub(crate) fn log_error(config: &Config, source: OpenError) -> StartError {
     StartError::Log { dir: config.log_dir.clone(), source }
 }
 

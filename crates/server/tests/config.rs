@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use counterfoil_server::{Config, ConfigError, Overrides};
+use counterfoil_server::{Access, Config, ConfigError, Mode, Overrides};
 use tempfile::TempDir;
 
 const LOG: &str = "[log]\ndir = \"log\"\nlock_dir = \"/lock\"\npayload_dir = \"payloads\"\ngenesis = \"g\"\n\
@@ -35,6 +35,11 @@ impl File {
     }
 }
 
+fn token(access: &Access) -> &str {
+    let Access::Token(token) = access else { panic!("{access:?}") };
+    token.as_str()
+}
+
 #[test]
 fn flags_win_over_the_environment_and_that_over_the_file() {
     let file = File::with(&format!("[server]\nlisten = \"127.0.0.1:1\"\n{LOG}"));
@@ -53,10 +58,13 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
 #[test]
 fn without_a_file_environment_and_flags_are_enough() {
     let all = |name: &str| {
-        (name.starts_with("COUNTERFOIL_") && !name.contains("TOKEN") && !name.contains("LISTEN"))
-            .then(|| "x".to_owned())
+        let has_default =
+            ["TOKEN", "LISTEN", "MODE", "READS", "WRITES"].iter().any(|part| name.contains(part));
+        (name.starts_with("COUNTERFOIL_") && !has_default).then(|| "x".to_owned())
     };
-    assert_eq!(Config::load(None, all, Overrides::default()).unwrap().genesis, Path::new("x"));
+    let config = Config::load(None, all, Overrides::default()).unwrap();
+    let Mode::Records(files) = config.mode else { panic!("raw by default") };
+    assert_eq!((files.genesis, config.reads), (PathBuf::from("x"), Access::Local));
     let message = Config::load(None, |_| None, Overrides::default()).unwrap_err().to_string();
     assert_eq!(
         message,
@@ -86,12 +94,12 @@ fn tokens_come_from_one_place_and_are_not_shown() {
     file.fails(&[], &["token"]);
     std::fs::write(file.0.path().join("token"), "0123456789abcdef\n").unwrap();
     let config = file.load(&[], Overrides::default()).unwrap();
-    assert_eq!(config.read_token.as_ref().unwrap().as_str(), "0123456789abcdef");
-    assert!(!format!("{config:?} {:?}", config.read_token).contains("0123"));
+    assert_eq!(token(&config.reads), "0123456789abcdef");
+    assert!(!format!("{config:?} {:?}", config.reads).contains("0123"));
     // The environment's token takes the place of the file's, whichever way each is given.
     let environment = [("COUNTERFOIL_READ_TOKEN", "fedcba9876543210")];
     let config = file.load(&environment, Overrides::default()).unwrap();
-    assert_eq!(config.read_token.unwrap().as_str(), "fedcba9876543210");
+    assert_eq!(token(&config.reads), "fedcba9876543210");
     file.fails(&[("COUNTERFOIL_READ_TOKEN", "0123456789abcde")], &["server.read_token ", "less than 16"]);
     file.fails(&[("COUNTERFOIL_READ_TOKEN", "0123456789 abcdef")], &["printable ASCII"]);
     let both = "[server]\nread_token = \"0123456789abcdef\"\nread_token_file = \"token\"\n";
@@ -115,4 +123,63 @@ fn others_are_not_let_in_without_a_token() {
                 .is_ok()
         );
     }
+}
+
+/// The file of a raw log.
+fn raw(server: &str) -> File {
+    File::with(&format!(
+        "[server]\n{server}\n[log]\nmode = \"raw\"\ndir = \"a\"\nlock_dir = \"b\"\nnote_key = \"n\"\n"
+    ))
+}
+
+fn writes(file: &File) -> Access {
+    let Mode::Raw { writes } = file.load(&[], Overrides::default()).unwrap().mode else { panic!("not raw") };
+    writes
+}
+
+#[test]
+fn who_may_read_is_said_in_one_way() {
+    let with = |server: &str| File::with(&format!("[server]\n{server}\n{LOG}"));
+    let reads = |server: &str| with(server).load(&[], Overrides::default()).unwrap().reads;
+    assert_eq!(reads(""), Access::Local);
+    assert_eq!(reads("reads = \"local\""), Access::Local);
+    assert_eq!(reads("reads = \"public\"\nlisten = \"0.0.0.0:1\""), Access::Public);
+    assert_eq!(token(&reads("reads = \"token\"\nread_token = \"0123456789abcdef\"")), "0123456789abcdef");
+    with("reads = \"token\"")
+        .fails(&[], &["server.reads (in ", "there is no token", "server.read_token_file"]);
+    for said in ["public", "local"] {
+        let both = with(&format!("reads = \"{said}\"\nread_token = \"0123456789abcdef\""));
+        both.fails(&[], &["server.reads", said, "keep one"]);
+    }
+    with("reads = \"local\"\nlisten = \"0.0.0.0:1\"").fails(&[], &["server.reads", "no loopback address"]);
+    with("reads = \"all\"").fails(&[], &["server.reads", "\"all\""]);
+    with("").fails(&[("COUNTERFOIL_READS", "")], &["server.reads", "COUNTERFOIL_READS"]);
+}
+
+#[test]
+fn who_may_add_to_a_raw_log_is_guessed_only_where_nobody_else_can_ask() {
+    assert_eq!(writes(&raw("")), Access::Local);
+    assert_eq!(token(&writes(&raw("write_token = \"0123456789abcdef\""))), "0123456789abcdef");
+    assert_eq!(writes(&raw("writes = \"public\"\nreads = \"public\"")), Access::Public);
+    for server in [
+        "reads = \"public\"",
+        "read_token = \"0123456789abcdef\"",
+        "reads = \"public\"\nlisten = \"0.0.0.0:1\"",
+    ] {
+        raw(server)
+            .fails(&[], &["server.writes (by default)", "who may add entries", "server.write_token_file"]);
+    }
+    raw("reads = \"public\"\nlisten = \"0.0.0.0:1\"\nwrites = \"local\"")
+        .fails(&[], &["no loopback address"]);
+}
+
+#[test]
+fn each_mode_has_members_of_its_own() {
+    raw("").fails(
+        &[("COUNTERFOIL_GENESIS", "g")],
+        &["log.genesis", "COUNTERFOIL_GENESIS", "a raw log has none"],
+    );
+    raw("").fails(&[("COUNTERFOIL_MODE", "cooked")], &["log.mode", "\"cooked\""]);
+    let records = File::with(&format!("[server]\nwrites = \"public\"\n{LOG}"));
+    records.fails(&[], &["server.writes", "only a raw log has it"]);
 }

@@ -13,7 +13,7 @@ use std::{
 
 use common::*;
 use counterfoil_receipt::RunId;
-use counterfoil_server::{Config, ServeError, Server, StartError, create_log};
+use counterfoil_server::{Config, Mode, RecordFiles, ServeError, Server, StartError, create_log};
 use sha2::Digest as _;
 
 /// How a server with this configuration fails to start, with all causes.
@@ -31,7 +31,7 @@ fn start_error(config: &Config) -> (StartError, String) {
 #[test]
 fn reading_needs_the_token_where_there_is_one() {
     let mut world = World::created();
-    world.config.read_token = Some(token("correct-horse-battery\n", world.dir.path()));
+    world.config.reads = token("correct-horse-battery\n", world.dir.path());
     world.start();
     let with = |token: &str, path: &str| world.request("GET", path, &[("authorization", token)], b"");
     for path in
@@ -102,7 +102,7 @@ fn what_a_crash_left_of_a_submission_is_settled_at_start() {
     world.add(&record);
     world.stop().unwrap();
     // As after a crash between the log's answer and the move, and before the submission.
-    let incoming = world.config.payload_dir.join("incoming");
+    let incoming = world.files().payload_dir.join("incoming");
     for (item, line) in [(&named, &named_line), (&lost, &lost_line)] {
         let digits = item.commitment.to_string().replace("sha256:", "");
         fs::write(incoming.join(format!("payload-{digits}.0")), &line[..line.len() - 1]).unwrap();
@@ -111,12 +111,12 @@ fn what_a_crash_left_of_a_submission_is_settled_at_start() {
     world.start();
     assert_eq!(world.get(&payload_path(&named.commitment)).body, named_line);
     world.get(&payload_path(&lost.commitment)).is_problem(404, "payload-unknown");
-    let kept = fs::read_dir(world.config.payload_dir.join("payload")).unwrap().count();
+    let kept = fs::read_dir(world.files().payload_dir.join("payload")).unwrap().count();
     assert_eq!((fs::read_dir(incoming).unwrap().count(), kept), (0, 1));
     // A file by itself makes no payload.
     let (item, line) = payload("nobody_names.txt", b"unnamed");
     let file =
-        world.config.payload_dir.join("payload").join(item.commitment.to_string().replace("sha256:", ""));
+        world.files().payload_dir.join("payload").join(item.commitment.to_string().replace("sha256:", ""));
     fs::write(file, &line[..line.len() - 1]).unwrap();
     world.get(&payload_path(&item.commitment)).is_problem(404, "payload-unknown");
 }
@@ -126,7 +126,7 @@ fn a_damaged_payload_is_never_served() {
     let world = World::peopled();
     let run = world.whole_run("one");
     let file =
-        fs::read_dir(world.config.payload_dir.join("payload")).unwrap().next().unwrap().unwrap().path();
+        fs::read_dir(world.files().payload_dir.join("payload")).unwrap().next().unwrap().unwrap().path();
     let text = fs::read_to_string(&file).unwrap();
     let commitment = &text["{\"commitment\":\"".len()..][..71];
     fs::write(&file, text.replace("alert.json", "alarm.json")).unwrap();
@@ -251,14 +251,16 @@ fn what_keeps_a_server_from_starting_is_said() {
     assert!(start_error(&lost).1.contains("can't open the log in"));
     let inside = Config { lock_dir: config.log_dir.join("lock"), ..config.clone() };
     assert!(start_error(&inside).1.contains("lies in the log's directory"));
-    let swapped = Config { note_key: config.snapshot_key.clone(), ..config.clone() };
+    let files = world.files().clone();
+    let with = |files: RecordFiles| Config { mode: Mode::Records(files), ..config.clone() };
+    let swapped = Config { note_key: files.snapshot_key.clone(), ..config.clone() };
     assert!(matches!(start_error(&swapped).0, StartError::Key(_)));
-    let no_genesis = Config { genesis: config.note_key.clone(), ..config.clone() };
+    let no_genesis = with(RecordFiles { genesis: config.note_key.clone(), ..files.clone() });
     assert!(matches!(start_error(&no_genesis).0, StartError::NoGenesis { .. }));
-    let blocked = Config { payload_dir: config.genesis.clone(), ..config.clone() };
+    let blocked = with(RecordFiles { payload_dir: files.genesis.clone(), ..files.clone() });
     assert!(start_error(&blocked).1.contains("payload directory"));
     let other = World::created();
-    let foreign = Config { genesis: other.config.genesis.clone(), ..config.clone() };
+    let foreign = with(RecordFiles { genesis: other.files().genesis.clone(), ..files.clone() });
     assert!(matches!(start_error(&foreign).0, StartError::OtherGenesis { .. }));
     let stranger = counterfoil_keys::RecordKey::from_seed(
         counterfoil_receipt::Principal::new("the-log").unwrap(),
@@ -267,7 +269,7 @@ fn what_keeps_a_server_from_starting_is_said() {
     );
     let path = world.dir.path().join("stranger.key");
     stranger.write(&path).unwrap();
-    let unnamed = Config { snapshot_key: path, ..config.clone() };
+    let unnamed = with(RecordFiles { snapshot_key: path, ..files });
     assert!(matches!(start_error(&unnamed).0, StartError::SnapshotKey { .. }));
 
     let journal = config.log_dir.join("journal");

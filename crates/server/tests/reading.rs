@@ -187,7 +187,7 @@ fn single_records_come_with_index_and_proof() {
 fn the_state_is_that_of_the_log() {
     let world = World::peopled();
     let log = world.get("/v1/log");
-    let genesis = std::fs::read_to_string(&world.config.genesis).unwrap();
+    let genesis = std::fs::read_to_string(&world.files().genesis).unwrap();
     assert_eq!(
         log.text(),
         format!("{{\"genesis\":{genesis},\"size\":{}}}", world.checkpoint().checkpoint().head().size.0)

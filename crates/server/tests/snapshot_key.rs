@@ -90,7 +90,7 @@ fn a_snapshot_key_could_never_be_replaced() {
     let enrolment = keyring(&world, None, change(KeyChange::Enrol, next.key(), None));
     world.add(&enrolment);
     world.stop().unwrap();
-    let first = std::mem::replace(&mut world.config.snapshot_key, path.clone());
+    let first = std::mem::replace(&mut world.files_mut().snapshot_key, path.clone());
     world.start();
     let revocation = revocation(&world, old, None);
     world.add(&revocation);
@@ -104,10 +104,10 @@ fn a_snapshot_key_could_never_be_replaced() {
         .post(keyring(&world, Some(enrolment.id()), change(KeyChange::Retire, next.key(), None)).bytes())
         .is_problem(409, "snapshot-key-in-use");
     world.stop().unwrap();
-    world.config.snapshot_key = first;
+    world.files_mut().snapshot_key = first;
     let why = start_refused(&world);
     assert!(why.contains(&old.to_string()) && why.contains("it was revoked at entry"), "{why}");
-    world.config.snapshot_key = path;
+    world.files_mut().snapshot_key = path;
     world.start();
     world.whole_run("after a restart");
 }
@@ -122,7 +122,7 @@ fn endorsing_what_ends_the_running_snapshot_key_ends_it_no_less() {
     let spare = Keyring { threshold: Some(Whole::new(2).unwrap()), ..enrolment_of_spare(&world) };
     world.add(&world.sign(&world.cast.root, world.after_genesis(), spare));
     world.stop().unwrap();
-    let first = std::mem::replace(&mut world.config.snapshot_key, path);
+    let first = std::mem::replace(&mut world.files_mut().snapshot_key, path);
     world.start();
     let retirement = keyring(&world, Some(enrolment.id()), change(KeyChange::Retire, old, None));
     world.add(&retirement);
@@ -131,13 +131,13 @@ fn endorsing_what_ends_the_running_snapshot_key_ends_it_no_less() {
     };
     world.stop().unwrap();
     // With the old key again, what waits for its end must go on waiting.
-    let second = std::mem::replace(&mut world.config.snapshot_key, first);
+    let second = std::mem::replace(&mut world.files_mut().snapshot_key, first);
     world.start();
     world.post(endorse(&world).bytes()).is_problem(409, "snapshot-key-in-use");
     // What is an entry keeps its answer.
     assert_eq!(world.post(retirement.bytes()).status, 200);
     world.stop().unwrap();
-    world.config.snapshot_key = second;
+    world.files_mut().snapshot_key = second;
     world.start();
     world.add(&endorse(&world));
     world.whole_run("the old key has ended");
@@ -152,6 +152,6 @@ fn enrolment_of_spare(world: &World) -> Keyring {
 fn a_key_that_was_never_enrolled_signs_no_snapshot() {
     let mut world = World::peopled();
     world.stop().unwrap();
-    world.config.snapshot_key = next_key(&world, 9).1;
+    world.files_mut().snapshot_key = next_key(&world, 9).1;
     assert!(start_refused(&world).contains("it is not enrolled"));
 }

@@ -74,7 +74,7 @@ fn a_record_is_included_and_stays_where_it_is() {
     let again = world.post(trigger.bytes());
     assert_eq!(again.status, 200);
     assert_eq!(check_inclusion(&world, &trigger, &again.json()), index);
-    let genesis = std::fs::read(&world.config.genesis).unwrap();
+    let genesis = std::fs::read(&world.files().genesis).unwrap();
     assert_eq!(
         check_inclusion(&world, &UnverifiedRecord::parse(&genesis).unwrap(), &world.post(&genesis).json()),
         0
@@ -249,7 +249,7 @@ fn payloads_are_kept_if_an_admitted_record_names_them() {
     assert_eq!((kept.status, &kept.body), (200, &named_line));
     world.get(&payload_path(&unnamed.commitment)).is_problem(404, "payload-unknown");
     world.get(&payload_path(&refused.commitment)).is_problem(404, "payload-unknown");
-    let files = |place: &str| std::fs::read_dir(world.config.payload_dir.join(place)).unwrap().count();
+    let files = |place: &str| std::fs::read_dir(world.files().payload_dir.join(place)).unwrap().count();
     assert_eq!((files("payload"), files("incoming")), (1, 0));
     // What a logged record names can be brought later, with any batch.
     let (later, later_line) = payload("d.txt", b"later");
@@ -339,7 +339,7 @@ fn an_item_set_is_submitted_with_its_payloads_and_a_bundle_discloses_those() {
     assert_eq!(disclosed(&world), with_later);
     // As after a crash between the log's answer and the move, and before the submission.
     world.stop().unwrap();
-    let incoming = world.config.payload_dir.join("incoming");
+    let incoming = world.files().payload_dir.join("incoming");
     let digits = |hash: String| hash.replace("sha256:", "");
     for (set, payload) in [(&set, &payloads[5]), (&other.set, &other.payloads[0])] {
         let file =
@@ -349,10 +349,11 @@ fn an_item_set_is_submitted_with_its_payloads_and_a_bundle_discloses_those() {
     world.start();
     let recovered = sorted(&[&payloads[..4], &payloads[5..]].concat());
     assert_eq!(disclosed(&world), recovered);
-    let sets = std::fs::read_dir(world.config.payload_dir.join("set")).unwrap().count();
+    let sets = std::fs::read_dir(world.files().payload_dir.join("set")).unwrap().count();
     assert_eq!((std::fs::read_dir(incoming).unwrap().count(), sets), (0, 1));
     // Erased, they are not shown, and nothing else changes.
-    std::fs::remove_dir_all(world.config.payload_dir.join("set").join(digits(set.root.to_string()))).unwrap();
+    std::fs::remove_dir_all(world.files().payload_dir.join("set").join(digits(set.root.to_string())))
+        .unwrap();
     assert_eq!(disclosed(&world), []);
 }
 
@@ -418,7 +419,7 @@ fn what_the_server_keeps_is_for_its_user_alone() {
         world.post_lines(&[&line[..], &payload_lines(&payloads), record.bytes()].concat()).status,
         200
     );
-    let (mut todo, mut modes) = (vec![world.config.payload_dir.clone()], BTreeMap::<_, usize>::new());
+    let (mut todo, mut modes) = (vec![world.files().payload_dir.clone()], BTreeMap::<_, usize>::new());
     while let Some(path) = todo.pop() {
         let metadata = std::fs::metadata(&path).unwrap();
         *modes.entry((metadata.is_dir(), metadata.permissions().mode() & 0o777)).or_default() += 1;

@@ -21,7 +21,7 @@ use tokio::{sync::watch, time::Instant};
 use crate::{
     app::{App, blocking},
     bundle::{Bundle, BundleError},
-    handlers::json,
+    handlers::{asked, json},
     limits,
     problem::{Kind, Problem},
     rows::{Index, RunRecord},
@@ -231,7 +231,7 @@ struct Feed {
 
 impl Feed {
     fn of(app: &App, run: RunId, next: u64) -> Self {
-        let (committed, closing) = (app.committed.clone(), app.closing.clone());
+        let (committed, closing) = (app.view.committed.clone(), app.closing.clone());
         Self { index: app.index(), run, next, size: 0, committed, closing }
     }
 
@@ -283,8 +283,4 @@ impl From<BundleError> for Problem {
 
 fn parse(text: &str) -> Result<RunId, Problem> {
     RunId::parse(text).ok_or_else(|| Kind::RunUnknown.because(format!("{text:?} is no run id")))
-}
-
-fn asked<T>(query: Asked<T>) -> Result<T, Problem> {
-    query.map(|Query(asked)| asked).map_err(|error| Kind::QueryInvalid.because(error.body_text()))
 }

@@ -4,20 +4,20 @@ use std::sync::Arc;
 
 use axum::{
     extract::{Path, State as Shared},
-    http::{StatusCode, header},
+    http::header,
     response::{IntoResponse, Response},
 };
 use counterfoil_receipt::{
     Body, Commitment, PolicyDigest, Principal, RecordId, body::Policy, bundle::write_line,
 };
-use counterfoil_tlog::{LeafIndex, TlogProof, UnverifiedNote};
+use counterfoil_tlog::LeafIndex;
 use counterfoil_verify::{IndexKey, KeyFacts, Lookup as _};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{
     app::{App, blocking},
-    handlers::json,
+    handlers::{json, proofs},
     payloads::Kept,
     problem::{Kind, Problem},
     rows::{Index, Name},
@@ -50,13 +50,6 @@ struct InForce {
     prev: Option<String>,
 }
 
-#[derive(Serialize)]
-struct Health {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    size: Option<u64>,
-    status: &'static str,
-}
-
 /// `GET /v1/records/{id}`
 pub(crate) async fn record(
     Shared(app): Shared<Arc<App>>,
@@ -83,13 +76,7 @@ pub(crate) async fn proof(
     let latest = app.latest();
     blocking(move || {
         let index = LeafIndex(find(&app.index(), &id, latest.head.size.0)?);
-        let inclusion = app.index().reader().inclusion_proof(index, latest.head.size)?;
-        let checkpoint = UnverifiedNote::parse(latest.text.as_bytes());
-        let checkpoint = checkpoint.map_err(|error| Kind::Unreadable.because(error.to_string()))?;
-        let proof = TlogProof { extra: None, index, inclusion, checkpoint }.to_string();
-        let headers =
-            [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
-        Ok((headers, proof).into_response())
+        proofs::prove(&app.view.reader, &latest, index)
     })
     .await
 }
@@ -164,16 +151,6 @@ pub(crate) async fn policy(Shared(app): Shared<Arc<App>>) -> Result<Response, Pr
         Ok(json(&InForce { digest, document, prev }))
     })
     .await
-}
-
-/// `GET /healthz`
-pub(crate) async fn health(Shared(app): Shared<Arc<App>>) -> Response {
-    if app.submitter.handle.failure().is_some() {
-        app.note_failure();
-        return (StatusCode::SERVICE_UNAVAILABLE, json(&Health { size: None, status: "failed" }))
-            .into_response();
-    }
-    json(&Health { size: Some(app.latest().head.size.0), status: "ok" })
 }
 
 /// The index of the record with this id.

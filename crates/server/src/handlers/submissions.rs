@@ -84,7 +84,7 @@ pub(crate) async fn batch(
 /// Submits on a task of its own, which goes on if the client goes away: what was staged has to be settled.
 async fn submit(app: &Arc<App>, batch: Batch) -> Result<Vec<Answer>, Problem> {
     let submitted = tokio::spawn(Arc::clone(&app.submitter).submit(batch)).await;
-    app.note_failure();
+    app.view.note_failure();
     submitted.unwrap_or_else(|_| Err(Kind::LogFailed.because("the submission failed inside the server")))
 }
 

@@ -1,45 +1,120 @@
-//! The C2SP read path: checkpoint, tiles and entry bundles.
+//! The C2SP read path: checkpoint, tiles and entry bundles (c2sp.org/tlog-tiles).
 
-use std::sync::Arc;
+use std::{io::Write as _, sync::Arc};
 
 use axum::{
-    extract::{Path, State as Shared},
-    http::{HeaderValue, header},
+    extract::{Request, State as Shared},
+    http::{HeaderMap, HeaderValue, Uri, header},
+    middleware::Next,
     response::{IntoResponse, Response},
 };
 use counterfoil_log::ReadError;
 use counterfoil_tlog::tile::TilePath;
+use flate2::{Compression, write::GzEncoder};
 
 use crate::{
-    app::{App, blocking},
+    access::Access,
+    app::blocking,
+    limits,
     problem::{Kind, Problem},
+    view::LogView,
 };
 
 /// `GET /checkpoint`
-pub(crate) async fn checkpoint(Shared(app): Shared<Arc<App>>) -> Response {
+pub(crate) async fn checkpoint(Shared(view): Shared<Arc<LogView>>) -> Response {
     let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
-    (headers, app.latest().text.clone()).into_response()
+    (headers, view.latest().text.clone()).into_response()
 }
 
-/// `GET /tile/…`
+/// `GET /tile/…`: what is there never changes, so partial tiles are cached for as long as full ones.
 pub(crate) async fn tile(
-    Shared(app): Shared<Arc<App>>,
-    Path(path): Path<String>,
+    Shared(view): Shared<Arc<LogView>>,
+    headers: HeaderMap,
+    uri: Uri,
 ) -> Result<Response, Problem> {
-    let path: TilePath = format!("tile/{path}")
-        .parse()
-        .map_err(|_| Kind::TileUnknown.because(format!("tile/{path} is no path of a tile")))?;
-    let bytes = blocking(move || match app.index().reader().tile(&path) {
-        Err(ReadError::BeyondTree { .. } | ReadError::NoSuchTile) => {
-            Err(Kind::TileUnknown.because(format!("the log has no {path} yet")))
-        }
-        read => Ok(read?),
+    // The path as it was sent: a tile has one spelling.
+    let text = uri.path().strip_prefix('/').unwrap_or_default();
+    let path: TilePath =
+        text.parse().map_err(|_| Kind::TileUnknown.because(format!("{text} is no path of a tile")))?;
+    let is_bundle = path.level().is_none();
+    let gzip = is_bundle && accepts_gzip(&headers);
+    let (bytes, is_compressed) = blocking(move || {
+        let bytes = match view.reader.tile(&path) {
+            Err(ReadError::BeyondTree { .. } | ReadError::NoSuchTile) => {
+                return Err(Kind::TileUnknown.because(format!("the log has no {path} yet")));
+            }
+            read => read?,
+        };
+        Ok(if gzip && bytes.len() > limits::GZIP_BYTES { (compress(&bytes)?, true) } else { (bytes, false) })
     })
     .await?;
-    let mut response = ([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response();
-    if !path.is_partial() {
-        let forever = HeaderValue::from_static("public, max-age=31536000, immutable");
-        response.headers_mut().insert(header::CACHE_CONTROL, forever);
+    let mut response = bytes.into_response();
+    let mut insert = |name, value| response.headers_mut().insert(name, HeaderValue::from_static(value));
+    insert(header::CONTENT_TYPE, "application/octet-stream");
+    insert(header::CACHE_CONTROL, "public, max-age=31536000, immutable");
+    if is_bundle {
+        // Said without compression too, or a cache would give what it has to whoever asks.
+        insert(header::VARY, "accept-encoding");
+    }
+    if is_compressed {
+        insert(header::CONTENT_ENCODING, "gzip");
     }
     Ok(response)
+}
+
+/// Lets pages of any site read the C2SP paths of a log that everybody may read, and what they answer where they fail.
+pub(crate) async fn for_any_site(
+    Shared(view): Shared<Arc<LogView>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let mut response = next.run(request).await;
+    if view.reads == Access::Public {
+        let any = HeaderValue::from_static("*");
+        response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, any);
+    }
+    response
+}
+
+fn compress(bytes: &[u8]) -> Result<Vec<u8>, Problem> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    let compressed = encoder.write_all(bytes).and_then(|()| encoder.finish());
+    compressed.map_err(|error| Kind::Unreadable.because(format!("compression failed: {error}")))
+}
+
+/// Whether the client names gzip among the encodings that it takes, with a weight that is not 0 (RFC 9110, section 12.5.3).
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT_ENCODING).iter();
+    let mut codings = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    codings.any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, "q=1"));
+        let weight = weight.split_once('=').filter(|(q, _)| q.trim().eq_ignore_ascii_case("q"));
+        let is_taken = weight
+            .and_then(|(_, weight)| weight.trim().parse::<f32>().ok())
+            .is_some_and(|weight| weight > 0.0);
+        is_taken && ["gzip", "x-gzip"].iter().any(|gzip| name.trim().eq_ignore_ascii_case(gzip))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn gzip_is_taken_where_it_is_named_with_a_weight() {
+        let accepts = |value: &str| {
+            accepts_gzip(&HeaderMap::from_iter([(header::ACCEPT_ENCODING, value.parse().unwrap())]))
+        };
+        for value in ["gzip", "deflate, gzip", "GZIP;q=0.5", "x-gzip", "br;q=1.0, gzip; q = 0.001"] {
+            assert!(accepts(value), "{value}");
+        }
+        for value in
+            ["", "*", "identity", "gzip;q=0", "gzip;q=0.000", "gzip;q=", "gzip;level=9", "gzipped", "br"]
+        {
+            assert!(!accepts(value), "{value}");
+        }
+        assert!(!accepts_gzip(&HeaderMap::new()));
+    }
 }

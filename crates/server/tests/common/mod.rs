@@ -19,7 +19,7 @@ use counterfoil_receipt::{
     bundle::{PayloadLine, write_line},
     field::{Count, List, Millis, Set, Whole},
 };
-use counterfoil_server::{Config, ReadToken, ServeError, Server, create_log};
+use counterfoil_server::{Access, Config, Mode, RecordFiles, ServeError, Server, create_log};
 use counterfoil_testkit::{
     Actor, Cast, TrustFile, WINDOW, action, enrolment, label, policy_document, text, trigger_body,
 };
@@ -42,10 +42,36 @@ pub struct World {
     running: Option<Running>,
 }
 
-struct Running {
-    address: SocketAddr,
+/// A server that runs.
+pub struct Running {
+    pub address: SocketAddr,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<Result<(), ServeError>>,
+}
+
+impl Running {
+    /// Starts the server of a configuration.
+    pub fn start(config: &Config) -> Self {
+        let (config, (ready, address)) = (config.clone(), std::sync::mpsc::channel());
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            runtime.block_on(async {
+                let server = Server::bind(config).await?;
+                ready.send(server.local_addr()).unwrap();
+                server.run_until(async { stopped.await.unwrap_or(()) }).await
+            })
+        });
+        let Ok(address) = address.recv() else { panic!("{:?}", thread.join()) };
+        Self { address, stop, thread }
+    }
+
+    /// Tells it to stop, and waits until it has.
+    pub fn stop(self) -> Result<(), ServeError> {
+        let _ = self.stop.send(());
+        self.thread.join().unwrap()
+    }
 }
 
 /// An answer.
@@ -110,18 +136,20 @@ impl World {
         let at = |name: &str| dir.path().join(name);
         let config = Config {
             listen: "127.0.0.1:0".parse().unwrap(),
-            read_token: None,
+            reads: Access::Local,
             log_dir: at("log"),
             lock_dir: at("lock"),
-            payload_dir: at("payloads"),
-            genesis: at("genesis.json"),
             note_key: at("note.key"),
-            snapshot_key: at("snapshot.key"),
+            mode: Mode::Records(RecordFiles {
+                payload_dir: at("payloads"),
+                genesis: at("genesis.json"),
+                snapshot_key: at("snapshot.key"),
+            }),
         };
-        std::fs::write(&config.genesis, genesis.bytes()).unwrap();
+        std::fs::write(at("genesis.json"), genesis.bytes()).unwrap();
         note_key.write(&config.note_key).unwrap();
-        log_key.write(&config.snapshot_key).unwrap();
-        assert_eq!(create_log(&config).unwrap(), genesis.id());
+        log_key.write(&at("snapshot.key")).unwrap();
+        assert_eq!(create_log(&config).unwrap(), Some(genesis.id()));
         Self { log: genesis.id(), dir, config, log_key, vkey, cast, running: None }
     }
 
@@ -157,26 +185,23 @@ impl World {
 
     pub fn start(&mut self) {
         assert!(self.running.is_none());
-        let (config, (ready, address)) = (self.config.clone(), std::sync::mpsc::channel());
-        let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-            runtime.block_on(async {
-                let server = Server::bind(config).await?;
-                ready.send(server.local_addr()).unwrap();
-                server.run_until(async { stopped.await.unwrap_or(()) }).await
-            })
-        });
-        let Ok(address) = address.recv() else { panic!("{:?}", thread.join()) };
-        self.running = Some(Running { address, stop, thread });
+        self.running = Some(Running::start(&self.config));
     }
 
     /// Tells the server to stop, and waits until it has.
     pub fn stop(&mut self) -> Result<(), ServeError> {
-        let Running { stop, thread, .. } = self.running.take().unwrap();
-        let _ = stop.send(());
-        thread.join().unwrap()
+        self.running.take().unwrap().stop()
+    }
+
+    /// The files of the log's records.
+    pub fn files(&self) -> &RecordFiles {
+        let Mode::Records(files) = &self.config.mode else { panic!("raw") };
+        files
+    }
+
+    pub fn files_mut(&mut self) -> &mut RecordFiles {
+        let Mode::Records(files) = &mut self.config.mode else { panic!("raw") };
+        files
     }
 
     /// Waits for the server to end by itself.
@@ -447,7 +472,8 @@ pub fn payload_path(commitment: &Commitment) -> String {
     format!("/v1/payloads/{commitment}")
 }
 
-pub fn token(text: &str, dir: &Path) -> ReadToken {
+/// Whoever has this token.
+pub fn token(text: &str, dir: &Path) -> Access {
     let file = dir.join("token");
     std::fs::write(&file, text).unwrap();
     let flags = counterfoil_server::Overrides {
@@ -460,7 +486,7 @@ pub fn token(text: &str, dir: &Path) -> ReadToken {
         snapshot_key: Some("a".into()),
         ..Default::default()
     };
-    Config::load(None, |_| None, flags).unwrap().read_token.unwrap()
+    Config::load(None, |_| None, flags).unwrap().reads
 }
 
 fn genesis(cast: &Cast, vkey: &VerifierKey, log: &RecordKey) -> UnverifiedRecord {

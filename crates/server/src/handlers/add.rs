@@ -1,0 +1,38 @@
+//! Adding to a raw log.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::State as Shared,
+    http::{HeaderMap, header},
+    response::{IntoResponse, Response},
+};
+
+use crate::{
+    app::read_bytes,
+    limits,
+    problem::{Kind, Problem},
+    raw::RawApp,
+};
+
+/// `POST /add`: who may not, and who comes while too many wait, is told so before the body is read.
+pub(crate) async fn add(
+    Shared(app): Shared<Arc<RawApp>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    app.writes.to_write(&headers).map_err(Problem::may_not_write)?;
+    let _permit = app
+        .adds
+        .try_acquire()
+        .map_err(|_| Problem::busy(format!("{} entries are being added", limits::ADDS)))?;
+    let entry = read_bytes(&headers, body, limits::ENTRY_BYTES, Kind::EntryTooLarge).await?;
+    if entry.is_empty() {
+        return Err(Kind::EntryEmpty.because("the body is empty"));
+    }
+    let index = app.add(entry.to_vec()).await?.index;
+    let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
+    // No line feed: clients read the whole body as a number.
+    Ok((headers, index.to_string()).into_response())
+}
