@@ -22,6 +22,7 @@ pub mod subtree;
 pub mod tile;
 mod tlog_proof;
 mod tree;
+pub mod witness;
 
 pub use checkpoint::{Checkpoint, CheckpointError, Cosignature, SignedCheckpoint};
 pub use cosignature::{PosixSeconds, SignatureError, cosign};
