@@ -14,7 +14,7 @@ use crate::{
     error::{Failure, Outcome},
     gate, init, keys, listing, output, policy, record, resume, runs, serve,
     text::{SHOWN_CHARS, shortened},
-    verify,
+    verify, witness,
 };
 
 /// Signed receipts for what AI agents do: propose, approve, execute, verify.
@@ -56,6 +56,7 @@ enum Command {
     Verify(verify::Verify),
     Record(record::Record),
     Submit(runs::Submit),
+    Witness(witness::Witness),
     Completions(completions::Completions),
     Demo(demo::Demo),
 }
@@ -133,6 +134,7 @@ impl Cli {
             Command::Verify(command) => command.run(&context),
             Command::Record(command) => command.run(&context),
             Command::Submit(command) => command.run(&context),
+            Command::Witness(command) => command.run(&context),
             Command::Completions(command) => command.run(),
             Command::Demo(command) => command.run(&context),
         }

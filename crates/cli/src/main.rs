@@ -41,6 +41,7 @@ mod tree;
 mod trust;
 mod verdict;
 mod verify;
+mod witness;
 
 fn main() -> std::process::ExitCode {
     cli::run(std::env::args_os())

@@ -174,7 +174,7 @@ pub enum KeysError {
     NoKey,
     /// A key signs notes instead of cosigning checkpoints.
     #[error(
-        "the key {name} signs notes; a witness needs one that cosigns (ed25519-cosigner or ml-dsa-44-cosigner)"
+        "the key {name} signs notes; a witness needs one that cosigns, as `counterfoil witness init` makes them"
     )]
     NotACosigner {
         /// Its name.
