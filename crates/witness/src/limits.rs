@@ -35,3 +35,25 @@ pub const FILE_BYTES: u64 = 1 << 20;
 
 /// Bytes of what is stored of an origin: a time of 20 and the checkpoint.
 pub const STATE_BYTES: usize = counterfoil_log::limits::CHECKPOINT_BYTES;
+
+/// How long one request to a witness may take: a witness needs a disk write and a signature, and the network a second.
+pub const REQUEST_TIME: Duration = Duration::from_secs(5);
+
+/// How long a witness that fails is left alone, at first and at most; it doubles in between.
+pub const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// How long a witness is left alone after an answer: a log that grows all the time asks once a second.
+pub const MIN_INTERVAL: Duration = Duration::from_secs(1);
+
+/// After what time an unchanged tree is cosigned again: with the time of a request, at least once a minute.
+pub const REFRESH: Duration = Duration::from_secs(50);
+
+/// How often a witnessed checkpoint is kept while the tree grows, if nobody waits for one: with [`MIN_INTERVAL`] and
+/// [`REQUEST_TIME`], at least once a minute.
+pub const KEEP_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Seconds that a witness's clock may be ahead: those of machines that keep time differ by less than one.
+pub const CLOCK_AHEAD: u64 = 300;
+
+/// Bytes of one kept checkpoint: that of a note.
+pub const KEPT_BYTES: usize = counterfoil_tlog::limits::NOTE_BYTES;

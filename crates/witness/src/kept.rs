@@ -1,0 +1,296 @@
+//! The witnessed checkpoints that are kept for good: one append-only file beside the log's journal.
+//!
+//! They can't be derived from the log: they belong into its backup. A frame: magic · length (4 bytes) · the checkpoint with
+//! the cosignatures that reached the quorum · SHA-256 of all before. Sizes grow strictly. A frame counts once it is synced.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use counterfoil_log::{FileStorage, OpenError, Storage};
+use counterfoil_tlog::{Checkpoint, LeafIndex, TreeHead, TreeSize, UnverifiedNote};
+use sha2::{Digest as _, Sha256};
+
+use crate::limits;
+
+const MAGIC: &[u8; 8] = b"CFWITN1\n";
+const HEADER_BYTES: usize = MAGIC.len() + 4;
+const DIGEST_BYTES: usize = 32;
+/// The longest frame there can be.
+const FRAME_BYTES: usize = HEADER_BYTES + limits::KEPT_BYTES + DIGEST_BYTES;
+const FILE: &str = "witnessed";
+
+/// A checkpoint that is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptCheckpoint {
+    /// The tree.
+    pub head: TreeHead,
+    /// The note: the log's lines and the witnesses'. A reader verifies them under its own policy.
+    pub note: UnverifiedNote,
+}
+
+/// The store.
+pub struct Kept {
+    storage: Arc<dyn Storage>,
+    origin: String,
+    end: u64,
+    /// Of each frame the size of its tree, and where it starts.
+    frames: Vec<(TreeSize, u64)>,
+    /// A write failed: what is stored is not known.
+    failed: bool,
+}
+
+/// Why the store is of no use.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeptError {
+    /// It can't be opened, or another process has it.
+    #[error("can't open the witnessed checkpoints: {0}")]
+    Open(#[source] Box<OpenError>),
+    /// A file operation failed.
+    #[error("can't {doing} the witnessed checkpoints: {io}")]
+    Io {
+        /// What failed.
+        doing: &'static str,
+        /// How.
+        io: std::io::Error,
+    },
+    /// A frame is not what was written.
+    #[error(
+        "the witnessed checkpoints are damaged at byte {at}: {reason}; bring the file back from a backup or a mirror"
+    )]
+    Damaged {
+        /// Where the frame starts.
+        at: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A checkpoint does not follow the last one.
+    #[error("a checkpoint of size {size} does not follow the kept one of {last}")]
+    NotGrown {
+        /// Its size.
+        size: TreeSize,
+        /// The size of the last.
+        last: TreeSize,
+    },
+    /// An earlier write failed.
+    #[error("an earlier write to the witnessed checkpoints failed: start the log again")]
+    Failed,
+}
+
+impl Kept {
+    /// Opens or creates the store of the log `origin` in `dir`, and takes its lock. The rest of a write that was interrupted
+    /// is cut off: nothing counted on it.
+    ///
+    /// # Errors
+    /// [`KeptError`].
+    pub fn open(dir: &Path, origin: &str) -> Result<Self, KeptError> {
+        let storage = FileStorage::open(dir, FILE).map_err(|error| KeptError::Open(Box::new(error)))?;
+        Self::with_storage(Arc::new(storage), origin)
+    }
+
+    /// The store in `storage`.
+    ///
+    /// # Errors
+    /// [`KeptError`].
+    pub fn with_storage(storage: Arc<dyn Storage>, origin: &str) -> Result<Self, KeptError> {
+        let length = storage.len().map_err(|io| KeptError::Io { doing: "measure", io })?;
+        let mut kept = Self { storage, origin: origin.to_owned(), end: 0, frames: Vec::new(), failed: false };
+        while kept.end < length {
+            let Some((checkpoint, next)) = kept.read(kept.end, length)? else {
+                kept.storage.truncate(kept.end).map_err(|io| KeptError::Io { doing: "cut", io })?;
+                break;
+            };
+            let (size, last, at) = (checkpoint.head.size, kept.size(), kept.end);
+            if !kept.frames.is_empty() && size <= last {
+                return Err(KeptError::Damaged { at, reason: format!("size {size} after {last}") });
+            }
+            kept.frames.push((size, at));
+            kept.end = next;
+        }
+        // What was read may be in memory only, if the sync of it had failed.
+        kept.storage.sync().map_err(|io| KeptError::Io { doing: "sync", io })?;
+        Ok(kept)
+    }
+
+    /// The size of the largest tree that is kept; 0 if none is.
+    pub fn size(&self) -> TreeSize {
+        self.frames.last().map_or(TreeSize(0), |(size, _)| *size)
+    }
+
+    /// Keeps a checkpoint; it is durable when this returns.
+    ///
+    /// # Errors
+    /// [`KeptError`]. After one of file operations nothing more is kept until the store is opened again.
+    pub fn append(&mut self, checkpoint: &KeptCheckpoint) -> Result<(), KeptError> {
+        let (size, last) = (checkpoint.head.size, self.size());
+        if self.failed {
+            return Err(KeptError::Failed);
+        }
+        if !self.frames.is_empty() && size <= last {
+            return Err(KeptError::NotGrown { size, last });
+        }
+        let frame = encode(checkpoint.note.to_string().as_bytes());
+        self.failed = true;
+        self.storage.write_at(self.end, &frame).map_err(|io| KeptError::Io { doing: "write", io })?;
+        self.storage.sync().map_err(|io| KeptError::Io { doing: "sync", io })?;
+        self.failed = false;
+        self.frames.push((size, self.end));
+        self.end += frame.len() as u64;
+        Ok(())
+    }
+
+    /// The first kept checkpoint whose tree has the leaf `index`.
+    ///
+    /// # Errors
+    /// [`KeptError`] if it can't be read.
+    pub fn covering(&self, index: LeafIndex) -> Result<Option<KeptCheckpoint>, KeptError> {
+        self.at(self.frames.partition_point(|(size, _)| size.0 <= index.0))
+    }
+
+    /// The kept checkpoint of the largest tree.
+    ///
+    /// # Errors
+    /// [`KeptError`] if it can't be read.
+    pub fn latest(&self) -> Result<Option<KeptCheckpoint>, KeptError> {
+        self.frames.len().checked_sub(1).map_or(Ok(None), |last| self.at(last))
+    }
+
+    fn at(&self, place: usize) -> Result<Option<KeptCheckpoint>, KeptError> {
+        let Some(&(_, at)) = self.frames.get(place) else { return Ok(None) };
+        let gone = || KeptError::Damaged { at, reason: "the frame is gone".to_owned() };
+        Ok(Some(self.read(at, self.end)?.ok_or_else(gone)?.0))
+    }
+
+    /// The frame at `at`, and where the next starts; `None` if a write was interrupted there.
+    fn read(&self, at: u64, length: u64) -> Result<Option<(KeptCheckpoint, u64)>, KeptError> {
+        let damaged = |reason: &str| KeptError::Damaged { at, reason: reason.to_owned() };
+        let fill = |at, buffer: &mut [u8]| {
+            self.storage.read_at(at, buffer).map_err(|io| KeptError::Io { doing: "read", io })
+        };
+        let rest = length - at;
+        let mut header = [0; HEADER_BYTES];
+        if rest < HEADER_BYTES as u64 {
+            return Ok(None);
+        }
+        fill(at, &mut header)?;
+        let (magic, note_bytes) = header.split_at(MAGIC.len());
+        let note_bytes = note_bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
+        let whole = HEADER_BYTES + note_bytes + DIGEST_BYTES;
+        if header != [0; HEADER_BYTES] {
+            if magic != MAGIC || note_bytes > limits::KEPT_BYTES {
+                return Err(damaged("no frame begins there"));
+            }
+            if whole as u64 > rest {
+                return Ok(None);
+            }
+            let mut frame = vec![0; whole];
+            fill(at, &mut frame)?;
+            let note = &frame[HEADER_BYTES..HEADER_BYTES + note_bytes];
+            if encode(note) == frame {
+                let checkpoint = self.parse(note).map_err(|reason| damaged(&reason))?;
+                return Ok(Some((checkpoint, at + whole as u64)));
+            }
+            // Only the last frame can have been interrupted.
+            return if whole as u64 == rest { Ok(None) } else { Err(damaged("its digest is wrong")) };
+        }
+        // The file was lengthened, and the first sector of one frame was not written. After a second there would be a magic.
+        let mut tail = vec![0; usize::try_from(rest).unwrap_or(usize::MAX).min(FRAME_BYTES + 1)];
+        fill(at, &mut tail)?;
+        let interrupted = tail.len() <= FRAME_BYTES && !tail.windows(MAGIC.len()).any(|bytes| bytes == MAGIC);
+        if interrupted { Ok(None) } else { Err(damaged("no frame begins there")) }
+    }
+
+    fn parse(&self, note: &[u8]) -> Result<KeptCheckpoint, String> {
+        let note = UnverifiedNote::parse(note).map_err(|error| error.to_string())?;
+        let checkpoint = Checkpoint::parse(note.text()).map_err(|error| error.to_string())?;
+        if checkpoint.origin() != self.origin {
+            return Err(format!("it is of the log {:?}", checkpoint.origin()));
+        }
+        Ok(KeptCheckpoint { head: checkpoint.head(), note })
+    }
+}
+
+fn encode(note: &[u8]) -> Vec<u8> {
+    let mut frame = MAGIC.to_vec();
+    frame.extend_from_slice(&(note.len() as u32).to_be_bytes());
+    frame.extend_from_slice(note);
+    let digest = Sha256::digest(&frame);
+    frame.extend_from_slice(&digest);
+    frame
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use counterfoil_tlog::{MemoryTree, SeedSigner, leaf_hash};
+
+    use super::*;
+
+    fn checkpoint(size: u8) -> KeptCheckpoint {
+        let tree: MemoryTree = (0..size).map(|index| leaf_hash(&[index])).collect();
+        let signer = SeedSigner::ed25519("log", &[1; 32]).unwrap();
+        let note = Checkpoint::new("log", tree.head()).unwrap().sign(&signer).unwrap();
+        KeptCheckpoint { head: tree.head(), note }
+    }
+
+    fn filled(dir: &Path) -> Kept {
+        let mut kept = Kept::open(dir, "log").unwrap();
+        for size in [3, 5, 9] {
+            kept.append(&checkpoint(size)).unwrap();
+        }
+        kept
+    }
+
+    #[test]
+    fn the_first_that_covers_a_leaf_is_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(filled(dir.path()));
+        let kept = Kept::open(dir.path(), "log").unwrap();
+        assert_eq!(kept.size(), TreeSize(9));
+        assert_eq!(kept.latest().unwrap(), Some(checkpoint(9)));
+        for (index, size) in [(0, Some(3)), (2, Some(3)), (3, Some(5)), (8, Some(9)), (9, None)] {
+            assert_eq!(kept.covering(LeafIndex(index)).unwrap(), size.map(checkpoint), "{index}");
+        }
+        assert!(matches!(Kept::open(dir.path(), "log"), Err(KeptError::Open(_))), "it has one holder");
+    }
+
+    #[test]
+    fn only_larger_trees_of_the_same_log_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut kept = filled(dir.path());
+        assert!(matches!(kept.append(&checkpoint(9)), Err(KeptError::NotGrown { .. })));
+        kept.append(&checkpoint(10)).unwrap();
+        drop(kept);
+        assert!(matches!(Kept::open(dir.path(), "other"), Err(KeptError::Damaged { at: 0, .. })));
+    }
+
+    #[test]
+    fn a_torn_write_is_cut_off_and_a_flipped_bit_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        drop(filled(dir.path()));
+        let whole = std::fs::read(&path).unwrap();
+        let frame = encode(checkpoint(9).note.to_string().as_bytes()).len();
+        let last = whole.len() - frame;
+        for cut in last..whole.len() {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            assert_eq!(Kept::open(dir.path(), "log").unwrap().size(), TreeSize(5), "{cut}");
+            assert_eq!(std::fs::metadata(&path).unwrap().len(), last as u64);
+        }
+        // Lengthened, and the rest or the start was not written.
+        let (zeros, mut rest) = (vec![0; frame], whole[last..].to_vec());
+        rest[..frame / 2].fill(0);
+        for tail in [zeros, rest] {
+            std::fs::write(&path, [&whole[..last], &tail].concat()).unwrap();
+            assert_eq!(Kept::open(dir.path(), "log").unwrap().size(), TreeSize(5));
+        }
+        for at in (0..last).step_by(7) {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 4;
+            std::fs::write(&path, &flipped).unwrap();
+            assert!(matches!(Kept::open(dir.path(), "log"), Err(KeptError::Damaged { .. })), "{at}");
+            assert_eq!(std::fs::read(&path).unwrap(), flipped, "nothing is cut");
+        }
+    }
+}
