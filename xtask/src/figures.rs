@@ -1,8 +1,11 @@
-//! `cargo xtask figures foundation`: measures what is claimed, and counts what is tested.
+//! `cargo xtask figures foundation|log`: measures what is claimed, and counts what is tested.
 
 use std::process::Command;
 
-use crate::run::{Step, root, run};
+use crate::{
+    beside,
+    run::{Step, root, run},
+};
 
 /// Tests that print counts, as `count NAME N` on lines of their own.
 const COUNTED: [&[&str]; 3] = [
@@ -15,6 +18,11 @@ const COUNTED: [&[&str]; 3] = [
 pub fn foundation() -> Step {
     run("cargo", &["run", "--quiet", "--release", "--locked", "-p", "counterfoil-benches"])?;
     COUNTED.iter().try_for_each(|which| count(which))
+}
+
+/// What is claimed of the log.
+pub fn log() -> Step {
+    beside::tessera()
 }
 
 /// Runs tests and prints the counts that they report.

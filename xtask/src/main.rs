@@ -1,7 +1,9 @@
-//! Chores of this workspace: `cargo xtask test`, `tidy`, `vectors`, `fuzz`, `figures`.
+//! Chores of this workspace: `cargo xtask test`, `interop`, `tidy`, `vectors`, `fuzz`, `figures`.
 
+mod beside;
 mod figures;
 mod fuzz;
+mod interop;
 mod run;
 mod test;
 mod tidy;
@@ -15,10 +17,11 @@ use run::{Step, root};
 const USAGE: &str = "usage: cargo xtask <command>
 
   test [--no-install] [--full]   install what the tests need, and pass them all
+  interop                        build other people's clients and witnesses, which the tests run
   tidy                           hold specification, predicates, codes, vectors and habits together
   vectors [--check]              write test-vectors/ anew, or compare it with what would be written
   fuzz [SECONDS]                 every fuzz target for its share of the time, 60 seconds in all unless the effort is another
-  figures foundation             measure what is claimed, one JSON line a figure
+  figures foundation|log         measure what is claimed, one JSON line a figure
 
 COUNTERFOIL_EFFORT scales kills, cases, bit flips and fuzzing: 1 unless set, `full` for all there is (`test --full` sets it).";
 
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
         ("test", flags) if flags.iter().all(|flag| ["--no-install", "--full"].contains(flag)) => {
             test::test(flags)
         }
+        ("interop", []) => interop::build(true),
         ("tidy", []) => all(tidy::check(&root())),
         ("vectors", []) => all(vectors::write(&root())),
         ("vectors", ["--check"]) => all(vectors::check(&root())),
@@ -39,6 +43,7 @@ fn main() -> ExitCode {
             Err(_) => return usage(),
         },
         ("figures", ["foundation"]) => figures::foundation(),
+        ("figures", ["log"]) => figures::log(),
         _ => return usage(),
     };
     match done {

@@ -3,13 +3,20 @@
 use std::{fs, path::Path};
 
 use crate::{
+    interop,
     run::{Step, exists, holds, root, run},
     vectors,
 };
 
 /// Debian packages by the program that shows they are there.
-const PROGRAMS: [(&str, &str); 4] =
-    [("git", "git"), ("c++", "g++"), ("python3", "python3"), ("ld.lld", "lld")];
+const PROGRAMS: [(&str, &str); 6] = [
+    ("git", "git"),
+    ("c++", "g++"),
+    ("python3", "python3"),
+    ("ld.lld", "lld"),
+    ("go", "golang-go"),
+    ("ssh-agent", "openssh-client"),
+];
 
 /// What a build for wasm32 takes where rustup has no such target.
 const WASM_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
@@ -24,9 +31,11 @@ pub fn test(flags: &[&str]) -> Step {
     if install {
         install_packages()?;
     }
+    interop::build(install)?;
+    let programs = format!("COUNTERFOIL_INTEROP={}", text(&root().join(interop::PROGRAMS)));
     let tests = ["cargo", "test", "--workspace", "--locked"];
     let effort: &[&str] = if flags.contains(&"--full") { &["COUNTERFOIL_EFFORT=full"] } else { &[] };
-    run("env", &[effort, &tests].concat())?;
+    run("env", &[&[programs.as_str()], effort, &tests].concat())?;
     let faults = vectors::check(&root());
     if !faults.is_empty() {
         return Err(faults.join("\n"));
