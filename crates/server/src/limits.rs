@@ -7,9 +7,9 @@ use counterfoil_receipt::limits::RECORD_BYTES;
 /// Bytes of an entry of a raw log: tlog-tiles spells its length in 16 bits.
 pub const ENTRY_BYTES: usize = counterfoil_log::limits::ENTRY_BYTES;
 
-/// Entries that are read and wait at a time: three quarters of [`CONNECTIONS`], so that whoever reads finds one; at
-/// [`ENTRY_BYTES`] each, 24 MiB.
-pub const ADDS: usize = CONNECTIONS / 4 * 3;
+/// Entries of a raw log that are read and wait at a time, those of clients that have gone away too: as many as the log's
+/// queue takes, so that who would find no place there is told so before its body is read. At [`ENTRY_BYTES`] each, 64 MiB.
+pub const ADDS: usize = counterfoil_log::limits::QUEUE_JOBS;
 
 /// Bytes up to which an entry bundle is not compressed: with headers it fits into one packet as it is.
 pub const GZIP_BYTES: usize = 256;

@@ -5,7 +5,7 @@ use std::{convert::Infallible, sync::Arc};
 use counterfoil_keys::NoteKey;
 use counterfoil_log::{AddError, CheckpointKeys, Handle, Log, Logged, Outcome, Raw};
 use counterfoil_tlog::Signer as _;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::{
     access::Access,
@@ -24,7 +24,7 @@ pub(crate) struct RawApp {
     /// Who may add.
     pub writes: Access,
     /// Bounds the entries that are read and wait at a time.
-    pub adds: Semaphore,
+    pub places: Arc<Semaphore>,
     handle: Handle<Raw>,
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn create(config: &Config) -> Result<(), StartError> {
 pub(crate) fn open(config: &Config, writes: Access) -> Result<(Log<Raw>, RawApp), StartError> {
     let (log, view) = open_log(config, keys(config)?, Raw)?;
     let (handle, view) = (log.handle(), Arc::new(view));
-    Ok((log, RawApp { view, writes, adds: Semaphore::new(limits::ADDS), handle }))
+    Ok((log, RawApp { view, writes, places: Arc::new(Semaphore::new(limits::ADDS)), handle }))
 }
 
 /// The log's one key, whose name is its origin.
@@ -50,11 +50,14 @@ fn keys(config: &Config) -> Result<CheckpointKeys, StartError> {
 }
 
 impl RawApp {
-    /// Adds an entry, or finds it, and waits until a signed checkpoint covers it.
-    pub(crate) async fn add(&self, entry: Vec<u8>) -> Result<Logged, Problem> {
+    /// Adds an entry, or finds it, and waits until a signed checkpoint covers it. Its place is taken until then.
+    pub(crate) async fn add(&self, entry: Vec<u8>, place: OwnedSemaphorePermit) -> Result<Logged, Problem> {
         let (reply, answer) = oneshot::channel();
         // If the client goes away, the entry is added all the same.
-        self.handle.submit(vec![entry], move |outcomes| drop(reply.send(outcomes)));
+        self.handle.submit(vec![entry], move |outcomes| {
+            drop(place);
+            drop(reply.send(outcomes));
+        });
         let outcomes = answer.await.unwrap_or(Err(AddError::Closed));
         self.view.note_failure();
         match outcomes?.into_iter().next() {
@@ -68,4 +71,80 @@ impl RawApp {
 /// A raw log refuses nothing.
 const fn refused<T>(never: Infallible) -> T {
     match never {}
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::{
+        io::{Read as _, Write as _},
+        net::{SocketAddr, TcpStream},
+        time::Duration,
+    };
+
+    use counterfoil_tlog::Algorithm;
+    use tokio::{net::TcpListener, sync::watch};
+
+    use super::*;
+    use crate::{
+        app::raw_app,
+        config::Mode,
+        connections::{self, Bounds},
+    };
+
+    const HEAD: &[u8] =
+        b"POST /add HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 1\r\n\r\n";
+
+    fn begin(address: SocketAddr) -> TcpStream {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.write_all(HEAD).unwrap();
+        stream
+    }
+
+    fn answer(mut stream: TcpStream) -> String {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_finds_no_place_is_told_so_before_the_body_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let key = NoteKey::from_seed("test.example/raw", Algorithm::Ed25519, &[1; 32]).unwrap();
+        key.write(&at("note.key")).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let config = Config {
+            listen: address,
+            reads: Access::Local,
+            log_dir: at("log"),
+            lock_dir: at("lock"),
+            note_key: at("note.key"),
+            mode: Mode::Raw { writes: Access::Local },
+        };
+        create(&config).unwrap();
+        let (_log, mut app) = open(&config, Access::Local).unwrap();
+        app.places = Arc::new(Semaphore::new(1));
+        let (_closing, closed) = watch::channel(false);
+        tokio::spawn(connections::serve(listener, raw_app(Arc::new(app)), Bounds::STANDARD, closed));
+        tokio::task::spawn_blocking(move || {
+            let mut first = begin(address);
+            // Once it has its place, whoever comes without a body is answered, and not waited for.
+            std::thread::sleep(Duration::from_millis(300));
+            let refused = answer(begin(address));
+            assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
+            assert!(refused.contains("\r\nretry-after: 1\r\n") && refused.contains("log-busy"), "{refused}");
+            first.write_all(b"a").unwrap();
+            assert!(answer(first).ends_with("\r\n\r\n0"));
+            // The place is free again.
+            let mut next = begin(address);
+            next.write_all(b"b").unwrap();
+            assert!(answer(next).ends_with("\r\n\r\n1"));
+        })
+        .await
+        .unwrap();
+    }
 }

@@ -4,12 +4,7 @@
 
 mod common;
 
-use std::{
-    io::Read as _,
-    net::SocketAddr,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{io::Read as _, net::SocketAddr, thread};
 
 use common::*;
 use counterfoil_keys::NoteKey;
@@ -161,44 +156,6 @@ fn an_entry_has_1_to_65535_bytes() {
     let _ = stream.read_to_end(&mut bytes);
     parse(&bytes).is_problem(413, "entry-too-large");
     assert_eq!(raw.head().size, TreeSize(2));
-}
-
-#[test]
-fn who_comes_while_too_many_add_is_told_so_before_the_body_is_read() {
-    let raw = Raw::started();
-    let held: Vec<_> = (0..limits::ADDS)
-        .map(|_| {
-            // With the head and without the body, the handler waits.
-            let mut stream = std::net::TcpStream::connect(raw.address()).unwrap();
-            let head = b"POST /add HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\n\r\n";
-            std::io::Write::write_all(&mut stream, head).unwrap();
-            stream
-        })
-        .collect();
-    let deadline = Instant::now() + Duration::from_secs(10);
-    let refused = loop {
-        // No body follows: the answer comes all the same.
-        let head = b"POST /add HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n";
-        let mut stream = std::net::TcpStream::connect(raw.address()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
-        std::io::Write::write_all(&mut stream, head).unwrap();
-        let mut bytes = Vec::new();
-        let _ = stream.read_to_end(&mut bytes);
-        if !bytes.is_empty() {
-            break parse(&bytes);
-        }
-        assert!(Instant::now() < deadline, "all are waited for");
-    };
-    refused.is_problem(429, "log-busy");
-    assert_eq!(refused.header("retry-after"), Some("1"));
-    // Whoever reads is served all the while.
-    assert_eq!(raw.head(), TreeHead::EMPTY);
-    drop(held);
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while raw.post(&[], b"a").status != 200 {
-        assert!(Instant::now() < deadline);
-        thread::sleep(Duration::from_millis(20));
-    }
 }
 
 #[test]

@@ -23,15 +23,13 @@ pub(crate) async fn add(
     body: Body,
 ) -> Result<Response, Problem> {
     app.writes.to_write(&headers).map_err(Problem::may_not_write)?;
-    let _permit = app
-        .adds
-        .try_acquire()
-        .map_err(|_| Problem::busy(format!("{} entries are being added", limits::ADDS)))?;
+    let place = Arc::clone(&app.places).try_acquire_owned();
+    let place = place.map_err(|_| Problem::busy("as many entries as may wait are waiting".to_owned()))?;
     let entry = read_bytes(&headers, body, limits::ENTRY_BYTES, Kind::EntryTooLarge).await?;
     if entry.is_empty() {
         return Err(Kind::EntryEmpty.because("the body is empty"));
     }
-    let index = app.add(entry.to_vec()).await?.index;
+    let index = app.add(entry.to_vec(), place).await?.index;
     let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
     // No line feed: clients read the whole body as a number.
     Ok((headers, index.to_string()).into_response())
