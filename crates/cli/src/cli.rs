@@ -12,7 +12,7 @@ use crate::{
     context::{Common, Context},
     demo, doctor,
     error::{Failure, Outcome},
-    gate, init, keys, listing, output, policy, record, resume, runs, serve,
+    gate, init, keys, listing, log, output, policy, record, resume, runs, serve,
     text::{SHOWN_CHARS, shortened},
     verify, witness,
 };
@@ -56,7 +56,11 @@ enum Command {
     Verify(verify::Verify),
     Record(record::Record),
     Submit(runs::Submit),
+<<<<<<< HEAD
     Witness(witness::Witness),
+=======
+    Log(log::Log),
+>>>>>>> 8bbf717 (Audit a log from its bytes, and export it as a directory)
     Completions(completions::Completions),
     Demo(demo::Demo),
 }
@@ -134,7 +138,11 @@ impl Cli {
             Command::Verify(command) => command.run(&context),
             Command::Record(command) => command.run(&context),
             Command::Submit(command) => command.run(&context),
+<<<<<<< HEAD
             Command::Witness(command) => command.run(&context),
+=======
+            Command::Log(command) => command.run(&context),
+>>>>>>> 8bbf717 (Audit a log from its bytes, and export it as a directory)
             Command::Completions(command) => command.run(),
             Command::Demo(command) => command.run(&context),
         }

@@ -105,7 +105,7 @@ pub fn connect(context: &Context) -> Outcome<PinnedClient> {
 }
 
 /// The address that was named, or that the working directory's server listens on.
-fn server_url(context: &Context) -> Outcome<String> {
+pub fn server_url(context: &Context) -> Outcome<String> {
     if let Some(url) = &context.server {
         return Ok(url.clone());
     }

@@ -18,7 +18,7 @@ const PAYLOADS: usize = 50;
 const PAYLOAD_CHARS: usize = 200_000;
 
 /// What a browser may do with the page: show it, with the style that it carries, and nothing else.
-const CSP: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+pub const CSP: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
 /// The page.
 pub fn page(asked: &Asked<'_>, trust_file: &str, bundle_file: &str) -> String {
@@ -239,7 +239,7 @@ fn anchor(record: &RecordId) -> String {
 }
 
 /// Text for an element or a quoted attribute.
-fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     escape_html(&printable(text))
 }
 
@@ -263,7 +263,8 @@ fn escape_html(text: &str) -> String {
     out
 }
 
-const STYLE: &str = "
+/// How a page looks, on a screen, in the dark and on paper.
+pub const STYLE: &str = "
 :root{color-scheme:light dark;--ink:#1b1b1f;--paper:#fff;--soft:#6b6b76;--rule:#dcdce2;--box:#f5f5f7;--pass:#116329;
 --fail:#b3001b;--open:#7a5200;--add:#e6f6ea;--del:#fde8ea}
 @media (prefers-color-scheme:dark){:root{--ink:#e8e8ec;--paper:#16161a;--soft:#9a9aa6;--rule:#34343c;--box:#1f1f25;

@@ -556,7 +556,7 @@ pub(crate) fn content_differs(claimed: &dyn std::fmt::Display, computed: &dyn st
 }
 
 /// R-TRUST-01: entry 0 is the genesis that the reader pins.
-fn genesis_is_pinned(log: RecordId, trust: &Trust) -> Result<(), Fault> {
+pub(crate) fn genesis_is_pinned(log: RecordId, trust: &Trust) -> Result<(), Fault> {
     if log == trust.genesis {
         return Ok(());
     }
@@ -570,7 +570,7 @@ fn leaves_give_no_root(why: &str) -> Fault {
 }
 
 /// R-AUTH-02: an authority key is one of the reader's pinned roots for that index.
-fn authority_is_pinned(record: &Record, index: u64, trust: &Trust) -> Result<(), Fault> {
+pub(crate) fn authority_is_pinned(record: &Record, index: u64, trust: &Trust) -> Result<(), Fault> {
     let author = record.author();
     if author.role != Role::Authority || trust.authority.is_empty() {
         return Ok(());

@@ -26,6 +26,7 @@ mod strict;
 mod trust;
 mod usage;
 mod verdict;
+mod whole;
 
 pub use assemble::{Assembly, IndexKey, Lookup, index_keys, select};
 pub use bundle::{MAX_THREADS, Verifier, verify};
@@ -39,3 +40,4 @@ pub use run::{DecisionState, End, ExecutionState, ProposalState, ProposalStatus,
 pub use state::{Effect, Roots, Scope, State};
 pub use trust::{Trust, TrustError};
 pub use verdict::{Answer, Conclusion, Verdict};
+pub use whole::{CheckedEntry, WholeLog, open_checkpoint, witness_quorum};
