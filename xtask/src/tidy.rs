@@ -17,7 +17,7 @@ const FORBIDDEN: [&str; 4] =
     [concat!("todo", "!("), concat!("unimplemented", "!("), concat!("dbg", "!("), concat!("#[ig", "nore")];
 
 /// Rows of `spec/limits.md`, and where the constant stands.
-const LIMITS: [(&str, &str, &str); 19] = [
+const LIMITS: [(&str, &str, &str); 20] = [
     ("record bytes", RECEIPT_LIMITS, "RECORD_BYTES"),
     ("nesting depth", RECEIPT_LIMITS, "DEPTH"),
     ("parents", RECEIPT_LIMITS, "PARENTS"),
@@ -35,6 +35,7 @@ const LIMITS: [(&str, &str, &str); 19] = [
     ("policy documents of a bundle", RECEIPT_LIMITS, "DOCUMENTS"),
     ("payloads of a bundle", RECEIPT_LIMITS, "PAYLOADS"),
     ("hashes in one part of a proof", RECEIPT_LIMITS, "PROOF_HASHES"),
+    ("cases of an evidence file", RECEIPT_LIMITS, "CASES"),
     ("checkpoint note", RECEIPT_LIMITS, "NOTE_BYTES"),
     ("trust file", "crates/verify/src/trust.rs", "MAX_BYTES"),
 ];

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, num::NonZeroUsize, path::PathBuf};
 
+use counterfoil_receipt::{Code, Type, evidence::Kind, limits::CASES};
 use counterfoil_tlog::{
     Frontier, MemoryTree, TreeHead, TreeSize,
     tile::{TilePath, WIDTH, decode_entries},
@@ -14,6 +15,7 @@ use counterfoil_verify::{
 use crate::{
     checkpoint::{NotOpened, Opened, Under},
     continuation::{self, Continuation},
+    evidence::{self, Lead},
     finding::{Blame, Finding},
     limits,
     resume::{self, ResumeError},
@@ -59,6 +61,7 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// How many further findings there are of each blame.
     pub more: BTreeMap<Blame, u64>,
+    leads: Vec<Lead>,
 }
 
 /// What the witnesses say of the checkpoint.
@@ -138,6 +141,38 @@ impl Report {
         listed + self.more.get(&blame).copied().unwrap_or(0)
     }
 
+    /// An evidence file of what the log did, for others who know its keys; `None` if the audit found nothing that can be shown
+    /// without the whole log. Reads the entries that it shows again from `source`.
+    ///
+    /// # Errors
+    /// [`SourceError`] if it can't.
+    pub fn evidence(&self, source: &Source) -> Result<Option<Vec<u8>>, SourceError> {
+        evidence::make(source, &self.checkpoint.note, self.checkpoint.head, &self.leads)
+    }
+
+    /// Keeps what a finding about an entry needs to be shown.
+    fn lead(&mut self, finding: &Finding, last_snapshot: Option<u64>) {
+        let (Blame::Log, Some(index)) = (finding.blame, finding.index) else { return };
+        if self.leads.len() as u64 >= CASES {
+            return;
+        }
+        self.leads.extend(match (finding.code, last_snapshot) {
+            ("checkpoint-snapshot", _) => Some(Lead::Entry { kind: Kind::NoSnapshot, index }),
+            ("statement-repeated", _) => Some(Lead::Repeated { index }),
+            ("snapshot-time", Some(before)) => Some(Lead::Time { before, index }),
+            (
+                "role-not-allowed" | "signature-invalid" | "genesis-misplaced" | "not-an-entry"
+                | "snapshot-index",
+                _,
+            ) => Some(Lead::Entry { kind: Kind::Entry, index }),
+            (code, _) if Code::ALL.iter().any(|known| known.code() == code) => {
+                Some(Lead::Entry { kind: Kind::Entry, index })
+            }
+            // A rule of place needs every entry before: the log itself is the evidence.
+            _ => None,
+        });
+    }
+
     fn find(&mut self, finding: Finding) {
         if self.findings.len() < limits::FINDINGS {
             self.findings.push(finding);
@@ -185,6 +220,8 @@ struct Pass<'a> {
     whole: Option<(WholeLog<'a>, MemoryTree)>,
     /// The entries so far; `None` once leaf hashes are lost.
     frontier: Option<Frontier>,
+    /// The last snapshot that was folded.
+    last_snapshot: Option<u64>,
     /// What was audited before.
     before: Frontier,
     /// The last whole bundle up to which nothing was found.
@@ -216,6 +253,7 @@ impl<'a> Pass<'a> {
             since: Vec::new(),
             findings: Vec::new(),
             more: BTreeMap::new(),
+            leads: Vec::new(),
             checkpoint,
         };
         let whole = match audit.under {
@@ -231,7 +269,14 @@ impl<'a> Pass<'a> {
         };
         // The fold needs every entry again; without one, the hashes stand for them.
         let frontier = if whole.is_some() { Frontier::new() } else { before.clone() };
-        Ok(Self { report, whole, frontier: Some(frontier), clean: before.clone(), before })
+        Ok(Self {
+            report,
+            whole,
+            frontier: Some(frontier),
+            last_snapshot: None,
+            clean: before.clone(),
+            before,
+        })
     }
 
     /// Holds the tree to an earlier checkpoint.
@@ -240,11 +285,17 @@ impl<'a> Pass<'a> {
         let found = continuation::compare(source, old, new)?;
         let finding =
             |code, blame, detail| Finding { code, rule: None, blame, file: None, index: None, detail };
-        self.report.since.push(Since { note: earlier.note, head: old, holds: found == Continuation::Holds });
+        self.report.since.push(Since {
+            note: earlier.note.clone(),
+            head: old,
+            holds: found == Continuation::Holds,
+        });
         match found {
             Continuation::Holds => {}
-            Continuation::Fork { computed, .. } => {
-                let code = if old.size == new.size { "fork-same-size" } else { "fork" };
+            Continuation::Fork { proof, computed } => {
+                let kind = if old.size == new.size { Kind::ForkSameSize } else { Kind::Fork };
+                let code = kind.as_str();
+                self.report.leads.push(Lead::Fork { kind, earlier: earlier.note, proof });
                 let detail = format!(
                     "the log signed two trees: at size {} one has the root {}, the other {computed}",
                     old.size, old.root
@@ -348,11 +399,18 @@ impl<'a> Pass<'a> {
         if let Some(kind) = entry.kind() {
             *self.report.types.entry(kind.as_str()).or_default() += 1;
         }
+        let is_snapshot = entry.kind() == Some(Type::Snapshot);
         let findings = match self.report.unjudged_from {
             None => whole.fold(index, entry, &TreeRoots(tree)),
             Some(_) => entry.finding(index).into_iter().collect(),
         };
-        findings.into_iter().for_each(|finding| self.report.find(of_rule(finding)));
+        if is_snapshot && findings.is_empty() {
+            self.last_snapshot = Some(index);
+        }
+        for finding in findings.into_iter().map(of_rule) {
+            self.report.lead(&finding, self.last_snapshot);
+            self.report.find(finding);
+        }
     }
 
     fn finish(mut self) -> Report {
@@ -360,7 +418,10 @@ impl<'a> Pass<'a> {
             (&self.whole, &self.report.checkpoint.shown, self.report.unjudged_from)
             && self.frontier.as_ref().is_some_and(|frontier| frontier.size() == shown.head.size)
         {
-            whole.finish(shown).into_iter().for_each(|finding| self.report.find(of_rule(finding)));
+            for finding in whole.finish(shown).into_iter().map(of_rule) {
+                self.report.lead(&finding, None);
+                self.report.find(finding);
+            }
         }
         self.report
     }

@@ -5,6 +5,7 @@
 mod audit;
 mod checkpoint;
 mod continuation;
+mod evidence;
 mod export;
 mod finding;
 mod http;

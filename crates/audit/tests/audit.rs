@@ -7,8 +7,8 @@ mod support;
 use std::{collections::BTreeSet, fs, path::Path};
 
 use counterfoil_audit::{Audit, AuditError, Blame, Report, Source, Under};
-use counterfoil_receipt::{RecordId, Type};
-use counterfoil_testkit::{Ledger, Scenario, trigger_body, witness};
+use counterfoil_receipt::{RecordId, Type, action::Json, body::Policy};
+use counterfoil_testkit::{Ledger, Scenario, policy_document, trigger_body, witness};
 use counterfoil_tlog::VerifierKey;
 use counterfoil_verify::{Conclusion, Dimension, Trust};
 use support::{
@@ -197,6 +197,25 @@ fn a_log_whose_time_goes_back_is_convicted() {
     scenario.ledger.sign_checkpoint();
     let report = of_ledger(&scenario.ledger);
     assert_eq!(found(&report), [("snapshot-time", Blame::Log)]);
+}
+
+#[test]
+fn what_a_missing_policy_document_would_tell_is_not_shown() {
+    let mut scenario = Scenario::new();
+    let document = Json::from_value(&policy_document(1)).unwrap();
+    let (bytes, root) = (document.as_str().as_bytes().to_vec(), scenario.cast.root.clone());
+    let digest = scenario.ledger.document(document);
+    scenario.ledger.add(&root, None, Policy::Digest(digest));
+    scenario.approved_run();
+    scenario.ledger.close();
+    let (log, trust) = (published(&scenario.ledger), scenario.ledger.trust().trust());
+    let source = Source::directory(log.path()).unwrap();
+    let audit = plain(&source, Under::Trust(&trust));
+    let report = audit.run(&mut |_, _| {}).unwrap();
+    assert_eq!(report.conclusion(), Conclusion::NotShown, "{:?}", report.findings);
+    assert_eq!(found(&report)[0], ("policy-unreadable", Blame::Open));
+    let report = Audit { documents: vec![bytes], ..audit }.run(&mut |_, _| {}).unwrap();
+    assert_eq!((report.conclusion(), found(&report)), (Conclusion::Shown, Vec::new()));
 }
 
 #[test]

@@ -8,20 +8,23 @@ use counterfoil_audit::{
 };
 use counterfoil_receipt::limits as receipt_limits;
 use counterfoil_tlog::VerifierKey;
-use counterfoil_verify::Trust;
+use counterfoil_verify::{Accused, NotConvicted, Trust, convictions};
 use serde_json::json;
 
 use crate::{
     audit_report::Page,
     context::Context,
-    error::{Failure, Outcome, VIOLATED},
+    error::{Failure, NOT_SHOWN, Outcome, USAGE, VIOLATED},
     input::{self, shown},
     output, remote,
     text::{counted, printable},
     time, trust,
 };
 
-/// Copy a log into a directory, or audit it from its bytes.
+/// Bytes of an evidence file: 64 cases, each of two of the largest notes, and two of the largest entries in base64url.
+const EVIDENCE_BYTES: usize = 64 * 2 * (receipt_limits::NOTE_BYTES * 2 + 88_000 + 8_192);
+
+/// Copy a log into a directory, audit it from its bytes, and confirm evidence against it.
 #[derive(Args, Debug)]
 pub struct Log {
     #[command(subcommand)]
@@ -32,6 +35,7 @@ pub struct Log {
 enum Command {
     Export(Export),
     Audit(Audit),
+    VerifyEvidence(VerifyEvidence),
 }
 
 /// Write a log into a directory that any web server can serve (C2SP tlog-tiles).
@@ -99,6 +103,23 @@ struct Audit {
     /// Write the report as an HTML page as well
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Where the log misbehaved, write evidence that `counterfoil log verify-evidence` confirms without the log
+    #[arg(long, value_name = "FILE")]
+    evidence: Option<PathBuf>,
+}
+
+/// Confirm evidence against a log, offline: what it signed, and which rule that breaks.
+///
+/// Exit status: 1 the log is convicted by every case, 2 unreadable, 3 a case does not show what it claims.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:
+  counterfoil log verify-evidence evidence.jsonl --trust trust.toml")]
+struct VerifyEvidence {
+    /// The file that an audit wrote, or - for standard input
+    file: PathBuf,
+    /// The key that signs the log's checkpoints, instead of a trust file: then only forks can be confirmed
+    #[arg(long, value_name = "VKEY", value_parser = vkey)]
+    log_key: Option<VerifierKey>,
 }
 
 impl Log {
@@ -107,6 +128,7 @@ impl Log {
         match &self.command {
             Command::Export(export) => export.run(context),
             Command::Audit(audit) => audit.run(context),
+            Command::VerifyEvidence(verify) => verify.run(context),
         }
     }
 }
@@ -124,8 +146,10 @@ impl Export {
                 Ok(exported) if exported.written > 0 || !self.follow => self.say(context, &exported)?,
                 Ok(_) => {}
                 // What passes by itself ends no export that is to go on.
-                Err(ExportError::Source(SourceError::Unreachable { path, why })) if self.follow => {
-                    output::note(&format!("{}: {}; trying again\n", printable(&path), printable(&why)));
+                Err(ExportError::Source(
+                    error @ (SourceError::Unreachable { .. } | SourceError::Refused { .. }),
+                )) if self.follow => {
+                    output::note(&format!("{}; trying again\n", printable(&error.to_string())));
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -170,6 +194,11 @@ impl Audit {
         let report = audit.run(&mut |done, of| bar.show(&format!("{done} of {of} entries")));
         bar.clear();
         let page = Page { report: &report?, log: &source.name(), under: &known.name(), now: time::now() };
+        if let Some(path) = &self.evidence
+            && let Some(file) = page.report.evidence(&source)?
+        {
+            output::write(path, &file)?;
+        }
         if let Some(path) = &self.html {
             output::write(path, page.to_html().as_bytes())?;
         }
@@ -179,6 +208,51 @@ impl Audit {
             output::print(&page.to_text(context.style))?;
         }
         Ok(page.report.conclusion().exit_code())
+    }
+}
+
+impl VerifyEvidence {
+    fn run(&self, context: &Context) -> Outcome {
+        let known = Known::load(context, self.log_key.as_ref())?;
+        let file = input::read(&self.file, "evidence file", EVIDENCE_BYTES)?;
+        let accused = match &known {
+            Known::Trust(trust, _) => Accused::Trust(trust),
+            Known::Key(key) => Accused::Key(key),
+        };
+        let shown = convictions(&file, accused).map_err(|why| {
+            let (code, status, hint) = match why {
+                NotConvicted::Malformed { .. } => (
+                    "evidence-malformed",
+                    USAGE,
+                    "check that this is a file that `counterfoil log audit --evidence` wrote",
+                ),
+                NotConvicted::NotShown { .. } => (
+                    "evidence-not-shown",
+                    NOT_SHOWN,
+                    "it convicts nobody; check that it is about the log of the trust file",
+                ),
+            };
+            let text = why.to_string();
+            let why = text.strip_prefix(code).and_then(|why| why.strip_prefix(": ")).unwrap_or(&text);
+            Failure::new(code, printable(why), hint).with_status(status)
+        })?;
+        if context.json {
+            let cases = shown.iter().map(|case| {
+                json!({"code": case.code, "detail": case.detail, "index": case.index, "kind": case.kind.as_str(), "rule": case.rule})
+            });
+            output::print_json(
+                &json!({"cases": cases.collect::<Vec<_>>(), "conclusion": "violated", "exit_code": VIOLATED}),
+            )?;
+        } else {
+            let style = context.style;
+            let lines = shown.iter().map(|case| {
+                let entry = case.index.map(|index| format!(" entry {index}")).unwrap_or_default();
+                format!("{}{entry}\n    {}\n", style.bad(case.code), printable(&case.detail))
+            });
+            let last = style.bad("THE LOG MISBEHAVED: its signature stands under this");
+            output::print(&format!("{}\n{last}\n", lines.collect::<String>()))?;
+        }
+        Ok(VIOLATED)
     }
 }
 
@@ -301,8 +375,8 @@ impl From<ExportError> for Failure {
             ExportError::Inconsistent { .. } => {
                 (VIOLATED, "keep both checkpoints: together they convict the log")
             }
-            ExportError::Busy(_) => (crate::error::USAGE, "wait for it, or end it"),
-            ExportError::Write { .. } => (crate::error::USAGE, "check the disk, the directory and its owner"),
+            ExportError::Busy(_) => (USAGE, "wait for it, or end it"),
+            ExportError::Write { .. } => (USAGE, "check the disk, the directory and its owner"),
         };
         Self::new(error.code(), printable(&error.to_string()), hint).with_status(status)
     }
@@ -315,9 +389,9 @@ impl From<AuditError> for Failure {
             AuditError::Checkpoint(_) => {
                 (VIOLATED, "check that the log and the trust file or key belong together")
             }
-            AuditError::Since(_) => (crate::error::USAGE, "check that the file is a checkpoint of this log"),
+            AuditError::Since(_) => (USAGE, "check that the file is a checkpoint of this log"),
             AuditError::Resume(_) => {
-                (crate::error::USAGE, "name another state file, or move this one away to audit from entry 0")
+                (USAGE, "name another state file, or move this one away to audit from entry 0")
             }
             AuditError::Rewritten { .. } => (
                 VIOLATED,

@@ -155,3 +155,41 @@ fn what_can_not_be_read_is_told_apart() {
     log.run(&["log", "audit", &other.url]).failed(1, "checkpoint-signature");
     log.run(&["log", "export", "copy", "--from", &other.url]).failed(1, "checkpoint-signature");
 }
+
+#[test]
+fn evidence_against_a_log_is_written_and_confirmed_offline() {
+    use counterfoil_testkit::Scenario;
+    use counterfoil_tlog::{
+        HashReader as _, MemoryTree, leaf_hash,
+        tile::{encode_entries, encode_tile},
+    };
+    // A log of few entries, which ends with no snapshot: one bundle and one tile.
+    let mut scenario = Scenario::new();
+    scenario.trigger();
+    scenario.ledger.sign_checkpoint();
+    let (desk, size) = (common::Desk::new(), scenario.ledger.size());
+    let tree: MemoryTree = scenario.ledger.entries().iter().map(|entry| leaf_hash(entry)).collect();
+    let row: Vec<_> = (0..size).map(|at| tree.node(0, at).unwrap()).collect();
+    for directory in ["log/tile/0/000.p", "log/tile/entries/000.p"] {
+        fs::create_dir_all(desk.path(directory)).unwrap();
+    }
+    desk.write("log/checkpoint", scenario.ledger.checkpoint(size).unwrap());
+    desk.write(&format!("log/tile/0/000.p/{size}"), encode_tile(&row));
+    desk.write(&format!("log/tile/entries/000.p/{size}"), encode_entries(scenario.ledger.entries()).unwrap());
+    desk.write("trust.toml", scenario.ledger.trust().to_toml());
+    let ran = desk.run(&["log", "audit", "log", "--evidence", "evidence.jsonl", "--html", "audit.html"]);
+    assert_eq!(ran.code, 1, "{}", ran.shown());
+    assert!(
+        ran.stdout.contains("THE LOG MISBEHAVED") && ran.stdout.contains("checkpoint-snapshot"),
+        "{}",
+        ran.stdout
+    );
+    assert!(desk.read("audit.html").contains("checkpoint-snapshot"));
+    fs::remove_dir_all(desk.path("log")).unwrap();
+    let ran = desk.run(&["log", "verify-evidence", "evidence.jsonl"]);
+    assert_eq!(ran.code, 1, "{}", ran.shown());
+    assert!(ran.stdout.contains("checkpoint-snapshot entry"), "{}", ran.stdout);
+    desk.write("other.jsonl", desk.read("evidence.jsonl").replace("no-snapshot", "entry"));
+    desk.run(&["log", "verify-evidence", "other.jsonl"]).failed(3, "evidence-not-shown");
+    desk.run(&["log", "verify-evidence", "trust.toml"]).failed(2, "evidence-malformed");
+}

@@ -15,6 +15,7 @@ pub mod action;
 pub mod body;
 pub mod bundle;
 pub mod commitment;
+pub mod evidence;
 pub mod hashes;
 pub mod json;
 pub mod key;

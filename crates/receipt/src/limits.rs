@@ -54,3 +54,5 @@ pub const DOCUMENTS: u64 = 4_096;
 pub const PAYLOADS: u64 = 65_536;
 /// Hashes in one part of a proof: a tree of 2⁶³ leaves has at most two for each level beside any leaf.
 pub const PROOF_HASHES: usize = 126;
+/// Cases of an evidence file: one convicts a log; some dozens tell its operator what went wrong.
+pub const CASES: u64 = 64;

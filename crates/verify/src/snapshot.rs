@@ -12,7 +12,7 @@ pub(crate) fn check(state: &State, body: &Snapshot, time: Millis, index: u64) ->
 }
 
 /// R-SNAP-01: the snapshot's `index` is its own.
-fn index_is_own(body: &Snapshot, index: u64) -> Result<(), Fault> {
+pub(crate) fn index_is_own(body: &Snapshot, index: u64) -> Result<(), Fault> {
     if body.index.get() == index {
         return Ok(());
     }
