@@ -259,13 +259,13 @@ impl VerifyEvidence {
 /// What the reader knows of the log.
 enum Known {
     Trust(Box<Trust>, PathBuf),
-    Key(VerifierKey),
+    Key(Box<VerifierKey>),
 }
 
 impl Known {
     fn load(context: &Context, key: Option<&VerifierKey>) -> Outcome<Self> {
         match key {
-            Some(key) => Ok(Self::Key(key.clone())),
+            Some(key) => Ok(Self::Key(Box::new(key.clone()))),
             None => {
                 let path = context.trust_path();
                 Ok(Self::Trust(Box::new(trust::load(&path)?), path))
