@@ -8,6 +8,7 @@ use counterfoil_tlog::{Hash, LeafIndex, ProofError, TreeSize};
 
 use crate::limits;
 use crate::lock::LockError;
+use crate::storage::WriteError;
 
 /// An error of the application or of a signer, passed on as it is.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -184,6 +185,15 @@ pub enum Fatal {
         #[source]
         io: io::Error,
     },
+    /// What stands in the journal is not what this process wrote and read there. Nothing of it was touched.
+    #[error(
+        "another process writes this log: at byte {offset} of the journal stands what this one did not write; stop one of \
+         them, and start the other again"
+    )]
+    Conflict {
+        /// Where it was to be changed.
+        offset: u64,
+    },
     /// The lock store could not be replaced. It is unknown whether it holds the new checkpoint.
     #[error("can't lock the new checkpoint")]
     Lock(#[from] LockError),
@@ -341,10 +351,19 @@ impl OpenError {
 }
 
 impl Fatal {
+    /// What a failed change of the journal means.
+    pub(crate) fn journal(doing: &'static str, error: WriteError) -> Self {
+        match error {
+            WriteError::Conflict { offset } => Self::Conflict { offset },
+            WriteError::Io(io) => Self::Journal { doing, io },
+        }
+    }
+
     /// A stable name for this kind of error.
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Journal { .. } => "fatal-journal",
+            Self::Conflict { .. } => "fatal-journal-conflict",
             Self::Lock(error) => error.code(),
             Self::Derived { .. } => "fatal-derived",
             Self::Published { .. } => "fatal-published-differs",

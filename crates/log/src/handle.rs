@@ -232,11 +232,6 @@ pub(crate) struct Add<A: Application> {
 pub(crate) struct Reply<R>(Option<Box<dyn FnOnce(Answer<R>) + Send>>);
 
 impl<R> Reply<R> {
-    /// For a submission that nobody waits for.
-    pub fn unanswered() -> Self {
-        Self(None)
-    }
-
     pub fn send(mut self, answer: Answer<R>) {
         self.call(answer);
     }

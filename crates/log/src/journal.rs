@@ -12,7 +12,7 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use crate::limits;
-use crate::storage::Storage;
+use crate::storage::{Storage, WriteError};
 
 const MAGIC: &[u8; 8] = b"CFBATCH1";
 const HEADER_BYTES: usize = 36;
@@ -41,18 +41,25 @@ impl Journal {
         self.end
     }
 
-    /// Passes over a frame that is there already.
+    /// Goes on behind this frame, which is there.
     pub fn skip(&mut self, frame: &Frame) {
         self.end += frame.len();
     }
 
-    /// Writes a frame at the end and makes it durable. After an error it must not be called again: whether a frame is on
-    /// disk after a failed sync, nobody knows but the next process that opens the file.
-    pub fn append(&mut self, frame: &Frame) -> Result<(), (&'static str, io::Error)> {
-        self.storage.write_at(self.end, &frame.bytes).map_err(|error| ("write", error))?;
-        self.storage.sync().map_err(|error| ("sync", error))?;
-        self.end += frame.bytes.len() as u64;
-        Ok(())
+    /// Writes a frame at the end, where nothing may stand.
+    pub fn append(&self, frame: &Frame) -> Result<(), WriteError> {
+        self.storage.append(self.end, &frame.bytes)
+    }
+
+    /// Writes a frame again that stands at the end.
+    pub fn rewrite(&self, frame: &Frame) -> Result<(), WriteError> {
+        self.storage.rewrite(self.end, &frame.bytes)
+    }
+
+    /// Makes the frame durable. After an error, here or above, nothing must be called again: whether a frame is on disk
+    /// after a failed sync, nobody knows but the next process that opens the file.
+    pub fn sync(&self) -> io::Result<()> {
+        self.storage.sync()
     }
 }
 

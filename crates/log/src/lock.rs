@@ -95,6 +95,9 @@ impl LockError {
 /// A slot that is torn by a crash leaves the other, which is the value before. The file is never renamed or resized, so
 /// that one fdatasync of one block makes a value durable. The process holds an advisory lock on it while it lives.
 ///
+/// Before each write the file is read again and compared with what this process left there, so that another one is noticed
+/// where the file system's locks don't work.
+///
 /// A slot: SHA-256 of what follows · magic · sequence number (8 bytes) · length (4) · value.
 #[derive(Debug)]
 pub struct FileLock {
@@ -108,6 +111,8 @@ enum State {
     Known {
         sequence: u64,
         value: Option<Vec<u8>>,
+        /// The file's bytes.
+        image: Vec<u8>,
     },
     /// A write failed.
     Unknown,
@@ -138,30 +143,35 @@ impl FileLock {
             Err(TryLockError::Error(io)) => return Err(fail("lock")(io)),
         }
         file.set_len(2 * SLOT_BYTES as u64).map_err(fail("size"))?;
-        let state = read_state(&file).map_err(fail("read"))?;
+        let state = read_image(&file).map(|image| newest(&image)).map_err(fail("read"))?;
         let Some((sequence, value)) = state else {
             return Err(LockError::Damaged { path });
         };
-        let lock = Self { path: path.clone(), file, state: State::Known { sequence, value: value.clone() } };
-        match value {
+        let mut lock = Self { path: path.clone(), file, state: State::Unknown };
+        match &value {
             // If the write of this value had failed to sync, it may be in memory only. The same bytes again can't tear.
-            Some(value) => lock.write(sequence, &value)?,
+            Some(value) => lock.write(sequence, &encode(sequence, value))?,
             None => {
                 lock.file.write_all_at(&[0; 2 * SLOT_BYTES], 0).map_err(fail("clear"))?;
                 lock.file.sync_all().map_err(fail("sync"))?;
             }
         }
+        let image = read_image(&lock.file).map_err(fail("read"))?;
+        lock.state = State::Known { sequence, value, image };
         sync_dir(dir).map_err(fail("sync the directory of"))?;
         Ok(lock)
     }
 
-    fn write(&self, sequence: u64, value: &[u8]) -> Result<(), LockError> {
+    fn write(&self, sequence: u64, slot: &[u8]) -> Result<(), LockError> {
         let fail = |doing| move |io| LockError::Io { doing, path: self.path.clone(), io };
-        let slot = encode(sequence, value);
-        let offset = sequence % 2 * SLOT_BYTES as u64;
-        self.file.write_all_at(&slot, offset).map_err(fail("write"))?;
+        self.file.write_all_at(slot, slot_at(sequence) as u64).map_err(fail("write"))?;
         self.file.sync_data().map_err(fail("sync"))
     }
+}
+
+/// Where the slot of this number in the sequence starts.
+const fn slot_at(sequence: u64) -> usize {
+    (sequence % 2) as usize * SLOT_BYTES
 }
 
 impl LockStore for FileLock {
@@ -176,24 +186,36 @@ impl LockStore for FileLock {
         if new.len() > limits::CHECKPOINT_BYTES {
             return Err(LockError::TooLong { length: new.len() });
         }
-        let sequence = match &self.state {
-            State::Known { sequence, value } if value.as_deref() == old => sequence + 1,
-            State::Known { value, .. } => return Err(LockError::Conflict { found: value.clone() }),
-            State::Unknown => return Err(LockError::Unknown),
-        };
-        self.state = State::Unknown;
-        self.write(sequence, new)?;
-        self.state = State::Known { sequence, value: Some(new.to_vec()) };
+        let state = std::mem::replace(&mut self.state, State::Unknown);
+        let State::Known { sequence, value, mut image } = state else { return Err(LockError::Unknown) };
+        let fail = |io| LockError::Io { doing: "read", path: self.path.clone(), io };
+        let found = read_image(&self.file).map_err(fail)?;
+        if found != image {
+            return Err(LockError::Conflict { found: newest(&found).and_then(|(_, value)| value) });
+        }
+        if value.as_deref() != old {
+            self.state = State::Known { sequence, value: value.clone(), image };
+            return Err(LockError::Conflict { found: value });
+        }
+        let sequence = sequence + 1;
+        let slot = encode(sequence, new);
+        self.write(sequence, &slot)?;
+        image[slot_at(sequence)..][..slot.len()].copy_from_slice(&slot);
+        self.state = State::Known { sequence, value: Some(new.to_vec()), image };
         Ok(())
     }
 }
 
-/// The newest value and its sequence number; `None` if it can't be told.
-fn read_state(file: &File) -> io::Result<Option<(u64, Option<Vec<u8>>)>> {
+fn read_image(file: &File) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; 2 * SLOT_BYTES];
     file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
+}
+
+/// The newest value and its sequence number; `None` if it can't be told.
+fn newest(bytes: &[u8]) -> Option<(u64, Option<Vec<u8>>)> {
     let slots = [decode(&bytes[..SLOT_BYTES], 0), decode(&bytes[SLOT_BYTES..], 1)];
-    Ok(match slots {
+    match slots {
         [Slot::Empty, Slot::Empty] => Some((0, None)),
         // The very first write, to the second slot, was torn.
         [Slot::Empty, Slot::Damaged] => Some((0, None)),
@@ -204,7 +226,7 @@ fn read_state(file: &File) -> io::Result<Option<(u64, Option<Vec<u8>>)>> {
             Some((sequence, Some(value)))
         }
         [Slot::Damaged, _] => None,
-    })
+    }
 }
 
 #[derive(Debug)]
@@ -281,6 +303,29 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let _first = FileLock::open(dir.path()).unwrap();
         assert!(matches!(FileLock::open(dir.path()), Err(LockError::Held { .. })));
+    }
+
+    /// As where the file system's locks do not work: somebody writes the file beside this process.
+    #[test]
+    fn a_value_written_by_somebody_else_is_a_conflict() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut lock = FileLock::open(dir.path()).unwrap();
+        lock.replace(None, b"one").unwrap();
+        lock.replace(Some(b"one"), b"two").unwrap();
+        let file = dir.path().join("checkpoint.lock");
+        let mut image = std::fs::read(&file).unwrap();
+        let theirs = encode(3, b"theirs");
+        image[SLOT_BYTES..][..theirs.len()].copy_from_slice(&theirs);
+        std::fs::write(&file, &image).unwrap();
+        let error = lock.replace(Some(b"two"), b"three").unwrap_err();
+        assert!(
+            matches!(&error, LockError::Conflict { found: Some(found) } if found == b"theirs"),
+            "{error}"
+        );
+        assert_eq!(std::fs::read(&file).unwrap(), image, "nothing was written over it");
+        assert!(matches!(lock.replace(Some(b"two"), b"three"), Err(LockError::Unknown)));
+        drop(lock);
+        assert_eq!(reopened(dir.path()).as_deref(), Some(&b"theirs"[..]));
     }
 
     /// A write torn after any byte, over the slot's old content, leaves the value before or the new one.

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use crate::application::Application;
 use crate::config::Config;
 use crate::error::{CreateError, Fatal, OpenError};
-use crate::handle::{Add, Handle, Job, Outcome, Reply};
+use crate::handle::{Handle, Job, Outcome};
 use crate::limits;
 use crate::reader::Reader;
 use crate::sequencer::Writer;
@@ -50,9 +50,10 @@ impl<A: Application> Log<A> {
         if length > limits::ENTRY_BYTES {
             return Err(OpenError::FirstTooLong { length }.into());
         }
-        let add = Add { bytes: length + 2, entries: vec![first], reply: Reply::unanswered() };
-        let outcomes = writer.batch(&[add]).map_err(OpenError::from)?;
-        match outcomes.into_iter().flatten().next() {
+        let mut outcome = None;
+        let answer = |outcomes: Vec<Vec<_>>| outcome = outcomes.into_iter().flatten().next();
+        writer.batch(&[vec![first]], answer).map_err(OpenError::from)?;
+        match outcome {
             Some(Outcome::Refused(refusal)) => Err(CreateError::Refused(refusal)),
             _ => Ok(Self::run(writer)?),
         }

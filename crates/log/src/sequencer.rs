@@ -1,9 +1,10 @@
 //! The one writer: makes batches, signs them, and puts them on disk.
 //!
-//! **The order of writes**, which is the order of recovery too:
+//! **The order of writes**, which is the order of recovery too, and which [`plan`] holds as the data that
+//! [`Writer::perform`] runs:
 //!
-//! 1. *Journal.* Entries and signed checkpoint go to the end of the journal in one write, then one fdatasync. From here
-//!    on the batch is what this log will sign next, and nothing else: recovery takes it up again.
+//! 1. *Journal.* Entries and signed checkpoint go to the end of the journal in one write, where nothing may stand, then one
+//!    fdatasync. From here on the batch is what this log will sign next, and nothing else: recovery takes it up again.
 //! 2. *Lock.* The lock store's checkpoint is replaced by compare-and-swap, durably. From here on the batch is in the log:
 //!    a journal without it is refused.
 //! 3. *Tiles.* Where the entries are is noted in the scratch files; full tiles and entry bundles are written. They can be
@@ -14,8 +15,8 @@
 //!
 //! No signature leaves the process and nothing is acknowledged before 1 and 2. An error in 1 to 4 ends the log: nothing
 //! is tried again, least of all a failed fsync, and the next process that opens the log finds out what is on disk. It runs
-//! 1 to 5 by the same code, [`Writer::commit`], for a batch that is in the journal and not in the lock store, and 3 to 5,
-//! [`Writer::settle`], for all before.
+//! 1 to 5 by the same code for a batch that is in the journal and not in the lock store ([`plan::ADOPT`]: the write of
+//! what stands there already), and 3 to 5 for all before ([`plan::REPLAY`]).
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -30,12 +31,13 @@ use counterfoil_tlog::{Hash, LeafIndex, TreeSize, leaf_hash};
 use crate::application::{Application, Place, Position, RootAt};
 use crate::config::{CheckpointKeys, CommitHook};
 use crate::error::{Fatal, ReadError};
-use crate::handle::{Add, AddError, Inspection, Job, Logged, Outcome};
+use crate::handle::{AddError, Inspection, Job, Logged, Outcome, Reply};
 use crate::index::{EntryRows, Watermark};
 use crate::journal::{Frame, FrameBuilder, Journal};
 use crate::limits;
 use crate::lock::LockStore;
 use crate::order::order;
+use crate::plan::{self, Step};
 use crate::reader::{LogCheckpoint, Published, Shared};
 use crate::tree::{Edge, FullTile, View};
 
@@ -62,57 +64,75 @@ pub(crate) struct Batch {
     pub checkpoint: Arc<LogCheckpoint>,
     /// The tiles that it fills.
     pub full: Vec<FullTile>,
+    /// Whether the index may have it already.
+    pub known: bool,
 }
 
 impl<A: Application> Writer<A> {
-    /// Writes a batch: steps 1 to 5.
-    pub fn commit(&mut self, batch: Batch) -> Result<(), Fatal> {
-        self.journal.append(&batch.frame).map_err(|(doing, io)| Fatal::Journal { doing, io })?;
-        let old = self.locked.as_ref().map(|checkpoint| checkpoint.text.as_bytes());
-        self.lock.replace(old, batch.checkpoint.text.as_bytes())?;
-        let checkpoint = Arc::clone(&batch.checkpoint);
-        self.locked = Some(Arc::clone(&checkpoint));
-        self.settle(batch, false)?;
-        if let Some(on_commit) = &mut self.on_commit {
-            on_commit(&checkpoint);
+    /// Takes the steps of a plan with a batch, in their order, up to the first that fails.
+    pub fn perform(&mut self, plan: &[Step], batch: Batch, answer: impl FnOnce()) -> Result<(), Fatal> {
+        let (offset, mut answer) = (self.journal.end(), Some(answer));
+        for step in plan {
+            match step {
+                Step::Append => {
+                    self.journal.append(&batch.frame).map_err(|error| Fatal::journal("write", error))?;
+                }
+                Step::Rewrite => {
+                    self.journal.rewrite(&batch.frame).map_err(|error| Fatal::journal("write", error))?;
+                }
+                Step::Sync => self.journal.sync().map_err(|io| Fatal::Journal { doing: "sync", io })?,
+                Step::Swap => self.swap(&batch.checkpoint)?,
+                Step::Derive => self.derive(&batch, offset)?,
+                Step::Publish => self.publish(&batch),
+                Step::Index => self.index(&batch, offset),
+                Step::Answer => answer.take().map_or((), |answer| answer()),
+            }
         }
         Ok(())
     }
 
-    /// Derives everything else from a batch that is in journal and lock store: steps 3 to 5. `known` says that the index
-    /// may have it already.
-    pub fn settle(&mut self, batch: Batch, known: bool) -> Result<(), Fatal> {
-        let Batch { frame, checkpoint, full } = batch;
-        let offset = self.journal.end() - frame.len();
-        let batches = self.shared.published().batches;
-        self.shared.scratch.record(batches, offset, &frame)?;
-        for tile in full {
-            self.publish_tile(tile)?;
-        }
-
-        self.time = frame.time();
-        let published =
-            Published { checkpoint: Arc::clone(&checkpoint), edge: self.edge.clone(), batches: batches + 1 };
-        self.shared.publish(published);
-
-        let entries = (frame.first()..).zip(frame.entries());
-        let rows: Vec<_> = entries.map(|(index, (_, entry))| self.rows(index, entry)).collect();
-        let watermark = Watermark { projection: A::PROJECTION, frame: offset, head: checkpoint.head };
-        // A failure is remembered by the index, which is rebuilt when it is needed next.
-        let _ =
-            self.shared.index.record(&rows, known).and_then(|()| self.shared.index.set_watermark(&watermark));
+    fn swap(&mut self, checkpoint: &Arc<LogCheckpoint>) -> Result<(), Fatal> {
+        let old = self.locked.as_ref().map(|checkpoint| checkpoint.text.as_bytes());
+        self.lock.replace(old, checkpoint.text.as_bytes())?;
+        self.locked = Some(Arc::clone(checkpoint));
         Ok(())
+    }
+
+    /// Derives files from a batch that starts at `offset` of the journal.
+    fn derive(&mut self, batch: &Batch, offset: u64) -> Result<(), Fatal> {
+        self.journal.skip(&batch.frame);
+        self.time = batch.frame.time();
+        self.shared.scratch.record(self.shared.published().batches, offset, &batch.frame)?;
+        batch.full.iter().try_for_each(|tile| self.write_tile(tile))
+    }
+
+    fn publish(&self, batch: &Batch) {
+        let batches = self.shared.published().batches + 1;
+        let checkpoint = Arc::clone(&batch.checkpoint);
+        self.shared.publish(Published { checkpoint, edge: self.edge.clone(), batches });
+    }
+
+    fn index(&mut self, batch: &Batch, offset: u64) {
+        let entries = (batch.frame.first()..).zip(batch.frame.entries());
+        let rows: Vec<_> = entries.map(|(index, (_, entry))| self.rows(index, entry)).collect();
+        let watermark = Watermark { projection: A::PROJECTION, frame: offset, head: batch.checkpoint.head };
+        // A failure is remembered by the index, which is rebuilt when it is needed next.
+        let index = &self.shared.index;
+        let _ = index.record(&rows, batch.known).and_then(|()| index.set_watermark(&watermark));
+        if let Some(on_commit) = &mut self.on_commit {
+            on_commit(&batch.checkpoint);
+        }
     }
 
     /// Writes a tile, and before it the bundle of its entries, read back from the journal.
-    fn publish_tile(&self, tile: FullTile) -> Result<(), Fatal> {
+    fn write_tile(&self, tile: &FullTile) -> Result<(), Fatal> {
         let hashes = tile.nodes.hashes();
         if tile.id.level == 0 {
             let path = TilePath::entries(tile.id.index, WIDTH).map_err(|_| ReadError::NoSuchTile)?;
             self.shared.tiles.publish(&path, &self.shared.bundle(&path, hashes)?)?;
         }
         self.shared.tiles.publish(&tile.id.path()?, &counterfoil_tlog::tile::encode_tile(hashes))?;
-        self.shared.tiles.cache(tile.id, tile.nodes);
+        self.shared.tiles.cache(tile.id, Arc::clone(&tile.nodes));
         Ok(())
     }
 
@@ -147,19 +167,19 @@ impl<A: Application> Writer<A> {
         while let Some(first) = held.take().or_else(|| queue.recv().ok()) {
             let mut round = Round::default();
             held = round.collect(first, queue);
-            let queued: usize = round.adds.iter().map(|add| add.bytes).sum();
-            self.shared.queued.fetch_sub(queued, Ordering::Relaxed);
+            self.shared.queued.fetch_sub(round.queued, Ordering::Relaxed);
             // Dropped before the submissions, so that they learn of a panic.
             let watch = PanicWatch(&self.shared.clone());
-            let answers = if round.adds.is_empty() { Ok(Vec::new()) } else { self.batch(&round.adds) };
+            let Round { adds, replies, .. } = &mut round;
+            let answer = |answers: Vec<_>| {
+                replies.drain(..).zip(answers).for_each(|(reply, answer)| reply.send(Ok(answer)));
+            };
+            let made = if adds.is_empty() { Ok(()) } else { self.batch(adds, answer) };
             drop(watch);
-            match answers {
-                Ok(answers) => round.answer(answers),
-                Err(fatal) => {
-                    let failure = self.shared.fail(fatal);
-                    round.fail(&failure);
-                    return drain(held, queue, &failure);
-                }
+            if let Err(fatal) = made {
+                let failure = self.shared.fail(fatal);
+                replies.drain(..).for_each(|reply| reply.send(Err(AddError::Failed(Arc::clone(&failure)))));
+                return drain(held, queue, &failure);
             }
             let checkpoint = &self.shared.published().checkpoint;
             for inspection in round.inspections {
@@ -172,9 +192,14 @@ impl<A: Application> Writer<A> {
         }
     }
 
-    /// Makes one batch of submissions and commits it. If nothing is admitted, nothing is signed.
-    pub fn batch(&mut self, adds: &[Add<A>]) -> Result<Vec<Vec<Outcome<A::Refusal>>>, Fatal> {
-        let entries: Vec<&A::Entry> = adds.iter().flat_map(|add| &add.entries).collect();
+    /// Makes one batch of submissions, commits it, and gives the outcomes of each submission to `answer`. If nothing is
+    /// admitted, nothing is signed.
+    pub fn batch(
+        &mut self,
+        adds: &[Vec<A::Entry>],
+        answer: impl FnOnce(Vec<Vec<Outcome<A::Refusal>>>),
+    ) -> Result<(), Fatal> {
+        let entries: Vec<&A::Entry> = adds.iter().flatten().collect();
         let named: Vec<(Hash, Place)> =
             entries.iter().map(|entry| (leaf_hash((*entry).as_ref()), self.app.place(entry))).collect();
         let mut draft = self.draft();
@@ -182,16 +207,20 @@ impl<A: Application> Writer<A> {
         for at in order(&named) {
             verdicts[at] = Some(self.admit(&mut draft, entries[at], named[at].0)?);
         }
-        if draft.frame.count() > 0 {
-            self.seal_and_commit(draft)?;
+        let answer = |checkpoint: &Arc<LogCheckpoint>| {
+            let leaves = named.iter().map(|(leaf, _)| *leaf);
+            let verdicts = verdicts.into_iter().zip(leaves);
+            let mut outcomes =
+                verdicts.filter_map(|(verdict, leaf)| Some(verdict?.outcome(leaf, checkpoint)));
+            answer(adds.iter().map(|add| outcomes.by_ref().take(add.len()).collect()).collect());
+        };
+        if draft.frame.count() == 0 {
+            answer(&self.shared.published().checkpoint);
+            return Ok(());
         }
-        let checkpoint = &self.shared.published().checkpoint;
-        let leaves = named.iter().map(|(leaf, _)| *leaf);
-        let mut outcomes = verdicts
-            .into_iter()
-            .zip(leaves)
-            .filter_map(|(verdict, leaf)| Some(verdict?.outcome(leaf, checkpoint)));
-        Ok(adds.iter().map(|add| outcomes.by_ref().take(add.entries.len()).collect()).collect())
+        let batch = self.seal(draft)?;
+        let checkpoint = Arc::clone(&batch.checkpoint);
+        self.perform(plan::COMMIT, batch, || answer(&checkpoint))
     }
 
     /// Begins the log with the signed checkpoint of the empty tree, which no entry seals.
@@ -229,7 +258,8 @@ impl<A: Application> Writer<A> {
         Ok(Verdict::Added(index))
     }
 
-    fn seal_and_commit(&mut self, mut draft: Draft) -> Result<(), Fatal> {
+    /// Ends a batch with the application's seal, and signs it.
+    fn seal(&mut self, mut draft: Draft) -> Result<Batch, Fatal> {
         let at = Position { index: LeafIndex(self.edge.size().0), time: draft.time };
         if let Some(seal) = self.app.seal(at).map_err(Fatal::Seal)? {
             if seal.len() > limits::ENTRY_BYTES {
@@ -244,7 +274,7 @@ impl<A: Application> Writer<A> {
         let no_root = || Fatal::Sign("the tree has no root".into());
         let head = self.edge.head().ok_or_else(no_root)?;
         let checkpoint = Arc::new(self.keys.sign(head).map_err(Fatal::Sign)?);
-        self.commit(Batch { frame: draft.frame.finish(&checkpoint.text), checkpoint, full: draft.full })
+        Ok(Batch { frame: draft.frame.finish(&checkpoint.text), checkpoint, full: draft.full, known: false })
     }
 
     /// Where the entry with this leaf hash stands. A damaged index is rebuilt first.
@@ -327,21 +357,25 @@ impl RootAt for Roots<'_> {
 
 /// What is done in one go: everything that waited, up to the limits of a batch.
 struct Round<A: Application> {
-    adds: Vec<Add<A>>,
+    adds: Vec<Vec<A::Entry>>,
+    /// One for each of `adds`.
+    replies: Vec<Reply<A::Refusal>>,
+    /// Bytes of entries that it takes from the queue.
+    queued: usize,
     inspections: Vec<Inspection<A>>,
     stop: bool,
 }
 
 impl<A: Application> Default for Round<A> {
     fn default() -> Self {
-        Self { adds: Vec::new(), inspections: Vec::new(), stop: false }
+        Self { adds: Vec::new(), replies: Vec::new(), queued: 0, inspections: Vec::new(), stop: false }
     }
 }
 
 impl<A: Application> Round<A> {
     /// Takes jobs until none waits or the next does not fit, which is returned.
     fn collect(&mut self, first: Job<A>, queue: &Receiver<Job<A>>) -> Option<Job<A>> {
-        let (mut entries, mut bytes) = (0, 0);
+        let mut entries = 0;
         let mut next = Some(first);
         while let Some(job) = next {
             match job {
@@ -352,28 +386,17 @@ impl<A: Application> Round<A> {
                 Job::Inspect(inspection) => self.inspections.push(inspection),
                 Job::Add(add) => {
                     entries += add.entries.len();
-                    bytes += add.bytes;
-                    if entries > limits::BATCH_ENTRIES || bytes > limits::BATCH_BYTES {
+                    if entries > limits::BATCH_ENTRIES || self.queued + add.bytes > limits::BATCH_BYTES {
                         return Some(Job::Add(add));
                     }
-                    self.adds.push(add);
+                    self.queued += add.bytes;
+                    self.adds.push(add.entries);
+                    self.replies.push(add.reply);
                 }
             }
             next = queue.try_recv().ok();
         }
         None
-    }
-
-    fn answer(&mut self, answers: Vec<Vec<Outcome<A::Refusal>>>) {
-        for (add, answer) in self.adds.drain(..).zip(answers) {
-            add.reply.send(Ok(answer));
-        }
-    }
-
-    fn fail(self, failure: &Arc<Fatal>) {
-        for add in self.adds {
-            add.reply.send(Err(AddError::Failed(Arc::clone(failure))));
-        }
     }
 }
 

@@ -15,6 +15,7 @@ use crate::config::{Config, KnownKeys};
 use crate::error::{BoxError, Fatal, OpenError};
 use crate::index::Index;
 use crate::journal::{Found, Frame, Journal, MAX_FRAME_BYTES, read_checkpoint, read_frame};
+use crate::plan::{self, Relation, Start, Tail, Why};
 use crate::reader::{LogCheckpoint, Published, Shared};
 use crate::scratch::Scratch;
 use crate::sequencer::{Batch, Roots, Writer};
@@ -52,9 +53,8 @@ struct Survey {
     broken: Option<&'static str>,
     time: u64,
     last: Option<LogCheckpoint>,
-    before_last: Option<LogCheckpoint>,
-    /// Whether some frame has the checkpoint in the lock store.
-    has_locked: bool,
+    /// The number of batches after the one in the lock store; `None` if none is that one.
+    unlocked: Option<u64>,
 }
 
 impl Survey {
@@ -71,8 +71,8 @@ fn examine(config: &mut Config) -> Result<(Survey, Option<LogCheckpoint>), OpenE
     let known = Arc::clone(&config.keys.known);
     let locked = text.map(|text| known.open(&text)).transpose().map_err(foreign_lock)?;
     let survey = survey(config, &known, locked.as_ref())?;
-    judge(&survey, locked.as_ref())?;
-    if survey.last.is_some() {
+    // In a journal without a whole batch, what is there is cut only to create a log.
+    if judge(&survey, locked.as_ref())? == Start::Cut && survey.last.is_some() {
         cut_tail(config, &survey)?;
     }
     Ok((survey, locked))
@@ -86,7 +86,8 @@ fn foreign_lock(source: BoxError) -> OpenError {
 fn survey(config: &Config, known: &KnownKeys, locked: Option<&LogCheckpoint>) -> Result<Survey, OpenError> {
     let storage = config.journal.as_ref();
     let length = storage.len().map_err(|io| read_failed(config, io))?;
-    let mut survey = Survey { length, ..Survey::default() };
+    let unlocked = locked.is_none().then_some(0);
+    let mut survey = Survey { length, unlocked, ..Survey::default() };
     let mut edge = Edge::default();
     loop {
         match read_frame(storage, survey.end, length).map_err(|io| read_failed(config, io))? {
@@ -100,8 +101,9 @@ fn survey(config: &Config, known: &KnownKeys, locked: Option<&LogCheckpoint>) ->
                 let checkpoint = check(&frame, &mut edge, survey.time, known).map_err(bad)?;
                 survey.end += frame.len();
                 survey.time = frame.time();
-                survey.has_locked |= locked == Some(&checkpoint);
-                survey.before_last = survey.last.replace(checkpoint);
+                let is_locked = locked == Some(&checkpoint);
+                survey.unlocked = if is_locked { Some(0) } else { survey.unlocked.map(|count| count + 1) };
+                survey.last = Some(checkpoint);
             }
         }
     }
@@ -127,41 +129,35 @@ fn check(frame: &Frame, edge: &mut Edge, time: u64, known: &KnownKeys) -> Result
     Ok(checkpoint)
 }
 
-/// Refuses every relation of journal and lock store that a crash can't leave.
-fn judge(survey: &Survey, locked: Option<&LogCheckpoint>) -> Result<(), OpenError> {
-    let last = survey.last.as_ref();
-    // Equal: nothing after the last frame was ever locked, so nothing there was acknowledged.
-    if last == locked {
-        let length = survey.length - survey.end;
-        if length > MAX_FRAME_BYTES as u64 {
-            return Err(OpenError::LongTail { offset: survey.end, length });
+/// Asks the plan how journal and lock store relate, and says so to a person if no crash leaves that.
+fn judge(survey: &Survey, locked: Option<&LogCheckpoint>) -> Result<Start, OpenError> {
+    let (journal, locked_size) = (survey.size(), locked.map_or(TreeSize(0), |locked| locked.head.size));
+    let offset = survey.end;
+    let length = survey.length - offset;
+    let tail = match length {
+        0 => Tail::Nothing,
+        length if length <= MAX_FRAME_BYTES as u64 => Tail::Torn,
+        _ => Tail::Long,
+    };
+    // The lock store may hold the checkpoint of the empty tree: it is ahead of a journal that holds none.
+    let is_behind = locked_size > journal || (locked.is_some() && survey.last.is_none());
+    let why = match plan::start(Relation { unlocked: survey.unlocked, is_behind, tail }) {
+        Start::Refuse(why) => why,
+        start => return Ok(start),
+    };
+    let text = |checkpoint: Option<&LogCheckpoint>| checkpoint.map_or_else(String::new, |it| it.text.clone());
+    Err(match why {
+        Why::LongTail => OpenError::LongTail { offset, length },
+        Why::Damaged => {
+            let reason = survey.broken.unwrap_or("it is no frame");
+            OpenError::Damaged { offset, reason, intact: journal, locked: locked_size }
         }
-        return Ok(());
-    }
-    let locked_size = locked.map_or(TreeSize(0), |locked| locked.head.size);
-    if let Some(reason) = survey.broken {
-        // Whatever is broken follows a frame that is not the locked one: an acknowledged batch may be in it.
-        let intact = survey.size();
-        return Err(OpenError::Damaged { offset: survey.end, reason, intact, locked: locked_size });
-    }
-    // A crash between journal and lock.
-    if survey.before_last.as_ref() == locked {
-        return Ok(());
-    }
-    let journal = survey.size();
-    match (last, locked) {
-        // The lock store may hold the checkpoint of the empty tree: then the sizes are equal.
-        (None, Some(_)) => Err(OpenError::Behind { journal, locked: locked_size }),
-        (_, Some(locked)) if locked.head.size > journal => {
-            Err(OpenError::Behind { journal, locked: locked_size })
+        Why::Behind => OpenError::Behind { journal, locked: locked_size },
+        Why::Forked => {
+            OpenError::Forked { size: locked_size, locked: text(locked), journal: text(survey.last.as_ref()) }
         }
-        (Some(last), Some(locked)) if !survey.has_locked => Err(OpenError::Forked {
-            size: locked_size,
-            locked: locked.text.clone(),
-            journal: last.text.clone(),
-        }),
-        _ => Err(OpenError::LockBehind { journal, locked: locked_size }),
-    }
+        Why::LockBehind => OpenError::LockBehind { journal, locked: locked_size },
+    })
 }
 
 /// Cuts off what an interrupted write left, and keeps a copy of it.
@@ -179,8 +175,7 @@ fn cut_tail(config: &Config, survey: &Survey) -> Result<(), OpenError> {
     fs::create_dir_all(&config.dir).map_err(fail("create the directory of"))?;
     let mut copy = fs::File::create_new(&path).map_err(fail("create"))?;
     copy.write_all(&tail).and_then(|()| copy.sync_all()).map_err(fail("write"))?;
-    let cut = config.journal.truncate(survey.end);
-    cut.map_err(|io| OpenError::Files { doing: "cut", path: config.dir.join("journal"), io })
+    Ok(config.journal.cut(survey.end, &tail).map_err(|error| Fatal::journal("cut", error))?)
 }
 
 /// Replays the journal into the application, and derives what is missing. A batch that is not locked is committed.
@@ -207,14 +202,9 @@ fn replay<A: Application>(
             Ok(Found::End) => return Err(damaged("it became shorter")),
             Err(_) => return Err(damaged("it can't be read any more")),
         };
-        let batch = fold(&mut writer, frame)?;
-        if Some(batch.checkpoint.head.size) <= locked_size {
-            writer.journal.skip(&batch.frame);
-            let known = batch.checkpoint.head.size <= indexed;
-            writer.settle(batch, known)?;
-        } else {
-            writer.commit(batch)?;
-        }
+        let batch = fold(&mut writer, frame, indexed)?;
+        let is_locked = Some(batch.checkpoint.head.size) <= locked_size;
+        writer.perform(if is_locked { plan::REPLAY } else { plan::ADOPT }, batch, || ())?;
     }
     // The index may have failed on the way.
     if writer.shared.index.watermark().is_err() {
@@ -263,8 +253,8 @@ fn prepare<A: Application>(
     })
 }
 
-/// Folds a frame into application and tree, as making it did.
-fn fold<A: Application>(writer: &mut Writer<A>, frame: Frame) -> Result<Batch, OpenError> {
+/// Folds a frame into application and tree, as making it did. The index may have all up to `indexed`.
+fn fold<A: Application>(writer: &mut Writer<A>, frame: Frame, indexed: TreeSize) -> Result<Batch, OpenError> {
     let mut full = Vec::new();
     for (index, (_, entry)) in (frame.first()..).zip(frame.entries()) {
         let at = Position { index: LeafIndex(index), time: frame.time() };
@@ -280,7 +270,8 @@ fn fold<A: Application>(writer: &mut Writer<A>, frame: Frame) -> Result<Batch, O
     if writer.edge.head() != Some(checkpoint.head) {
         return Err(bad("it changed while it was read".into()));
     }
-    Ok(Batch { frame, checkpoint, full })
+    let known = checkpoint.head.size <= indexed;
+    Ok(Batch { frame, checkpoint, full, known })
 }
 
 /// Up to which size the index may have its rows. One that belongs to another journal, or to another way to project, is

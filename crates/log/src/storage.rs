@@ -29,11 +29,20 @@ pub trait Storage: Send + Sync + 'static {
     /// `UnexpectedEof` if there are fewer, or what the system reports.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
 
-    /// Writes all of `bytes` at `offset`, in one write if the system takes it.
+    /// Writes all of `bytes` at `offset`, in one write if the system takes it, where the file must end: nothing that
+    /// somebody else wrote is ever overwritten. Of several who append at one place, one succeeds.
     ///
     /// # Errors
-    /// What the system reports; any part may have been written.
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// [`WriteError::Conflict`] if the file does not end at `offset`; nothing was written then. Or what the system
+    /// reports; any part may have been written.
+    fn append(&self, offset: u64, bytes: &[u8]) -> Result<(), WriteError>;
+
+    /// Writes `bytes` again, which stand at `offset` and end the file: what can be read there may not be on disk, and
+    /// the system may take it for written.
+    ///
+    /// # Errors
+    /// [`WriteError::Conflict`] if something else stands there; nothing was written then. Or what the system reports.
+    fn rewrite(&self, offset: u64, bytes: &[u8]) -> Result<(), WriteError>;
 
     /// Makes durable what was written: data, and the length needed to find it.
     ///
@@ -41,14 +50,30 @@ pub trait Storage: Send + Sync + 'static {
     /// What the system reports. What was written since the last success may then be lost, even if a later call succeeds.
     fn sync(&self) -> io::Result<()>;
 
-    /// Cuts the file off at `length` and makes that durable.
+    /// Cuts off `tail`, which stands at `offset` and ends the file, and makes that durable.
     ///
     /// # Errors
-    /// What the system reports.
-    fn truncate(&self, length: u64) -> io::Result<()>;
+    /// [`WriteError::Conflict`] if something else stands there; nothing was cut then. Or what the system reports.
+    fn cut(&self, offset: u64, tail: &[u8]) -> Result<(), WriteError>;
 }
 
-/// A [`Storage`] in a file that this process alone writes.
+/// Why a [`Storage`] was not changed as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// What stands there is not what this process left: somebody else writes the file.
+    #[error("somebody else has written at byte {offset} or behind it")]
+    Conflict {
+        /// Where it was to be changed.
+        offset: u64,
+    },
+    /// The system reports an error.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// A [`Storage`] in a file that this process alone writes: it holds a lock on the file. Where the file system's locks do not
+/// work, a second process is noticed all the same before it overwrites anything, unless both append within the moment
+/// between looking at the length and writing.
 #[derive(Debug)]
 pub struct FileStorage {
     file: File,
@@ -87,17 +112,38 @@ impl Storage for FileStorage {
         self.file.read_exact_at(buffer, offset)
     }
 
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, offset)
+    fn append(&self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
+        if self.len()? != offset {
+            return Err(WriteError::Conflict { offset });
+        }
+        Ok(self.file.write_all_at(bytes, offset)?)
+    }
+
+    fn rewrite(&self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
+        self.expect(offset, bytes)?;
+        Ok(self.file.write_all_at(bytes, offset)?)
     }
 
     fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }
 
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.file.set_len(length)?;
-        self.file.sync_all()
+    fn cut(&self, offset: u64, tail: &[u8]) -> Result<(), WriteError> {
+        self.expect(offset, tail)?;
+        self.file.set_len(offset)?;
+        Ok(self.file.sync_all()?)
+    }
+}
+
+impl FileStorage {
+    /// Checks that the file ends with these bytes, which start at `offset`.
+    fn expect(&self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
+        let mut found = vec![0; bytes.len()];
+        if self.len()? != offset + bytes.len() as u64 {
+            return Err(WriteError::Conflict { offset });
+        }
+        self.read_at(offset, &mut found)?;
+        if found == bytes { Ok(()) } else { Err(WriteError::Conflict { offset }) }
     }
 }
 

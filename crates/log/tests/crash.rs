@@ -7,16 +7,9 @@ mod common;
 use std::fs;
 
 use common::{Disk, Fault, FaultyLock, Notebook, Site, add, added, check_all, copy_dir};
-use counterfoil_log::{AddError, Log, Logged, OpenError, Outcome};
+use counterfoil_log::plan::{self, Step};
+use counterfoil_log::{AddError, Fatal, Log, Logged, OpenError, Outcome};
 use counterfoil_tlog::{LeafIndex, TreeSize};
-
-/// The steps of one batch, in their order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    Write,
-    Sync,
-    Lock,
-}
 
 /// What is to be found of the batch whose step failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,19 +24,22 @@ enum Then {
 #[test]
 fn a_fault_at_any_step_loses_nothing_acknowledged() {
     use Fault::{Lost, Persisted, Short};
-    use Step::{Lock, Sync, Write};
+    use Step::{Append, Swap, Sync};
     use Then::{Gone, There};
     let table = [
         // step, fault, after the process ended, after a power cut
-        (Write, Lost, Gone, Gone),
-        (Write, Short, Gone, Gone),
-        (Write, Persisted, There, Gone),
+        (Append, Lost, Gone, Gone),
+        (Append, Short, Gone, Gone),
+        (Append, Persisted, There, Gone),
         (Sync, Lost, There, Gone),
         (Sync, Short, There, Gone),
         (Sync, Persisted, There, There),
-        (Lock, Lost, There, There),
-        (Lock, Persisted, There, There),
+        (Swap, Lost, There, There),
+        (Swap, Persisted, There, There),
     ];
+    // Every step that changes journal or lock store is in it, and they come before all others.
+    let changing = |step: &&Step| table.iter().any(|(at, ..)| at == *step);
+    assert!(plan::COMMIT.iter().take_while(changing).eq(&[Append, Sync, Swap]));
     println!("count storage faults of the log's steps, none loses what was acknowledged {}", 2 * table.len());
     for (step, fault, after_exit, after_power_cut) in table {
         for (power_cut, expected) in [(false, after_exit), (true, after_power_cut)] {
@@ -53,15 +49,21 @@ fn a_fault_at_any_step_loses_nothing_acknowledged() {
     }
 }
 
+/// Lets the next occurrence of a step fail.
+fn inject(step: Step, fault: Fault, disk: &Disk, lock: &FaultyLock) {
+    match step {
+        Step::Append | Step::Rewrite => disk.fail(0, fault),
+        Step::Sync => disk.fail(1, fault),
+        Step::Swap => lock.fail(0, fault),
+        _ => panic!("{step:?} changes nothing that lasts"),
+    }
+}
+
 fn fail_at(step: Step, fault: Fault, power_cut: bool) -> Then {
     let (site, disk, lock) = (Site::new(), Disk::default(), FaultyLock::default());
     let log = Log::create(site.faulty(&disk, &lock), Notebook::default(), b"genesis".to_vec()).unwrap();
     let before: Vec<Logged> = ["a", "b"].map(|entry| added(&log.handle(), entry)).to_vec();
-    match step {
-        Step::Write => disk.fail(0, fault),
-        Step::Sync => disk.fail(1, fault),
-        Step::Lock => lock.fail(0, fault),
-    }
+    inject(step, fault, &disk, &lock);
     let handle = log.handle();
     let failed = add(&handle, "c").unwrap_err();
     assert!(matches!(failed, AddError::Failed(_)), "{failed}");
@@ -108,18 +110,14 @@ fn fail_at(step: Step, fault: Fault, power_cut: bool) -> Then {
 #[test]
 fn a_fault_during_recovery_loses_nothing() {
     for fault in [Fault::Lost, Fault::Short, Fault::Persisted] {
-        for step in [Step::Write, Step::Sync, Step::Lock] {
+        for step in [Step::Rewrite, Step::Sync, Step::Swap] {
             let (site, disk, lock) = (Site::new(), Disk::default(), FaultyLock::default());
             let config = site.faulty(&disk, &lock);
             let log = Log::create(config, Notebook::default(), b"genesis".to_vec()).unwrap();
             lock.fail(0, Fault::Lost);
             add(&log.handle(), "a").unwrap_err();
             drop(log);
-            match step {
-                Step::Write => disk.fail(0, fault),
-                Step::Sync => disk.fail(1, fault),
-                Step::Lock => lock.fail(0, fault),
-            }
+            inject(step, fault, &disk, &lock);
             let error = Log::open(site.faulty(&disk, &lock), Notebook::default()).err().unwrap();
             assert!(matches!(error, OpenError::Recovery(_)), "{error}");
             let log = Log::open(site.faulty(&disk, &lock), Notebook::default()).unwrap();
@@ -323,6 +321,73 @@ fn somebody_else_who_replaces_the_lock_stops_the_log() {
     lock.clone().replace(value.as_deref(), b"another checkpoint").unwrap();
     assert_eq!(add(&log.handle(), "a").unwrap_err().code(), "lock-conflict");
     assert_eq!(add(&log.handle(), "a").unwrap_err().code(), "lock-conflict");
+}
+
+/// Two logs over one journal and one lock store, without any lock on files that would keep the second out.
+#[test]
+fn of_two_writers_on_one_store_one_loses_and_nothing_acknowledged_is_lost() {
+    for turns in ["ab", "ba", "aab", "abab", "aabbab"] {
+        let (site, other, disk, lock) = (Site::new(), Site::new(), Disk::default(), FaultyLock::default());
+        drop(Log::create(site.faulty(&disk, &lock), Notebook::default(), b"genesis".to_vec()).unwrap());
+        let logs =
+            [&site, &other].map(|site| Log::open(site.faulty(&disk, &lock), Notebook::default()).unwrap());
+        let (mut acknowledged, mut lost) = (Vec::new(), Vec::new());
+        for (at, turn) in turns.bytes().enumerate() {
+            let handle = logs[usize::from(turn - b'a')].handle();
+            match add(&handle, &format!("{turn} {at}")) {
+                Ok(Outcome::Added(logged)) => acknowledged.push(logged),
+                Err(error) => lost.push((turn, error.code())),
+                other => panic!("{other:?}"),
+            }
+        }
+        let first = turns.as_bytes()[0];
+        assert_eq!(acknowledged.len(), turns.bytes().filter(|turn| *turn == first).count(), "{turns}");
+        assert!(!lost.is_empty());
+        assert!(
+            lost.iter().all(|(turn, code)| *turn != first && *code == "fatal-journal-conflict"),
+            "{lost:?}"
+        );
+        drop(logs);
+        let log = Log::open(site.faulty(&disk, &lock), Notebook::default()).unwrap();
+        check_all(&log.handle());
+        for logged in &acknowledged {
+            assert_eq!(log.handle().reader().leaf(logged.index).unwrap(), logged.leaf);
+            let size = logged.checkpoint.head.size;
+            assert_eq!(log.handle().reader().checkpoint_at(size).unwrap().as_ref(), Some(&logged.checkpoint));
+        }
+    }
+}
+
+/// A batch that one process has written and not yet locked, when another opens the log: it is taken up as it was signed,
+/// and whoever locks it second has lost.
+#[test]
+fn a_batch_in_the_making_is_adopted_and_its_maker_loses() {
+    let (site, other, disk, lock) = (Site::new(), Site::new(), Disk::default(), FaultyLock::default());
+    let log = Log::create(site.faulty(&disk, &lock), Notebook::default(), b"genesis".to_vec()).unwrap();
+    lock.fail(0, Fault::Lost);
+    add(&log.handle(), "a").unwrap_err();
+    let log = Log::open(other.faulty(&disk, &lock), Notebook::default()).unwrap();
+    assert!(matches!(add(&log.handle(), "a").unwrap(), Outcome::Duplicate(_)));
+    assert_eq!(check_all(&log.handle()).len(), 4);
+}
+
+#[test]
+fn what_somebody_else_writes_into_the_journal_file_stops_the_log() {
+    let site = Site::new();
+    let log = site.create();
+    let mut journal = fs::OpenOptions::new().append(true).open(site.journal()).unwrap();
+    std::io::Write::write_all(&mut journal, b"theirs").unwrap();
+    let before = fs::read(site.journal()).unwrap();
+    let error = add(&log.handle(), "a").unwrap_err();
+    assert!(
+        matches!(&error, AddError::Failed(fatal) if matches!(**fatal, Fatal::Conflict { .. })),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains("stopped")
+            && log.handle().failure().unwrap().to_string().contains("another process")
+    );
+    assert_eq!(fs::read(site.journal()).unwrap(), before);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use counterfoil_log::{
     AddError, Application, BoxError, CheckpointKeys, Config, Handle, LockError, LockStore, Log, Logged,
-    OpenError, Outcome, Place, Position, RootAt, Row, Storage,
+    OpenError, Outcome, Place, Position, RootAt, Row, Storage, WriteError,
 };
 use counterfoil_tlog::{Hash, LeafIndex, MemoryTree, SeedSigner, TreeSize, leaf_hash};
 
@@ -268,20 +268,20 @@ impl Storage for Disk {
         Ok(())
     }
 
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    fn append(&self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
         let mut state = self.0.lock().unwrap();
-        let fails = state.plan.next();
-        let length = match fails {
-            Some(Fault::Lost) => 0,
-            Some(Fault::Short) => bytes.len() / 2,
-            Some(Fault::Persisted) | None => bytes.len(),
-        };
-        let end = offset as usize + length;
-        if state.cached.len() < end {
-            state.cached.resize(end, 0);
+        if state.cached.len() as u64 != offset {
+            return Err(WriteError::Conflict { offset });
         }
-        state.cached[offset as usize..end].copy_from_slice(&bytes[..length]);
-        if fails.is_some() { Err(fault()) } else { Ok(()) }
+        state.write(offset, bytes)
+    }
+
+    fn rewrite(&self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
+        let mut state = self.0.lock().unwrap();
+        if state.cached[offset as usize..] != *bytes {
+            return Err(WriteError::Conflict { offset });
+        }
+        state.write(offset, bytes)
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -297,11 +297,31 @@ impl Storage for Disk {
         if fails.is_some() { Err(fault()) } else { Ok(()) }
     }
 
-    fn truncate(&self, length: u64) -> io::Result<()> {
+    fn cut(&self, offset: u64, tail: &[u8]) -> Result<(), WriteError> {
         let mut state = self.0.lock().unwrap();
-        state.cached.truncate(length as usize);
+        if state.cached[offset as usize..] != *tail {
+            return Err(WriteError::Conflict { offset });
+        }
+        state.cached.truncate(offset as usize);
         state.durable = state.cached.clone();
         Ok(())
+    }
+}
+
+impl DiskState {
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
+        let fails = self.plan.next();
+        let length = match fails {
+            Some(Fault::Lost) => 0,
+            Some(Fault::Short) => bytes.len() / 2,
+            Some(Fault::Persisted) | None => bytes.len(),
+        };
+        let end = offset as usize + length;
+        if self.cached.len() < end {
+            self.cached.resize(end, 0);
+        }
+        self.cached[offset as usize..end].copy_from_slice(&bytes[..length]);
+        if fails.is_some() { Err(fault().into()) } else { Ok(()) }
     }
 }
 
