@@ -48,6 +48,7 @@ pub trait Storage: Send + Sync + 'static {
     ///
     /// # Errors
     /// What the system reports. What was written since the last success may then be lost, even if a later call succeeds.
+    /// A failure is reported to every process that has the file open, each at its next call: Linux does so.
     fn sync(&self) -> io::Result<()>;
 
     /// Cuts off `tail`, which stands at `offset` and ends the file, and makes that durable.
