@@ -6,7 +6,7 @@ use counterfoil_tlog::{Hash, LeafIndex, TreeSize};
 
 use crate::error::BoxError;
 
-/// What the log holds. All calls come from the one writer thread, in log order.
+/// What the log holds. All calls but [`project`](Self::project) come from the one writer thread, in log order.
 ///
 /// The application is a fold over the entries: [`admit`](Self::admit) and [`seal`](Self::seal) extend it while the log
 /// grows, [`replay`](Self::replay) does the same for entries that are already in the log. If the log stops with an error
@@ -49,9 +49,9 @@ pub trait Application: Send + 'static {
     /// If the bytes can't have been admitted. The log then refuses to open.
     fn replay(&mut self, entry: &[u8], at: Position, roots: &dyn RootAt) -> Result<(), BoxError>;
 
-    /// The rows under which readers find this entry. They may depend on nothing but the arguments, because they are made
-    /// again whenever the index is lost.
-    fn project(&self, _entry: &[u8], _index: LeafIndex) -> Vec<Row> {
+    /// The rows under which readers find this entry. They depend on nothing but the arguments, because they are made on
+    /// another thread, after the entry is published, and again whenever the index is lost.
+    fn project(_entry: &[u8], _index: LeafIndex) -> Vec<Row> {
         Vec::new()
     }
 }

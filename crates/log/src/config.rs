@@ -26,7 +26,8 @@ pub struct Config {
     pub keys: CheckpointKeys,
     /// Milliseconds since 1970. It may stand still or go back; log time never does.
     pub clock: Box<dyn FnMut() -> u64 + Send>,
-    /// Called on the writer thread after each checkpoint is published and indexed. It must return at once and not panic.
+    /// Called on the index's thread after each new checkpoint is published and everything in it is indexed. It must return
+    /// at once and not panic.
     pub on_commit: Option<CommitHook>,
 }
 

@@ -152,8 +152,8 @@ pub enum OpenError {
         /// Its length.
         length: usize,
     },
-    /// The writer thread could not be started.
-    #[error("can't start the writer thread")]
+    /// A thread of the log could not be started.
+    #[error("can't start a thread")]
     Thread(#[source] io::Error),
     /// Recovery failed where normal operation would have ended.
     #[error("can't recover")]

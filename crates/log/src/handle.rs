@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::time::Duration;
 
-use counterfoil_tlog::{Hash, LeafIndex};
+use counterfoil_tlog::{Hash, LeafIndex, leaf_hash};
 
 use crate::application::Application;
 use crate::error::Fatal;
@@ -127,6 +127,8 @@ impl<A: Application> Handle<A> {
         if queued.fetch_update(Ordering::Relaxed, Ordering::Relaxed, reserve).is_err() {
             return reply.send(Err(BUSY));
         }
+        // Hashed once, and not by the writer.
+        let entries = entries.into_iter().map(|entry| (leaf_hash(entry.as_ref()), entry)).collect();
         if let Err((Job::Add(Add { reply, .. }), error)) = self.send(Job::Add(Add { entries, bytes, reply }))
         {
             queued.fetch_sub(bytes, Ordering::Relaxed);
@@ -220,9 +222,12 @@ pub(crate) enum Job<A: Application> {
 
 pub(crate) type Inspection<A> = Box<dyn FnOnce(&A, &Arc<LogCheckpoint>) + Send>;
 
+/// An entry with its leaf hash.
+pub(crate) type Hashed<A> = (Hash, <A as Application>::Entry);
+
 /// A submission.
 pub(crate) struct Add<A: Application> {
-    pub entries: Vec<A::Entry>,
+    pub entries: Vec<Hashed<A>>,
     /// What they take in a batch, and took in the queue.
     pub bytes: usize,
     pub reply: Reply<A::Refusal>,

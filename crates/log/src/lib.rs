@@ -21,6 +21,7 @@
 //! the right edge of the tree, a bounded number of tiles, and whatever the application keeps.
 
 mod application;
+mod backlog;
 mod config;
 mod error;
 mod handle;

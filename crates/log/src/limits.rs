@@ -34,6 +34,13 @@ pub const READ_ENTRIES: u64 = 1_024;
 /// Rows that one call reads at most: a page of results.
 pub const READ_ROWS: usize = 1_024;
 
+/// Entries that may wait for the index: with their hashes in memory some 5 MiB, and at 20,000 a second, which the index
+/// manages, three seconds. Then the writer waits.
+pub const BACKLOG_ENTRIES: usize = 65_536;
+
+/// Bytes of batches that may wait for the index: eight full ones, as in the queue.
+pub const BACKLOG_BYTES: usize = QUEUE_BYTES;
+
 /// Full tiles kept in memory, with their inner nodes 16 KiB each: 4 MiB. The path of a proof in a log of 2^32 entries
 /// passes four, and the upper ones are shared by all.
 pub const CACHED_TILES: usize = 256;

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, SyncSender};
 use std::thread::JoinHandle;
 
+use counterfoil_tlog::leaf_hash;
+
 use crate::application::Application;
 use crate::config::Config;
 use crate::error::{CreateError, Fatal, OpenError};
@@ -52,7 +54,7 @@ impl<A: Application> Log<A> {
         }
         let mut outcome = None;
         let answer = |outcomes: Vec<Vec<_>>| outcome = outcomes.into_iter().flatten().next();
-        writer.batch(&[vec![first]], answer).map_err(OpenError::from)?;
+        writer.batch(&[vec![(leaf_hash(first.as_ref()), first)]], answer).map_err(OpenError::from)?;
         match outcome {
             Some(Outcome::Refused(refusal)) => Err(CreateError::Refused(refusal)),
             _ => Ok(Self::run(writer)?),

@@ -12,6 +12,7 @@ use counterfoil_tlog::{
     multiproof,
 };
 
+use crate::backlog::Backlog;
 use crate::config::KnownKeys;
 use crate::error::{Fatal, ReadError};
 use crate::index::{End, Index, Pair};
@@ -47,6 +48,8 @@ pub(crate) struct Shared {
     pub tiles: Tiles,
     pub scratch: Scratch,
     pub index: Index,
+    /// What is published and not yet in the index.
+    pub backlog: Backlog,
     pub known: Arc<KnownKeys>,
     /// Locked only to clone or to replace the pointer.
     pub published: Mutex<Arc<Published>>,
@@ -82,6 +85,18 @@ impl Reader {
         let (published, _) = waited.unwrap_or_else(PoisonError::into_inner);
         let checkpoint = &published.checkpoint;
         (checkpoint.head.size >= size).then(|| Arc::clone(checkpoint))
+    }
+
+    /// The latest checkpoint whose entries all have their rows. It follows [`latest`](Self::latest) closely; whoever reads
+    /// rows reads them as of this one.
+    pub fn indexed(&self) -> Arc<LogCheckpoint> {
+        self.shared.backlog.indexed().unwrap_or_else(|| self.latest())
+    }
+
+    /// The latest checkpoint whose entries all have their rows, as soon as it covers `size` entries; `None` if the time runs
+    /// out or the log stops before.
+    pub fn wait_indexed(&self, size: TreeSize, timeout: Duration) -> Option<Arc<LogCheckpoint>> {
+        self.shared.backlog.wait_indexed(timeout, |checkpoint| checkpoint.head.size >= size)
     }
 
     /// The bytes of an entry.
@@ -168,7 +183,7 @@ impl Reader {
         self.shared.view(&published).root_at(size)
     }
 
-    /// The index of the entry with this leaf hash.
+    /// The index of the entry with this leaf hash. Every entry is found from the moment at which it is answered.
     ///
     /// # Errors
     /// [`ReadError::Index`] while the index is being rebuilt.
@@ -193,7 +208,8 @@ impl Reader {
         Ok(found.filter(|checkpoint| checkpoint.head.size == size))
     }
 
-    /// The value of a row that the application projected.
+    /// The value of a row that the application projected. Rows follow the entries: those up to
+    /// [`indexed`](Self::indexed) are there.
     ///
     /// # Errors
     /// [`ReadError::Index`] while the index is being rebuilt.
@@ -319,6 +335,10 @@ impl Shared {
 
     /// The index of the entry with this leaf hash, if it is published. A wrong answer of the index ends the index.
     pub fn lookup(&self, leaf: &Hash) -> Result<Option<LeafIndex>, ReadError> {
+        // First, because an entry leaves the backlog only when the index has it.
+        if let Some(index) = self.backlog.find(leaf) {
+            return Ok(Some(index));
+        }
         let Some(index) = self.index.leaf(leaf)? else { return Ok(None) };
         // Only now, so that the tree is at least as new as the row.
         let published = self.published();

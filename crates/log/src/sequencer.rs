@@ -10,7 +10,8 @@
 //! 3. *Tiles.* Where the entries are is noted in the scratch files; full tiles and entry bundles are written. They can be
 //!    derived from the journal, so they are not synced.
 //! 4. *Publish.* Readers see the checkpoint, and every tile that it needs.
-//! 5. *Index.* Projections follow; they can be rebuilt.
+//! 5. *Index.* The batch is handed to the index, which finds its leaf hashes at once; rows follow on a thread of their own
+//!    (`backlog.rs`), and can be rebuilt.
 //! 6. *Answer.* Submitters get index and checkpoint.
 //!
 //! No signature leaves the process and nothing is acknowledged before 1 and 2. An error in 1 to 4 ends the log: nothing
@@ -29,10 +30,10 @@ use counterfoil_tlog::tile::{TilePath, WIDTH};
 use counterfoil_tlog::{Hash, LeafIndex, TreeSize, leaf_hash};
 
 use crate::application::{Application, Place, Position, RootAt};
-use crate::config::{CheckpointKeys, CommitHook};
+use crate::backlog::Indexer;
+use crate::config::CheckpointKeys;
 use crate::error::{Fatal, ReadError};
-use crate::handle::{AddError, Inspection, Job, Logged, Outcome, Reply};
-use crate::index::{EntryRows, Watermark};
+use crate::handle::{AddError, Hashed, Inspection, Job, Logged, Outcome, Reply};
 use crate::journal::{Frame, FrameBuilder, Journal};
 use crate::limits;
 use crate::lock::LockStore;
@@ -49,29 +50,36 @@ pub(crate) struct Writer<A> {
     /// What the lock store holds.
     pub locked: Option<Arc<LogCheckpoint>>,
     pub clock: Box<dyn FnMut() -> u64 + Send>,
-    pub on_commit: Option<CommitHook>,
     pub journal: Journal,
     /// The tree with all entries, and those of the batch being made.
     pub edge: Edge,
+    /// The entry bundle at the edge, as far as it goes.
+    pub bundle: Vec<u8>,
     /// Log time of the last batch.
     pub time: u64,
+    /// Fills the index; when the writer ends, it ends too.
+    pub indexer: Indexer,
     pub shared: Arc<Shared>,
 }
 
 /// A batch that is complete.
 pub(crate) struct Batch {
     pub frame: Frame,
+    /// The leaf hashes of its entries.
+    pub leaves: Vec<Hash>,
     pub checkpoint: Arc<LogCheckpoint>,
     /// The tiles that it fills.
     pub full: Vec<FullTile>,
     /// Whether the index may have it already.
     pub known: bool,
+    /// Whether it was not in the log before, so that it is announced.
+    pub is_new: bool,
 }
 
 impl<A: Application> Writer<A> {
     /// Takes the steps of a plan with a batch, in their order, up to the first that fails.
     pub fn perform(&mut self, plan: &[Step], batch: Batch, answer: impl FnOnce()) -> Result<(), Fatal> {
-        let (offset, mut answer) = (self.journal.end(), Some(answer));
+        let (offset, batch, mut answer) = (self.journal.end(), Arc::new(batch), Some(answer));
         for step in plan {
             match step {
                 Step::Append => {
@@ -84,7 +92,7 @@ impl<A: Application> Writer<A> {
                 Step::Swap => self.swap(&batch.checkpoint)?,
                 Step::Derive => self.derive(&batch, offset)?,
                 Step::Publish => self.publish(&batch),
-                Step::Index => self.index(&batch, offset),
+                Step::Index => self.indexer.backlog().push(&batch, offset)?,
                 Step::Answer => answer.take().map_or((), |answer| answer()),
             }
         }
@@ -103,6 +111,16 @@ impl<A: Application> Writer<A> {
         self.journal.skip(&batch.frame);
         self.time = batch.frame.time();
         self.shared.scratch.record(self.shared.published().batches, offset, &batch.frame)?;
+        for (index, (_, entry)) in (batch.frame.first()..).zip(batch.frame.entries()) {
+            // As tlog-tiles has it: each entry after its length.
+            self.bundle.extend_from_slice(&(entry.len() as u16).to_be_bytes());
+            self.bundle.extend_from_slice(entry);
+            if (index + 1).is_multiple_of(WIDTH.into()) {
+                let path = TilePath::entries(index / u64::from(WIDTH), WIDTH);
+                self.shared.tiles.publish(&path.map_err(|_| ReadError::NoSuchTile)?, &self.bundle)?;
+                self.bundle.clear();
+            }
+        }
         batch.full.iter().try_for_each(|tile| self.write_tile(tile))
     }
 
@@ -112,49 +130,10 @@ impl<A: Application> Writer<A> {
         self.shared.publish(Published { checkpoint, edge: self.edge.clone(), batches });
     }
 
-    fn index(&mut self, batch: &Batch, offset: u64) {
-        let entries = (batch.frame.first()..).zip(batch.frame.entries());
-        let rows: Vec<_> = entries.map(|(index, (_, entry))| self.rows(index, entry)).collect();
-        let watermark = Watermark { projection: A::PROJECTION, frame: offset, head: batch.checkpoint.head };
-        // A failure is remembered by the index, which is rebuilt when it is needed next.
-        let index = &self.shared.index;
-        let _ = index.record(&rows, batch.known).and_then(|()| index.set_watermark(&watermark));
-        if let Some(on_commit) = &mut self.on_commit {
-            on_commit(&batch.checkpoint);
-        }
-    }
-
-    /// Writes a tile, and before it the bundle of its entries, read back from the journal.
     fn write_tile(&self, tile: &FullTile) -> Result<(), Fatal> {
-        let hashes = tile.nodes.hashes();
-        if tile.id.level == 0 {
-            let path = TilePath::entries(tile.id.index, WIDTH).map_err(|_| ReadError::NoSuchTile)?;
-            self.shared.tiles.publish(&path, &self.shared.bundle(&path, hashes)?)?;
-        }
-        self.shared.tiles.publish(&tile.id.path()?, &counterfoil_tlog::tile::encode_tile(hashes))?;
+        let bytes = counterfoil_tlog::tile::encode_tile(tile.nodes.hashes());
+        self.shared.tiles.publish(&tile.id.path()?, &bytes)?;
         self.shared.tiles.cache(tile.id, Arc::clone(&tile.nodes));
-        Ok(())
-    }
-
-    fn rows(&self, index: u64, entry: &[u8]) -> EntryRows {
-        EntryRows { leaf: leaf_hash(entry), index, rows: self.app.project(entry, LeafIndex(index)) }
-    }
-
-    /// Fills the index from the beginning, after something was wrong with it.
-    pub fn rebuild_index(&self) -> Result<(), Fatal> {
-        self.shared.index.replace()?;
-        let published = self.shared.published();
-        let view = self.shared.view(&published);
-        for index in 0..published.edge.size().0 {
-            let leaf = counterfoil_tlog::HashReader::node(&view, 0, index)?;
-            let entry = self.shared.entry(index, leaf)?;
-            self.shared.index.record(&[self.rows(index, &entry)], false)?;
-        }
-        if let Some(number) = published.batches.checked_sub(1) {
-            let frame = self.shared.scratch.batch(number)?.offset;
-            let head = published.checkpoint.head;
-            self.shared.index.set_watermark(&Watermark { projection: A::PROJECTION, frame, head })?;
-        }
         Ok(())
     }
 }
@@ -196,16 +175,16 @@ impl<A: Application> Writer<A> {
     /// admitted, nothing is signed.
     pub fn batch(
         &mut self,
-        adds: &[Vec<A::Entry>],
+        adds: &[Vec<Hashed<A>>],
         answer: impl FnOnce(Vec<Vec<Outcome<A::Refusal>>>),
     ) -> Result<(), Fatal> {
-        let entries: Vec<&A::Entry> = adds.iter().flatten().collect();
+        let entries: Vec<&Hashed<A>> = adds.iter().flatten().collect();
         let named: Vec<(Hash, Place)> =
-            entries.iter().map(|entry| (leaf_hash((*entry).as_ref()), self.app.place(entry))).collect();
+            entries.iter().map(|(leaf, entry)| (*leaf, self.app.place(entry))).collect();
         let mut draft = self.draft();
         let mut verdicts: Vec<Option<Verdict<A::Refusal>>> = entries.iter().map(|_| None).collect();
         for at in order(&named) {
-            verdicts[at] = Some(self.admit(&mut draft, entries[at], named[at].0)?);
+            verdicts[at] = Some(self.admit(&mut draft, entries[at])?);
         }
         let answer = |checkpoint: &Arc<LogCheckpoint>| {
             let leaves = named.iter().map(|(leaf, _)| *leaf);
@@ -226,7 +205,8 @@ impl<A: Application> Writer<A> {
     /// Begins the log with the signed checkpoint of the empty tree, which no entry seals.
     pub fn begin_empty(&mut self) -> Result<(), Fatal> {
         let draft = self.draft();
-        self.sign_and_commit(draft)
+        let batch = self.sign(draft)?;
+        self.perform(plan::COMMIT, batch, || ())
     }
 
     fn draft(&mut self) -> Draft {
@@ -234,16 +214,11 @@ impl<A: Application> Writer<A> {
         Draft::new(self.edge.size().0, time)
     }
 
-    fn admit(
-        &mut self,
-        draft: &mut Draft,
-        entry: &A::Entry,
-        leaf: Hash,
-    ) -> Result<Verdict<A::Refusal>, Fatal> {
-        if let Some(index) = draft.indices.get(&leaf) {
+    fn admit(&mut self, draft: &mut Draft, (leaf, entry): &Hashed<A>) -> Result<Verdict<A::Refusal>, Fatal> {
+        if let Some(index) = draft.indices.get(leaf) {
             return Ok(Verdict::Duplicate(*index));
         }
-        if let Some(index) = self.find(&leaf)? {
+        if let Some(index) = self.find(leaf)? {
             return Ok(Verdict::Duplicate(index));
         }
         let index = LeafIndex(self.edge.size().0);
@@ -253,8 +228,8 @@ impl<A: Application> Writer<A> {
         if let Err(refusal) = admitted {
             return Ok(Verdict::Refused(refusal));
         }
-        draft.push(&mut self.edge, entry.as_ref());
-        draft.indices.insert(leaf, index);
+        draft.push(&mut self.edge, *leaf, entry.as_ref());
+        draft.indices.insert(*leaf, index);
         Ok(Verdict::Added(index))
     }
 
@@ -265,23 +240,25 @@ impl<A: Application> Writer<A> {
             if seal.len() > limits::ENTRY_BYTES {
                 return Err(Fatal::SealTooLong { length: seal.len() });
             }
-            draft.push(&mut self.edge, &seal);
+            draft.push(&mut self.edge, leaf_hash(&seal), &seal);
         }
-        self.sign_and_commit(draft)
+        self.sign(draft)
     }
 
-    fn sign_and_commit(&mut self, draft: Draft) -> Result<(), Fatal> {
+    fn sign(&mut self, draft: Draft) -> Result<Batch, Fatal> {
         let no_root = || Fatal::Sign("the tree has no root".into());
         let head = self.edge.head().ok_or_else(no_root)?;
         let checkpoint = Arc::new(self.keys.sign(head).map_err(Fatal::Sign)?);
-        Ok(Batch { frame: draft.frame.finish(&checkpoint.text), checkpoint, full: draft.full, known: false })
+        let Draft { frame, leaves, full, .. } = draft;
+        let frame = frame.finish(&checkpoint.text);
+        Ok(Batch { frame, leaves, checkpoint, full, known: false, is_new: true })
     }
 
     /// Where the entry with this leaf hash stands. A damaged index is rebuilt first.
     fn find(&self, leaf: &Hash) -> Result<Option<LeafIndex>, Fatal> {
         match self.shared.lookup(leaf) {
             Err(ReadError::Index(_)) => {
-                self.rebuild_index()?;
+                self.indexer.backlog().rebuild()?;
                 Ok(self.shared.lookup(leaf)?)
             }
             found => Ok(found?),
@@ -293,6 +270,7 @@ impl<A: Application> Writer<A> {
 struct Draft {
     time: u64,
     frame: FrameBuilder,
+    leaves: Vec<Hash>,
     full: Vec<FullTile>,
     /// Of the entries admitted so far.
     indices: HashMap<Hash, LeafIndex>,
@@ -300,11 +278,13 @@ struct Draft {
 
 impl Draft {
     fn new(first: u64, time: u64) -> Self {
-        Self { time, frame: FrameBuilder::new(first, time), full: Vec::new(), indices: HashMap::new() }
+        let frame = FrameBuilder::new(first, time);
+        Self { time, frame, leaves: Vec::new(), full: Vec::new(), indices: HashMap::new() }
     }
 
-    fn push(&mut self, edge: &mut Edge, entry: &[u8]) {
-        edge.push(entry, &mut self.full);
+    fn push(&mut self, edge: &mut Edge, leaf: Hash, entry: &[u8]) {
+        edge.push(leaf, &mut self.full);
+        self.leaves.push(leaf);
         self.frame.push(entry);
     }
 }
@@ -357,7 +337,7 @@ impl RootAt for Roots<'_> {
 
 /// What is done in one go: everything that waited, up to the limits of a batch.
 struct Round<A: Application> {
-    adds: Vec<Vec<A::Entry>>,
+    adds: Vec<Vec<Hashed<A>>>,
     /// One for each of `adds`.
     replies: Vec<Reply<A::Refusal>>,
     /// Bytes of entries that it takes from the queue.

@@ -8,9 +8,10 @@ use std::io::Write as _;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 
-use counterfoil_tlog::{LeafIndex, TreeHead, TreeSize};
+use counterfoil_tlog::{LeafIndex, TreeHead, TreeSize, leaf_hash};
 
 use crate::application::{Application, Position};
+use crate::backlog::{Backlog, Indexer};
 use crate::config::{Config, KnownKeys};
 use crate::error::{BoxError, Fatal, OpenError};
 use crate::index::Index;
@@ -118,7 +119,7 @@ fn check(frame: &Frame, edge: &mut Edge, time: u64, known: &KnownKeys) -> Result
         return Err(format!("its time {} is not after {time}", frame.time()).into());
     }
     for (_, entry) in frame.entries() {
-        edge.push(entry, &mut Vec::new());
+        edge.push(leaf_hash(entry), &mut Vec::new());
     }
     let checkpoint = known.open(frame.checkpoint())?;
     let computed = edge.head();
@@ -202,13 +203,14 @@ fn replay<A: Application>(
             Ok(Found::End) => return Err(damaged("it became shorter")),
             Err(_) => return Err(damaged("it can't be read any more")),
         };
-        let batch = fold(&mut writer, frame, indexed)?;
-        let is_locked = Some(batch.checkpoint.head.size) <= locked_size;
+        let is_locked = Some(frame.size()) <= locked_size.map(|size| size.0);
+        let batch = fold(&mut writer, frame, is_locked, indexed)?;
         writer.perform(if is_locked { plan::REPLAY } else { plan::ADOPT }, batch, || ())?;
     }
+    writer.indexer.backlog().drain()?;
     // The index may have failed on the way.
     if writer.shared.index.watermark().is_err() {
-        writer.rebuild_index()?;
+        writer.indexer.backlog().rebuild()?;
     }
     Ok(writer)
 }
@@ -233,6 +235,7 @@ fn prepare<A: Application>(
         tiles: Tiles::new(&dir, scratch.temporary_tile()),
         scratch,
         index: Index::open(dir.join("index")).map_err(Fatal::from)?,
+        backlog: Backlog::default(),
         known: Arc::clone(&keys.known),
         published: Mutex::new(Arc::new(nothing)),
         grown: Condvar::new(),
@@ -245,24 +248,32 @@ fn prepare<A: Application>(
         lock,
         locked: locked.map(Arc::new),
         clock,
-        on_commit,
         journal: Journal::new(journal, 0),
         edge: Edge::default(),
+        bundle: Vec::new(),
         time: 0,
+        indexer: Indexer::start::<A>(&shared, on_commit).map_err(OpenError::Thread)?,
         shared,
     })
 }
 
 /// Folds a frame into application and tree, as making it did. The index may have all up to `indexed`.
-fn fold<A: Application>(writer: &mut Writer<A>, frame: Frame, indexed: TreeSize) -> Result<Batch, OpenError> {
-    let mut full = Vec::new();
+fn fold<A: Application>(
+    writer: &mut Writer<A>,
+    frame: Frame,
+    is_locked: bool,
+    indexed: TreeSize,
+) -> Result<Batch, OpenError> {
+    let (mut full, mut leaves) = (Vec::new(), Vec::new());
     for (index, (_, entry)) in (frame.first()..).zip(frame.entries()) {
         let at = Position { index: LeafIndex(index), time: frame.time() };
         let roots = Roots::new(&writer.edge, &full, &writer.shared);
         let replayed = writer.app.replay(entry, at, &roots);
         roots.finish().map_err(Fatal::from)?;
         replayed.map_err(|source| OpenError::Replay { index: at.index, source })?;
-        writer.edge.push(entry, &mut full);
+        let leaf = leaf_hash(entry);
+        leaves.push(leaf);
+        writer.edge.push(leaf, &mut full);
     }
     let opened = writer.shared.known.open(frame.checkpoint());
     let bad = |source| OpenError::BadFrame { offset: writer.journal.end(), source };
@@ -271,7 +282,7 @@ fn fold<A: Application>(writer: &mut Writer<A>, frame: Frame, indexed: TreeSize)
         return Err(bad("it changed while it was read".into()));
     }
     let known = checkpoint.head.size <= indexed;
-    Ok(Batch { frame, checkpoint, full, known })
+    Ok(Batch { frame, leaves, checkpoint, full, known, is_new: !is_locked })
 }
 
 /// Up to which size the index may have its rows. One that belongs to another journal, or to another way to project, is

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use counterfoil_tlog::tile::WIDTH;
-use counterfoil_tlog::{Hash, HashReader, TreeHead, TreeSize, leaf_hash, node_hash};
+use counterfoil_tlog::{Hash, HashReader, TreeHead, TreeSize, node_hash};
 
 use crate::error::ReadError;
 use crate::tiles::Tiles;
@@ -71,9 +71,8 @@ impl Edge {
         TreeSize(self.size)
     }
 
-    /// Appends an entry, and the tiles that it fills to `full`. Returns its leaf hash.
-    pub fn push(&mut self, entry: &[u8], full: &mut Vec<FullTile>) -> Hash {
-        let leaf = leaf_hash(entry);
+    /// Appends an entry by its leaf hash, and the tiles that it fills to `full`.
+    pub fn push(&mut self, leaf: Hash, full: &mut Vec<FullTile>) {
         let (mut hash, mut index) = (leaf, self.size);
         self.size += 1;
         for level in 0.. {
@@ -87,7 +86,6 @@ impl Edge {
             full.push(FullTile { id, nodes: std::mem::take(tile) });
             hash = root;
         }
-        leaf
     }
 
     /// The head of the tree. It is made from the edge alone: on each level the subtrees that a tree of this size ends with
@@ -181,7 +179,7 @@ fn locate(level: u8, index: u64) -> (TileId, usize, usize) {
 
 #[cfg(test)]
 mod tests {
-    use counterfoil_tlog::MemoryTree;
+    use counterfoil_tlog::{MemoryTree, leaf_hash};
 
     use super::*;
 
@@ -190,7 +188,8 @@ mod tests {
         let (mut edge, mut tree, mut full) = (Edge::default(), MemoryTree::new(), Vec::new());
         assert_eq!(edge.head().unwrap(), tree.head());
         for i in 0..70_000_u32 {
-            let leaf = edge.push(&i.to_be_bytes(), &mut full);
+            let leaf = leaf_hash(&i.to_be_bytes());
+            edge.push(leaf, &mut full);
             tree.push(leaf);
             assert_eq!(edge.head().unwrap(), tree.head());
         }

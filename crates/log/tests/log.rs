@@ -256,6 +256,8 @@ fn growth_can_be_waited_for_and_is_announced() {
     let waiter = std::thread::spawn(move || reader.wait(TreeSize(4), Duration::from_secs(30)));
     let logged = added(&log.handle(), "a");
     assert_eq!(waiter.join().unwrap(), Some(logged.checkpoint));
+    // Announced once it is indexed, which it is when the log is closed.
+    log.close().unwrap();
     assert_eq!(*seen.lock().unwrap(), [2, 4]);
 }
 
@@ -268,6 +270,8 @@ fn rows_are_listed_in_order_and_the_last_one_counts() {
     }
     let handle = log.handle();
     let reader = handle.reader();
+    let indexed = reader.wait_indexed(TreeSize(12), Duration::from_secs(60)).unwrap();
+    assert_eq!((&indexed, &reader.indexed()), (&reader.latest(), &reader.latest()));
     let keys = |from: &str, to: &str, limit| {
         let rows = reader.rows("text", from.as_bytes().to_vec()..to.as_bytes().to_vec(), limit).unwrap();
         rows.into_iter().map(|(key, _)| String::from_utf8(key).unwrap()).collect::<Vec<_>>()

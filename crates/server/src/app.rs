@@ -121,7 +121,8 @@ impl App {
         self.view.latest()
     }
 
-    /// Asks the state that was folded from the entries of a checkpoint.
+    /// Asks the state that was folded from the entries of a checkpoint, whose rows may still be on their way:
+    /// [`Submitter::indexed_to`] waits for them.
     pub(crate) async fn inspect<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&Records, &Arc<LogCheckpoint>) -> T + Send + 'static,

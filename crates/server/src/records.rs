@@ -171,7 +171,7 @@ impl Application for Records {
         Ok(())
     }
 
-    fn project(&self, entry: &[u8], index: LeafIndex) -> Vec<Row> {
+    fn project(entry: &[u8], index: LeafIndex) -> Vec<Row> {
         UnverifiedRecord::parse(entry).map_or_else(|_| Vec::new(), |record| rows_of(&record, index.0))
     }
 }

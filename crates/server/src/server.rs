@@ -176,7 +176,8 @@ fn open_records(
     log_starts_with(config, &files.genesis, &index, &genesis)?;
     snapshot_key_is_live(&files.snapshot_key, &handle, &signer)?;
     settle(&payloads, &index)?;
-    let submitter = Submitter { log: genesis.id(), handle, index, payloads, enrolled, signer };
+    let committed = view.committed.clone();
+    let submitter = Submitter { log: genesis.id(), handle, index, payloads, enrolled, signer, committed };
     let app = App {
         log: submitter.log,
         submitter: Arc::new(submitter),

@@ -10,7 +10,7 @@ use std::{
 };
 
 use counterfoil_keys::RecordKey;
-use counterfoil_log::{AddError, Handle, Logged, Outcome};
+use counterfoil_log::{AddError, Handle, LogCheckpoint, Logged, Outcome};
 use counterfoil_receipt::{
     Commitment, Draft, Malformed, Place, PolicyDigest, PublicKey, RecordId, Role, Root, Signer as _,
     Statement, UnverifiedRecord,
@@ -22,7 +22,7 @@ use counterfoil_receipt::{
 };
 use counterfoil_tlog::Hash;
 use counterfoil_verify::{KeyCache, Lookup as _, Record, Rule, check_signature};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::{
     limits,
@@ -47,6 +47,8 @@ pub(crate) struct Submitter {
     pub enrolled: Enrolled,
     /// Signs rejections; the key that signs snapshots too.
     pub signer: Arc<RecordKey>,
+    /// The latest checkpoint whose entries the index has.
+    pub committed: watch::Receiver<Arc<LogCheckpoint>>,
 }
 
 /// The lines of one request.
@@ -186,16 +188,34 @@ impl Submitter {
         // Whoever waits for the answer is this task.
         self.handle.submit(submissions, move |outcomes| drop(reply.send(outcomes)));
         let outcomes = answer.await.unwrap_or_else(|_| Err(self.stopped()))?;
-        work(small, move || {
+        let logged = outcomes.iter().filter_map(|outcome| match outcome {
+            Outcome::Added(logged) | Outcome::Duplicate(logged) => Some(logged.checkpoint.head.size.0),
+            Outcome::Refused(_) => None,
+        });
+        let logged = logged.max().unwrap_or(0);
+        let submitter = Arc::clone(&self);
+        let answers = work(small, move || {
             let mut kept = named_before;
             let logged = |outcome: &Outcome<Refusal>| !matches!(outcome, Outcome::Refused(_));
             let admitted = outcomes.iter().zip(named).filter(|(outcome, _)| logged(outcome));
             kept.extend(admitted.flat_map(|(_, names)| names));
-            self.payloads
+            submitter
+                .payloads
                 .keep(staged.into_iter().filter(|staged| kept.contains(&staged.kept().name())).collect())?;
-            self.answers(slots, outcomes, &ids)
-        })
-        .await
+            submitter.answers(slots, outcomes, &ids)
+        });
+        let answers = answers.await?;
+        // Who has the answer finds the record by its id, and in its run.
+        self.indexed_to(logged).await?;
+        Ok(answers)
+    }
+
+    /// Waits until the rows of the first `size` entries are there.
+    pub(crate) async fn indexed_to(&self, size: u64) -> Result<(), Problem> {
+        let mut committed = self.committed.clone();
+        let waited = committed.wait_for(|checkpoint| checkpoint.head.size.0 >= size).await;
+        // Nobody announces anything any more.
+        waited.map(drop).map_err(|_| self.stopped().into())
     }
 
     /// Why the log answers nothing any more.

@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use counterfoil_log::{
     AddError, Application, BoxError, CheckpointKeys, Config, Handle, LockError, LockStore, Log, Logged,
@@ -80,7 +81,7 @@ impl Application for Notebook {
         Ok(self.fold(entry, at, roots)?)
     }
 
-    fn project(&self, entry: &[u8], index: LeafIndex) -> Vec<Row> {
+    fn project(entry: &[u8], index: LeafIndex) -> Vec<Row> {
         let row = |tree, key: &[u8]| Row { tree, key: key.to_vec(), value: index.0.to_be_bytes().to_vec() };
         vec![row("text", entry), row("last by first byte", &entry[..1.min(entry.len())])]
     }
@@ -170,6 +171,8 @@ pub fn check_all(handle: &Handle<Notebook>) -> Vec<Vec<u8>> {
     let tree: MemoryTree = entries.iter().map(|entry| leaf_hash(entry)).collect();
     assert_eq!(tree.head(), checkpoint.head);
     assert_eq!(reader.latest(), checkpoint);
+    let indexed = reader.wait_indexed(checkpoint.head.size, Duration::from_secs(60)).unwrap();
+    assert_eq!(indexed, checkpoint);
     for (index, entry) in (0..).zip(&entries) {
         assert_eq!(&reader.entry(LeafIndex(index)).unwrap(), entry);
         let leaf: Hash = leaf_hash(entry);

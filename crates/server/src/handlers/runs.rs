@@ -106,6 +106,7 @@ pub(crate) async fn list(Shared(app): Shared<Arc<App>>, query: Asked<Page>) -> R
     });
     // Everything as of the checkpoint at which the records were counted.
     let (counted, size) = counted.await?;
+    app.submitter.indexed_to(size).await?;
     let index = app.index();
     let listed = move |(at, run, records)| {
         let time = index.record(at)?.time().get();

@@ -142,6 +142,7 @@ pub(crate) async fn policy(Shared(app): Shared<Arc<App>>) -> Result<Response, Pr
         (state.policy_in_force().map(|(digest, _)| digest), state.policy_head(), checkpoint.head.size.0)
     });
     let (digest, prev, size) = asked.await?;
+    app.submitter.indexed_to(size).await?;
     blocking(move || {
         let document = match digest {
             Some(digest) => Some(raw(document(&app, &digest, size)?)?),
