@@ -56,11 +56,8 @@ enum Command {
     Verify(verify::Verify),
     Record(record::Record),
     Submit(runs::Submit),
-<<<<<<< HEAD
     Witness(witness::Witness),
-=======
     Log(log::Log),
->>>>>>> 8bbf717 (Audit a log from its bytes, and export it as a directory)
     Completions(completions::Completions),
     Demo(demo::Demo),
 }
@@ -138,11 +135,8 @@ impl Cli {
             Command::Verify(command) => command.run(&context),
             Command::Record(command) => command.run(&context),
             Command::Submit(command) => command.run(&context),
-<<<<<<< HEAD
             Command::Witness(command) => command.run(&context),
-=======
             Command::Log(command) => command.run(&context),
->>>>>>> 8bbf717 (Audit a log from its bytes, and export it as a directory)
             Command::Completions(command) => command.run(),
             Command::Demo(command) => command.run(&context),
         }

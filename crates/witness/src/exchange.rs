@@ -146,7 +146,7 @@ impl Peer {
             .http_status_as_error(false)
             .max_redirects(0)
             .timeout_global(Some(timeout))
-            .max_idle_age(limits::HEAD_TIME)
+            .max_idle_age(limits::IDLE)
             .user_agent(concat!("counterfoil/", env!("CARGO_PKG_VERSION")));
         let config = if is_loopback(url) { config.proxy(None) } else { config };
         Self { url: url.trim_end_matches('/').to_owned(), keys, agent: config.build().new_agent() }

@@ -3,10 +3,11 @@
 //! They can't be derived from the log: they belong into its backup. A frame: magic · length (4 bytes) · the checkpoint with
 //! the cosignatures that reached the quorum · SHA-256 of all before. Sizes grow strictly. A frame counts once it is synced.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
-use counterfoil_log::{FileStorage, OpenError, Storage};
+use counterfoil_log::{FileStorage, OpenError, Storage, WriteError};
 use counterfoil_tlog::{Checkpoint, LeafIndex, TreeHead, TreeSize, UnverifiedNote};
 use sha2::{Digest as _, Sha256};
 
@@ -72,9 +73,24 @@ pub enum KeptError {
         /// The size of the last.
         last: TreeSize,
     },
+    /// Somebody else writes the file.
+    #[error("the witnessed checkpoints: somebody else has written at byte {offset} or behind it")]
+    Conflict {
+        /// Where it was to be changed.
+        offset: u64,
+    },
     /// An earlier write failed.
     #[error("an earlier write to the witnessed checkpoints failed: start the log again")]
     Failed,
+}
+
+impl KeptError {
+    fn of(doing: &'static str) -> impl Fn(WriteError) -> Self {
+        move |error| match error {
+            WriteError::Io(io) => Self::Io { doing, io },
+            WriteError::Conflict { offset } => Self::Conflict { offset },
+        }
+    }
 }
 
 impl Kept {
@@ -97,7 +113,7 @@ impl Kept {
         let mut kept = Self { storage, origin: origin.to_owned(), end: 0, frames: Vec::new(), failed: false };
         while kept.end < length {
             let Some((checkpoint, next)) = kept.read(kept.end, length)? else {
-                kept.storage.truncate(kept.end).map_err(|io| KeptError::Io { doing: "cut", io })?;
+                kept.cut(length)?;
                 break;
             };
             let (size, last, at) = (checkpoint.head.size, kept.size(), kept.end);
@@ -107,9 +123,22 @@ impl Kept {
             kept.frames.push((size, at));
             kept.end = next;
         }
-        // What was read may be in memory only, if the sync of it had failed.
+        // What was read may be in memory only, if the sync of it had failed; then another sync would find nothing to do.
+        if let (Some(last), Some(&(_, at))) = (kept.latest()?, kept.frames.last()) {
+            let frame = encode(last.note.to_string().as_bytes());
+            kept.storage.rewrite(at, &frame).map_err(KeptError::of("write again"))?;
+        }
         kept.storage.sync().map_err(|io| KeptError::Io { doing: "sync", io })?;
         Ok(kept)
+    }
+
+    /// Cuts off what follows the last whole frame, up to `length`.
+    fn cut(&self, length: u64) -> Result<(), KeptError> {
+        let io = |io| KeptError::Io { doing: "cut", io };
+        let mut tail =
+            vec![0; usize::try_from(length - self.end).map_err(|_| io(ErrorKind::FileTooLarge.into()))?];
+        self.storage.read_at(self.end, &mut tail).map_err(io)?;
+        self.storage.cut(self.end, &tail).map_err(KeptError::of("cut"))
     }
 
     /// The size of the largest tree that is kept; 0 if none is.
@@ -131,7 +160,7 @@ impl Kept {
         }
         let frame = encode(checkpoint.note.to_string().as_bytes());
         self.failed = true;
-        self.storage.write_at(self.end, &frame).map_err(|io| KeptError::Io { doing: "write", io })?;
+        self.storage.append(self.end, &frame).map_err(KeptError::of("write"))?;
         self.storage.sync().map_err(|io| KeptError::Io { doing: "sync", io })?;
         self.failed = false;
         self.frames.push((size, self.end));
@@ -292,5 +321,52 @@ mod tests {
             assert!(matches!(Kept::open(dir.path(), "log"), Err(KeptError::Damaged { .. })), "{at}");
             assert_eq!(std::fs::read(&path).unwrap(), flipped, "nothing is cut");
         }
+    }
+
+    /// A file whose syncs fail when told so.
+    struct Failing(FileStorage, std::sync::atomic::AtomicBool);
+
+    impl Storage for Failing {
+        fn len(&self) -> std::io::Result<u64> {
+            self.0.len()
+        }
+
+        fn read_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<()> {
+            self.0.read_at(offset, buffer)
+        }
+
+        fn write_at(&self, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
+            self.0.write_at(offset, bytes)
+        }
+
+        fn sync(&self) -> std::io::Result<()> {
+            match self.1.load(std::sync::atomic::Ordering::SeqCst) {
+                true => Err(std::io::ErrorKind::StorageFull.into()),
+                false => self.0.sync(),
+            }
+        }
+
+        fn truncate(&self, length: u64) -> std::io::Result<()> {
+            self.0.truncate(length)
+        }
+    }
+
+    #[test]
+    fn after_a_failed_sync_nothing_counts_until_it_is_opened_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = FileStorage::open(dir.path(), FILE).unwrap();
+        let storage = Arc::new(Failing(file, false.into()));
+        let mut kept = Kept::with_storage(storage.clone(), "log").unwrap();
+        kept.append(&checkpoint(3)).unwrap();
+        storage.1.store(true, std::sync::atomic::Ordering::SeqCst);
+        assert!(matches!(kept.append(&checkpoint(5)), Err(KeptError::Io { doing: "sync", .. })));
+        storage.1.store(false, std::sync::atomic::Ordering::SeqCst);
+        assert!(matches!(kept.append(&checkpoint(5)), Err(KeptError::Failed)));
+        assert_eq!(kept.size(), TreeSize(3));
+        assert_eq!(kept.covering(LeafIndex(3)).unwrap(), None);
+        drop((kept, storage));
+        // It was written after all, and is synced before it counts.
+        let kept = Kept::open(dir.path(), "log").unwrap();
+        assert_eq!(kept.covering(LeafIndex(3)).unwrap(), Some(checkpoint(5)));
     }
 }

@@ -39,6 +39,9 @@ pub const STATE_BYTES: usize = counterfoil_log::limits::CHECKPOINT_BYTES;
 /// How long one request to a witness may take: a witness needs a disk write and a signature, and the network a second.
 pub const REQUEST_TIME: Duration = Duration::from_secs(5);
 
+/// How long a connection to a witness is kept for the next request: over [`REFRESH`], and below what witnesses allow.
+pub const IDLE: Duration = Duration::from_secs(75);
+
 /// How long a witness that fails is left alone, at first and at most; it doubles in between.
 pub const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 

@@ -11,6 +11,7 @@
 //! nothing of this origin is cosigned until the process starts again and reads it.
 
 use counterfoil_log::{LockError, LockStore};
+use counterfoil_tlog::limits as tlog;
 use counterfoil_tlog::witness::AddCheckpoint;
 use counterfoil_tlog::{
     Checkpoint, NoteSignature, PosixSeconds, ProofError, SignError, TreeHead, TreeSize, UnverifiedNote,
@@ -89,7 +90,10 @@ impl Origin {
         let head = checkpoint.head();
         open.follows(request, &head)?;
         let now = now();
-        if now.0 == 0 || open.latest.as_ref().is_some_and(|latest| now < latest.time) {
+        if now.0 == 0
+            || now.0 > tlog::TIMESTAMP
+            || open.latest.as_ref().is_some_and(|latest| now < latest.time)
+        {
             return Err(Refusal::ClockBehind { now });
         }
         let same =
