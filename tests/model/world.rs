@@ -68,26 +68,18 @@ enum Disk {
 }
 
 /// What a process is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Process {
+    #[default]
     Down,
     /// It starts, and has read the lock store.
     Loaded(Tree),
     /// It has judged, and is about to cut what stands at this place, one slot as it saw it.
-    Cutting {
-        locked: Tree,
-        at: usize,
-        tail: Option<Tree>,
-    },
+    Cutting { locked: Tree, at: usize, tail: Option<Tree> },
     /// It has nothing to do.
     Idle(Tree),
     /// It has taken so many steps with the tree that a batch makes.
-    Busy {
-        adopts: bool,
-        step: usize,
-        locked: Tree,
-        tree: Tree,
-    },
+    Busy { adopts: bool, step: usize, locked: Tree, tree: Tree },
 }
 
 /// Everything, at one moment.
@@ -112,12 +104,6 @@ struct State {
     signed: BTreeSet<Tree>,
     batches: u8,
     faults: u8,
-}
-
-impl Default for Process {
-    fn default() -> Self {
-        Self::Down
-    }
 }
 
 impl PartialEq for World {
