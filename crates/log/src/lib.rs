@@ -2,7 +2,12 @@
 //!
 //! One thread writes ([`Log`]); any number of [`Handle`]s submit entries to it and any number of [`Reader`]s read. What
 //! may enter is decided by an [`Application`], which also writes the leaf that ends each signed checkpoint. The order of
-//! durable steps, which is the order of recovery too, stands at the top of `sequencer.rs`.
+//! durable steps, which is the order of recovery too, stands at the top of `sequencer.rs` and, as data, in [`plan`].
+//!
+//! A second thread fills the index behind the writer. An entry is found by its leaf hash from the moment at which it is
+//! answered; its rows follow, and [`Reader::indexed`] says how far they are. Whoever promises more, as a server does whose
+//! answer means that a record is in the list of its run, waits for that ([`Reader::wait_indexed`], [`Config::on_commit`])
+//! before it answers; the writer never does, so a log without rows does not pay for it.
 //!
 //! Files, under the directory of the log:
 //!

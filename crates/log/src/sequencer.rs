@@ -14,9 +14,9 @@
 //!    (`backlog.rs`), and can be rebuilt.
 //! 6. *Answer.* Submitters get index and checkpoint.
 //!
-//! No signature leaves the process and nothing is acknowledged before 1 and 2. An error in 1 to 4 ends the log: nothing
-//! is tried again, least of all a failed fsync, and the next process that opens the log finds out what is on disk. It runs
-//! 1 to 5 by the same code for a batch that is in the journal and not in the lock store ([`plan::ADOPT`]: the write of
+//! No signature leaves the process and nothing is acknowledged before 1 and 2. An error in 1 to 4, or an index that can't be
+//! filled anew, ends the log: nothing is tried again, least of all a failed fsync, and the next process that opens the log
+//! finds out what is on disk. It runs 1 to 5 by the same code for a batch that is in the journal and not in the lock store ([`plan::ADOPT`]: the write of
 //! what stands there already), and 3 to 5 for all before ([`plan::REPLAY`]).
 
 use std::cell::RefCell;

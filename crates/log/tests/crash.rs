@@ -8,7 +8,7 @@ use std::fs;
 
 use common::{Disk, Fault, FaultyLock, Notebook, Site, add, added, check_all, copy_dir};
 use counterfoil_log::plan::{self, Step};
-use counterfoil_log::{AddError, Fatal, Log, Logged, OpenError, Outcome};
+use counterfoil_log::{AddError, Fatal, LockError, LockStore, Log, Logged, OpenError, Outcome};
 use counterfoil_tlog::{LeafIndex, TreeSize};
 
 /// What is to be found of the batch whose step failed.
@@ -314,7 +314,6 @@ fn a_forked_log_is_refused() {
 
 #[test]
 fn somebody_else_who_replaces_the_lock_stops_the_log() {
-    use counterfoil_log::LockStore as _;
     let (site, disk, lock) = (Site::new(), Disk::default(), FaultyLock::default());
     let log = Log::create(site.faulty(&disk, &lock), Notebook::default(), b"genesis".to_vec()).unwrap();
     let value = lock.value();
@@ -358,17 +357,46 @@ fn of_two_writers_on_one_store_one_loses_and_nothing_acknowledged_is_lost() {
     }
 }
 
-/// A batch that one process has written and not yet locked, when another opens the log: it is taken up as it was signed,
-/// and whoever locks it second has lost.
+/// A lock store before whose next replacement something else happens.
+struct Meanwhile {
+    lock: FaultyLock,
+    act: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl LockStore for Meanwhile {
+    fn load(&mut self) -> Result<Option<Vec<u8>>, LockError> {
+        self.lock.load()
+    }
+
+    fn replace(&mut self, old: Option<&[u8]>, new: &[u8]) -> Result<(), LockError> {
+        if let Some(act) = self.act.take() {
+            act();
+        }
+        self.lock.replace(old, new)
+    }
+}
+
+/// Between the two durable steps of a batch, another process opens the log: it takes the batch up as it was signed, and the
+/// one that made it has lost and publishes nothing.
 #[test]
 fn a_batch_in_the_making_is_adopted_and_its_maker_loses() {
     let (site, other, disk, lock) = (Site::new(), Site::new(), Disk::default(), FaultyLock::default());
-    let log = Log::create(site.faulty(&disk, &lock), Notebook::default(), b"genesis".to_vec()).unwrap();
-    lock.fail(0, Fault::Lost);
-    add(&log.handle(), "a").unwrap_err();
+    drop(Log::create(site.faulty(&disk, &lock), Notebook::default(), b"genesis".to_vec()).unwrap());
+    let mut config = site.faulty(&disk, &lock);
+    let theirs = other.faulty(&disk, &lock);
+    let act = move || {
+        let log = Log::open(theirs, Notebook::default()).unwrap();
+        assert!(matches!(add(&log.handle(), "a").unwrap(), Outcome::Duplicate(_)));
+        added(&log.handle(), "b");
+    };
+    config.lock = Box::new(Meanwhile { lock: lock.clone(), act: Some(Box::new(act)) });
+    let log = Log::open(config, Notebook::default()).unwrap();
+    let before = log.handle().reader().latest();
+    assert_eq!(add(&log.handle(), "a").unwrap_err().code(), "lock-conflict");
+    assert_eq!(log.handle().reader().latest(), before);
+    drop(log);
     let log = Log::open(other.faulty(&disk, &lock), Notebook::default()).unwrap();
-    assert!(matches!(add(&log.handle(), "a").unwrap(), Outcome::Duplicate(_)));
-    assert_eq!(check_all(&log.handle()).len(), 4);
+    assert_eq!(check_all(&log.handle()).len(), 6);
 }
 
 #[test]

@@ -108,7 +108,7 @@ pub(crate) fn names_kept(record: &UnverifiedRecord) -> Vec<Name> {
 }
 
 /// Finds records through the rows. Rows follow the checkpoint: whoever reads them names a size that
-/// [`counterfoil_log::Config::on_commit`] has announced.
+/// [`counterfoil_log::Config::on_commit`] has announced, or waits for it. A lookup by id does not need to.
 #[derive(Clone)]
 pub(crate) struct Index {
     reader: Reader,
