@@ -68,11 +68,7 @@ enum Disk {
 }
 
 /// What a process is doing.
-<<<<<<< HEAD
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-=======
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
->>>>>>> 1714fe2 (The model's processes start down by derivation)
 enum Process {
     #[default]
     Down,
