@@ -335,8 +335,12 @@ mod tests {
             self.0.read_at(offset, buffer)
         }
 
-        fn write_at(&self, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
-            self.0.write_at(offset, bytes)
+        fn append(&self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
+            self.0.append(offset, bytes)
+        }
+
+        fn rewrite(&self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
+            self.0.rewrite(offset, bytes)
         }
 
         fn sync(&self) -> std::io::Result<()> {
@@ -346,8 +350,8 @@ mod tests {
             }
         }
 
-        fn truncate(&self, length: u64) -> std::io::Result<()> {
-            self.0.truncate(length)
+        fn cut(&self, offset: u64, tail: &[u8]) -> Result<(), WriteError> {
+            self.0.cut(offset, tail)
         }
     }
 
