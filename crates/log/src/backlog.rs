@@ -232,20 +232,20 @@ impl Filler {
 
     /// Fills the index from the beginning, after something was wrong with it.
     fn rebuild(&self) -> Result<(), Fatal> {
-        self.shared.index.replace()?;
+        let index = self.shared.index.start_anew()?;
         let published = self.shared.published();
         let view = self.shared.view(&published);
-        for index in 0..published.edge.size().0 {
-            let leaf = view.node(0, index)?;
-            let entry = self.shared.entry(index, leaf)?;
-            self.shared.index.record(&[self.rows(index, leaf, &entry)], false)?;
+        for at in 0..published.edge.size().0 {
+            let leaf = view.node(0, at)?;
+            let entry = self.shared.entry(at, leaf)?;
+            index.record(&[self.rows(at, leaf, &entry)], false)?;
         }
         if let Some(number) = published.batches.checked_sub(1) {
             let frame = self.shared.scratch.batch(number)?.offset;
             let (projection, head) = (self.projection, published.checkpoint.head);
-            self.shared.index.set_watermark(&Watermark { projection, frame, head })?;
+            index.set_watermark(&Watermark { projection, frame, head })?;
         }
-        Ok(())
+        Ok(self.shared.index.take(&index)?)
     }
 }
 

@@ -3,7 +3,7 @@
 //! sled 0.34 loses what it calls flushed when the power fails, and panics on damaged files. So nothing here is the only
 //! copy of anything, every call to sled stands behind [`guarded`], which turns a panic into an error, and what comes back
 //! is checked: the index of a leaf against the tree, by the caller, and rows against the digest stored with them. Once
-//! something is wrong, the index answers nothing until it was [replaced](Index::replace) and filled again.
+//! something is wrong, the index answers nothing until another one was filled in its place.
 
 use std::ops::{Bound, RangeBounds};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -65,15 +65,28 @@ impl Index {
         Ok(index)
     }
 
-    /// Moves the directory to `….damaged`, where a person may look at it, and starts an empty index.
+    /// Starts an empty index, which answers at once that it has nothing.
     pub fn replace(&self) -> Result<(), IndexError> {
+        self.take(&self.start_anew()?)
+    }
+
+    /// Moves the directory to `….damaged`, where a person may look at it, and gives a new index in its place. This one
+    /// answers nothing until it [takes](Self::take) the new one: whoever asks a half-filled index would take an entry for
+    /// new that is not.
+    pub fn start_anew(&self) -> Result<Self, IndexError> {
         self.set(None);
         if self.dir.exists() {
             let aside = free_path(&self.dir.with_extension("damaged"));
             let fail = |io| IndexError::MoveAside { path: self.dir.clone(), io: Arc::new(io) };
             std::fs::rename(&self.dir, aside).map_err(fail)?;
         }
-        self.set(Some(Arc::new(Trees::open(&self.dir)?)));
+        let trees = Some(Arc::new(Trees::open(&self.dir)?));
+        Ok(Self { dir: self.dir.clone(), trees: RwLock::new(trees) })
+    }
+
+    /// Answers from now on what `filled` has.
+    pub fn take(&self, filled: &Self) -> Result<(), IndexError> {
+        self.set(Some(filled.trees()?));
         Ok(())
     }
 
@@ -316,6 +329,18 @@ mod tests {
         assert!(is_rebuilding(&index));
         index.replace().unwrap();
         assert!(index.is_empty().unwrap());
+    }
+
+    #[test]
+    fn an_index_that_is_being_filled_anew_said_that_entries_are_unknown() {
+        let (_dir, index) = index();
+        let fresh = index.start_anew().unwrap();
+        assert!(is_rebuilding(&index));
+        fresh.record(&[EntryRows { leaf: Hash::new([1; 32]), index: 7, rows: Vec::new() }], false).unwrap();
+        assert!(is_rebuilding(&index));
+        index.take(&fresh).unwrap();
+        drop(fresh);
+        assert_eq!(index.leaf(&Hash::new([1; 32])).unwrap(), Some(7));
     }
 
     #[test]
