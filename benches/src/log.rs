@@ -103,6 +103,7 @@ fn found(directory: &Path) -> Fallible<(Config, RecordId, RecordKey)> {
             genesis: directory.join("genesis.json"),
             snapshot_key: directory.join("snapshot.key"),
         }),
+        witnesses: None,
     };
     Ok((config.clone(), create_log(&config)?.ok_or("the log is raw")?, authority))
 }

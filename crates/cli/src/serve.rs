@@ -8,6 +8,7 @@ use std::{
 use clap::Args;
 use counterfoil_log::{LockError, OpenError};
 use counterfoil_server::{Config, ConfigError, Overrides, ServeError, StartError};
+use counterfoil_witness::FeederError;
 use serde_json::json;
 
 use crate::{
@@ -61,6 +62,12 @@ pub struct Serve {
     /// The key file that signs snapshots
     #[arg(long, value_name = "FILE")]
     snapshot_key: Option<String>,
+    /// A C2SP tlog-policy: which witnesses cosign the log's checkpoints, and how many are enough
+    #[arg(long, value_name = "FILE")]
+    witness_policy: Option<String>,
+    /// What /checkpoint shows while they are too few: open, the latest; closed, the latest that had enough [default: open]
+    #[arg(long, value_name = "HOW")]
+    witness_fail: Option<String>,
     /// Stop when standard input ends: for a program that starts this one and must not leave it behind, even if it is killed
     #[arg(long, hide = true)]
     until_stdin_ends: bool,
@@ -106,6 +113,8 @@ impl Serve {
             genesis: self.genesis.clone(),
             note_key: self.note_key.clone(),
             snapshot_key: self.snapshot_key.clone(),
+            witness_policy: self.witness_policy.clone(),
+            witness_fail: self.witness_fail.clone(),
         }
     }
 }
@@ -184,6 +193,14 @@ pub fn start_failure(error: &StartError) -> Failure {
         }
         StartError::Log { source, .. } => log_hint(source),
         StartError::Payloads(_) => ("payloads-unusable", "check the directory, its owner and the disk"),
+        StartError::WitnessPolicy { .. } => {
+            ("witness-policy", "correct the file that witnesses.policy names; it is a C2SP tlog-policy")
+        }
+        StartError::Witnesses(FeederError::LogBehind { .. } | FeederError::Forked { .. }) => (
+            "log-witnessed-ahead",
+            "delete nothing; bring back the newest whole journal: witnesses hold this log to what they cosigned",
+        ),
+        StartError::Witnesses(_) => ("witnesses-unusable", "check the log's directory and the witness policy"),
         StartError::Unreadable(_) => ("log-unreadable", "check the disk"),
         StartError::NoToken(_) => ("token-required", "set a read token, or listen on 127.0.0.1"),
         _ => ("start-failed", "check the configuration"),

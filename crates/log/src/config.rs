@@ -96,6 +96,16 @@ impl CheckpointKeys {
         Self { signers, known: Arc::new(KnownKeys { origin: origin.into(), keys }) }
     }
 
+    /// The origin of the log.
+    pub fn origin(&self) -> &str {
+        &self.known.origin
+    }
+
+    /// The keys that have signed its checkpoints.
+    pub fn verifiers(&self) -> &[VerifierKey] {
+        &self.known.keys
+    }
+
     /// Signs the checkpoint of a tree, and opens it again as a reader would.
     pub(crate) fn sign(&self, head: TreeHead) -> Result<LogCheckpoint, BoxError> {
         let text = Checkpoint::new(self.known.origin.as_str(), head)?.to_string();

@@ -14,7 +14,7 @@ use axum::{
 use counterfoil_log::LogCheckpoint;
 use counterfoil_receipt::RecordId;
 use futures_util::StreamExt as _;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
 use crate::{
     handlers::{add, health, proofs, runs, state, submissions, tiles},
@@ -36,8 +36,6 @@ pub(crate) struct App {
     pub submitter: Arc<Submitter>,
     /// What the log shows.
     pub view: Arc<LogView>,
-    /// Turns true when the server is told to stop: whoever waits for something else gives up.
-    pub closing: watch::Receiver<bool>,
     /// Bounds the batches that are read at a time.
     pub batches: Semaphore,
 }

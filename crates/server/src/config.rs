@@ -16,9 +16,13 @@
 //! genesis = "genesis.json"         # COUNTERFOIL_GENESIS; the genesis record
 //! note_key = "note.key"            # COUNTERFOIL_NOTE_KEY; key file that signs checkpoints, and names a raw log's origin
 //! snapshot_key = "snapshot.key"    # COUNTERFOIL_SNAPSHOT_KEY; key file that signs snapshots and rejections
+//!
+//! [witnesses]
+//! policy = "witnesses.policy"      # COUNTERFOIL_WITNESS_POLICY; a C2SP tlog-policy: whom to ask, and how many are enough
+//! fail = "open"                    # COUNTERFOIL_WITNESS_FAIL; "closed": /checkpoint shows only what reached the quorum
 //! ```
 //!
-//! A raw log has no payloads, genesis or snapshot key. Relative paths in the file are relative to the file, others to the working directory.
+//! Without `[witnesses]` nobody is asked. A raw log has no payloads, genesis or snapshot key. Relative paths in the file are relative to the file, others to the working directory.
 
 use std::{
     collections::BTreeMap,
@@ -50,6 +54,36 @@ pub struct Config {
     pub note_key: PathBuf,
     /// What the log holds.
     pub mode: Mode,
+    /// Who witnesses its checkpoints, if somebody does.
+    pub witnesses: Option<Witnessing>,
+}
+
+/// How a log's checkpoints are witnessed.
+#[derive(Clone, Debug)]
+pub struct Witnessing {
+    /// The file with the policy, a C2SP tlog-policy.
+    pub policy: PathBuf,
+    /// What readers are shown while the quorum is missing.
+    pub fail: Fail,
+}
+
+/// What readers of `/checkpoint` are shown while the quorum of witnesses is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fail {
+    /// The latest checkpoint, with the cosignatures that there are.
+    Open,
+    /// The latest that reached the quorum.
+    Closed,
+}
+
+impl Fail {
+    /// As the configuration spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+        }
+    }
 }
 
 /// What a log holds, and what it needs for that.
@@ -91,6 +125,8 @@ pub struct Overrides {
     pub genesis: Option<String>,
     pub note_key: Option<String>,
     pub snapshot_key: Option<String>,
+    pub witness_policy: Option<String>,
+    pub witness_fail: Option<String>,
 }
 
 /// Why there is no usable configuration. Names the source of the value at fault.
@@ -182,7 +218,10 @@ const GENESIS: Member = member("log.genesis", "COUNTERFOIL_GENESIS", "--genesis"
 const NOTE_KEY: Member = member("log.note_key", "COUNTERFOIL_NOTE_KEY", "--note-key");
 const SNAPSHOT_KEY: Member = member("log.snapshot_key", "COUNTERFOIL_SNAPSHOT_KEY", "--snapshot-key");
 
-const MEMBERS: [&Member; 14] = [
+const WITNESS_POLICY: Member = member("witnesses.policy", "COUNTERFOIL_WITNESS_POLICY", "--witness-policy");
+const WITNESS_FAIL: Member = member("witnesses.fail", "COUNTERFOIL_WITNESS_FAIL", "--witness-fail");
+
+const MEMBERS: [&Member; 16] = [
     &LISTEN,
     &READS,
     &READ_TOKEN,
@@ -197,6 +236,8 @@ const MEMBERS: [&Member; 14] = [
     &GENESIS,
     &NOTE_KEY,
     &SNAPSHOT_KEY,
+    &WITNESS_POLICY,
+    &WITNESS_FAIL,
 ];
 
 /// The two spellings of a token.
@@ -217,6 +258,7 @@ const fn member(name: &'static str, variable: &'static str, flag: &'static str) 
 struct File {
     server: FileServer,
     log: FileLog,
+    witnesses: FileWitnesses,
 }
 
 #[derive(Default, Deserialize)]
@@ -241,6 +283,13 @@ struct FileLog {
     genesis: Option<String>,
     note_key: Option<String>,
     snapshot_key: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FileWitnesses {
+    policy: Option<String>,
+    fail: Option<String>,
 }
 
 /// Every value that is set, with where it comes from.
@@ -287,6 +336,7 @@ impl Config {
             lock_dir: settings.path(&LOCK_DIR)?,
             note_key: settings.path(&NOTE_KEY)?,
             mode: settings.mode(listen, &reads)?,
+            witnesses: settings.witnesses()?,
             reads,
         })
     }
@@ -342,6 +392,23 @@ impl Settings {
             }
             other => Err(self.invalid(&MODE, format!("{other:?} is neither \"records\" nor \"raw\""))),
         }
+    }
+
+    /// Who witnesses the log.
+    fn witnesses(&self) -> Result<Option<Witnessing>, ConfigError> {
+        if !self.0.contains_key(WITNESS_POLICY.name) {
+            self.without(&[&WITNESS_FAIL], "there are no witnesses: set witnesses.policy")?;
+            return Ok(None);
+        }
+        let fail = match self.0.get(WITNESS_FAIL.name).map(|(fail, _)| fail.as_str()) {
+            None | Some("open") => Fail::Open,
+            Some("closed") => Fail::Closed,
+            Some(other) => {
+                let reason = format!("{other:?} is neither \"open\" nor \"closed\"");
+                return Err(self.invalid(&WITNESS_FAIL, reason));
+            }
+        };
+        Ok(Some(Witnessing { policy: self.path(&WITNESS_POLICY)?, fail }))
     }
 
     /// Who may add entries. That is only guessed where nobody else can ask: behind a proxy, everybody may seem local.
@@ -444,6 +511,8 @@ impl Overrides {
             self.genesis,
             self.note_key,
             self.snapshot_key,
+            self.witness_policy,
+            self.witness_fail,
         ]
     }
 }
@@ -463,7 +532,7 @@ impl fmt::Display for Source {
 fn read_file(path: &Path) -> Result<[Option<String>; MEMBERS.len()], ConfigError> {
     let text = read_text(path)?;
     // Of toml's error only message and line: its full text quotes the line, which may be that of the token.
-    let File { server, log } =
+    let File { server, log, witnesses } =
         toml::from_str(&text).map_err(|fault: toml::de::Error| ConfigError::Malformed {
             path: path.to_owned(),
             line: fault
@@ -487,6 +556,8 @@ fn read_file(path: &Path) -> Result<[Option<String>; MEMBERS.len()], ConfigError
         log.genesis,
         log.note_key,
         log.snapshot_key,
+        witnesses.policy,
+        witnesses.fail,
     ])
 }
 

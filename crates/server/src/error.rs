@@ -5,6 +5,7 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 use counterfoil_keys::KeyFileError;
 use counterfoil_log::{Fatal, OpenError};
 use counterfoil_receipt::{Malformed, PublicKey, RecordId};
+use counterfoil_witness::FeederError;
 
 /// Why a server does not start, or a log can't be created.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +97,18 @@ pub enum StartError {
     /// The directory of payloads.
     #[error("can't use the payload directory: {0}")]
     Payloads(String),
+    /// The witness policy.
+    #[error("can't use the witness policy {path}: {reason}")]
+    WitnessPolicy {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// What witnesses have cosigned. [`FeederError::LogBehind`] and [`FeederError::Forked`] say that the log must not be
+    /// signed on.
+    #[error("can't have the log witnessed")]
+    Witnesses(#[source] FeederError),
     /// What was just opened can't be read.
     #[error("can't read the log: {0}")]
     Unreadable(String),

@@ -32,8 +32,9 @@ mod server;
 mod snapshot_key;
 mod submit;
 mod view;
+mod witnesses;
 
 pub use access::{Access, Token};
-pub use config::{Config, ConfigError, Mode, Overrides, RecordFiles, Source};
+pub use config::{Config, ConfigError, Fail, Mode, Overrides, RecordFiles, Source, Witnessing};
 pub use error::{ServeError, StartError};
 pub use server::{Server, create_log, serve};

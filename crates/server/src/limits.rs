@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use counterfoil_receipt::limits::RECORD_BYTES;
 
+/// How often a witnessed checkpoint is kept where `/checkpoint` shows only those that are: a reader waits for no longer than
+/// a round may take, and a log that grows all the time keeps 9 MB a day for each 500 bytes of cosignatures.
+pub const KEEP_CLOSED: Duration = Duration::from_secs(5);
+
 /// Bytes of an entry of a raw log: tlog-tiles spells its length in 16 bits.
 pub const ENTRY_BYTES: usize = counterfoil_log::limits::ENTRY_BYTES;
 

@@ -42,6 +42,7 @@ pub(crate) enum Kind {
     SnapshotKeyInUse,
     LogBusy,
     LogFailed,
+    CheckpointUnwitnessed,
     StoreFull,
     Unreadable,
 }
@@ -185,6 +186,12 @@ impl Kind {
                 "log-failed",
                 "The log stopped",
                 "Nothing was acknowledged. The operator has to start the server again; then send the same bytes again.",
+            ),
+            Self::CheckpointUnwitnessed => (
+                S::SERVICE_UNAVAILABLE,
+                "checkpoint-unwitnessed",
+                "No checkpoint is witnessed yet",
+                "Ask again; the operator sees in /healthz which witnesses are missing.",
             ),
             Self::StoreFull => (
                 S::INSUFFICIENT_STORAGE,

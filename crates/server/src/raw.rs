@@ -5,7 +5,7 @@ use std::{convert::Infallible, sync::Arc};
 use counterfoil_keys::NoteKey;
 use counterfoil_log::{AddError, CheckpointKeys, Handle, Log, Logged, Outcome, Raw};
 use counterfoil_tlog::Signer as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::{
     access::Access,
@@ -36,8 +36,12 @@ pub(crate) fn create(config: &Config) -> Result<(), StartError> {
 }
 
 /// Opens a raw log.
-pub(crate) fn open(config: &Config, writes: Access) -> Result<(Log<Raw>, RawApp), StartError> {
-    let (log, view) = open_log(config, keys(config)?, Raw)?;
+pub(crate) fn open(
+    config: &Config,
+    writes: Access,
+    closing: watch::Receiver<bool>,
+) -> Result<(Log<Raw>, RawApp), StartError> {
+    let (log, view) = open_log(config, keys(config)?, Raw, closing)?;
     let (handle, view) = (log.handle(), Arc::new(view));
     Ok((log, RawApp { view, writes, places: Arc::new(Semaphore::new(limits::ADDS)), handle }))
 }
@@ -84,7 +88,7 @@ mod tests {
     };
 
     use counterfoil_tlog::Algorithm;
-    use tokio::{net::TcpListener, sync::watch};
+    use tokio::net::TcpListener;
 
     use super::*;
     use crate::{
@@ -124,11 +128,12 @@ mod tests {
             lock_dir: at("lock"),
             note_key: at("note.key"),
             mode: Mode::Raw { writes: Access::Local },
+            witnesses: None,
         };
         create(&config).unwrap();
-        let (_log, mut app) = open(&config, Access::Local).unwrap();
-        app.places = Arc::new(Semaphore::new(1));
         let (_closing, closed) = watch::channel(false);
+        let (_log, mut app) = open(&config, Access::Local, closed.clone()).unwrap();
+        app.places = Arc::new(Semaphore::new(1));
         tokio::spawn(connections::serve(listener, raw_app(Arc::new(app)), Bounds::STANDARD, closed));
         tokio::task::spawn_blocking(move || {
             let mut first = begin(address);

@@ -42,7 +42,7 @@ pub struct Server {
 }
 
 /// Closes the log.
-type Close = Box<dyn FnOnce() -> Result<(), Arc<Fatal>> + Send>;
+pub(crate) type Close = Box<dyn FnOnce() -> Result<(), Arc<Fatal>> + Send>;
 
 /// Creates the log that a configuration describes. The first batch of a log of records is the genesis, whose id it gives; a
 /// raw log has none, and begins empty.
@@ -153,14 +153,14 @@ struct Opened {
 fn open(config: &Config, closing: watch::Receiver<bool>) -> Result<Opened, StartError> {
     match &config.mode {
         Mode::Raw { writes } => {
-            let (log, app) = raw::open(config, writes.clone())?;
-            let failed = app.view.failed.subscribe();
-            Ok(Opened { router: raw_app(Arc::new(app)), failed, close: Box::new(move || log.close()) })
+            let (log, app) = raw::open(config, writes.clone(), closing)?;
+            let (failed, close) = (app.view.failed.subscribe(), app.view.close(log));
+            Ok(Opened { router: raw_app(Arc::new(app)), failed, close })
         }
         Mode::Records(files) => {
             let (log, app) = open_records(config, files, closing)?;
-            let failed = app.view.failed.subscribe();
-            Ok(Opened { router: records_app(Arc::new(app)), failed, close: Box::new(move || log.close()) })
+            let (failed, close) = (app.view.failed.subscribe(), app.view.close(log));
+            Ok(Opened { router: records_app(Arc::new(app)), failed, close })
         }
     }
 }
@@ -171,7 +171,7 @@ fn open_records(
     closing: watch::Receiver<bool>,
 ) -> Result<(Log<Records>, App), StartError> {
     let Parts { genesis, keys, records, signer, enrolled, payloads } = Parts::load(config, files)?;
-    let (log, view) = open_log(config, keys, records)?;
+    let (log, view) = open_log(config, keys, records, closing)?;
     let (handle, index) = (log.handle(), Index::new(view.reader.clone()));
     log_starts_with(config, &files.genesis, &index, &genesis)?;
     snapshot_key_is_live(&files.snapshot_key, &handle, &signer)?;
@@ -182,7 +182,6 @@ fn open_records(
         log: submitter.log,
         submitter: Arc::new(submitter),
         view: Arc::new(view),
-        closing,
         batches: Semaphore::new(limits::BATCHES),
     };
     Ok((log, app))

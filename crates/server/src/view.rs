@@ -7,10 +7,13 @@ use tokio::sync::watch;
 
 use crate::{
     access::Access,
+    app::blocking,
     config::{Config, Mode},
     error::StartError,
-    server::log_error,
+    problem::Problem,
+    server::{Close, log_error},
     submit::now,
+    witnesses::{Shown, Witnesses},
 };
 
 /// What the handlers of either mode read.
@@ -21,14 +24,43 @@ pub(crate) struct LogView {
     pub committed: watch::Receiver<Arc<LogCheckpoint>>,
     /// Turns true when the log has failed.
     pub failed: watch::Sender<bool>,
+    /// Turns true when the server is told to stop: whoever waits for something else gives up.
+    pub closing: watch::Receiver<bool>,
     /// Who may read.
     pub reads: Access,
+    /// Who witnesses the log, if somebody does.
+    pub witnesses: Option<Arc<Witnesses>>,
 }
 
 impl LogView {
     /// The latest checkpoint whose entries the index has.
     pub(crate) fn latest(&self) -> Arc<LogCheckpoint> {
         Arc::clone(&self.committed.borrow())
+    }
+
+    /// The latest checkpoint. The index may still be on its way to it; entries, tiles and proofs are there.
+    pub(crate) fn published(&self) -> Arc<LogCheckpoint> {
+        self.reader.latest()
+    }
+
+    /// The checkpoint that `/checkpoint` shows.
+    pub(crate) async fn shown(&self) -> Result<Shown, Problem> {
+        let latest = self.published();
+        let Some(witnesses) = self.witnesses.clone() else { return Shown::of_log(&latest) };
+        let reader = self.reader.clone();
+        blocking(move || witnesses.shown(&latest, &reader)).await
+    }
+
+    /// Closes the log, and asks its witnesses no more.
+    pub(crate) fn close<A: Application>(&self, log: Log<A>) -> Close {
+        let witnesses = self.witnesses.clone();
+        Box::new(move || {
+            let closed = log.close();
+            if let Some(witnesses) = witnesses {
+                witnesses.stop();
+            }
+            closed
+        })
     }
 
     /// Tells the server if the log has failed.
@@ -44,27 +76,38 @@ pub(crate) fn open_log<A: Application>(
     config: &Config,
     keys: CheckpointKeys,
     app: A,
+    closing: watch::Receiver<bool>,
 ) -> Result<(Log<A>, LogView), StartError> {
+    let (origin, verifiers) = (keys.origin().to_owned(), keys.verifiers().to_vec());
     let mut files = open_files(config, keys)?;
     let is_raw = matches!(config.mode, Mode::Raw { .. });
     let began_empty = files.began_empty().map_err(|source| log_error(config, source))?;
     if began_empty.is_some_and(|began_empty| began_empty != is_raw) {
         return Err(StartError::OtherMode { dir: config.log_dir.clone(), is_raw: !is_raw });
     }
-    let announce: Arc<OnceLock<watch::Sender<Arc<LogCheckpoint>>>> = Arc::default();
+    let announce: Arc<OnceLock<(watch::Sender<Arc<LogCheckpoint>>, Option<Arc<Witnesses>>)>> = Arc::default();
     let announced = Arc::clone(&announce);
     files.on_commit = Some(Box::new(move |checkpoint| {
-        if let Some(committed) = announced.get() {
-            committed.send_replace(Arc::clone(checkpoint));
+        let Some((committed, witnesses)) = announced.get() else { return };
+        committed.send_replace(Arc::clone(checkpoint));
+        if let Some(witnesses) = witnesses {
+            witnesses.offer(checkpoint);
         }
     }));
     let log = Log::open(files, app).map_err(|source| log_error(config, source))?;
     let reader = log.handle().reader().clone();
     // Nobody has submitted anything yet: this is the latest.
     let (sender, committed) = watch::channel(reader.latest());
-    let _ = announce.set(sender);
-    let view = LogView { reader, committed, failed: watch::Sender::new(false), reads: config.reads.clone() };
-    Ok((log, view))
+    let witnesses = match &config.witnesses {
+        Some(settings) => {
+            let witnesses = Witnesses::start(settings, &config.log_dir, (&origin, verifiers), &reader)?;
+            Some(Arc::new(witnesses))
+        }
+        None => None,
+    };
+    let _ = announce.set((sender, witnesses.clone()));
+    let (failed, reads) = (watch::Sender::new(false), config.reads.clone());
+    Ok((log, LogView { reader, committed, failed, closing, reads, witnesses }))
 }
 
 /// Opens the files of the log and takes their locks.

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use counterfoil_server::{Access, Config, ConfigError, Mode, Overrides};
+use counterfoil_server::{Access, Config, ConfigError, Fail, Mode, Overrides};
 use tempfile::TempDir;
 
 const LOG: &str = "[log]\ndir = \"log\"\nlock_dir = \"/lock\"\npayload_dir = \"payloads\"\ngenesis = \"g\"\n\
@@ -59,7 +59,7 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
 fn without_a_file_environment_and_flags_are_enough() {
     let all = |name: &str| {
         let has_default =
-            ["TOKEN", "LISTEN", "MODE", "READS", "WRITES"].iter().any(|part| name.contains(part));
+            ["TOKEN", "LISTEN", "MODE", "READS", "WRITES", "WITNESS"].iter().any(|part| name.contains(part));
         (name.starts_with("COUNTERFOIL_") && !has_default).then(|| "x".to_owned())
     };
     let config = Config::load(None, all, Overrides::default()).unwrap();
@@ -182,4 +182,19 @@ fn each_mode_has_members_of_its_own() {
     raw("").fails(&[("COUNTERFOIL_MODE", "cooked")], &["log.mode", "\"cooked\""]);
     let records = File::with(&format!("[server]\nwrites = \"public\"\n{LOG}"));
     records.fails(&[], &["server.writes", "only a raw log has it"]);
+}
+
+#[test]
+fn a_log_is_witnessed_where_a_policy_says_so() {
+    let file = File::with(&format!("{LOG}[witnesses]\npolicy = \"w\"\n"));
+    let load = |environment: &[(&str, &str)]| file.load(environment, Overrides::default()).unwrap().witnesses;
+    let witnessing = load(&[]).unwrap();
+    assert_eq!((witnessing.policy, witnessing.fail), (file.0.path().join("w"), Fail::Open));
+    let witnessing =
+        load(&[("COUNTERFOIL_WITNESS_POLICY", "else"), ("COUNTERFOIL_WITNESS_FAIL", "closed")]).unwrap();
+    assert_eq!((witnessing.policy, witnessing.fail), (PathBuf::from("else"), Fail::Closed));
+    file.fails(&[("COUNTERFOIL_WITNESS_FAIL", "shut")], &["witnesses.fail", "\"shut\" is neither"]);
+    let without = File::with(LOG);
+    assert!(without.load(&[], Overrides::default()).unwrap().witnesses.is_none());
+    without.fails(&[("COUNTERFOIL_WITNESS_FAIL", "closed")], &["witnesses.fail", "set witnesses.policy"]);
 }

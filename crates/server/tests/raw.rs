@@ -36,6 +36,7 @@ impl Raw {
             lock_dir: at("lock"),
             note_key: at("note.key"),
             mode: Mode::Raw { writes: Access::Local },
+            witnesses: None,
         };
         assert_eq!(create_log(&config).unwrap(), None);
         Self { dir, config, vkey: key.key().clone(), running: None }

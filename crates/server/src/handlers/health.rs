@@ -9,21 +9,74 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::{handlers::json, view::LogView};
+use crate::{handlers::json, view::LogView, witnesses::Witnesses};
 
 #[derive(Serialize)]
 struct Health {
     #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<u64>,
     status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    witnesses: Option<WitnessesHealth>,
+}
+
+#[derive(Serialize)]
+struct WitnessesHealth {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    fail: &'static str,
+    size: u64,
+    witnesses: Vec<WitnessHealth>,
+}
+
+/// What only some have is left out.
+#[derive(Serialize)]
+struct WitnessHealth {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alarm: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    names: Vec<String>,
+    refused_lines: u64,
+    size: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<u64>,
+    unknown_lines: u64,
+    url: String,
 }
 
 /// `GET /healthz`
 pub(crate) async fn health(Shared(view): Shared<Arc<LogView>>) -> Response {
     if view.reader.failure().is_some() {
         view.note_failure();
-        return (StatusCode::SERVICE_UNAVAILABLE, json(&Health { size: None, status: "failed" }))
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            json(&Health { size: None, status: "failed", witnesses: None }),
+        )
             .into_response();
     }
-    json(&Health { size: Some(view.latest().head.size.0), status: "ok" })
+    let witnesses = view.witnesses.as_deref().and_then(WitnessesHealth::of);
+    json(&Health { size: Some(view.published().head.size.0), status: "ok", witnesses })
+}
+
+impl WitnessesHealth {
+    fn of(witnesses: &Witnesses) -> Option<Self> {
+        let health = witnesses.health()?;
+        let one = |of: counterfoil_witness::WitnessHealth| WitnessHealth {
+            alarm: of.alarm.map(|alarm| format!("saw another tree: {alarm}")),
+            error: of.error,
+            names: of.names,
+            refused_lines: of.refused_lines,
+            size: of.size.0,
+            time: of.time.map(|time| time.0.saturating_mul(1_000)),
+            unknown_lines: of.unknown_lines,
+            url: of.url,
+        };
+        Some(Self {
+            error: health.kept_error,
+            fail: witnesses.fail.as_str(),
+            size: health.witnessed.0,
+            witnesses: health.witnesses.into_iter().map(one).collect(),
+        })
+    }
 }

@@ -62,7 +62,7 @@ pub(crate) async fn leaf(
     let unknown = |why: &str| Kind::LeafUnknown.because(format!("{text:?} {why}"));
     // The hash of a record's leaf is its id, and is spelled like one.
     let leaf = RecordId::parse(&text).ok_or_else(|| unknown("is no leaf hash"))?;
-    let size = view.latest().head.size.0;
+    let size = view.published().head.size.0;
     let found = blocking(move || Ok(view.reader.lookup(&Hash::from(*leaf.as_bytes()))?)).await?;
     match found.filter(|index| index.0 < size) {
         Some(LeafIndex(index)) => Ok(json(&Leaf { index })),
@@ -110,7 +110,7 @@ pub(crate) async fn tlog_proof(
     let unknown = |why: String| Kind::EntryUnknown.because(format!("{text:?} {why}"));
     let index = text.parse::<u64>().ok().filter(|index| index.to_string() == text);
     let index = index.ok_or_else(|| unknown("is no index of an entry".to_owned()))?;
-    let latest = view.latest();
+    let latest = view.published();
     if index >= latest.head.size.0 {
         return Err(unknown(format!("is not in the log, which has {} entries", latest.head.size)));
     }
@@ -132,7 +132,7 @@ pub(crate) fn prove(
 }
 
 fn has_tree(view: &LogView, size: u64) -> Result<(), Problem> {
-    let latest = view.latest().head.size;
+    let latest = view.published().head.size;
     if size <= latest.0 {
         return Ok(());
     }

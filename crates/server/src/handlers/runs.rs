@@ -232,7 +232,7 @@ struct Feed {
 
 impl Feed {
     fn of(app: &App, run: RunId, next: u64) -> Self {
-        let (committed, closing) = (app.view.committed.clone(), app.closing.clone());
+        let (committed, closing) = (app.view.committed.clone(), app.view.closing.clone());
         Self { index: app.index(), run, next, size: 0, committed, closing }
     }
 

@@ -21,9 +21,10 @@ use crate::{
 };
 
 /// `GET /checkpoint`
-pub(crate) async fn checkpoint(Shared(view): Shared<Arc<LogView>>) -> Response {
+pub(crate) async fn checkpoint(Shared(view): Shared<Arc<LogView>>) -> Result<Response, Problem> {
+    let shown = view.shown().await?;
     let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
-    (headers, view.latest().text.clone()).into_response()
+    Ok((headers, shown.note.to_string()).into_response())
 }
 
 /// `GET /tile/…`: what is there never changes, so partial tiles are cached for as long as full ones.

@@ -145,6 +145,7 @@ impl World {
                 genesis: at("genesis.json"),
                 snapshot_key: at("snapshot.key"),
             }),
+            witnesses: None,
         };
         std::fs::write(at("genesis.json"), genesis.bytes()).unwrap();
         note_key.write(&config.note_key).unwrap();
