@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use counterfoil_client::{Included, SubmitError};
+use counterfoil_client::{Included, Promise, SubmitError};
 use counterfoil_receipt::{
     RecordId, Role, RunId, UnverifiedRecord,
     action::Json,
@@ -43,6 +43,10 @@ pub struct Submit {
     /// Payload lines that the records name, as `counterfoil record item` makes them
     #[arg(long, value_name = "FILE")]
     payload: Vec<PathBuf>,
+    /// What the log answers for: integrated into its signed tree; published, so that everybody is shown it; or witnessed by
+    /// a quorum of witnesses, which the trust file's have to be as well
+    #[arg(long, value_name = "PROMISE", default_value = "integrated", value_parser = promise)]
+    promise: Promise,
 }
 
 /// Withdraw a proposal, or a decision of your own.
@@ -95,7 +99,8 @@ impl Submit {
             return Err(Failure::new("record-missing", message, "make one with `counterfoil record new`"));
         }
         let client = remote::connect(context)?;
-        let answers = client.submit_batch(&batch.records, &batch.payloads, &batch.documents)?;
+        let answers =
+            client.submit_batch_until(&batch.records, &batch.payloads, &batch.documents, self.promise)?;
         let mut status = 0;
         let mut answered = Vec::new();
         for (record, answer) in batch.records.iter().zip(answers) {
@@ -118,6 +123,13 @@ impl Submit {
         }
         Ok(status)
     }
+}
+
+fn promise(text: &str) -> Result<Promise, String> {
+    [Promise::Integrated, Promise::Published, Promise::Witnessed]
+        .into_iter()
+        .find(|promise| promise.as_str() == text)
+        .ok_or_else(|| "it is not integrated, published or witnessed".to_owned())
 }
 
 /// What became of one record, for a program.
@@ -189,7 +201,7 @@ impl Bundle {
     /// Runs the command.
     pub fn run(&self, context: &Context) -> Outcome {
         let client = remote::connect(context)?;
-        let fetched = client.fetch_verified(self.run, time::millis(time::now())?)?;
+        let fetched = client.fetch_evidence(self.run, time::millis(time::now())?)?;
         output::write(&self.out, &fetched.bundle)?;
         let bytes = counted(fetched.bundle.len() as u64, "byte");
         let conclusion = fetched.verdict.conclude(client.trust().require());

@@ -200,7 +200,9 @@ pub fn start_failure(error: &StartError) -> Failure {
             "log-witnessed-ahead",
             "delete nothing; bring back the newest whole journal: witnesses hold this log to what they cosigned",
         ),
-        StartError::Witnesses(_) => ("witnesses-unusable", "check the log's directory and the witness policy"),
+        StartError::Witnesses(_) => {
+            ("witnesses-unusable", "check the log's directory and the witness policy")
+        }
         StartError::Unreadable(_) => ("log-unreadable", "check the disk"),
         StartError::NoToken(_) => ("token-required", "set a read token, or listen on 127.0.0.1"),
         _ => ("start-failed", "check the configuration"),

@@ -6,6 +6,38 @@ use counterfoil_receipt::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+/// What a log is asked to do before it answers a submission (`spec/log.md`, "Promises"). Of what is only stored there is no
+/// proof yet, so this client does not ask for that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Promise {
+    /// To integrate it into a signed tree.
+    #[default]
+    Integrated,
+    /// To show it in its public checkpoint.
+    Published,
+    /// To have a quorum of witnesses cosign it.
+    Witnessed,
+}
+
+impl Promise {
+    /// As it is asked for.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Integrated => "integrated",
+            Self::Published => "published",
+            Self::Witnessed => "witnessed",
+        }
+    }
+
+    /// The status of an answer that keeps it.
+    pub(crate) const fn status(self) -> &'static str {
+        match self {
+            Self::Integrated => "included",
+            Self::Published | Self::Witnessed => self.as_str(),
+        }
+    }
+}
+
 /// Runs, as the log lists them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Runs {

@@ -44,6 +44,15 @@ impl PinnedCheckpoint {
         Ok(Self { note: note.to_owned(), head: signed.head() })
     }
 
+    /// Checks that the reader's quorum of witnesses has cosigned it. A reader who names none takes the log's word.
+    pub(crate) fn is_witnessed(&self, trust: &Trust) -> Result<(), String> {
+        let policy = trust.witnesses();
+        let note = UnverifiedNote::parse(self.note.as_bytes()).map_err(|error| error.to_string())?;
+        let signed = SignedCheckpoint::open(note, trust.origin(), trust.log_keys(), policy.witnesses())
+            .map_err(|error| format!("{}: {error}", error.code()))?;
+        policy.check_quorum(&signed).map_err(|error| format!("the trust file's witnesses: {error}"))
+    }
+
     /// The signed note, verbatim.
     pub fn note(&self) -> &str {
         &self.note

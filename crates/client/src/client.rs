@@ -129,6 +129,11 @@ impl Client {
         self.http.get(&format!("/v1/runs/{run}/bundle"), limits::BUNDLE)?.ok_reader()
     }
 
+    /// The same as of the log's latest checkpoint, also where no witness has cosigned that yet.
+    pub(crate) fn latest_bundle(&self, run: RunId) -> Result<impl Read + Send + use<>, ClientError> {
+        self.http.get(&format!("/v1/runs/{run}/bundle?last=latest"), limits::BUNDLE)?.ok_reader()
+    }
+
     /// The genesis that the server names. Compare its id with the one that was handed over another way.
     ///
     /// # Errors

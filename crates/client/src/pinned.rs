@@ -18,7 +18,7 @@ use counterfoil_tlog::{Hash, LeafIndex, inclusion, leaf_hash};
 use counterfoil_verify::{Answer, Dimension, KeyCache, Record, Trust, Verdict, Verifier, check_signature};
 
 use crate::{
-    answer::{InclusionAnswer, json},
+    answer::{InclusionAnswer, Promise, json},
     checkpoint::{PinnedCheckpoint, is_continued},
     client::{Client, protocol},
     error::{ClientError, SubmitError},
@@ -121,7 +121,7 @@ impl PinnedClient {
         let bytes = reply.ok(limits::INCLUSION_BYTES).map_err(SubmitError::of_request)?;
         let answer: InclusionAnswer<'_> =
             json(&bytes).map_err(|why| SubmitError::Failed(protocol(&url, why)))?;
-        self.included(&url, &answer, record)
+        self.included(&url, &answer, record, Promise::Integrated)
     }
 
     /// Submits records with the payloads that they name and policy documents that do not fit a record. Records may name
@@ -135,9 +135,28 @@ impl PinnedClient {
         payloads: &[PayloadLine],
         documents: &[Json],
     ) -> Result<Vec<Result<Included, SubmitError>>, SubmitError> {
+        self.submit_batch_until(records, payloads, documents, Promise::Integrated)
+    }
+
+    /// The same, answered once a promise holds for all that is admitted. Where the witnesses do not come in time, that is
+    /// `Failed` with the problem `witness-timeout`, and what was admitted is in the log.
+    ///
+    /// # Errors
+    /// As [`PinnedClient::submit_batch`].
+    pub fn submit_batch_until(
+        &self,
+        records: &[UnverifiedRecord],
+        payloads: &[PayloadLine],
+        documents: &[Json],
+        promise: Promise,
+    ) -> Result<Vec<Result<Included, SubmitError>>, SubmitError> {
         let lines = batch_lines(records, payloads, documents)?;
         self.is_ready()?;
-        let reply = self.client.http.post("/v1/records/batch", "application/jsonl", &lines);
+        let path = match promise {
+            Promise::Integrated => "/v1/records/batch".to_owned(),
+            _ => format!("/v1/records/batch?promise={}", promise.as_str()),
+        };
+        let reply = self.client.http.post(&path, "application/jsonl", &lines);
         let reply = reply.map_err(SubmitError::of_request)?;
         let url = reply.url.clone();
         let bytes = reply.ok(limits::BATCH_ANSWER_BYTES).map_err(SubmitError::of_request)?;
@@ -148,7 +167,7 @@ impl PinnedClient {
             return Err(SubmitError::Failed(protocol(&url, why)));
         }
         let answers = answers.into_iter().zip(records);
-        Ok(answers.map(|(line, record)| self.batch_answer(&url, line, record)).collect())
+        Ok(answers.map(|(line, record)| self.batch_answer(&url, line, record, promise)).collect())
     }
 
     /// Submits one record with the payloads that it names and policy documents that do not fit it.
@@ -171,16 +190,16 @@ impl PinnedClient {
         answers.pop().ok_or_else(none)?
     }
 
-    /// The log's latest checkpoint.
+    /// The latest checkpoint that the log has shown. A log that waits for witnesses shows there less than it has answered
+    /// before; then it still has to have what was seen, and that is given.
     ///
     /// # Errors
-    /// [`ClientError`]; `Stale` if it is older than one seen before, `Fork` if it does not continue it.
+    /// [`ClientError`]; `Fork` if what it shows and what was seen are not one log.
     pub fn checkpoint(&self) -> Result<PinnedCheckpoint, ClientError> {
         let seen = self.is_ready()?;
         let note = self.client.unverified_checkpoint()?;
         let shown = self.advance(&self.client.http.url("/checkpoint"), &note)?;
-        is_not_older(&shown, seen.as_ref())?;
-        Ok(shown)
+        Ok(seen.filter(|seen| seen.head().size > shown.head().size).unwrap_or(shown))
     }
 
     /// The last checkpoint that this client relied on.
@@ -207,7 +226,18 @@ impl PinnedClient {
         Ok(self.genesis.get_or_init(|| genesis))
     }
 
-    /// Fetches the bundle of a run and verifies it while it arrives. `now` only decides *freshness*.
+    /// Fetches the bundle of a run as evidence: its last checkpoint is the newest that a quorum of the log's witnesses
+    /// cosigned if that has all of the run. So it may be older than what was seen before, and is no basis to act on.
+    ///
+    /// # Errors
+    /// As [`PinnedClient::fetch_verified`], without `Stale`.
+    pub fn fetch_evidence(&self, run: RunId, now: Millis) -> Result<Verified, ClientError> {
+        self.is_ready()?;
+        self.verified(run, self.client.bundle(run)?, now)
+    }
+
+    /// Fetches the bundle of a run as of the latest checkpoint, and verifies it while it arrives. `now` only decides
+    /// *freshness*.
     ///
     /// The verdict may be any; what is refused here is what a verdict can't see: another run, a state older than one
     /// seen before, a fork.
@@ -216,8 +246,16 @@ impl PinnedClient {
     /// [`ClientError`].
     pub fn fetch_verified(&self, run: RunId, now: Millis) -> Result<Verified, ClientError> {
         let seen = self.is_ready()?;
+        let verified = self.verified(run, self.client.latest_bundle(run)?, now)?;
+        if let Some(shown) = &verified.checkpoint {
+            is_not_older(shown, seen.as_ref())?;
+        }
+        Ok(verified)
+    }
+
+    fn verified(&self, run: RunId, bundle: impl Read, now: Millis) -> Result<Verified, ClientError> {
         let url = self.client.http.url(&format!("/v1/runs/{run}/bundle"));
-        let (verdict, bundle) = read_verified(&url, self.client.bundle(run)?, &self.trust, now)?;
+        let (verdict, bundle) = read_verified(&url, bundle, &self.trust, now)?;
         if verdict.run_id().is_some_and(|shown| shown != run) {
             return Err(protocol(&url, "the bundle is of another run"));
         }
@@ -226,7 +264,6 @@ impl PinnedClient {
         }
         let note = last_note(&bundle).map_err(|fault| protocol(&url, fault.to_string()))?;
         let shown = self.advance(&url, &note)?;
-        is_not_older(&shown, seen.as_ref())?;
         if verdict.checkpoints().last().map(|last| last.head) != Some(shown.head()) {
             return Err(protocol(&url, "the last checkpoint is not the one that was verified"));
         }
@@ -274,6 +311,7 @@ impl PinnedClient {
         url: &str,
         line: &[u8],
         record: &UnverifiedRecord,
+        promise: Promise,
     ) -> Result<Included, SubmitError> {
         let answer: InclusionAnswer<'_> =
             json(line).map_err(|why| SubmitError::Failed(protocol(url, why)))?;
@@ -281,7 +319,7 @@ impl PinnedClient {
             Some(rejection) if answer.status == "rejected" => {
                 Err(self.rejected(url, rejection.get().as_bytes(), record))
             }
-            _ => self.included(url, &answer, record),
+            _ => self.included(url, &answer, record, promise),
         }
     }
 
@@ -291,8 +329,9 @@ impl PinnedClient {
         url: &str,
         answer: &InclusionAnswer<'_>,
         record: &UnverifiedRecord,
+        promise: Promise,
     ) -> Result<Included, SubmitError> {
-        let included = self.proven(url, answer, record).map_err(SubmitError::Failed)?;
+        let included = self.proven(url, answer, record, promise).map_err(SubmitError::Failed)?;
         match self.advance(url, &answer.checkpoint) {
             Ok(_) => Ok(included),
             Err(cause @ ClientError::Store { .. }) => {
@@ -308,10 +347,11 @@ impl PinnedClient {
         url: &str,
         answer: &InclusionAnswer<'_>,
         record: &UnverifiedRecord,
+        promise: Promise,
     ) -> Result<Included, ClientError> {
         let untrusted = |why: String| ClientError::Untrusted { url: url.to_owned(), why };
-        let (Some(index), "included") = (answer.index, answer.status.as_str()) else {
-            return Err(protocol(url, "the answer is no inclusion"));
+        let Some(index) = answer.index.filter(|_| answer.status == promise.status()) else {
+            return Err(protocol(url, format!("the answer is no inclusion that is {}", promise.as_str())));
         };
         if RecordId::parse(&answer.id) != Some(record.id()) {
             return Err(protocol(
@@ -324,6 +364,9 @@ impl PinnedClient {
         let shown = PinnedCheckpoint::open(&answer.checkpoint, &self.trust).map_err(untrusted)?;
         inclusion::verify(leaf_hash(record.bytes()), LeafIndex(index), &proof, &shown.head())
             .map_err(|why| untrusted(format!("inclusion-mismatch: {why}")))?;
+        if promise == Promise::Witnessed {
+            shown.is_witnessed(&self.trust).map_err(untrusted)?;
+        }
         Ok(Included { id: record.id(), index, checkpoint: shown })
     }
 

@@ -19,14 +19,16 @@ use counterfoil_receipt::{
     field::{Count, List, Whole},
     limits as receipt_limits,
 };
-use counterfoil_tlog::{Hash, LeafIndex, TreeSize};
+use counterfoil_tlog::{Hash, LeafIndex, NoteError, TreeSize};
 use counterfoil_verify::{IndexKey, Lookup, select};
+use counterfoil_witness::KeptError;
 
 use crate::{
     limits,
     payloads::{Kept, PayloadError, Payloads},
     rows::{Index, LookupError, document_named},
     submit::Stated,
+    witnesses::{Shown, Witnesses},
 };
 
 /// A bundle on its way out.
@@ -54,6 +56,12 @@ pub(crate) enum BundleError {
     /// A payload or document could not be read.
     #[error(transparent)]
     Payload(#[from] PayloadError),
+    /// A witnessed checkpoint could not be read.
+    #[error(transparent)]
+    Kept(#[from] KeptError),
+    /// A checkpoint of the log is no note.
+    #[error(transparent)]
+    Note(#[from] NoteError),
     /// A policy document is gone.
     #[error("{0} is missing")]
     NoDocument(Kept),
@@ -79,19 +87,21 @@ struct Facts {
 }
 
 impl Bundle {
-    /// Chooses what the bundle of `run` holds, as of a checkpoint that the index has.
+    /// Chooses what the bundle of `run` holds, as of a checkpoint that the index has. With witnesses, it ends with the newest
+    /// tree that has their quorum if that has all of the run.
     pub(crate) fn begin(
         index: Index,
         payloads: Arc<Payloads>,
         (log, run): (RecordId, RunId),
-        latest: &Arc<LogCheckpoint>,
+        (latest, witnesses): (&LogCheckpoint, Option<&Witnesses>),
         with_payloads: bool,
     ) -> Result<Self, BundleError> {
-        let size = latest.head.size;
-        if index.last_of(run, size.0)?.is_none() {
-            return Err(BundleError::NoRun(run));
-        }
-        let by_size = checkpoints(&index, run, latest)?;
+        let end = index.last_of(run, latest.head.size.0)?.ok_or(BundleError::NoRun(run))?;
+        let newest = witnesses.map(Witnesses::newest).transpose()?.flatten();
+        let covers = |newest: &Shown| newest.head.size.0 > end && newest.head.size <= latest.head.size;
+        let last = newest.filter(covers).map_or_else(|| Shown::of_log(latest), Ok)?;
+        let size = last.head.size;
+        let by_size = checkpoints(&index, run, last, witnesses)?;
         let ends = by_size.keys().filter_map(|size| size.0.checked_sub(1)).collect();
         let reading = Reading { index: &index, ends, facts: RefCell::default() };
         let chosen = select(run, size.0, &reading)?;
@@ -220,33 +230,49 @@ fn disclosed(
     Ok(disclosed)
 }
 
-/// The latest checkpoint; the first over each execution of the run, which shows best when it existed; and those on which its
-/// records rest, as far as the log signed them: by these a reader sees whether a basis is of this log (R-BASIS-02).
+/// The last checkpoint; the first over each execution of the run, which shows best when it existed, and that the first with
+/// a quorum of witnesses where there is one; and those on which its records rest, as far as the log signed them: by these a
+/// reader sees whether a basis is of this log (R-BASIS-02).
 fn checkpoints(
     index: &Index,
     run: RunId,
-    latest: &Arc<LogCheckpoint>,
-) -> Result<BTreeMap<TreeSize, Arc<LogCheckpoint>>, BundleError> {
-    let (reader, size) = (index.reader(), latest.head.size);
+    last: Shown,
+    witnesses: Option<&Witnesses>,
+) -> Result<BTreeMap<TreeSize, Shown>, BundleError> {
+    let (reader, size) = (index.reader(), last.head.size);
     let (mut executions, mut bases) = (Vec::new(), BTreeSet::new());
     for at in index.indices(&IndexKey::Run(run), size.0)? {
         let record = index.record(at)?;
         executions.extend((record.kind() == Type::Execution).then_some(LeafIndex(at)));
         bases.extend(basis(record.body()).map(|basis| TreeSize(basis.size.get())));
     }
-    let mut by_size = BTreeMap::from([(size, Arc::clone(latest))]);
+    let mut by_size = BTreeMap::from([(size, last)]);
     // A reader refuses more. The latest are kept, and those of executions before those of bases: what is lost is evidence of
     // time for the earliest executions, and of forks on the earliest bases.
     let has_room = |by_size: &BTreeMap<_, _>| (by_size.len() as u64) < receipt_limits::CHECKPOINTS;
     for execution in executions.into_iter().rev() {
         if has_room(&by_size) {
-            let first = reader.checkpoint_covering(execution)?;
-            by_size.extend(first.map(|checkpoint| (checkpoint.head.size, checkpoint)));
+            let witnessed = witnesses.map(|witnesses| witnesses.covering(execution)).transpose()?.flatten();
+            let first = match witnessed.filter(|first| first.head.size <= size) {
+                Some(first) => first,
+                None => match reader.checkpoint_covering(execution)? {
+                    Some(first) => Shown::of_log(&first)?,
+                    None => continue,
+                },
+            };
+            let both = match by_size.get(&first.head.size) {
+                Some(there) => first.with_lines_of(there),
+                None => first,
+            };
+            by_size.insert(both.head.size, both);
         }
     }
-    for basis in bases.into_iter().rev() {
-        if has_room(&by_size) {
-            by_size.extend(reader.checkpoint_at(basis)?.map(|checkpoint| (basis, checkpoint)));
+    for basis in bases.into_iter().rev().filter(|basis| *basis < size) {
+        if has_room(&by_size)
+            && !by_size.contains_key(&basis)
+            && let Some(checkpoint) = reader.checkpoint_at(basis)?
+        {
+            by_size.insert(basis, Shown::of_log(&checkpoint)?);
         }
     }
     Ok(by_size)
@@ -265,12 +291,12 @@ fn basis(body: &Body) -> Option<&Basis> {
 
 fn checkpoint_lines(
     index: &Index,
-    by_size: &BTreeMap<TreeSize, Arc<LogCheckpoint>>,
+    by_size: &BTreeMap<TreeSize, Shown>,
     last: TreeSize,
 ) -> Result<Vec<CheckpointLine>, BundleError> {
-    let line = |(size, checkpoint): (&TreeSize, &Arc<LogCheckpoint>)| {
+    let line = |(size, checkpoint): (&TreeSize, &Shown)| {
         let proof = if *size == last { Vec::new() } else { index.reader().consistency_proof(*size, last)? };
-        Ok(CheckpointLine { checkpoint: NoteText(checkpoint.text.clone()), consistency: hashes(&proof) })
+        Ok(CheckpointLine { checkpoint: NoteText(checkpoint.note.to_string()), consistency: hashes(&proof) })
     };
     by_size.iter().map(line).collect()
 }

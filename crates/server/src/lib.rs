@@ -25,6 +25,7 @@ mod handlers;
 pub mod limits;
 mod payloads;
 mod problem;
+mod promise;
 mod raw;
 mod records;
 mod rows;

@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use counterfoil_receipt::limits::RECORD_BYTES;
 
+/// How long a submission that wants a quorum of witnesses waits for it where it does not say: some rounds, and less than the
+/// 30 s after which clients give a request up.
+pub const WITNESS_WAIT: Duration = Duration::from_secs(20);
+
 /// How often a witnessed checkpoint is kept where `/checkpoint` shows only those that are: a reader waits for no longer than
 /// a round may take, and a log that grows all the time keeps 9 MB a day for each 500 bytes of cosignatures.
 pub const KEEP_CLOSED: Duration = Duration::from_secs(5);
@@ -60,7 +64,7 @@ pub const BATCHES: usize = 8;
 /// How long a client may take to send a body: 32 MiB at 10 Mbit/s.
 pub const BODY_TIME: Duration = Duration::from_secs(30);
 
-/// The longest that a request waits for a run to grow: proxies give up after 60 s and more.
+/// The longest that a request waits for a run to grow, or for witnesses: proxies give up after 60 s and more.
 pub const WAIT: Duration = Duration::from_secs(60);
 
 /// How often an event stream says that it is alive: proxies end a silent one after 30 s and more.

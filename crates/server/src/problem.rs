@@ -15,6 +15,8 @@ pub(crate) struct Problem {
     kind: Kind,
     detail: String,
     retry_after: Option<u64>,
+    /// The last entry that was integrated, though not what was promised.
+    index: Option<u64>,
 }
 
 /// The kinds of error; each has a stable code.
@@ -43,6 +45,7 @@ pub(crate) enum Kind {
     LogBusy,
     LogFailed,
     CheckpointUnwitnessed,
+    WitnessTimeout,
     StoreFull,
     Unreadable,
 }
@@ -52,6 +55,8 @@ struct Body<'a> {
     code: &'a str,
     detail: &'a str,
     hint: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<u64>,
     status: u16,
     title: &'a str,
 }
@@ -193,6 +198,12 @@ impl Kind {
                 "No checkpoint is witnessed yet",
                 "Ask again; the operator sees in /healthz which witnesses are missing.",
             ),
+            Self::WitnessTimeout => (
+                S::GATEWAY_TIMEOUT,
+                "witness-timeout",
+                "The quorum of witnesses did not come in time",
+                "It is logged: send the same again to wait for the witnesses, or without that promise to have its proof.",
+            ),
             Self::StoreFull => (
                 S::INSUFFICIENT_STORAGE,
                 "store-full",
@@ -210,7 +221,7 @@ impl Kind {
 
     /// A problem of this kind.
     pub(crate) fn because(self, detail: impl Into<String>) -> Problem {
-        Problem { kind: self, detail: detail.into(), retry_after: None }
+        Problem { kind: self, detail: detail.into(), retry_after: None, index: None }
     }
 }
 
@@ -227,16 +238,25 @@ impl Problem {
         kind.because(denied.why())
     }
 
+    /// That what was submitted is integrated up to this entry, and not witnessed.
+    pub(crate) fn witness_timeout(index: u64) -> Self {
+        let detail = format!(
+            "what was admitted is integrated, up to entry {index}; no quorum of witnesses covers it yet"
+        );
+        Self { index: Some(index), ..Kind::WitnessTimeout.because(detail) }
+    }
+
     /// That too many ask for the same.
     pub(crate) fn busy(detail: String) -> Self {
-        Self { kind: Kind::LogBusy, detail, retry_after: Some(1) }
+        Self { kind: Kind::LogBusy, detail, retry_after: Some(1), index: None }
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (status, code, title, hint) = self.kind.facts();
-        let body = Body { code, detail: &self.detail, hint, status: status.as_u16(), title };
+        let body =
+            Body { code, detail: &self.detail, hint, index: self.index, status: status.as_u16(), title };
         let body = serde_json::to_vec(&body).unwrap_or_default();
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
@@ -266,7 +286,7 @@ impl From<AddError> for Problem {
             AddError::Busy { retry_after } => Some(retry_after.as_secs().max(1)),
             _ => None,
         };
-        Self { kind, detail: with_causes(&error), retry_after }
+        Self { kind, detail: with_causes(&error), retry_after, index: None }
     }
 }
 

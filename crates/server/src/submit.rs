@@ -20,7 +20,7 @@ use counterfoil_receipt::{
     limits::RECORD_BYTES,
     text::Label,
 };
-use counterfoil_tlog::Hash;
+use counterfoil_tlog::{Hash, LeafIndex};
 use counterfoil_verify::{KeyCache, Lookup as _, Record, Rule, check_signature};
 use tokio::sync::{oneshot, watch};
 
@@ -28,6 +28,7 @@ use crate::{
     limits,
     payloads::{Kept, Payloads, Staged, belongs},
     problem::{Kind, Problem, with_causes},
+    promise::Promise,
     records::{Enrolled, Records, Refusal, Submission},
     rows::{Index, Name, document_named, names_kept, payloads_named, sets_named},
     snapshot_key::ends,
@@ -74,10 +75,16 @@ pub(crate) enum Answer {
 
 /// That a record is in the log.
 pub(crate) struct Inclusion {
-    /// Where, and a checkpoint that covers it.
-    pub logged: Logged,
+    /// Its leaf.
+    pub leaf: Hash,
+    /// Where.
+    pub index: LeafIndex,
+    /// A checkpoint that covers it.
+    pub checkpoint: String,
     /// The inclusion proof in the tree of that checkpoint.
     pub proof: Vec<Hash>,
+    /// The number of cosignatures on it, if witnesses were waited for.
+    pub cosignatures: Option<usize>,
 }
 
 /// Why a record is not admitted, and by which rule.
@@ -173,7 +180,11 @@ async fn work<T: Send + 'static>(
 
 impl Submitter {
     /// Submits a batch and answers for each of its records. Runs to its end, even if nobody waits for it any more.
-    pub(crate) async fn submit(self: Arc<Self>, batch: Batch) -> Result<Vec<Answer>, Problem> {
+    pub(crate) async fn submit(
+        self: Arc<Self>,
+        batch: Batch,
+        promise: Promise,
+    ) -> Result<Vec<Answer>, Problem> {
         let submitter = Arc::clone(&self);
         let small = batch.is_small();
         let prepared = work(small, move || submitter.prepare(batch)).await?;
@@ -206,7 +217,9 @@ impl Submitter {
         });
         let answers = answers.await?;
         // Who has the answer finds the record by its id, and in its run.
-        self.indexed_to(logged).await?;
+        if promise > Promise::Stored {
+            self.indexed_to(logged).await?;
+        }
         Ok(answers)
     }
 
@@ -355,9 +368,10 @@ impl Submitter {
             Err(refused) => self.reject(refused),
             Ok(()) => match outcomes.next() {
                 Some((Outcome::Added(logged) | Outcome::Duplicate(logged), _)) => {
-                    let proof =
-                        self.index.reader().inclusion_proof(logged.index, logged.checkpoint.head.size)?;
-                    Ok(Answer::Included(Inclusion { logged, proof }))
+                    let Logged { index, leaf, checkpoint } = logged;
+                    let proof = self.index.reader().inclusion_proof(index, checkpoint.head.size)?;
+                    let checkpoint = checkpoint.text.clone();
+                    Ok(Answer::Included(Inclusion { leaf, index, checkpoint, proof, cosignatures: None }))
                 }
                 Some((Outcome::Refused(refusal), (id, statement))) => {
                     self.reject(Refused::by(refusal.fault.rule, refusal.size, *id, *statement))

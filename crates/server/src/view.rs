@@ -46,7 +46,7 @@ impl LogView {
     /// The checkpoint that `/checkpoint` shows.
     pub(crate) async fn shown(&self) -> Result<Shown, Problem> {
         let latest = self.published();
-        let Some(witnesses) = self.witnesses.clone() else { return Shown::of_log(&latest) };
+        let Some(witnesses) = self.witnesses.clone() else { return Ok(Shown::of_log(&latest)?) };
         let reader = self.reader.clone();
         blocking(move || witnesses.shown(&latest, &reader)).await
     }

@@ -12,13 +12,13 @@ use std::{
 
 use counterfoil_log::{LogCheckpoint, Reader};
 use counterfoil_tlog::{
-    LeafIndex, Policy, TreeHead, TreeSize, UnverifiedNote, VerifierKey, policy::PolicyError,
+    LeafIndex, NoteError, NoteSignature, Policy, TreeHead, TreeSize, UnverifiedNote, VerifierKey,
+    policy::PolicyError,
 };
 use counterfoil_witness::{Feeder, FeederConfig, FeederError, Health, Kept, KeptError};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    app::blocking,
     config::{Fail, Witnessing},
     error::StartError,
     limits,
@@ -49,9 +49,8 @@ pub(crate) struct Shown {
 
 impl Shown {
     /// A checkpoint as the log signed it.
-    pub(crate) fn of_log(checkpoint: &LogCheckpoint) -> Result<Self, Problem> {
-        let note = UnverifiedNote::parse(checkpoint.text.as_bytes());
-        let note = note.map_err(|error| Kind::Unreadable.because(error.to_string()))?;
+    pub(crate) fn of_log(checkpoint: &LogCheckpoint) -> Result<Self, NoteError> {
+        let note = UnverifiedNote::parse(checkpoint.text.as_bytes())?;
         Ok(Self { note, head: checkpoint.head, cosignatures: 0, quorum: false })
     }
 
@@ -128,7 +127,7 @@ impl Witnesses {
                     note: current.note,
                 });
                 let of_latest = [newest, current].into_iter().flatten().find(|it| it.head == latest.head);
-                of_latest.map_or_else(|| Shown::of_log(latest), Ok)
+                Ok(of_latest.map_or_else(|| Shown::of_log(latest), Ok)?)
             }
             Fail::Closed => {
                 match (self.kept()?, newest) {
@@ -136,7 +135,7 @@ impl Witnesses {
                     (Some(kept), _) => Ok(kept),
                     // The empty tree of a raw log, which every tree continues.
                     (None, _) => match reader.checkpoint_at(TreeSize(0))? {
-                        Some(empty) => Shown::of_log(&empty),
+                        Some(empty) => Ok(Shown::of_log(&empty)?),
                         None => Err(Kind::CheckpointUnwitnessed
                             .because("no checkpoint has its quorum of witnesses yet")),
                     },
@@ -146,7 +145,7 @@ impl Witnesses {
     }
 
     /// The checkpoint of the largest tree that has its quorum, with the freshest cosignatures. May read a file.
-    pub(crate) fn newest(&self) -> Result<Option<Shown>, Problem> {
+    pub(crate) fn newest(&self) -> Result<Option<Shown>, KeptError> {
         let cosigned = self.ask(Feeder::cosigned).flatten().map(|cosigned| Shown {
             note: cosigned.note.clone(),
             head: cosigned.head,
@@ -161,40 +160,39 @@ impl Witnesses {
     }
 
     /// The largest tree that counts as witnessed. Reads a file.
-    fn kept(&self) -> Result<Option<Shown>, Problem> {
+    fn kept(&self) -> Result<Option<Shown>, KeptError> {
         let kept = self.ask(Feeder::latest_witnessed).transpose()?.flatten();
         Ok(kept.map(|kept| self.witnessed(kept.head, kept.note)))
     }
 
     /// The first witnessed checkpoint that covers an entry. Reads a file.
-    pub(crate) fn covering(&self, index: LeafIndex) -> Result<Option<Shown>, Problem> {
+    pub(crate) fn covering(&self, index: LeafIndex) -> Result<Option<Shown>, KeptError> {
         let kept = self.ask(|feeder| feeder.witnessed_covering(index)).transpose()?.flatten();
         Ok(kept.map(|kept| self.witnessed(kept.head, kept.note)))
     }
 
     fn witnessed(&self, head: TreeHead, note: UnverifiedNote) -> Shown {
-        let is_cosignature = |key: &VerifierKey, line: &counterfoil_tlog::NoteSignature| !line.is_by(key);
-        let lines = note.signatures().iter();
-        let cosignatures =
-            lines.filter(|line| self.log_keys.iter().all(|key| is_cosignature(key, line))).count();
+        let is_by_log = |line: &&NoteSignature| self.log_keys.iter().any(|key| line.is_by(key));
+        let cosignatures = note.signatures().iter().filter(|line| !is_by_log(line)).count();
         Shown { note, head, cosignatures, quorum: true }
     }
 
-    /// The first witnessed checkpoint that covers an entry, as soon as there is one; `None` if there is none by `deadline`,
-    /// or when the server is told to stop.
+    /// Waits until a witnessed checkpoint covers an entry; `false` if none does by `deadline`, or when the server is told to
+    /// stop.
     pub(crate) async fn wait(
-        self: Arc<Self>,
+        &self,
         index: LeafIndex,
         deadline: Instant,
         mut closing: watch::Receiver<bool>,
-    ) -> Result<Option<Shown>, Problem> {
+    ) -> bool {
         let waited = self.ask(|feeder| (feeder.witnessed(), feeder.want(index)));
-        let Some((mut witnessed, _want)) = waited else { return Ok(None) };
+        let Some((mut witnessed, _want)) = waited else { return false };
         tokio::select! {
-            _ = tokio::time::timeout_at(deadline, witnessed.wait_for(|size| size.0 > index.0)) => {}
-            _ = closing.wait_for(|closing| *closing) => return Ok(None),
+            waited = tokio::time::timeout_at(deadline, witnessed.wait_for(|size| size.0 > index.0)) => {
+                matches!(waited, Ok(Ok(_)))
+            }
+            _ = closing.wait_for(|closing| *closing) => false,
         }
-        blocking(move || self.covering(index)).await
     }
 
     fn ask<T>(&self, ask: impl FnOnce(&Feeder) -> T) -> Option<T> {
@@ -217,6 +215,12 @@ fn read_policy(path: &Path, log_keys: &[VerifierKey]) -> Result<Policy, StartErr
 
 impl From<KeptError> for Problem {
     fn from(error: KeptError) -> Self {
+        Kind::Unreadable.because(error.to_string())
+    }
+}
+
+impl From<NoteError> for Problem {
+    fn from(error: NoteError) -> Self {
         Kind::Unreadable.because(error.to_string())
     }
 }

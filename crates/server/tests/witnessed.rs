@@ -13,11 +13,16 @@ use std::{
 };
 
 use common::*;
+use counterfoil_client::{Client, MemoryCheckpoints};
 use counterfoil_keys::NoteKey;
+use counterfoil_receipt::{RunId, UnverifiedRecord};
 use counterfoil_server::{Access, Config, Fail, Mode, Server, StartError, Witnessing, create_log};
+use counterfoil_testkit::TrustFile;
 use counterfoil_tlog::{
-    Algorithm, Policy, SeedSigner, SignedCheckpoint, Signer as _, UnverifiedNote, VerifierKey,
+    Algorithm, Hash, LeafIndex, Policy, SeedSigner, SignedCheckpoint, Signer as _, UnverifiedNote,
+    VerifierKey, inclusion, leaf_hash,
 };
+use counterfoil_verify::{Conclusion, Dimension, verify};
 use counterfoil_witness::{Cosigner, FeederError, WatchedLog, Witness, serve_on, system_clock};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -177,6 +182,8 @@ fn a_log_that_fails_open_shows_its_checkpoint_at_once_and_cosignatures_as_they_c
         assert_eq!(shown(&running, &policy).0, u64::from(entry) + 1, "whoever has an answer sees it");
     }
     until(|| shown(&running, &policy), |shown| *shown == (20, true));
+    // Kept at once where somebody waits for it.
+    assert_eq!(request(running.address, "POST", "/add?promise=witnessed", &[], &[19]).text(), "19");
     let health = until(|| health(&running), |health| health["witnesses"]["size"] == 20);
     assert_eq!((&health["status"], &health["witnesses"]["fail"]), (&"ok".into(), &"open".into()));
     let witness = &health["witnesses"]["witnesses"][0];
@@ -289,4 +296,206 @@ fn a_policy_that_can_not_be_used_is_refused_by_name() {
     }
     raw.config.witnesses = Some(Witnessing { policy: raw.dir.path().join("nowhere"), fail: Fail::Open });
     assert!(refused(&raw.config).contains("nowhere"));
+}
+
+/// A log of records, watched by a witness of its own, with everybody enrolled.
+fn watched_world(fail: Fail) -> (World, Watcher) {
+    let mut world = World::created();
+    let dir = world.dir.path().to_owned();
+    let watcher = Watcher::start(&dir.join("w"), &world.vkey);
+    let policy = policy(&world.vkey, watcher.address);
+    witnessed(&mut world.config, &dir, &policy, fail);
+    world.start();
+    let founded = world.batch(&world.founding());
+    assert!(founded.iter().all(|answer| answer["status"] == "included"), "{founded:?}");
+    (world, watcher)
+}
+
+fn policy_of(world: &World) -> Policy {
+    Policy::parse(&std::fs::read(world.dir.path().join("policy")).unwrap()).unwrap()
+}
+
+fn post(world: &World, query: &str, record: &UnverifiedRecord) -> Answer {
+    let json = [("content-type", "application/json")];
+    world.request("POST", &format!("/v1/records{query}"), &json, record.bytes())
+}
+
+/// That an answer proves its record in the tree of its checkpoint; gives whether that has the quorum.
+#[track_caller]
+fn proven(answer: &Value, record: &UnverifiedRecord, policy: &Policy) -> bool {
+    let note = UnverifiedNote::parse(answer["checkpoint"].as_str().unwrap().as_bytes()).unwrap();
+    let opened = policy.open(note).unwrap();
+    let proof: Vec<Hash> = answer["proof"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|hash| Hash::from_base64(hash.as_str().unwrap()).unwrap())
+        .collect();
+    let index = LeafIndex(answer["index"].as_u64().unwrap());
+    inclusion::verify(leaf_hash(record.bytes()), index, &proof, &opened.head()).unwrap();
+    policy.check_quorum(&opened).is_ok()
+}
+
+#[test]
+fn each_promise_is_answered_when_it_holds() {
+    let (world, watcher) = watched_world(Fail::Open);
+    let policy = policy_of(&world);
+    let of = |event: &str| world.trigger(event);
+    let record = of("integrated");
+    let answer = post(&world, "", &record);
+    assert_eq!((answer.status, &answer.json()["status"]), (200, &"included".into()));
+    assert_eq!(answer.json()["witnesses"], serde_json::json!({"fail": "open", "have": 0, "quorum": false}));
+    assert!(!proven(&answer.json(), &record, &policy));
+    assert_eq!(post(&world, "?promise=integrated", &record).json()["status"], "included");
+
+    let record = of("published");
+    let answer = post(&world, "?promise=published", &record);
+    assert_eq!((answer.status, &answer.json()["status"]), (200, &"published".into()));
+    assert!(world.checkpoint().checkpoint().head().size.0 > answer.json()["index"].as_u64().unwrap());
+
+    let record = of("witnessed");
+    let answer = post(&world, "?promise=witnessed", &record);
+    assert_eq!((answer.status, &answer.json()["status"]), (200, &"witnessed".into()), "{}", answer.text());
+    assert!(proven(&answer.json(), &record, &policy), "in the tree of the cosigned checkpoint");
+    assert_eq!(answer.json()["witnesses"], serde_json::json!({"fail": "open", "have": 2, "quorum": true}));
+
+    let record = of("stored");
+    let answer = post(&world, "?promise=stored", &record);
+    assert_eq!(answer.status, 202);
+    let members: Vec<String> = answer.json().as_object().unwrap().keys().cloned().collect();
+    assert_eq!(
+        (members, &answer.json()["status"]),
+        (["id", "index", "status"].map(str::to_owned).to_vec(), &"stored".into())
+    );
+
+    // A batch: what is rejected is said all the same, and each other record has its own proof.
+    let records = [of("one"), of("two")];
+    let lines = [records[0].bytes(), b"\nnonsense\n", records[1].bytes(), b"\n"].concat();
+    let jsonl = [("content-type", "application/jsonl")];
+    let answers = world.request("POST", "/v1/records/batch?promise=witnessed", &jsonl, &lines).lines();
+    assert_eq!(
+        answers.iter().map(|answer| answer["status"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["witnessed", "rejected", "witnessed"]
+    );
+    assert!(proven(&answers[0], &records[0], &policy) && proven(&answers[2], &records[1], &policy));
+
+    for query in ["?promise=kept", "?promise=witnessed&wait=60001", "?promises=stored"] {
+        post(&world, query, &of("no")).is_problem(400, "query-invalid");
+    }
+    watcher.stop();
+    let record = of("late");
+    let answer = post(&world, "?promise=witnessed&wait=300", &record);
+    let problem = answer.json();
+    assert_eq!((answer.status, &problem["code"]), (504, &"witness-timeout".into()));
+    let again = post(&world, "", &record).json();
+    assert_eq!(
+        (&again["status"], &again["index"]),
+        (&"included".into(), &problem["index"]),
+        "it is integrated"
+    );
+}
+
+#[test]
+fn where_nobody_witnesses_nothing_is_taken_that_is_to_be_witnessed() {
+    let world = World::peopled();
+    let before = world.checkpoint().head();
+    post(&world, "?promise=witnessed", &world.trigger("one")).is_problem(400, "query-invalid");
+    assert_eq!(world.checkpoint().head(), before);
+    let answer = post(&world, "?promise=published", &world.trigger("one")).json();
+    assert_eq!((&answer["status"], answer.get("witnesses")), (&"published".into(), None));
+}
+
+#[test]
+fn what_is_published_in_a_log_that_fails_closed_is_witnessed() {
+    let (raw, watcher) = Raw::watched(Fail::Closed);
+    let policy = raw.policy();
+    let running = Running::start(&raw.config);
+    let add =
+        |query: &str, entry: &[u8]| request(running.address, "POST", &format!("/add{query}"), &[], entry);
+    for entry in 0..3_u8 {
+        let answer = add("?promise=published", &[entry]);
+        assert_eq!((answer.status, answer.text()), (200, entry.to_string().as_str()));
+        assert_eq!(shown(&running, &policy), (u64::from(entry) + 1, true));
+    }
+    assert_eq!((add("?promise=stored", b"s").status, add("?promise=witnessed", b"w").text()), (202, "4"));
+    watcher.stop();
+    let late = add("?promise=published&wait=200", b"late");
+    assert_eq!(
+        (late.status, &late.json()["code"], &late.json()["index"]),
+        (504, &"witness-timeout".into(), &5.into())
+    );
+    assert_eq!(add("", b"late").text(), "5");
+    // Who waits is sent away when the server stops.
+    let waiting = begin(running.address, "POST", "/add?promise=witnessed&wait=60000", &[], b"later");
+    std::thread::sleep(Duration::from_millis(500));
+    let started = Instant::now();
+    running.stop().unwrap();
+    assert!(started.elapsed() < Duration::from_secs(8));
+    drop(waiting);
+}
+
+#[test]
+fn a_client_takes_an_answer_that_is_ahead_of_the_checkpoint() {
+    let (world, watcher) = watched_world(Fail::Closed);
+    watcher.stop();
+    let client = Client::new(&format!("http://{}", world.address()), None).unwrap();
+    let client = client.pin(world.trust(), Box::new(MemoryCheckpoints::default()));
+    let trigger = world.trigger("one");
+    let included = client.submit(&trigger).unwrap();
+    let note = UnverifiedNote::parse(&world.get("/checkpoint").body);
+    if let Ok(note) = note {
+        let shown = policy_of(&world).open(note).unwrap();
+        assert!(shown.head().size < included.checkpoint.head().size, "it is held back");
+        assert_eq!(client.checkpoint().unwrap(), included.checkpoint);
+    }
+    // What a run says is as of the latest, as before.
+    let run = RunId::started_by(trigger.id());
+    let shown = client.fetch_verified(run, millis(now())).unwrap().checkpoint.unwrap();
+    assert!(shown.head().size >= included.checkpoint.head().size);
+}
+
+#[test]
+fn a_bundle_is_witnessed_in_time_and_fresh_under_the_witnesses_policy() {
+    let (mut world, watcher) = watched_world(Fail::Open);
+    let run = world.whole_run("one");
+    let last = post(&world, "?promise=witnessed", &world.trigger("after it")).json();
+    assert_eq!(last["status"], "witnessed", "{last}");
+    let file = TrustFile {
+        genesis: world.log,
+        origin: ORIGIN.to_owned(),
+        log_keys: vec![world.vkey.to_string()],
+        authority: vec![],
+        witnesses: std::fs::read_to_string(world.dir.path().join("policy")).unwrap(),
+        dimensions: vec![Dimension::Witnessed],
+        max_age: Some("2m".to_owned()),
+    };
+    let require = [
+        Dimension::Integrity,
+        Dimension::Authority,
+        Dimension::Conformity,
+        Dimension::Inclusion,
+        Dimension::Witnessed,
+        Dimension::Freshness,
+    ];
+    let bundle = |world: &World, query: &str| world.get(&format!("/v1/runs/{run}/bundle{query}"));
+    let concluded = |bundle: &Answer, now: u64| {
+        let verdict = verify(&bundle.body, &file.trust(), now);
+        (verdict.conclude(&require), format!("{verdict:?}"))
+    };
+    let (conclusion, verdict) = concluded(&bundle(&world, ""), now());
+    assert_eq!(conclusion, Conclusion::Shown, "{verdict}");
+    let (conclusion, verdict) = concluded(&bundle(&world, "?last=witnessed"), now());
+    assert_eq!(conclusion, Conclusion::Shown, "{verdict}");
+    let (conclusion, _) = concluded(&bundle(&world, ""), now() + 300_000);
+    assert_eq!(conclusion, Conclusion::Violated, "stale");
+
+    // Kept for good, and as of the latest only where that is asked for.
+    watcher.stop();
+    world.add(&world.trigger("nobody witnesses this"));
+    world.stop().unwrap();
+    world.start();
+    let (conclusion, verdict) = concluded(&bundle(&world, ""), now());
+    assert_eq!(conclusion, Conclusion::Shown, "{verdict}");
+    let (conclusion, _) = concluded(&bundle(&world, "?last=latest"), now());
+    assert_eq!(conclusion, Conclusion::NotShown);
 }

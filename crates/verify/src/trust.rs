@@ -131,6 +131,11 @@ impl Trust {
         &self.log_keys
     }
 
+    /// Whose cosignatures are enough.
+    pub const fn witnesses(&self) -> &CosignerPolicy {
+        &self.witnesses
+    }
+
     /// What the reader demands unless the caller says otherwise; never empty.
     pub fn require(&self) -> &[Dimension] {
         &self.require

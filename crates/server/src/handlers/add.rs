@@ -4,25 +4,29 @@ use std::sync::Arc;
 
 use axum::{
     body::Body,
-    extract::State as Shared,
-    http::{HeaderMap, header},
+    extract::{Query, State as Shared, rejection::QueryRejection},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 
 use crate::{
     app::read_bytes,
+    handlers::asked,
     limits,
     problem::{Kind, Problem},
+    promise::{Asked, Promise, Wanted},
     raw::RawApp,
 };
 
 /// `POST /add`: who may not, and who comes while too many wait, is told so before the body is read.
 pub(crate) async fn add(
     Shared(app): Shared<Arc<RawApp>>,
+    query: Result<Query<Asked>, QueryRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     app.writes.to_write(&headers).map_err(Problem::may_not_write)?;
+    let wanted = Wanted::of(asked(query)?, &app.view)?;
     let place = Arc::clone(&app.places).try_acquire_owned();
     let place = place.map_err(|_| Problem::busy("as many entries as may wait are waiting".to_owned()))?;
     let entry = read_bytes(&headers, body, limits::ENTRY_BYTES, Kind::EntryTooLarge).await?;
@@ -30,7 +34,9 @@ pub(crate) async fn add(
         return Err(Kind::EntryEmpty.because("the body is empty"));
     }
     let index = app.add(entry.to_vec(), place).await?.index;
+    wanted.hold(index, &app.view).await?;
+    let status = if wanted.promise == Promise::Stored { StatusCode::ACCEPTED } else { StatusCode::OK };
     let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
     // No line feed: clients read the whole body as a number.
-    Ok((headers, index.to_string()).into_response())
+    Ok((status, headers, index.to_string()).into_response())
 }

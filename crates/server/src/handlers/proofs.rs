@@ -7,9 +7,9 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use counterfoil_log::{LogCheckpoint, Reader};
+use counterfoil_log::LogCheckpoint;
 use counterfoil_receipt::RecordId;
-use counterfoil_tlog::{Hash, LeafIndex, TlogProof, TreeSize, UnverifiedNote};
+use counterfoil_tlog::{Hash, LeafIndex, TlogProof, TreeSize};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     handlers::{asked, json},
     problem::{Kind, Problem},
     view::LogView,
+    witnesses::Shown,
 };
 
 #[derive(Deserialize)]
@@ -114,19 +115,19 @@ pub(crate) async fn tlog_proof(
     if index >= latest.head.size.0 {
         return Err(unknown(format!("is not in the log, which has {} entries", latest.head.size)));
     }
-    blocking(move || prove(&view.reader, &latest, LeafIndex(index))).await
+    blocking(move || prove(&view, &latest, LeafIndex(index))).await
 }
 
-/// The c2sp.org/tlog-proof@v1 of an entry in the tree of this checkpoint.
-pub(crate) fn prove(
-    reader: &Reader,
-    checkpoint: &LogCheckpoint,
-    index: LeafIndex,
-) -> Result<Response, Problem> {
-    let inclusion = reader.inclusion_proof(index, checkpoint.head.size)?;
-    let checkpoint = UnverifiedNote::parse(checkpoint.text.as_bytes());
-    let checkpoint = checkpoint.map_err(|error| Kind::Unreadable.because(error.to_string()))?;
-    let proof = TlogProof { extra: None, index, inclusion, checkpoint }.to_string();
+/// The c2sp.org/tlog-proof@v1 of an entry: in the newest tree with a quorum of witnesses if that covers it, else in the tree
+/// of this checkpoint.
+pub(crate) fn prove(view: &LogView, latest: &LogCheckpoint, index: LeafIndex) -> Result<Response, Problem> {
+    let newest = view.witnesses.as_ref().map(|witnesses| witnesses.newest()).transpose()?.flatten();
+    let shown = match newest.filter(|newest| newest.head.size.0 > index.0) {
+        Some(newest) => newest,
+        None => Shown::of_log(latest)?,
+    };
+    let inclusion = view.reader.inclusion_proof(index, shown.head.size)?;
+    let proof = TlogProof { extra: None, index, inclusion, checkpoint: shown.note }.to_string();
     let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
     Ok((headers, proof).into_response())
 }

@@ -43,8 +43,17 @@ pub(crate) struct Wait {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Disclosure {
+pub(crate) struct BundleOf {
+    last: Option<Last>,
     payloads: Option<Payloads>,
+}
+
+/// The checkpoint that a bundle ends with.
+#[derive(Deserialize, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum Last {
+    Latest,
+    Witnessed,
 }
 
 #[derive(Deserialize, PartialEq)]
@@ -196,13 +205,18 @@ pub(crate) async fn events(
 pub(crate) async fn bundle(
     Shared(app): Shared<Arc<App>>,
     Path(text): Path<String>,
-    query: Asked<Disclosure>,
+    query: Asked<BundleOf>,
 ) -> Result<Response, Problem> {
-    let with_payloads = asked(query)?.payloads != Some(Payloads::None);
+    let BundleOf { last, payloads } = asked(query)?;
+    let with_payloads = payloads != Some(Payloads::None);
+    let witnesses = app.view.witnesses.clone().filter(|_| last != Some(Last::Latest));
     let run = parse(&text)?;
     let (index, payloads, latest) = (app.index(), app.payloads(), app.latest());
-    let bundle =
-        blocking(move || Ok(Bundle::begin(index, payloads, (app.log, run), &latest, with_payloads)?)).await?;
+    let begin = move || {
+        let as_of = (&*latest, witnesses.as_deref());
+        Ok(Bundle::begin(index, payloads, (app.log, run), as_of, with_payloads)?)
+    };
+    let bundle = blocking(begin).await?;
     let chunks = stream::unfold(Some(bundle), |bundle| async {
         let mut bundle = bundle?;
         let made = tokio::task::spawn_blocking(move || (bundle.chunk(), bundle)).await;
@@ -275,6 +289,8 @@ impl From<BundleError> for Problem {
             BundleError::NoRun(run) => Kind::RunUnknown.because(format!("{run} is not in the log")),
             BundleError::Lookup(error) => error.into(),
             BundleError::Payload(error) => error.into(),
+            BundleError::Kept(error) => error.into(),
+            BundleError::Note(error) => error.into(),
             error @ (BundleError::NoDocument(_) | BundleError::TooMany(_) | BundleError::Gone(_)) => {
                 Kind::Unreadable.because(error.to_string())
             }

@@ -76,7 +76,7 @@ pub(crate) async fn proof(
     let latest = app.latest();
     blocking(move || {
         let index = LeafIndex(find(&app.index(), &id, latest.head.size.0)?);
-        proofs::prove(&app.view.reader, &latest, index)
+        proofs::prove(&app.view, &latest, index)
     })
     .await
 }

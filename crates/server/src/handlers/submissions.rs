@@ -4,19 +4,21 @@ use std::sync::Arc;
 
 use axum::{
     body::Body,
-    extract::State as Shared,
+    extract::{Query, State as Shared, rejection::QueryRejection},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use counterfoil_receipt::RecordId;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use tokio::sync::SemaphorePermit;
 
 use crate::{
     app::{App, read_body},
-    handlers::json,
+    handlers::asked,
     limits,
     problem::{Kind, Problem},
+    promise::{Asked, Promise, Wanted},
     submit::{Answer, Batch, Inclusion},
 };
 
@@ -26,6 +28,23 @@ struct Included<'a> {
     id: String,
     index: u64,
     proof: Vec<String>,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    witnesses: Option<Cosigned>,
+}
+
+/// How far a log that is witnessed had its quorum.
+#[derive(Serialize)]
+struct Cosigned {
+    fail: &'static str,
+    have: usize,
+    quorum: bool,
+}
+
+#[derive(Serialize)]
+struct Stored {
+    id: String,
+    index: u64,
     status: &'static str,
 }
 
@@ -38,18 +57,25 @@ struct Rejected<'a> {
 /// `POST /v1/records`
 pub(crate) async fn record(
     Shared(app): Shared<Arc<App>>,
+    query: Result<Query<Asked>, QueryRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
+    let wanted = Wanted::of(asked(query)?, &app.view)?;
     let body = read_body(&headers, body, "application/json", limits::RECORD_BODY_BYTES).await?;
     if body.ends_with(b"\n") {
         let detail = "the body ends with a line feed, and no record does: send it without \
                       (`curl --data-binary @FILE` keeps what a file ends with, `counterfoil submit` does not)";
         return Err(Kind::BodyUnreadable.because(detail));
     }
-    let answers = submit(&app, Batch::of_record(body.to_vec())).await?;
+    let answers = submit(&app, Batch::of_record(body.to_vec()), &wanted, None).await?;
     match answers.into_iter().next() {
-        Some(Answer::Included(inclusion)) => Ok(json(&Included::from(&inclusion))),
+        Some(Answer::Included(inclusion)) => {
+            let line = line(&inclusion, &wanted, &app)
+                .map_err(|error| Kind::Unreadable.because(error.to_string()))?;
+            let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")];
+            Ok((status(&wanted), headers, line).into_response())
+        }
         Some(Answer::Rejected { rejection, code }) => {
             let headers = [(header::CONTENT_TYPE.as_str(), "application/json"), ("counterfoil-code", &code)];
             Ok((StatusCode::UNPROCESSABLE_ENTITY, headers, rejection.bytes().to_vec()).into_response())
@@ -61,41 +87,75 @@ pub(crate) async fn record(
 /// `POST /v1/records/batch`
 pub(crate) async fn batch(
     Shared(app): Shared<Arc<App>>,
+    query: Result<Query<Asked>, QueryRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
+    let wanted = Wanted::of(asked(query)?, &app.view)?;
     // A closed semaphore would only mean that there is no bound.
-    let _permit = app.batches.acquire().await;
+    let permit = app.batches.acquire().await;
     let body = read_body(&headers, body, "application/jsonl", limits::BATCH_BODY_BYTES).await?;
-    let answers = submit(&app, Batch::of_lines(&body)?).await?;
+    let answers = submit(&app, Batch::of_lines(&body)?, &wanted, permit.ok()).await?;
     let mut lines = Vec::new();
     for answer in &answers {
         let line = match answer {
-            Answer::Included(inclusion) => serde_json::to_vec(&Included::from(inclusion)),
+            Answer::Included(inclusion) => line(inclusion, &wanted, &app),
             Answer::Rejected { rejection, .. } => serde_json::from_slice(rejection.bytes())
                 .and_then(|rejection| serde_json::to_vec(&Rejected { rejection, status: "rejected" })),
         };
         lines.extend(line.map_err(|error| Kind::Unreadable.because(error.to_string()))?);
         lines.push(b'\n');
     }
-    Ok(([(header::CONTENT_TYPE, "application/jsonl")], lines).into_response())
+    Ok((status(&wanted), [(header::CONTENT_TYPE, "application/jsonl")], lines).into_response())
 }
 
-/// Submits on a task of its own, which goes on if the client goes away: what was staged has to be settled.
-async fn submit(app: &Arc<App>, batch: Batch) -> Result<Vec<Answer>, Problem> {
-    let submitted = tokio::spawn(Arc::clone(&app.submitter).submit(batch)).await;
+/// Submits on a task of its own, which goes on if the client goes away: what was staged has to be settled. Then waits until
+/// what was promised holds; others need not wait for that.
+async fn submit(
+    app: &Arc<App>,
+    batch: Batch,
+    wanted: &Wanted,
+    permit: Option<SemaphorePermit<'_>>,
+) -> Result<Vec<Answer>, Problem> {
+    let submitted = tokio::spawn(Arc::clone(&app.submitter).submit(batch, wanted.promise)).await;
+    drop(permit);
     app.view.note_failure();
-    submitted.unwrap_or_else(|_| Err(Kind::LogFailed.because("the submission failed inside the server")))
-}
-
-impl<'a> From<&'a Inclusion> for Included<'a> {
-    fn from(Inclusion { logged, proof }: &'a Inclusion) -> Self {
-        Self {
-            checkpoint: &logged.checkpoint.text,
-            id: RecordId::from_bytes(*logged.leaf.as_bytes()).to_string(),
-            index: logged.index.0,
-            proof: proof.iter().map(|hash| hash.to_base64()).collect(),
-            status: "included",
+    let failed = |_| Kind::LogFailed.because("the submission failed inside the server");
+    let (mut included, mut answers) = (Vec::new(), Vec::new());
+    for answer in submitted.map_err(failed)?? {
+        match answer {
+            Answer::Included(inclusion) => {
+                included.push(inclusion);
+                answers.push(None);
+            }
+            rejected @ Answer::Rejected { .. } => answers.push(Some(rejected)),
         }
     }
+    let mut included = wanted.prove(included, &app.view).await?.into_iter();
+    let joined = answers.into_iter().map(|answer| answer.or_else(|| included.next().map(Answer::Included)));
+    Ok(joined.flatten().collect())
+}
+
+/// What is stored is not evidence yet.
+fn status(wanted: &Wanted) -> StatusCode {
+    if wanted.promise == Promise::Stored { StatusCode::ACCEPTED } else { StatusCode::OK }
+}
+
+/// The answer for a record that is in the log.
+fn line(inclusion: &Inclusion, wanted: &Wanted, app: &App) -> serde_json::Result<Vec<u8>> {
+    let Inclusion { leaf, index, checkpoint, proof, cosignatures } = inclusion;
+    let (id, index) = (RecordId::from_bytes(*leaf.as_bytes()).to_string(), index.0);
+    let status = match wanted.promise {
+        Promise::Stored => return serde_json::to_vec(&Stored { id, index, status: "stored" }),
+        Promise::Integrated => "included",
+        Promise::Published => "published",
+        Promise::Witnessed => "witnessed",
+    };
+    let witnesses = app.view.witnesses.as_ref().map(|witnesses| Cosigned {
+        fail: witnesses.fail.as_str(),
+        have: cosignatures.unwrap_or(0),
+        quorum: cosignatures.is_some(),
+    });
+    let proof = proof.iter().map(|hash| hash.to_base64()).collect();
+    serde_json::to_vec(&Included { checkpoint, id, index, proof, status, witnesses })
 }
