@@ -12,12 +12,18 @@ use std::{
 };
 
 use common::Desk;
+use counterfoil_verify::Trust;
 use rustix::process::{Pid, Signal, kill_process};
 
 const LOG: &str = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k";
 
 fn run(desk: &Desk) -> (Child, String) {
-    let mut command = desk.command(&["witness", "run", "--config", "w/witness.toml"]);
+    run_in(desk, "w")
+}
+
+fn run_in(desk: &Desk, directory: &str) -> (Child, String) {
+    let config = format!("{directory}/witness.toml");
+    let mut command = desk.command(&["witness", "run", "--config", &config]);
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -86,4 +92,103 @@ fn what_it_can_not_start_with_is_said() {
     let refused = start(&[]);
     refused.failed(2, "witness-state-missing");
     assert!(refused.stderr.contains("could cosign a fork"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_run_is_verified_as_witnessed_by_two_witnesses() {
+    let desk = Desk::new();
+    desk.good(&["init", "work", "--origin", "example.org/log"]);
+    let trust = desk.read("work/trust.toml");
+    let vkey = Trust::parse(&trust).unwrap().log_keys()[0].to_string();
+    let (mut policy, mut groups) = (format!("log {vkey}\n"), String::new());
+    let mut witnesses = Vec::new();
+    for name in ["one", "two"] {
+        let directory = format!("witness-{name}");
+        let init = ["witness", "init", &directory, "--name", name, "--listen", "127.0.0.1:0", "--log", &vkey];
+        let made = desk.json(&init);
+        let (child, address) = run_in(&desk, &directory);
+        witnesses.push(Ended(child));
+        for (kind, vkey) in ["ed", "ml"].iter().zip(made["vkeys"].as_array().unwrap()) {
+            policy += &format!("witness {name}-{kind} {} http://{address}\n", vkey.as_str().unwrap());
+        }
+        policy += &format!("group {name} any {name}-ed {name}-ml\n");
+        groups += &format!(" {name}");
+    }
+    policy += &format!("group both all{groups}\nquorum both\n");
+    desk.write("work/witnesses.policy", &policy);
+    let mut table: toml::Table = trust.parse().unwrap();
+    table["witnesses"]["policy"] = policy.into();
+    table["require"].as_table_mut().unwrap().insert("max_age".to_owned(), "5m".into());
+    desk.write("work/trust.toml", table.to_string());
+
+    let serve =
+        ["serve", "-C", "work", "--listen", "127.0.0.1:0", "--witness-policy", "work/witnesses.policy"];
+    let mut serving = Ended(desk.command(&serve).stdout(Stdio::piped()).spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(serving.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let url = line.trim().strip_prefix("listening on ").unwrap().to_owned();
+    let on_log = |words: &[&str]| desk.json(&[words, &["-C", "work", "--server", &url]].concat());
+    let run = on_log(&["trigger", "--source", "alerts", "--id", "1"])["run"].as_str().unwrap().to_owned();
+    desk.write("note.txt", "seen");
+    on_log(&["observe", &run, "--summary", "seen by two witnesses"]);
+    // Waits until the quorum has cosigned what came before too.
+    let key = desk.path("work/keys/agent.key");
+    let event =
+        r#"{"event": {"source": "alerts", "id": "2"}, "owner": {"principal": "agent", "key": "KEY"}}"#;
+    let agent = counterfoil_keys::RecordKey::load(&key).unwrap();
+    let agent_key = counterfoil_receipt::Signer::key(&agent).to_string();
+    desk.write("trigger.json", event.replace("KEY", &agent_key));
+    let new = [
+        "record",
+        "new",
+        "trigger",
+        "--body",
+        "trigger.json",
+        "--key",
+        "work/keys/agent.key",
+        "-C",
+        "work",
+        "--out",
+        "next.record",
+    ];
+    desk.good(&new);
+    let submitted = on_log(&["submit", "next.record", "--promise", "witnessed"]);
+    assert_eq!(submitted[0]["type"], "trigger", "{submitted:#}");
+    desk.run(&["submit", "next.record", "--promise", "sealed", "-C", "work"]).failed(2, "usage");
+
+    desk.good(&["bundle", &run, "--out", "run.jsonl", "-C", "work", "--server", &url]);
+    let verify = ["verify", "run.jsonl", "-C", "work", "--require", "witnessed,inclusion,freshness"];
+    let said = desk.good(&verify);
+    assert!(said.contains("witnessed"), "{said}");
+
+    // Without its witnesses it is said that the record is in the log, and that nobody else has seen it.
+    drop(witnesses);
+    desk.write("trigger.json", event.replace("KEY", &agent_key).replace("\"2\"", "\"3\""));
+    let new = [
+        "record",
+        "new",
+        "trigger",
+        "--body",
+        "trigger.json",
+        "--key",
+        "work/keys/agent.key",
+        "-C",
+        "work",
+        "--out",
+        "late.record",
+    ];
+    desk.good(&new);
+    let late = desk.run(&["submit", "late.record", "--promise", "witnessed", "-C", "work", "--server", &url]);
+    late.failed(2, "witness-timeout");
+    assert!(late.stderr.contains("is integrated, up to entry"), "{}", late.stderr);
+}
+
+/// A process that is ended, by its own id, when it goes out of scope.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
