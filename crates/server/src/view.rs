@@ -71,6 +71,9 @@ impl LogView {
     }
 }
 
+/// Who hears of a new checkpoint: those who wait for the index, and the witnesses.
+type Listeners = (watch::Sender<Arc<LogCheckpoint>>, Option<Arc<Witnesses>>);
+
 /// Opens the log of a configuration, which must be one of its mode.
 pub(crate) fn open_log<A: Application>(
     config: &Config,
@@ -85,7 +88,7 @@ pub(crate) fn open_log<A: Application>(
     if began_empty.is_some_and(|began_empty| began_empty != is_raw) {
         return Err(StartError::OtherMode { dir: config.log_dir.clone(), is_raw: !is_raw });
     }
-    let announce: Arc<OnceLock<(watch::Sender<Arc<LogCheckpoint>>, Option<Arc<Witnesses>>)>> = Arc::default();
+    let announce: Arc<OnceLock<Listeners>> = Arc::default();
     let announced = Arc::clone(&announce);
     files.on_commit = Some(Box::new(move |checkpoint| {
         let Some((committed, witnesses)) = announced.get() else { return };
