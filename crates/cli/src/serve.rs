@@ -83,8 +83,19 @@ impl Serve {
         let file = self.config.clone().or_else(|| default.exists().then_some(default));
         let config = load(file.as_deref(), self.overrides())?;
         let json = context.json;
-        let ready = move |address: std::net::SocketAddr| {
-            let url = format!("http://{address}");
+        let ready = move |server: &counterfoil_server::Server| {
+            let url = format!("http://{}", server.local_addr());
+            for warning in server.warnings() {
+                output::note(&format!("warning: {}\n", printable(warning)));
+            }
+            if let Some(why) = server.read_only() {
+                let (code, next) = (why.code(), "counterfoil log recover");
+                let why = printable(&with_causes(why));
+                output::note(&format!(
+                    "THE LOG IS READ-ONLY[{code}]: {why}\nWhat was locked for certain is served, and nothing can be submitted.\nhint: \
+                     run `{next}`, which says what to do and changes nothing by itself\n"
+                ));
+            }
             let line = if json {
                 format!("{}\n", json!({"listening": url}))
             } else {
@@ -219,19 +230,22 @@ fn log_hint(error: &OpenError) -> (&'static str, &'static str) {
             "one server uses a log at a time: stop the other, or check log.dir and log.lock_dir",
         ),
         OpenError::LockInside { .. } => ("config-invalid", "put log.lock_dir elsewhere"),
-        OpenError::Damaged { .. }
+        OpenError::Overtaken { .. }
+        | OpenError::Damaged { .. }
         | OpenError::LongTail { .. }
         | OpenError::BadFrame { .. }
         | OpenError::Behind { .. } => (
             "log-damaged",
-            "delete nothing; bring back the newest whole journal, and leave the lock store as it is",
+            "delete nothing; `counterfoil log recover` says what is missing and whether it can be brought back",
         ),
         OpenError::LockBehind { .. }
         | OpenError::ForeignLock { .. }
         | OpenError::Forked { .. }
-        | OpenError::Lock(LockError::Damaged { .. } | LockError::Conflict { .. }) => {
-            ("log-lock", "delete nothing; first find out which checkpoint was published last")
-        }
+        | OpenError::Diverged { .. }
+        | OpenError::Lock(LockError::Damaged { .. } | LockError::Conflict { .. }) => (
+            "log-lock",
+            "delete nothing; `counterfoil log recover` says which checkpoints do not fit together",
+        ),
         _ => ("log-unusable", "check the log's directories, their owner and the disk"),
     }
 }

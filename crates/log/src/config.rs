@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use counterfoil_tlog::{
-    Checkpoint, SignedCheckpoint, Signer, TreeHead, UnverifiedNote, VerifierKey, sign_note,
+    Checkpoint, NoteSignature, SignedCheckpoint, Signer, TreeHead, UnverifiedNote, VerifierKey, sign_note,
 };
 
 use crate::error::{BoxError, OpenError};
@@ -29,6 +29,8 @@ pub struct Config {
     /// Called on the index's thread after each new checkpoint is published and everything in it is indexed. It must return
     /// at once and not panic.
     pub on_commit: Option<CommitHook>,
+    /// What others have seen of this log. A journal that is behind one of them, or another tree, is not written.
+    pub observed: Vec<Observed>,
 }
 
 impl Config {
@@ -56,6 +58,7 @@ impl Config {
             keys,
             clock,
             on_commit: None,
+            observed: Vec::new(),
         })
     }
 
@@ -72,6 +75,26 @@ impl Config {
             Found::Frame(frame) => Some(frame.size() == 0),
             Found::End | Found::Broken(_) => None,
         })
+    }
+}
+
+/// A checkpoint of this log that somebody else has: a witness, a mirror, a reader.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// Who, as messages name them.
+    pub(crate) who: String,
+    pub(crate) checkpoint: LogCheckpoint,
+}
+
+impl Observed {
+    /// Who has it.
+    pub fn who(&self) -> &str {
+        &self.who
+    }
+
+    /// The tree that it signs.
+    pub fn head(&self) -> TreeHead {
+        self.checkpoint.head
     }
 }
 
@@ -106,6 +129,14 @@ impl CheckpointKeys {
         &self.known.keys
     }
 
+    /// Takes note of a checkpoint that `who` has. It must be signed by this log; signature lines of others are dropped.
+    ///
+    /// # Errors
+    /// If it is no checkpoint of this log.
+    pub fn observe(&self, who: impl Into<String>, note: &str) -> Result<Observed, BoxError> {
+        Ok(Observed { who: who.into(), checkpoint: self.known.open_own(note)? })
+    }
+
     /// Signs the checkpoint of a tree, and opens it again as a reader would.
     pub(crate) fn sign(&self, head: TreeHead) -> Result<LogCheckpoint, BoxError> {
         let text = Checkpoint::new(self.known.origin.as_str(), head)?.to_string();
@@ -128,6 +159,14 @@ pub(crate) struct KnownKeys {
 }
 
 impl KnownKeys {
+    /// Opens a checkpoint that this log has signed, without the signature lines of others.
+    pub fn open_own(&self, text: &str) -> Result<LogCheckpoint, BoxError> {
+        let note = UnverifiedNote::parse(text.as_bytes())?;
+        let is_own = |line: &&NoteSignature| self.keys.iter().any(|key| line.is_by(key));
+        let own = note.signatures().iter().filter(is_own).cloned().collect();
+        self.open(&UnverifiedNote::new(note.text().to_owned(), own)?.to_string())
+    }
+
     /// Opens a checkpoint that this log has signed.
     pub fn open(&self, text: &str) -> Result<LogCheckpoint, BoxError> {
         let note = UnverifiedNote::parse(text.as_bytes())?;

@@ -137,6 +137,35 @@ pub enum OpenError {
         /// The last checkpoint in the journal.
         journal: String,
     },
+    /// Somebody has seen more of this log than the journal has.
+    #[error(
+        "{who} has a checkpoint of {theirs} entries that this log signed, the journal ends at {ours}: journal and lock store \
+         were restored from a backup. Signing on would fork the log"
+    )]
+    Overtaken {
+        /// Who has the checkpoint.
+        who: String,
+        /// Its size.
+        theirs: TreeSize,
+        /// Entries in the journal.
+        ours: TreeSize,
+    },
+    /// Somebody has seen another history of this log.
+    #[error(
+        "{who} has a checkpoint of {size} entries that this log signed, and the journal's first {size} entries give another \
+         root: the log was forked; do not run it before you know which history was published\n{who}:\n{theirs}\njournal, \
+         last:\n{journal}"
+    )]
+    Diverged {
+        /// Who has the checkpoint.
+        who: String,
+        /// Its size.
+        size: TreeSize,
+        /// The checkpoint that they have.
+        theirs: String,
+        /// The last checkpoint in the journal.
+        journal: String,
+    },
     /// The application can't have admitted an entry.
     #[error("the application does not accept entry {index}, which is in the log")]
     Replay {
@@ -342,6 +371,8 @@ impl OpenError {
             Self::LockBehind { .. } => "open-lock-behind",
             Self::ForeignLock { .. } => "open-lock-foreign",
             Self::Forked { .. } => "open-forked",
+            Self::Overtaken { .. } => "open-overtaken",
+            Self::Diverged { .. } => "open-diverged",
             Self::Replay { .. } => "open-replay",
             Self::FirstTooLong { .. } => "open-first-too-long",
             Self::Thread(_) => "open-thread",

@@ -9,7 +9,7 @@ use std::time::Duration;
 use counterfoil_tlog::{Hash, LeafIndex, leaf_hash};
 
 use crate::application::Application;
-use crate::error::Fatal;
+use crate::error::{Fatal, OpenError};
 use crate::limits;
 use crate::reader::{LogCheckpoint, Reader};
 
@@ -71,6 +71,9 @@ pub enum AddError {
         /// Its length.
         length: usize,
     },
+    /// The log may only be read: going on with it might fork it. Nothing was taken.
+    #[error("the log is read-only")]
+    ReadOnly(#[source] Arc<OpenError>),
     /// The log stopped. Whether the entries are in it, the next process that opens it will know.
     #[error("the log stopped")]
     Failed(#[source] Arc<Fatal>),
@@ -87,6 +90,7 @@ impl AddError {
             Self::TooMany { .. } => "add-too-many",
             Self::TooLarge { .. } => "add-too-large",
             Self::EntryTooLong { .. } => "add-entry-too-long",
+            Self::ReadOnly(_) => "add-read-only",
             Self::Failed(fatal) => fatal.code(),
             Self::Closed => "add-closed",
         }
@@ -173,6 +177,9 @@ impl<A: Application> Handle<A> {
     fn check(&self, entries: &[A::Entry]) -> Result<usize, AddError> {
         if let Some(failure) = self.failure() {
             return Err(AddError::Failed(failure));
+        }
+        if let Some(why) = self.reader.read_only() {
+            return Err(AddError::ReadOnly(why));
         }
         if entries.len() > limits::BATCH_ENTRIES {
             return Err(AddError::TooMany { entries: entries.len() });

@@ -46,7 +46,7 @@ mod tiles;
 mod tree;
 
 pub use application::{Application, Place, Position, Raw, RootAt, Row};
-pub use config::{CheckpointKeys, CommitHook, Config};
+pub use config::{CheckpointKeys, CommitHook, Config, Observed};
 pub use error::{BoxError, CreateError, Fatal, IndexError, OpenError, ReadError};
 pub use handle::{AddError, Handle, Logged, Outcome};
 pub use index::Pair;

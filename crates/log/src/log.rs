@@ -80,6 +80,17 @@ impl<A: Application> Log<A> {
         Self::run(start::open(config, app)?)
     }
 
+    /// Opens a log as [`open`](Self::open) does; but where its journal, its lock store and what others have seen do not fit
+    /// together, it is opened to be read: every batch that was locked for certain, and nothing else. Then
+    /// [`Reader::read_only`] says why, and nothing can be added. It holds no lock and writes nothing into the log's directory,
+    /// so that the log can be recovered meanwhile.
+    ///
+    /// # Errors
+    /// [`OpenError`] where nothing can be told to be safe to show, or for what is wrong in other ways.
+    pub fn open_or_read(config: Config, app: A) -> Result<Self, OpenError> {
+        Self::run(start::open_or_read(config, app)?)
+    }
+
     /// Submits to the log and reads it.
     pub fn handle(&self) -> Handle<A> {
         self.handle.clone()

@@ -12,9 +12,11 @@ use counterfoil_tlog::{
     multiproof,
 };
 
+use tempfile::TempDir;
+
 use crate::backlog::Backlog;
 use crate::config::KnownKeys;
-use crate::error::{Fatal, ReadError};
+use crate::error::{Fatal, OpenError, ReadError};
 use crate::index::{End, Index, Pair};
 use crate::journal::read_checkpoint;
 use crate::limits;
@@ -56,8 +58,18 @@ pub(crate) struct Shared {
     /// Signalled when `published` or `failure` is set.
     pub grown: Condvar,
     pub failure: OnceLock<Arc<Fatal>>,
+    /// Set where the log may only be read.
+    pub read_only: Option<ReadOnly>,
     /// Bytes of entries in the queue.
     pub queued: AtomicUsize,
+}
+
+/// A log that may only be read.
+pub(crate) struct ReadOnly {
+    /// Why.
+    pub why: Arc<OpenError>,
+    /// What is derived from the journal, for as long as the log is open.
+    pub derived: TempDir,
 }
 
 /// The state that readers see.
@@ -243,6 +255,11 @@ impl Reader {
     ) -> Result<Vec<Pair>, ReadError> {
         check_rows(limit)?;
         Ok(self.shared.index.rows(tree, &keys, End::Last, limit)?)
+    }
+
+    /// Why the log may only be read, if so. What is served then is what was locked for certain.
+    pub fn read_only(&self) -> Option<Arc<OpenError>> {
+        self.shared.read_only.as_ref().map(|read_only| Arc::clone(&read_only.why))
     }
 
     /// Why the log stopped, if it did. What it published before can still be read.

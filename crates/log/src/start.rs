@@ -1,108 +1,259 @@
 //! Opening: finds out what is on disk, refuses what would fork the log, and replays the rest.
 //!
 //! First the whole journal is read and every checkpoint in it compared with the tree of the entries before it; then
-//! the last is compared with the lock store. Only if that is as a crash may have left it, anything is written.
+//! the last is compared with the lock store, and with what others have seen. Only if that is as a crash may have left it,
+//! anything is written. Otherwise what was locked for certain may still be read.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write as _;
+use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 
-use counterfoil_tlog::{LeafIndex, TreeHead, TreeSize, leaf_hash};
+use counterfoil_tlog::{Hash, LeafIndex, TreeHead, TreeSize, leaf_hash};
 
 use crate::application::{Application, Position};
 use crate::backlog::{Backlog, Indexer};
-use crate::config::{Config, KnownKeys};
+use crate::config::{Config, KnownKeys, Observed};
 use crate::error::{BoxError, Fatal, OpenError};
 use crate::index::Index;
 use crate::journal::{Found, Frame, Journal, MAX_FRAME_BYTES, read_checkpoint, read_frame};
+use crate::lock::{LockError, LockStore};
 use crate::plan::{self, Relation, Start, Tail, Why};
-use crate::reader::{LogCheckpoint, Published, Shared};
+use crate::reader::{LogCheckpoint, Published, ReadOnly, Shared};
 use crate::scratch::Scratch;
 use crate::sequencer::{Batch, Roots, Writer};
-use crate::storage::free_path;
+use crate::storage::{FileStorage, Storage, free_path};
 use crate::tiles::Tiles;
 use crate::tree::Edge;
 
 /// Opens the log, which must exist.
 pub(crate) fn open<A: Application>(mut config: Config, app: A) -> Result<Writer<A>, OpenError> {
-    let (survey, locked) = examine(&mut config)?;
+    let found = examine(&mut config)?;
+    let survey = found.take_up(&config)?;
+    go_on(config, app, survey)
+}
+
+/// Opens the log, which must exist, to read it if it may not be written.
+pub(crate) fn open_or_read<A: Application>(mut config: Config, app: A) -> Result<Writer<A>, OpenError> {
+    let mut found = examine(&mut config)?;
+    match found.safe_to_read() {
+        Some(safe) => read(config, app, safe),
+        None => {
+            let survey = found.take_up(&config)?;
+            go_on(config, app, survey)
+        }
+    }
+}
+
+fn go_on<A: Application>(config: Config, app: A, survey: Survey) -> Result<Writer<A>, OpenError> {
     if survey.last.is_none() {
         return Err(OpenError::NotCreated { dir: config.dir });
     }
-    replay(config, app, &survey, locked)
+    replay(config, app, survey.end, survey.locked, None)
 }
 
 /// Opens the log, which must not exist, without its first frame.
 pub(crate) fn create<A: Application>(mut config: Config, app: A) -> Result<Writer<A>, OpenError> {
-    let (survey, locked) = examine(&mut config)?;
+    let survey = examine(&mut config)?.take_up(&config)?;
     if survey.last.is_some() {
         return Err(OpenError::Exists { dir: config.dir });
     }
-    cut_tail(&config, &survey)?;
-    replay(config, app, &survey, locked)
+    cut_tail(&config.dir, config.journal.as_ref(), &survey)?;
+    replay(config, app, survey.end, survey.locked, None)
 }
 
-/// What the journal holds.
+/// Opens for reading what was locked for certain. Both locks are let go, and what is derived lies elsewhere.
+fn read<A: Application>(config: Config, app: A, safe: Safe) -> Result<Writer<A>, OpenError> {
+    let Config { dir, journal, lock, keys, clock, .. } = config;
+    drop((journal, lock));
+    let journal = Arc::new(FileStorage::open_read_only(&dir, "journal")?);
+    let derived = tempfile::Builder::new().prefix("counterfoil-read-only-").tempdir();
+    let derived = derived.map_err(|io| OpenError::Files {
+        doing: "create a directory in",
+        path: std::env::temp_dir(),
+        io,
+    })?;
+    let Safe { end, checkpoint, why } = safe;
+    let config =
+        Config { dir, journal, lock: Box::new(NoLock), keys, clock, on_commit: None, observed: Vec::new() };
+    replay(config, app, end, Some(checkpoint), Some(ReadOnly { why: Arc::new(why), derived }))
+}
+
+/// What the journal holds, and the lock store.
 #[derive(Default)]
-struct Survey {
+pub(crate) struct Survey {
     /// Where the last intact frame ends.
-    end: u64,
+    pub end: u64,
     /// The length of the file.
-    length: u64,
+    pub length: u64,
     /// Why what follows is no frame, if something does.
     broken: Option<&'static str>,
-    time: u64,
-    last: Option<LogCheckpoint>,
+    /// Log time of the last batch.
+    pub time: u64,
+    pub last: Option<LogCheckpoint>,
     /// The number of batches after the one in the lock store; `None` if none is that one.
-    unlocked: Option<u64>,
+    pub unlocked: Option<u64>,
+    /// Where the last batch ends that was locked for certain, and its checkpoint: the one in the lock store, or one that
+    /// another follows.
+    safe: Option<(u64, LogCheckpoint)>,
+    /// The tree of all intact frames.
+    pub edge: Edge,
+    /// The roots at the sizes that others know of, as far as the journal goes.
+    pub roots: BTreeMap<u64, Hash>,
+    /// What the lock store holds.
+    pub locked: Option<LogCheckpoint>,
 }
 
 impl Survey {
-    fn size(&self) -> TreeSize {
+    /// The number of entries.
+    pub fn size(&self) -> TreeSize {
         self.last.as_ref().map_or(TreeSize(0), |last| last.head.size)
+    }
+
+    /// How the tree of a checkpoint relates to the journal's.
+    pub fn place(&self, head: TreeHead) -> Placed {
+        match self.roots.get(&head.size.0) {
+            Some(root) if *root == head.root => Placed::Within,
+            Some(_) => Placed::Elsewhere,
+            None => Placed::Ahead,
+        }
     }
 }
 
-/// Reads journal and lock store, and judges how they relate. An unfinished batch at the end of the journal is cut off, if
-/// there are whole ones before it.
-fn examine(config: &mut Config) -> Result<(Survey, Option<LogCheckpoint>), OpenError> {
-    let text = config.lock.load()?.map(String::from_utf8).transpose();
-    let text = text.map_err(|_| foreign_lock("it is not UTF-8".into()))?;
-    let known = Arc::clone(&config.keys.known);
-    let locked = text.map(|text| known.open(&text)).transpose().map_err(foreign_lock)?;
-    let survey = survey(config, &known, locked.as_ref())?;
-    // In a journal without a whole batch, what is there is cut only to create a log.
-    if judge(&survey, locked.as_ref())? == Start::Cut && survey.last.is_some() {
-        cut_tail(config, &survey)?;
+/// How a tree relates to the journal's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Placed {
+    /// The journal's tree begins with it.
+    Within,
+    /// It is larger; whether it begins with the journal's can't be told.
+    Ahead,
+    /// It is another tree.
+    Elsewhere,
+}
+
+/// What was found, and what follows from it.
+pub(crate) struct Examined {
+    survey: Survey,
+    verdict: Result<Start, OpenError>,
+}
+
+/// What may be read of a log that may not be written.
+struct Safe {
+    end: u64,
+    checkpoint: LogCheckpoint,
+    why: OpenError,
+}
+
+impl Examined {
+    /// What may be written on. An unfinished batch at the end of the journal is cut off, if there are whole ones before it.
+    fn take_up(self, config: &Config) -> Result<Survey, OpenError> {
+        // In a journal without a whole batch, what is there is cut only to create a log.
+        if self.verdict? == Start::Cut && self.survey.last.is_some() {
+            cut_tail(&config.dir, config.journal.as_ref(), &self.survey)?;
+        }
+        Ok(self.survey)
     }
-    Ok((survey, locked))
+
+    /// What may be shown, if the log may not be written. Nothing may where two histories were signed, or where the journal
+    /// was never locked.
+    fn safe_to_read(&mut self) -> Option<Safe> {
+        let is_one_history = match self.verdict.as_ref().err()? {
+            OpenError::Behind { .. }
+            | OpenError::LockBehind { .. }
+            | OpenError::LongTail { .. }
+            | OpenError::Overtaken { .. } => true,
+            OpenError::Damaged { .. } => self
+                .survey
+                .locked
+                .as_ref()
+                .is_none_or(|locked| self.survey.place(locked.head) != Placed::Elsewhere),
+            _ => false,
+        };
+        let (end, checkpoint) = if is_one_history { self.survey.safe.take()? } else { return None };
+        let Err(why) = std::mem::replace(&mut self.verdict, Ok(Start::Clean)) else { return None };
+        Some(Safe { end, checkpoint, why })
+    }
+}
+
+/// Reads journal and lock store, and judges how they and what others have seen relate. Nothing is written.
+pub(crate) fn examine(config: &mut Config) -> Result<Examined, OpenError> {
+    let survey = survey(config)?;
+    let verdict = judge(&survey).and_then(|start| {
+        config.observed.iter().try_for_each(|observed| not_overtaken(&survey, observed))?;
+        Ok(start)
+    });
+    Ok(Examined { survey, verdict })
+}
+
+/// Checks that what somebody has seen is in the journal.
+fn not_overtaken(survey: &Survey, observed: &Observed) -> Result<(), OpenError> {
+    let (who, theirs) = (observed.who.clone(), &observed.checkpoint);
+    match survey.place(theirs.head) {
+        Placed::Within => Ok(()),
+        Placed::Ahead => Err(OpenError::Overtaken { who, theirs: theirs.head.size, ours: survey.size() }),
+        Placed::Elsewhere => {
+            let journal = text(survey.last.as_ref());
+            Err(OpenError::Diverged { who, size: theirs.head.size, theirs: theirs.text.clone(), journal })
+        }
+    }
 }
 
 fn foreign_lock(source: BoxError) -> OpenError {
     OpenError::ForeignLock { source }
 }
 
-/// Reads every frame, and checks each checkpoint against the tree of the entries.
-fn survey(config: &Config, known: &KnownKeys, locked: Option<&LogCheckpoint>) -> Result<Survey, OpenError> {
-    let storage = config.journal.as_ref();
-    let length = storage.len().map_err(|io| read_failed(config, io))?;
+/// Reads the lock store and every frame, and checks each checkpoint against the tree of the entries.
+pub(crate) fn survey(config: &mut Config) -> Result<Survey, OpenError> {
+    let text = config.lock.load()?.map(String::from_utf8).transpose();
+    let text = text.map_err(|_| foreign_lock("it is not UTF-8".into()))?;
+    let known = &config.keys.known;
+    let locked = text.map(|text| known.open(&text)).transpose().map_err(foreign_lock)?;
+    let seen = config.observed.iter().map(|observed| &observed.checkpoint).chain(&locked);
+    let sizes: BTreeSet<u64> = seen.map(|checkpoint| checkpoint.head.size.0).collect();
+    survey_journal(&config.dir, config.journal.as_ref(), known, locked, &sizes)
+}
+
+/// Reads every frame, and checks each checkpoint against the tree of the entries. Notes the roots at `sizes`.
+pub(crate) fn survey_journal(
+    dir: &Path,
+    storage: &dyn Storage,
+    known: &KnownKeys,
+    locked: Option<LogCheckpoint>,
+    sizes: &BTreeSet<u64>,
+) -> Result<Survey, OpenError> {
+    let read_failed = |io| OpenError::Files { doing: "read", path: dir.join("journal"), io };
+    let length = storage.len().map_err(read_failed)?;
     let unlocked = locked.is_none().then_some(0);
-    let mut survey = Survey { length, unlocked, ..Survey::default() };
-    let mut edge = Edge::default();
+    let mut survey = Survey { length, unlocked, locked, ..Survey::default() };
+    let empty = sizes.contains(&0).then_some((0, TreeHead::EMPTY.root));
+    survey.roots.extend(empty);
     loop {
-        match read_frame(storage, survey.end, length).map_err(|io| read_failed(config, io))? {
+        match read_frame(storage, survey.end, length).map_err(read_failed)? {
             Found::End => return Ok(survey),
             Found::Broken(reason) => {
                 survey.broken = Some(reason);
                 return Ok(survey);
             }
             Found::Frame(frame) => {
-                let bad = |source| OpenError::BadFrame { offset: survey.end, source };
-                let checkpoint = check(&frame, &mut edge, survey.time, known).map_err(bad)?;
+                let (offset, time) = (survey.end, survey.time);
+                let mut roots = Vec::new();
+                let checkpoint = check(&frame, &mut survey.edge, time, known, |edge| {
+                    if sizes.contains(&edge.size().0) {
+                        roots.extend(edge.head().map(|head| (head.size.0, head.root)));
+                    }
+                });
+                let checkpoint = checkpoint.map_err(|source| OpenError::BadFrame { offset, source })?;
+                survey.roots.extend(roots);
+                // Another batch was only appended after the one before it was locked.
+                survey.safe = survey.last.take().map(|before| (offset, before)).or(survey.safe);
                 survey.end += frame.len();
                 survey.time = frame.time();
-                let is_locked = locked == Some(&checkpoint);
+                let is_locked = survey.locked.as_ref() == Some(&checkpoint);
+                if is_locked {
+                    survey.safe = Some((survey.end, checkpoint.clone()));
+                }
                 survey.unlocked = if is_locked { Some(0) } else { survey.unlocked.map(|count| count + 1) };
                 survey.last = Some(checkpoint);
             }
@@ -111,7 +262,14 @@ fn survey(config: &Config, known: &KnownKeys, locked: Option<&LogCheckpoint>) ->
 }
 
 /// Checks that a frame follows on the tree and time before it, and that its checkpoint is signed and that of the tree.
-fn check(frame: &Frame, edge: &mut Edge, time: u64, known: &KnownKeys) -> Result<LogCheckpoint, BoxError> {
+/// `each` sees the tree after each entry.
+fn check(
+    frame: &Frame,
+    edge: &mut Edge,
+    time: u64,
+    known: &KnownKeys,
+    mut each: impl FnMut(&Edge),
+) -> Result<LogCheckpoint, BoxError> {
     if frame.first() != edge.size().0 {
         return Err(format!("it starts with entry {}, not {}", frame.first(), edge.size()).into());
     }
@@ -120,6 +278,7 @@ fn check(frame: &Frame, edge: &mut Edge, time: u64, known: &KnownKeys) -> Result
     }
     for (_, entry) in frame.entries() {
         edge.push(leaf_hash(entry), &mut Vec::new());
+        each(edge);
     }
     let checkpoint = known.open(frame.checkpoint())?;
     let computed = edge.head();
@@ -131,7 +290,8 @@ fn check(frame: &Frame, edge: &mut Edge, time: u64, known: &KnownKeys) -> Result
 }
 
 /// Asks the plan how journal and lock store relate, and says so to a person if no crash leaves that.
-fn judge(survey: &Survey, locked: Option<&LogCheckpoint>) -> Result<Start, OpenError> {
+fn judge(survey: &Survey) -> Result<Start, OpenError> {
+    let locked = survey.locked.as_ref();
     let (journal, locked_size) = (survey.size(), locked.map_or(TreeSize(0), |locked| locked.head.size));
     let offset = survey.end;
     let length = survey.length - offset;
@@ -146,7 +306,6 @@ fn judge(survey: &Survey, locked: Option<&LogCheckpoint>) -> Result<Start, OpenE
         Start::Refuse(why) => why,
         start => return Ok(start),
     };
-    let text = |checkpoint: Option<&LogCheckpoint>| checkpoint.map_or_else(String::new, |it| it.text.clone());
     Err(match why {
         Why::LongTail => OpenError::LongTail { offset, length },
         Why::Damaged => {
@@ -161,34 +320,40 @@ fn judge(survey: &Survey, locked: Option<&LogCheckpoint>) -> Result<Start, OpenE
     })
 }
 
+fn text(checkpoint: Option<&LogCheckpoint>) -> String {
+    checkpoint.map_or_else(String::new, |checkpoint| checkpoint.text.clone())
+}
+
 /// Cuts off what an interrupted write left, and keeps a copy of it.
-fn cut_tail(config: &Config, survey: &Survey) -> Result<(), OpenError> {
+pub(crate) fn cut_tail(dir: &Path, journal: &dyn Storage, survey: &Survey) -> Result<(), OpenError> {
     if survey.length == survey.end {
         return Ok(());
     }
-    let path = free_path(&config.dir.join("journal.cut"));
+    let path = free_path(&dir.join("journal.cut"));
     let fail = |doing| {
         let path = path.clone();
         move |io| OpenError::Files { doing, path, io }
     };
     let mut tail = vec![0; (survey.length - survey.end) as usize];
-    config.journal.read_at(survey.end, &mut tail).map_err(|io| read_failed(config, io))?;
-    fs::create_dir_all(&config.dir).map_err(fail("create the directory of"))?;
+    let unread = |io| OpenError::Files { doing: "read", path: dir.join("journal"), io };
+    journal.read_at(survey.end, &mut tail).map_err(unread)?;
+    fs::create_dir_all(dir).map_err(fail("create the directory of"))?;
     let mut copy = fs::File::create_new(&path).map_err(fail("create"))?;
     copy.write_all(&tail).and_then(|()| copy.sync_all()).map_err(fail("write"))?;
-    Ok(config.journal.cut(survey.end, &tail).map_err(|error| Fatal::journal("cut", error))?)
+    Ok(journal.cut(survey.end, &tail).map_err(|error| Fatal::journal("cut", error))?)
 }
 
 /// Replays the journal into the application, and derives what is missing. A batch that is not locked is committed.
 fn replay<A: Application>(
     config: Config,
     app: A,
-    survey: &Survey,
+    end: u64,
     locked: Option<LogCheckpoint>,
+    read_only: Option<ReadOnly>,
 ) -> Result<Writer<A>, OpenError> {
     // None is less than any: the checkpoint of the empty tree is not locked by an empty lock store.
-    let (locked_size, end) = (locked.as_ref().map(|locked| locked.head.size), survey.end);
-    let mut writer = prepare(config, app, locked)?;
+    let locked_size = locked.as_ref().map(|locked| locked.head.size);
+    let mut writer = prepare(config, app, locked, read_only)?;
     let storage = Arc::clone(&writer.shared.storage);
     let indexed = indexed(&writer)?;
     while writer.journal.end() < end {
@@ -220,8 +385,12 @@ fn prepare<A: Application>(
     config: Config,
     app: A,
     locked: Option<LogCheckpoint>,
+    read_only: Option<ReadOnly>,
 ) -> Result<Writer<A>, OpenError> {
-    let Config { dir, journal, lock, keys, clock, on_commit } = config;
+    let Config { dir, journal, lock, keys, clock, on_commit, .. } = config;
+    let journal_path = dir.join("journal");
+    // Where what is derived from the journal goes.
+    let dir = read_only.as_ref().map_or(dir, |read_only| read_only.derived.path().to_owned());
     let path = dir.join("scratch");
     let scratch = Scratch::create(&path).map_err(|io| OpenError::Files { doing: "create", path, io })?;
     let nothing = Published {
@@ -231,7 +400,7 @@ fn prepare<A: Application>(
     };
     let shared = Arc::new(Shared {
         storage: Arc::clone(&journal),
-        journal_path: dir.join("journal"),
+        journal_path,
         tiles: Tiles::new(&dir, scratch.temporary_tile()),
         scratch,
         index: Index::open(dir.join("index")).map_err(Fatal::from)?,
@@ -240,6 +409,7 @@ fn prepare<A: Application>(
         published: Mutex::new(Arc::new(nothing)),
         grown: Condvar::new(),
         failure: OnceLock::new(),
+        read_only,
         queued: AtomicUsize::new(0),
     });
     Ok(Writer {
@@ -305,6 +475,15 @@ fn indexed<A: Application>(writer: &Writer<A>) -> Result<TreeSize, Fatal> {
     Ok(TreeSize(0))
 }
 
-fn read_failed(config: &Config, io: std::io::Error) -> OpenError {
-    OpenError::Files { doing: "read", path: config.dir.join("journal"), io }
+/// Where the lock store would be: a log that is only read never comes to it.
+struct NoLock;
+
+impl LockStore for NoLock {
+    fn load(&mut self) -> Result<Option<Vec<u8>>, LockError> {
+        Err(LockError::Unknown)
+    }
+
+    fn replace(&mut self, _: Option<&[u8]>, _: &[u8]) -> Result<(), LockError> {
+        Err(LockError::Unknown)
+    }
 }

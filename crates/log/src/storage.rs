@@ -104,6 +104,19 @@ impl FileStorage {
     }
 }
 
+impl FileStorage {
+    /// Opens `name` in `dir`, which must be there, to read it only. It takes no lock, so others may write the file meanwhile;
+    /// whatever would change it fails.
+    ///
+    /// # Errors
+    /// [`OpenError::Files`].
+    pub fn open_read_only(dir: &Path, name: &str) -> Result<Self, OpenError> {
+        let path = dir.join(name);
+        let file = File::open(&path).map_err(|io| OpenError::Files { doing: "open", path, io })?;
+        Ok(Self { file })
+    }
+}
+
 impl Storage for FileStorage {
     fn len(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())

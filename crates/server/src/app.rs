@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use counterfoil_log::LogCheckpoint;
+use counterfoil_log::{AddError, LogCheckpoint};
 use counterfoil_receipt::RecordId;
 use futures_util::StreamExt as _;
 use tokio::sync::Semaphore;
@@ -55,16 +55,19 @@ pub(crate) fn records_app(app: Arc<App>) -> Router {
         .route("/v1/policy", get(state::policy))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&app.view), may_read));
     let records = Router::new()
-        .merge(reads)
         .route("/v1/records", post(submissions::record))
-        .route("/v1/records/batch", post(submissions::batch));
+        .route("/v1/records/batch", post(submissions::batch))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&app.view), may_be_written))
+        .merge(reads);
     let app = any_log(&app.view).merge(records.with_state(app));
     refusing(app.fallback(|| async { Kind::RouteUnknown.because("there is nothing at this path") }))
 }
 
 /// All routes of a raw log.
 pub(crate) fn raw_app(app: Arc<RawApp>) -> Router {
-    let app = any_log(&app.view).merge(Router::new().route("/add", post(add::add)).with_state(app));
+    let written = middleware::from_fn_with_state(Arc::clone(&app.view), may_be_written);
+    let app = any_log(&app.view)
+        .merge(Router::new().route("/add", post(add::add)).route_layer(written).with_state(app));
     refusing(app.fallback(|uri: Uri| async move {
         let of_records = RECORD_ROUTES.iter().any(|route| {
             uri.path().strip_prefix(route).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -143,6 +146,16 @@ async fn may_read(Shared(view): Shared<Arc<LogView>>, request: Request, next: Ne
     match view.reads.to_read(request.headers()) {
         Ok(()) => next.run(request).await,
         Err(denied) => Problem::may_not_read(denied).into_response(),
+    }
+}
+
+/// Nothing of a submission is kept, least of all its payload, where the log can't take it.
+async fn may_be_written(Shared(view): Shared<Arc<LogView>>, request: Request, next: Next) -> Response {
+    match view.reader.read_only() {
+        Some(why) if request.method() == Method::POST => {
+            Problem::from(AddError::ReadOnly(why)).into_response()
+        }
+        _ => next.run(request).await,
     }
 }
 

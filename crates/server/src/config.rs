@@ -16,6 +16,7 @@
 //! genesis = "genesis.json"         # COUNTERFOIL_GENESIS; the genesis record
 //! note_key = "note.key"            # COUNTERFOIL_NOTE_KEY; key file that signs checkpoints, and names a raw log's origin
 //! snapshot_key = "snapshot.key"    # COUNTERFOIL_SNAPSHOT_KEY; key file that signs snapshots and rejections
+//! published = ["https://log.example.org", "/srv/www/log"]   # copies of the log, asked at start how far they are
 //!
 //! [witnesses]
 //! policy = "witnesses.policy"      # COUNTERFOIL_WITNESS_POLICY; a C2SP tlog-policy: whom to ask, and how many are enough
@@ -54,6 +55,9 @@ pub struct Config {
     pub note_key: PathBuf,
     /// What the log holds.
     pub mode: Mode,
+    /// Copies of the log, each an http or https URL or a directory, that are asked at start how far they are: a mirror, an
+    /// export, the log's own public address.
+    pub published: Vec<String>,
     /// Who witnesses its checkpoints, if somebody does.
     pub witnesses: Option<Witnessing>,
 }
@@ -283,6 +287,7 @@ struct FileLog {
     genesis: Option<String>,
     note_key: Option<String>,
     snapshot_key: Option<String>,
+    published: Vec<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -306,8 +311,11 @@ impl Config {
         flags: Overrides,
     ) -> Result<Self, ConfigError> {
         let mut settings = Settings(BTreeMap::new());
+        let mut published = Vec::new();
         if let Some(path) = file {
-            settings.layer(&|_| Source::File(path.to_owned()), read_file(path)?)?;
+            let (values, places) = read_file(path)?;
+            settings.layer(&|_| Source::File(path.to_owned()), values)?;
+            published = places.into_iter().map(|place| beside(path, place)).collect();
         }
         let set = MEMBERS.map(|member| environment(member.variable));
         settings.layer(&|member| Source::Environment(member.variable), set)?;
@@ -338,6 +346,7 @@ impl Config {
             mode: settings.mode(listen, &reads)?,
             witnesses: settings.witnesses()?,
             reads,
+            published,
         })
     }
 
@@ -528,8 +537,16 @@ impl fmt::Display for Source {
     }
 }
 
-/// The values in a file, in the order of [`MEMBERS`].
-fn read_file(path: &Path) -> Result<[Option<String>; MEMBERS.len()], ConfigError> {
+/// A place in a file: a URL, or a directory relative to the file.
+fn beside(file: &Path, place: String) -> String {
+    if place.contains("://") {
+        return place;
+    }
+    file.parent().unwrap_or(Path::new("")).join(place).display().to_string()
+}
+
+/// The values in a file, in the order of [`MEMBERS`], and the published copies.
+fn read_file(path: &Path) -> Result<([Option<String>; MEMBERS.len()], Vec<String>), ConfigError> {
     let text = read_text(path)?;
     // Of toml's error only message and line: its full text quotes the line, which may be that of the token.
     let File { server, log, witnesses } =
@@ -541,7 +558,7 @@ fn read_file(path: &Path) -> Result<[Option<String>; MEMBERS.len()], ConfigError
                 .map(|before| before.matches('\n').count() + 1),
             reason: fault.message().lines().next().unwrap_or("not TOML").to_owned(),
         })?;
-    Ok([
+    let values = [
         server.listen,
         server.reads,
         server.read_token,
@@ -558,7 +575,8 @@ fn read_file(path: &Path) -> Result<[Option<String>; MEMBERS.len()], ConfigError
         log.snapshot_key,
         witnesses.policy,
         witnesses.fail,
-    ])
+    ];
+    Ok((values, log.published))
 }
 
 fn read_text(path: &Path) -> Result<String, ConfigError> {

@@ -23,6 +23,7 @@ mod connections;
 mod error;
 mod handlers;
 pub mod limits;
+pub mod observed;
 mod payloads;
 mod problem;
 mod promise;

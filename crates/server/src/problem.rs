@@ -43,6 +43,7 @@ pub(crate) enum Kind {
     MediaType,
     SnapshotKeyInUse,
     LogBusy,
+    LogReadOnly,
     LogFailed,
     CheckpointUnwitnessed,
     WitnessTimeout,
@@ -186,6 +187,12 @@ impl Kind {
                 "The log is busy",
                 "Nothing was taken; send it again after Retry-After.",
             ),
+            Self::LogReadOnly => (
+                S::SERVICE_UNAVAILABLE,
+                "log-read-only",
+                "The log may only be read",
+                "Nothing was taken. The operator has to run `counterfoil log recover`, which says what to do and changes nothing; then send the same bytes again.",
+            ),
             Self::LogFailed => (
                 S::SERVICE_UNAVAILABLE,
                 "log-failed",
@@ -279,6 +286,7 @@ impl From<AddError> for Problem {
             AddError::TooMany { .. } | AddError::TooLarge { .. } | AddError::EntryTooLong { .. } => {
                 Kind::BodyTooLarge
             }
+            AddError::ReadOnly(_) => Kind::LogReadOnly,
             // An error that this version does not know may mean anything but success.
             AddError::Failed(_) | AddError::Closed | _ => Kind::LogFailed,
         };

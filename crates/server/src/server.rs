@@ -28,7 +28,7 @@ use crate::{
     rows::{Index, LookupError},
     snapshot_key::unfit,
     submit::Submitter,
-    view::{open_files, open_log},
+    view::{LogView, open_files, open_log},
 };
 
 /// A server that holds its log and listens.
@@ -39,6 +39,8 @@ pub struct Server {
     failed: watch::Receiver<bool>,
     close: Close,
     closing: watch::Sender<bool>,
+    read_only: Option<Arc<OpenError>>,
+    warnings: Vec<String>,
 }
 
 /// Closes the log.
@@ -74,14 +76,14 @@ fn create_records(config: &Config, record_files: &RecordFiles) -> Result<RecordI
     Ok(id)
 }
 
-/// Serves until SIGINT or SIGTERM. `ready` is called with the address once the server listens.
+/// Serves until SIGINT or SIGTERM. `ready` is called once the server listens.
 ///
 /// # Errors
 /// [`ServeError`]: the process should then end with a code that is not 0.
-pub async fn serve(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), ServeError> {
+pub async fn serve(config: Config, ready: impl FnOnce(&Server)) -> Result<(), ServeError> {
     let signal = stop_signal().map_err(ServeError::Signals)?;
     let server = Server::bind(config).await?;
-    ready(server.local_addr());
+    ready(&server);
     server.run_until(signal).await
 }
 
@@ -101,13 +103,23 @@ impl Server {
         let closed = closing.subscribe();
         let opened = tokio::task::spawn_blocking(move || open(&config, closed)).await;
         let opened = opened.map_err(|error| StartError::Unreadable(error.to_string()))??;
-        let Opened { router, failed, close } = opened;
-        Ok(Self { listener, address, router, failed, close, closing })
+        let Opened { router, failed, close, read_only, warnings } = opened;
+        Ok(Self { listener, address, router, failed, close, closing, read_only, warnings })
     }
 
     /// Where it listens.
     pub const fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Why the log may only be read, if so.
+    pub fn read_only(&self) -> Option<&OpenError> {
+        self.read_only.as_deref()
+    }
+
+    /// What the operator should know all the same: who could not be asked what they have seen of the log.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Serves until `shutdown` is ready; then finishes what is in flight and closes the log. Serves no longer if the log
@@ -147,6 +159,15 @@ struct Opened {
     router: Router,
     failed: watch::Receiver<bool>,
     close: Close,
+    read_only: Option<Arc<OpenError>>,
+    warnings: Vec<String>,
+}
+
+impl Opened {
+    fn new(router: Router, view: &LogView, close: Close) -> Self {
+        let (read_only, warnings) = (view.reader.read_only(), view.warnings.clone());
+        Self { router, failed: view.failed.subscribe(), close, read_only, warnings }
+    }
 }
 
 /// Opens the log of a configuration.
@@ -154,13 +175,13 @@ fn open(config: &Config, closing: watch::Receiver<bool>) -> Result<Opened, Start
     match &config.mode {
         Mode::Raw { writes } => {
             let (log, app) = raw::open(config, writes.clone(), closing)?;
-            let (failed, close) = (app.view.failed.subscribe(), app.view.close(log));
-            Ok(Opened { router: raw_app(Arc::new(app)), failed, close })
+            let (view, close) = (Arc::clone(&app.view), app.view.close(log));
+            Ok(Opened::new(raw_app(Arc::new(app)), &view, close))
         }
         Mode::Records(files) => {
             let (log, app) = open_records(config, files, closing)?;
-            let (failed, close) = (app.view.failed.subscribe(), app.view.close(log));
-            Ok(Opened { router: records_app(Arc::new(app)), failed, close })
+            let (view, close) = (Arc::clone(&app.view), app.view.close(log));
+            Ok(Opened::new(records_app(Arc::new(app)), &view, close))
         }
     }
 }
@@ -174,8 +195,11 @@ fn open_records(
     let (log, view) = open_log(config, keys, records, closing)?;
     let (handle, index) = (log.handle(), Index::new(view.reader.clone()));
     log_starts_with(config, &files.genesis, &index, &genesis)?;
-    snapshot_key_is_live(&files.snapshot_key, &handle, &signer)?;
-    settle(&payloads, &index)?;
+    // A log that is only read is sealed by nobody, and what its journal lacks may still name a payload.
+    if view.reader.read_only().is_none() {
+        snapshot_key_is_live(&files.snapshot_key, &handle, &signer)?;
+        settle(&payloads, &index)?;
+    }
     let committed = view.committed.clone();
     let submitter = Submitter { log: genesis.id(), handle, index, payloads, enrolled, signer, committed };
     let app = App {

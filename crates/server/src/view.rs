@@ -8,9 +8,10 @@ use tokio::sync::watch;
 use crate::{
     access::Access,
     app::blocking,
-    config::{Config, Mode},
+    config::{Config, Fail, Mode},
     error::StartError,
-    problem::Problem,
+    observed::observe,
+    problem::{Problem, with_causes},
     server::{Close, log_error},
     submit::now,
     witnesses::{Shown, Witnesses},
@@ -30,6 +31,8 @@ pub(crate) struct LogView {
     pub reads: Access,
     /// Who witnesses the log, if somebody does.
     pub witnesses: Option<Arc<Witnesses>>,
+    /// Who could not be asked at start what they have seen of the log.
+    pub warnings: Vec<String>,
 }
 
 impl LogView {
@@ -82,7 +85,9 @@ pub(crate) fn open_log<A: Application>(
     closing: watch::Receiver<bool>,
 ) -> Result<(Log<A>, LogView), StartError> {
     let (origin, verifiers) = (keys.origin().to_owned(), keys.verifiers().to_vec());
+    let (observed, warnings) = observe(config, &origin, &keys);
     let mut files = open_files(config, keys)?;
+    files.observed = observed;
     let is_raw = matches!(config.mode, Mode::Raw { .. });
     let began_empty = files.began_empty().map_err(|source| log_error(config, source))?;
     if began_empty.is_some_and(|began_empty| began_empty != is_raw) {
@@ -97,20 +102,25 @@ pub(crate) fn open_log<A: Application>(
             witnesses.offer(checkpoint);
         }
     }));
-    let log = Log::open(files, app).map_err(|source| log_error(config, source))?;
+    let log = Log::open_or_read(files, app).map_err(|source| log_error(config, source))?;
     let reader = log.handle().reader().clone();
     // Nobody has submitted anything yet: this is the latest.
     let (sender, committed) = watch::channel(reader.latest());
-    let witnesses = match &config.witnesses {
-        Some(settings) => {
+    let witnesses = match (&config.witnesses, reader.read_only()) {
+        // Nothing is signed that somebody could witness, and nothing is written: not where the quorum's checkpoints are
+        // kept either, without which it can't be told what may be shown.
+        (Some(settings), Some(why)) if settings.fail == Fail::Closed => {
+            return Err(StartError::Unreadable(with_causes(&*why)));
+        }
+        (Some(settings), None) => {
             let witnesses = Witnesses::start(settings, &config.log_dir, (&origin, verifiers), &reader)?;
             Some(Arc::new(witnesses))
         }
-        None => None,
+        _ => None,
     };
     let _ = announce.set((sender, witnesses.clone()));
     let (failed, reads) = (watch::Sender::new(false), config.reads.clone());
-    Ok((log, LogView { reader, committed, failed, closing, reads, witnesses }))
+    Ok((log, LogView { reader, committed, failed, closing, reads, witnesses, warnings }))
 }
 
 /// Opens the files of the log and takes their locks.

@@ -35,6 +35,7 @@ impl Raw {
             log_dir: at("log"),
             lock_dir: at("lock"),
             note_key: at("note.key"),
+            published: Vec::new(),
             mode: Mode::Raw { writes: Access::Local },
             witnesses: None,
         };

@@ -102,6 +102,7 @@ impl Raw {
         let key = NoteKey::from_seed(ORIGIN, Algorithm::Ed25519, &[1; 32]).unwrap();
         key.write(&at("note.key")).unwrap();
         let config = Config {
+            published: Vec::new(),
             listen: "127.0.0.1:0".parse().unwrap(),
             reads: Access::Local,
             log_dir: at("log"),

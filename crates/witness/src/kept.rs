@@ -104,24 +104,29 @@ impl Kept {
         Self::with_storage(Arc::new(storage), origin)
     }
 
+    /// The store of the log `origin` in `dir`, to read it only; `None` if there is none. It takes no lock and changes nothing.
+    ///
+    /// # Errors
+    /// [`KeptError`].
+    pub fn open_to_read(dir: &Path, origin: &str) -> Result<Option<Self>, KeptError> {
+        if !dir.join(FILE).exists() {
+            return Ok(None);
+        }
+        let storage =
+            FileStorage::open_read_only(dir, FILE).map_err(|error| KeptError::Open(Box::new(error)))?;
+        let (kept, _) = Self::scan(Arc::new(storage), origin)?;
+        // Nothing is appended to it.
+        Ok(Some(Self { failed: true, ..kept }))
+    }
+
     /// The store in `storage`.
     ///
     /// # Errors
     /// [`KeptError`].
     pub fn with_storage(storage: Arc<dyn Storage>, origin: &str) -> Result<Self, KeptError> {
-        let length = storage.len().map_err(|io| KeptError::Io { doing: "measure", io })?;
-        let mut kept = Self { storage, origin: origin.to_owned(), end: 0, frames: Vec::new(), failed: false };
-        while kept.end < length {
-            let Some((checkpoint, next)) = kept.read(kept.end, length)? else {
-                kept.cut(length)?;
-                break;
-            };
-            let (size, last, at) = (checkpoint.head.size, kept.size(), kept.end);
-            if !kept.frames.is_empty() && size <= last {
-                return Err(KeptError::Damaged { at, reason: format!("size {size} after {last}") });
-            }
-            kept.frames.push((size, at));
-            kept.end = next;
+        let (kept, length) = Self::scan(storage, origin)?;
+        if kept.end < length {
+            kept.cut(length)?;
         }
         // What was read may be in memory only, if the sync of it had failed; then another sync would find nothing to do.
         if let (Some(last), Some(&(_, at))) = (kept.latest()?, kept.frames.last()) {
@@ -130,6 +135,22 @@ impl Kept {
         }
         kept.storage.sync().map_err(|io| KeptError::Io { doing: "sync", io })?;
         Ok(kept)
+    }
+
+    /// Reads every whole frame. Gives the length of the file as well: what is behind the frames was interrupted.
+    fn scan(storage: Arc<dyn Storage>, origin: &str) -> Result<(Self, u64), KeptError> {
+        let length = storage.len().map_err(|io| KeptError::Io { doing: "measure", io })?;
+        let mut kept = Self { storage, origin: origin.to_owned(), end: 0, frames: Vec::new(), failed: false };
+        while kept.end < length {
+            let Some((checkpoint, next)) = kept.read(kept.end, length)? else { break };
+            let (size, last, at) = (checkpoint.head.size, kept.size(), kept.end);
+            if !kept.frames.is_empty() && size <= last {
+                return Err(KeptError::Damaged { at, reason: format!("size {size} after {last}") });
+            }
+            kept.frames.push((size, at));
+            kept.end = next;
+        }
+        Ok((kept, length))
     }
 
     /// Cuts off what follows the last whole frame, up to `length`.
@@ -182,6 +203,15 @@ impl Kept {
     /// [`KeptError`] if it can't be read.
     pub fn latest(&self) -> Result<Option<KeptCheckpoint>, KeptError> {
         self.frames.len().checked_sub(1).map_or(Ok(None), |last| self.at(last))
+    }
+
+    /// Every kept checkpoint of a tree with more than `size` entries, in their order.
+    ///
+    /// # Errors
+    /// [`KeptError`] if it can't be read.
+    pub fn beyond(&self, size: TreeSize) -> Result<Vec<KeptCheckpoint>, KeptError> {
+        let first = self.frames.partition_point(|(kept, _)| *kept <= size);
+        (first..self.frames.len()).filter_map(|place| self.at(place).transpose()).collect()
     }
 
     fn at(&self, place: usize) -> Result<Option<KeptCheckpoint>, KeptError> {

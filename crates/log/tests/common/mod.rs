@@ -144,6 +144,7 @@ impl Site {
             keys: keys(),
             clock: self.clock(),
             on_commit: None,
+            observed: Vec::new(),
         }
     }
 }

@@ -9,13 +9,19 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::{handlers::json, view::LogView, witnesses::Witnesses};
+use crate::{handlers::json, problem::with_causes, view::LogView, witnesses::Witnesses};
 
 #[derive(Serialize)]
-struct Health {
+struct Health<'a> {
+    /// Why the log may only be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<u64>,
     status: &'static str,
+    /// Who could not be asked at start what they have seen of the log.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    warnings: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     witnesses: Option<WitnessesHealth>,
 }
@@ -49,14 +55,19 @@ struct WitnessHealth {
 pub(crate) async fn health(Shared(view): Shared<Arc<LogView>>) -> Response {
     if view.reader.failure().is_some() {
         view.note_failure();
-        return (
-            StatusCode::SERVICE_UNAVAILABLE,
-            json(&Health { size: None, status: "failed", witnesses: None }),
-        )
-            .into_response();
+        let health = Health { reason: None, size: None, status: "failed", warnings: &[], witnesses: None };
+        return (StatusCode::SERVICE_UNAVAILABLE, json(&health)).into_response();
     }
+    let (size, warnings) = (Some(view.published().head.size.0), &view.warnings[..]);
     let witnesses = view.witnesses.as_deref().and_then(WitnessesHealth::of);
-    json(&Health { size: Some(view.published().head.size.0), status: "ok", witnesses })
+    match view.reader.read_only() {
+        None => json(&Health { reason: None, size, status: "ok", warnings, witnesses }),
+        Some(why) => {
+            let health =
+                Health { reason: Some(with_causes(&*why)), size, status: "read-only", warnings, witnesses };
+            (StatusCode::SERVICE_UNAVAILABLE, json(&health)).into_response()
+        }
+    }
 }
 
 impl WitnessesHealth {

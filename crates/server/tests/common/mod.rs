@@ -140,6 +140,7 @@ impl World {
             log_dir: at("log"),
             lock_dir: at("lock"),
             note_key: at("note.key"),
+            published: Vec::new(),
             mode: Mode::Records(RecordFiles {
                 payload_dir: at("payloads"),
                 genesis: at("genesis.json"),

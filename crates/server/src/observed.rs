@@ -1,0 +1,62 @@
+//! What others have seen of the log, asked before it is opened for writing (`spec/log.md`, "Starting").
+//!
+//! An observer that can't be asked is a warning and no refusal: the log's own public address does not answer while the log
+//! is down, and whoever can cut a log off from its mirrors could else keep it from starting.
+
+use std::{
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use counterfoil_audit::Source;
+use counterfoil_log::{CheckpointKeys, Observed};
+use counterfoil_witness::Kept;
+
+use crate::config::Config;
+
+/// How long all of them together may take to answer.
+const ANSWER: Duration = Duration::from_secs(15);
+
+/// Asks every published copy, and the kept store of witnessed checkpoints, for the latest checkpoint they have. Gives what
+/// they answered, and a warning for each that could not be asked.
+#[must_use]
+pub fn observe(config: &Config, origin: &str, keys: &CheckpointKeys) -> (Vec<Observed>, Vec<String>) {
+    let (mut observed, mut warnings) = (Vec::new(), Vec::new());
+    let mut take = |who: String, answer: Result<Vec<u8>, String>| {
+        let answer = answer.and_then(|note| String::from_utf8(note).map_err(|error| error.to_string()));
+        match answer.and_then(|note| keys.observe(who.as_str(), &note).map_err(|error| error.to_string())) {
+            Ok(seen) => observed.push(seen),
+            Err(why) => warnings.push(format!("{who} could not be asked for the latest checkpoint: {why}")),
+        }
+    };
+    match Kept::open_to_read(&config.log_dir, origin)
+        .and_then(|kept| kept.map_or(Ok(None), |kept| kept.latest()))
+    {
+        Ok(None) => {}
+        Ok(Some(kept)) => take(KEPT.to_owned(), Ok(kept.note.to_string().into_bytes())),
+        Err(error) => take(KEPT.to_owned(), Err(error.to_string())),
+    }
+    // A thread that waits for an answer ends by itself, later.
+    let asked = config.published.iter().map(|place| {
+        let (place, (sender, answer)) = (place.clone(), mpsc::channel());
+        let ask = move || {
+            let answer = Source::new(&place, None).and_then(|source| source.checkpoint());
+            drop(sender.send(answer.map_err(|error| error.to_string())));
+        };
+        thread::Builder::new().name("observed".to_owned()).spawn(ask).map(|_| answer)
+    });
+    let asked: Vec<_> = asked.collect();
+    let until = Instant::now() + ANSWER;
+    for (place, answer) in config.published.iter().zip(asked) {
+        let answer = answer.map_err(|error| error.to_string()).and_then(|answer| {
+            let left = until.saturating_duration_since(Instant::now());
+            answer.recv_timeout(left).unwrap_or_else(|_| Err(format!("no answer in {} s", ANSWER.as_secs())))
+        });
+        take(place.clone(), answer);
+    }
+    (observed, warnings)
+}
+
+/// What the kept store is called in messages.
+const KEPT: &str = "the store of witnessed checkpoints";
