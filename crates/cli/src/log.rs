@@ -13,10 +13,13 @@ use serde_json::json;
 
 use crate::{
     audit_report::Page,
+    backup::Backup,
     context::Context,
     error::{Failure, NOT_SHOWN, Outcome, USAGE, VIOLATED},
     input::{self, shown},
-    output, remote,
+    output,
+    recover::Recover,
+    remote,
     text::{counted, printable},
     time, trust,
 };
@@ -24,7 +27,7 @@ use crate::{
 /// Bytes of an evidence file: 64 cases, each of two of the largest notes, and two of the largest entries in base64url.
 const EVIDENCE_BYTES: usize = 64 * 2 * (receipt_limits::NOTE_BYTES * 2 + 88_000 + 8_192);
 
-/// Copy a log into a directory, audit it from its bytes, and confirm evidence against it.
+/// Copy a log into a directory, audit it from its bytes, confirm evidence against it, back it up and bring it back.
 #[derive(Args, Debug)]
 pub struct Log {
     #[command(subcommand)]
@@ -36,6 +39,8 @@ enum Command {
     Export(Export),
     Audit(Audit),
     VerifyEvidence(VerifyEvidence),
+    Backup(Backup),
+    Recover(Recover),
 }
 
 /// Write a log into a directory that any web server can serve (C2SP tlog-tiles).
@@ -129,6 +134,8 @@ impl Log {
             Command::Export(export) => export.run(context),
             Command::Audit(audit) => audit.run(context),
             Command::VerifyEvidence(verify) => verify.run(context),
+            Command::Backup(backup) => backup.run(context),
+            Command::Recover(recover) => recover.run(context),
         }
     }
 }
@@ -308,7 +315,8 @@ impl Bar {
     }
 }
 
-fn open(place: &str) -> Outcome<Source> {
+/// The log at a URL or in a directory.
+pub fn open(place: &str) -> Outcome<Source> {
     let token = std::env::var("COUNTERFOIL_TOKEN").ok().filter(|token| !token.is_empty());
     Ok(Source::new(place, token.as_deref())?)
 }

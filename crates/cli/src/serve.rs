@@ -277,7 +277,8 @@ fn disk_hint(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> 
     }
 }
 
-fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+/// An error and its causes in one line.
+pub fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 

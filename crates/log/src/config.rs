@@ -108,7 +108,7 @@ pub struct CheckpointKeys {
 }
 
 impl CheckpointKeys {
-    /// Every one of `signers`, of which there must be one at least, signs each checkpoint. `retired` are keys under which
+    /// Every one of `signers` signs each checkpoint; there must be one at least, except to recover or to back up a log. `retired` are keys under which
     /// the log has signed before.
     pub fn new(
         origin: impl Into<String>,

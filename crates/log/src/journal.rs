@@ -18,7 +18,7 @@ const MAGIC: &[u8; 8] = b"CFBATCH1";
 const HEADER_BYTES: usize = 36;
 const DIGEST_BYTES: usize = 32;
 /// A full batch and its seal.
-const MAX_ENTRIES_BYTES: usize = limits::BATCH_BYTES + 2 + limits::ENTRY_BYTES;
+pub(crate) const MAX_ENTRIES_BYTES: usize = limits::BATCH_BYTES + 2 + limits::ENTRY_BYTES;
 
 /// The longest frame there can be.
 pub(crate) const MAX_FRAME_BYTES: usize =
@@ -93,6 +93,11 @@ impl Frame {
     /// Log time in milliseconds.
     pub fn time(&self) -> u64 {
         self.header.time
+    }
+
+    /// All of it.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// Length of the whole frame.

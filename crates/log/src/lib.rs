@@ -27,6 +27,7 @@
 
 mod application;
 mod backlog;
+mod backup;
 mod config;
 mod error;
 mod handle;
@@ -38,6 +39,7 @@ mod log;
 mod order;
 pub mod plan;
 mod reader;
+mod recovery;
 mod scratch;
 mod sequencer;
 mod start;
@@ -46,6 +48,7 @@ mod tiles;
 mod tree;
 
 pub use application::{Application, Place, Position, Raw, RootAt, Row};
+pub use backup::{Backup, BackupError, backup};
 pub use config::{CheckpointKeys, CommitHook, Config, Observed};
 pub use error::{BoxError, CreateError, Fatal, IndexError, OpenError, ReadError};
 pub use handle::{AddError, Handle, Logged, Outcome};
@@ -53,4 +56,5 @@ pub use index::Pair;
 pub use lock::{FileLock, LockError, LockStore};
 pub use log::Log;
 pub use reader::{LogCheckpoint, Reader};
+pub use recovery::{RecoverError, Recovery, Repair};
 pub use storage::{FileStorage, Storage, WriteError};

@@ -41,6 +41,9 @@ pub const BACKLOG_ENTRIES: usize = 65_536;
 /// Bytes of batches that may wait for the index: eight full ones, as in the queue.
 pub const BACKLOG_BYTES: usize = QUEUE_BYTES;
 
+/// What recovery cuts off a damaged journal, in bytes: it is held in memory. A crash leaves one frame at most.
+pub const RECOVERED_TAIL_BYTES: u64 = 64 << 20;
+
 /// Full tiles kept in memory, with their inner nodes 16 KiB each: 4 MiB. The path of a proof in a log of 2^32 entries
 /// passes four, and the upper ones are shared by all.
 pub const CACHED_TILES: usize = 256;

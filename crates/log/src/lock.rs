@@ -174,6 +174,26 @@ const fn slot_at(sequence: u64) -> usize {
     (sequence % 2) as usize * SLOT_BYTES
 }
 
+impl FileLock {
+    /// What the store in `dir` holds, without its lock, beside a process that may be writing it: the latest value, or the one
+    /// before. `None` if there is none.
+    ///
+    /// # Errors
+    /// [`LockError::Damaged`], [`LockError::Io`].
+    pub fn peek(dir: &Path) -> Result<Option<Vec<u8>>, LockError> {
+        let path = dir.join("checkpoint.lock");
+        let read = File::open(&path).and_then(|file| {
+            if file.metadata()?.len() == 0 { Ok(None) } else { read_image(&file).map(Some) }
+        });
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(io) => Err(LockError::Io { doing: "read", path, io }),
+            Ok(None) => Ok(None),
+            Ok(Some(image)) => newest(&image).map(|(_, value)| value).ok_or(LockError::Damaged { path }),
+        }
+    }
+}
+
 impl LockStore for FileLock {
     fn load(&mut self) -> Result<Option<Vec<u8>>, LockError> {
         match &self.state {

@@ -98,6 +98,8 @@ pub(crate) struct Survey {
     /// Where the last batch ends that was locked for certain, and its checkpoint: the one in the lock store, or one that
     /// another follows.
     safe: Option<(u64, LogCheckpoint)>,
+    /// Where the batch of the lock store ends.
+    pub locked_end: Option<u64>,
     /// The tree of all intact frames.
     pub edge: Edge,
     /// The roots at the sizes that others know of, as far as the journal goes.
@@ -252,6 +254,7 @@ pub(crate) fn survey_journal(
                 survey.time = frame.time();
                 let is_locked = survey.locked.as_ref() == Some(&checkpoint);
                 if is_locked {
+                    survey.locked_end = Some(survey.end);
                     survey.safe = Some((survey.end, checkpoint.clone()));
                 }
                 survey.unlocked = if is_locked { Some(0) } else { survey.unlocked.map(|count| count + 1) };

@@ -150,6 +150,12 @@ impl Storage for FileStorage {
 }
 
 impl FileStorage {
+    /// Keeps the first `length` bytes, and makes that durable.
+    pub(crate) fn shorten(&self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)?;
+        self.file.sync_all()
+    }
+
     /// Checks that the file ends with these bytes, which start at `offset`.
     fn expect(&self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
         let mut found = vec![0; bytes.len()];

@@ -4,6 +4,7 @@
 //! is down, and whoever can cut a log off from its mirrors could else keep it from starting.
 
 use std::{
+    fmt,
     sync::mpsc,
     thread,
     time::{Duration, Instant},
@@ -19,18 +20,18 @@ use crate::config::Config;
 const ANSWER: Duration = Duration::from_secs(15);
 
 /// Asks every published copy, and the kept store of witnessed checkpoints, for the latest checkpoint they have. Gives what
-/// they answered, and a warning for each that could not be asked.
+/// they answered, and who could not be asked.
 #[must_use]
-pub fn observe(config: &Config, origin: &str, keys: &CheckpointKeys) -> (Vec<Observed>, Vec<String>) {
-    let (mut observed, mut warnings) = (Vec::new(), Vec::new());
+pub fn observe(config: &Config, keys: &CheckpointKeys) -> (Vec<Observed>, Vec<Unasked>) {
+    let (mut observed, mut unasked) = (Vec::new(), Vec::new());
     let mut take = |who: String, answer: Result<Vec<u8>, String>| {
         let answer = answer.and_then(|note| String::from_utf8(note).map_err(|error| error.to_string()));
         match answer.and_then(|note| keys.observe(who.as_str(), &note).map_err(|error| error.to_string())) {
             Ok(seen) => observed.push(seen),
-            Err(why) => warnings.push(format!("{who} could not be asked for the latest checkpoint: {why}")),
+            Err(why) => unasked.push(Unasked { who, why }),
         }
     };
-    match Kept::open_to_read(&config.log_dir, origin)
+    match Kept::open_to_read(&config.log_dir, keys.origin())
         .and_then(|kept| kept.map_or(Ok(None), |kept| kept.latest()))
     {
         Ok(None) => {}
@@ -55,7 +56,22 @@ pub fn observe(config: &Config, origin: &str, keys: &CheckpointKeys) -> (Vec<Obs
         });
         take(place.clone(), answer);
     }
-    (observed, warnings)
+    (observed, unasked)
+}
+
+/// Somebody who could not be asked what they have seen of the log.
+#[derive(Clone, Debug)]
+pub struct Unasked {
+    /// The URL or directory, as configured.
+    pub who: String,
+    /// Why not.
+    pub why: String,
+}
+
+impl fmt::Display for Unasked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} could not be asked for the latest checkpoint: {}", self.who, self.why)
+    }
 }
 
 /// What the kept store is called in messages.

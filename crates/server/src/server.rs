@@ -76,6 +76,25 @@ fn create_records(config: &Config, record_files: &RecordFiles) -> Result<RecordI
     Ok(id)
 }
 
+/// The keys under which the checkpoints of a configured log are verified; they sign nothing.
+///
+/// # Errors
+/// [`StartError`] if the genesis, or a raw log's key file, can't be read.
+pub fn checkpoint_keys(config: &Config) -> Result<CheckpointKeys, StartError> {
+    let Mode::Records(files) = &config.mode else {
+        let key = NoteKey::load(&config.note_key)?.key().clone();
+        return Ok(CheckpointKeys::new(key.name().to_owned(), vec![], vec![key]));
+    };
+    let genesis = read_genesis(&files.genesis)?;
+    let Body::Genesis(body) = genesis.body() else {
+        let reason = format!("it is a {}", genesis.kind());
+        return Err(StartError::NoGenesis { path: files.genesis.clone(), reason });
+    };
+    let keys =
+        body.log.note_keys.0.iter().filter_map(|vkey| VerifierKey::parse(vkey.as_str()).ok()).collect();
+    Ok(CheckpointKeys::new(body.origin.as_str(), vec![], keys))
+}
+
 /// Serves until SIGINT or SIGTERM. `ready` is called once the server listens.
 ///
 /// # Errors

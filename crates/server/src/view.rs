@@ -85,7 +85,8 @@ pub(crate) fn open_log<A: Application>(
     closing: watch::Receiver<bool>,
 ) -> Result<(Log<A>, LogView), StartError> {
     let (origin, verifiers) = (keys.origin().to_owned(), keys.verifiers().to_vec());
-    let (observed, warnings) = observe(config, &origin, &keys);
+    let (observed, unasked) = observe(config, &keys);
+    let warnings = unasked.iter().map(ToString::to_string).collect();
     let mut files = open_files(config, keys)?;
     files.observed = observed;
     let is_raw = matches!(config.mode, Mode::Raw { .. });

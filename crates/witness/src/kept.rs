@@ -205,15 +205,6 @@ impl Kept {
         self.frames.len().checked_sub(1).map_or(Ok(None), |last| self.at(last))
     }
 
-    /// Every kept checkpoint of a tree with more than `size` entries, in their order.
-    ///
-    /// # Errors
-    /// [`KeptError`] if it can't be read.
-    pub fn beyond(&self, size: TreeSize) -> Result<Vec<KeptCheckpoint>, KeptError> {
-        let first = self.frames.partition_point(|(kept, _)| *kept <= size);
-        (first..self.frames.len()).filter_map(|place| self.at(place).transpose()).collect()
-    }
-
     fn at(&self, place: usize) -> Result<Option<KeptCheckpoint>, KeptError> {
         let Some(&(_, at)) = self.frames.get(place) else { return Ok(None) };
         let gone = || KeptError::Damaged { at, reason: "the frame is gone".to_owned() };
