@@ -93,6 +93,7 @@ fn found(directory: &Path) -> Fallible<(Config, RecordId, RecordKey)> {
     let genesis = sign(&authority, Place::Root, genesis)?;
     std::fs::write(directory.join("genesis.json"), genesis.bytes())?;
     let config = Config {
+        published: Vec::new(),
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         reads: Access::Local,
         log_dir: directory.join("log"),

@@ -233,16 +233,22 @@ fn log_hint(error: &OpenError) -> (&'static str, &'static str) {
         OpenError::Overtaken { .. }
         | OpenError::Damaged { .. }
         | OpenError::LongTail { .. }
-        | OpenError::BadFrame { .. }
         | OpenError::Behind { .. } => (
             "log-damaged",
             "delete nothing; `counterfoil log recover` says what is missing and whether it can be brought back",
         ),
-        OpenError::LockBehind { .. }
-        | OpenError::ForeignLock { .. }
-        | OpenError::Forked { .. }
-        | OpenError::Diverged { .. }
-        | OpenError::Lock(LockError::Damaged { .. } | LockError::Conflict { .. }) => (
+        OpenError::BadFrame { .. } => (
+            "log-damaged",
+            "delete nothing; bring back the newest whole journal, and leave the lock store as it is",
+        ),
+        OpenError::ForeignLock { .. } | OpenError::Lock(LockError::Conflict { .. }) => {
+            ("log-lock", "delete nothing; first find out which checkpoint was published last")
+        }
+        OpenError::Lock(LockError::Damaged { .. }) => (
+            "log-lock",
+            "move that file aside, and run `counterfoil log recover`: it sets a lock store that is lost",
+        ),
+        OpenError::LockBehind { .. } | OpenError::Forked { .. } | OpenError::Diverged { .. } => (
             "log-lock",
             "delete nothing; `counterfoil log recover` says which checkpoints do not fit together",
         ),

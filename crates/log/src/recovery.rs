@@ -164,7 +164,7 @@ impl Recovery {
         // Where only the last batch is not locked, start takes it up.
         let is_for_start = missing.is_empty() && cut == 0 && survey.unlocked == Some(1);
         let is_locked = survey.locked.as_ref() == Some(&newest);
-        let lock = (!is_locked && !is_for_start).then(|| newest);
+        let lock = (!is_locked && !is_for_start).then_some(newest);
         let rests_on_others = lock.is_some();
         Ok(Repair { cut, missing, lock, rests_on_others })
     }
