@@ -5,10 +5,15 @@
 mod common;
 
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
 
-use common::{Disk, Fault, FaultyLock, Notebook, Site, add, added, check_all, copy_dir};
+use common::{Disk, Fault, FaultyLock, Notebook, Notice, Site, add, added, check_all, copy_dir, rederive};
 use counterfoil_log::plan::{self, Step};
-use counterfoil_log::{AddError, Fatal, LockError, LockStore, Log, Logged, OpenError, Outcome};
+use counterfoil_log::{
+    AddError, Fatal, LockError, LockStore, Log, LogCheckpoint, Logged, OpenError, Outcome,
+};
 use counterfoil_tlog::{LeafIndex, TreeSize};
 
 /// What is to be found of the batch whose step failed.
@@ -20,109 +25,243 @@ enum Then {
     There,
 }
 
-/// Every step × every way to fail × whether the machine lost its memory too.
+/// What the next process finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    /// All that the process before it wrote.
+    Exit,
+    /// What was synced; of every derived file one half.
+    PowerCut,
+    /// What was synced; no derived file at all.
+    PowerCutAndNothingDerived,
+}
+
+const AFTER: [After; 3] = [After::Exit, After::PowerCut, After::PowerCutAndNothingDerived];
+
+/// How a step can fail.
+fn failures(step: Step) -> Vec<(Fault, Notice)> {
+    let (error, crash) = (Notice::Error, Notice::Crash);
+    let both =
+        |faults: &[Fault]| faults.iter().flat_map(|fault| [(*fault, error), (*fault, crash)]).collect();
+    match step {
+        Step::Append | Step::Rewrite | Step::Sync => both(&[Fault::Lost, Fault::Short, Fault::Persisted]),
+        // It is whole or did not happen.
+        Step::Swap => both(&[Fault::Lost, Fault::Persisted]),
+        Step::Derive => vec![(Fault::Lost, error), (Fault::Short, error), (Fault::Persisted, crash)],
+        // They change nothing that lasts.
+        Step::Publish | Step::Index | Step::Answer => vec![(Fault::Persisted, crash)],
+    }
+}
+
+/// Every step × every way to fail × what is left of the files.
 #[test]
 fn a_fault_at_any_step_loses_nothing_acknowledged() {
-    use Fault::{Lost, Persisted, Short};
-    use Step::{Append, Swap, Sync};
-    use Then::{Gone, There};
-    let table = [
-        // step, fault, after the process ended, after a power cut
-        (Append, Lost, Gone, Gone),
-        (Append, Short, Gone, Gone),
-        (Append, Persisted, There, Gone),
-        (Sync, Lost, There, Gone),
-        (Sync, Short, There, Gone),
-        (Sync, Persisted, There, There),
-        (Swap, Lost, There, There),
-        (Swap, Persisted, There, There),
-    ];
-    // Every step that changes journal or lock store is in it, and they come before all others.
-    let changing = |step: &&Step| table.iter().any(|(at, ..)| at == *step);
-    assert!(plan::COMMIT.iter().take_while(changing).eq(&[Append, Sync, Swap]));
-    println!("count storage faults of the log's steps, none loses what was acknowledged {}", 2 * table.len());
-    for (step, fault, after_exit, after_power_cut) in table {
-        for (power_cut, expected) in [(false, after_exit), (true, after_power_cut)] {
-            let found = fail_at(step, fault, power_cut);
-            assert_eq!(found, expected, "{step:?} {fault:?}, power cut: {power_cut}");
+    let mut count = 0;
+    for &step in plan::COMMIT {
+        for (fault, notice) in failures(step) {
+            for after in AFTER {
+                let power_cut = after != After::Exit;
+                let expected = match (step, fault) {
+                    (Step::Append, Fault::Lost | Fault::Short) => Then::Gone,
+                    (Step::Append, Fault::Persisted) if power_cut => Then::Gone,
+                    (Step::Sync, Fault::Lost | Fault::Short) if power_cut => Then::Gone,
+                    _ => Then::There,
+                };
+                let found = fail_in_commit(step, fault, notice, after);
+                assert_eq!(found, expected, "{step:?} {fault:?} {notice:?} {after:?}");
+                count += 1;
+            }
         }
     }
+    println!("count storage faults of the log's steps, none loses what was acknowledged {count}");
 }
 
-/// Lets the next occurrence of a step fail.
-fn inject(step: Step, fault: Fault, disk: &Disk, lock: &FaultyLock) {
-    match step {
-        Step::Append | Step::Rewrite => disk.fail(0, fault),
-        Step::Sync => disk.fail(1, fault),
-        Step::Swap => lock.fail(0, fault),
-        _ => panic!("{step:?} changes nothing that lasts"),
-    }
-}
-
-fn fail_at(step: Step, fault: Fault, power_cut: bool) -> Then {
-    let (site, disk, lock) = (Site::new(), Disk::default(), FaultyLock::default());
-    let log = Log::create(site.faulty(&disk, &lock), Notebook::default(), b"genesis".to_vec()).unwrap();
-    let before: Vec<Logged> = ["a", "b"].map(|entry| added(&log.handle(), entry)).to_vec();
-    inject(step, fault, &disk, &lock);
-    let handle = log.handle();
-    let failed = add(&handle, "c").unwrap_err();
-    assert!(matches!(failed, AddError::Failed(_)), "{failed}");
-    // Nothing of it was published, and the log does nothing any more, not even answer a duplicate.
-    assert_eq!(handle.reader().latest(), before[1].checkpoint);
-    assert!(matches!(add(&handle, "a"), Err(AddError::Failed(_))));
-    assert!(matches!(handle.with_app(|_, _| ()), Err(AddError::Failed(_))));
-    let (disk, lock) = (disk.after_crash(power_cut), lock.after_crash());
-    drop((handle, log));
-
-    let log = Log::open(site.faulty(&disk, &lock), Notebook::default()).unwrap();
-    let handle = log.handle();
-    let last = handle.reader().latest();
-    assert_eq!(lock.value().unwrap(), last.text.as_bytes());
-    for logged in &before {
-        assert_eq!(handle.reader().leaf(logged.index).unwrap(), logged.leaf);
-        let size = logged.checkpoint.head.size;
-        assert_eq!(handle.reader().checkpoint_at(size).unwrap().as_ref(), Some(&logged.checkpoint));
-    }
-    let then = match add(&handle, "c").unwrap() {
-        Outcome::Added(logged) => {
-            assert_eq!(last, before[1].checkpoint);
-            assert_eq!(logged.index, LeafIndex(6));
-            Then::Gone
-        }
-        Outcome::Duplicate(logged) => {
-            assert_eq!((logged.index, logged.checkpoint.head.size), (LeafIndex(6), TreeSize(8)));
-            Then::There
-        }
-        Outcome::Refused(refusal) => panic!("{refusal}"),
-    };
-    added(&handle, "d");
-    let entries = check_all(&handle);
-    assert_eq!(entries.iter().filter(|entry| !entry.starts_with(b"seal")).count(), 5);
-    drop((handle, log));
-    // And once more, with nothing to recover.
-    let log =
-        Log::open(site.faulty(&disk.after_crash(true), &lock.after_crash()), Notebook::default()).unwrap();
-    assert_eq!(check_all(&log.handle()), entries);
-    then
-}
-
-/// A recovery that fails at any step can be recovered from as well.
+/// The same when a batch is adopted, whether it was on disk or, after a sync that failed, in memory only.
 #[test]
 fn a_fault_during_recovery_loses_nothing() {
-    for fault in [Fault::Lost, Fault::Short, Fault::Persisted] {
-        for step in [Step::Rewrite, Step::Sync, Step::Swap] {
-            let (site, disk, lock) = (Site::new(), Disk::default(), FaultyLock::default());
-            let config = site.faulty(&disk, &lock);
-            let log = Log::create(config, Notebook::default(), b"genesis".to_vec()).unwrap();
-            lock.fail(0, Fault::Lost);
-            add(&log.handle(), "a").unwrap_err();
-            drop(log);
-            inject(step, fault, &disk, &lock);
-            let error = Log::open(site.faulty(&disk, &lock), Notebook::default()).err().unwrap();
-            assert!(matches!(error, OpenError::Recovery(_)), "{error}");
-            let log = Log::open(site.faulty(&disk, &lock), Notebook::default()).unwrap();
-            assert_eq!(check_all(&log.handle()).len(), 4, "{fault:?} {step:?}");
+    let mut count = 0;
+    for on_disk in [true, false] {
+        for &step in plan::ADOPT {
+            for (fault, notice) in failures(step) {
+                for after in AFTER {
+                    let is_synced = match (step, fault) {
+                        (Step::Rewrite, _) | (Step::Sync, Fault::Lost | Fault::Short) => on_disk,
+                        _ => true,
+                    };
+                    let expected = if is_synced || after == After::Exit { Then::There } else { Then::Gone };
+                    let found = fail_in_adoption(on_disk, step, fault, notice, after);
+                    assert_eq!(found, expected, "{on_disk} {step:?} {fault:?} {notice:?} {after:?}");
+                    count += 1;
+                }
+            }
         }
+    }
+    println!("count storage faults of recovery's steps, none loses what was acknowledged {count}");
+}
+
+fn fail_in_commit(step: Step, fault: Fault, notice: Notice, after: After) -> Then {
+    let (mut case, log) = Case::new();
+    case.inject(step, fault, notice);
+    let handle = log.handle();
+    if matches!(
+        (step, fault),
+        (Step::Derive, Fault::Persisted) | (Step::Publish | Step::Index | Step::Answer, _)
+    ) {
+        case.acknowledge(added(&handle, "c"));
+        case.image();
+    } else {
+        let failed = add(&handle, "c").unwrap_err();
+        assert!(matches!(failed, AddError::Failed(_)), "{failed}");
+        // Nothing of it was published, and the log does nothing any more, not even answer a duplicate.
+        assert_eq!(Some(&handle.reader().latest()), case.seen.last());
+        assert!(add(&handle, "a").is_err() && handle.with_app(|_, _| ()).is_err());
+        assert!(handle.failure().is_some());
+    }
+    drop((handle, log));
+    case.end(after);
+    case.recover()
+}
+
+fn fail_in_adoption(on_disk: bool, step: Step, fault: Fault, notice: Notice, after: After) -> Then {
+    let (mut case, log) = Case::new();
+    let before = if on_disk { Step::Swap } else { Step::Sync };
+    case.inject(before, Fault::Lost, Notice::Error);
+    add(&log.handle(), "c").unwrap_err();
+    drop(log);
+    case.end(After::Exit);
+    case.inject(step, fault, notice);
+    // The process ends where the step unwinds.
+    match catch_unwind(AssertUnwindSafe(|| case.open())) {
+        Ok(Ok(log)) => {
+            assert!(fault == Fault::Persisted && notice == Notice::Crash, "{step:?} was not taken");
+            case.seen.push(log.handle().reader().latest());
+            case.image();
+        }
+        Ok(Err(error)) => assert!(matches!(error, OpenError::Recovery(_)), "{error}"),
+        Err(_) => assert_eq!(notice, Notice::Crash),
+    }
+    case.end(after);
+    case.recover()
+}
+
+/// A log whose next entry fills a tile and a bundle.
+struct Case {
+    site: Site,
+    disk: Disk,
+    lock: FaultyLock,
+    acknowledged: Vec<Logged>,
+    /// Every checkpoint that anybody could see.
+    seen: Vec<Arc<LogCheckpoint>>,
+}
+
+impl Case {
+    fn new() -> (Self, Log<Notebook>) {
+        let (site, disk, lock) = (Site::new(), Disk::default(), FaultyLock::default());
+        let log = Log::create(site.faulty(&disk, &lock), Notebook::default(), b"genesis".to_vec()).unwrap();
+        let handle = log.handle();
+        let seen = vec![handle.reader().latest()];
+        let mut case = Self { site, disk, lock, acknowledged: Vec::new(), seen };
+        let outcomes = handle.add((0..250).map(|i| format!("{i}").into_bytes()).collect()).unwrap();
+        for outcome in outcomes {
+            let Outcome::Added(logged) = outcome else { panic!("{outcome:?}") };
+            case.acknowledge(logged);
+        }
+        case.acknowledge(added(&handle, "a"));
+        assert_eq!(handle.reader().latest().head.size, TreeSize(255));
+        (case, log)
+    }
+
+    fn acknowledge(&mut self, logged: Logged) {
+        self.seen.push(Arc::clone(&logged.checkpoint));
+        self.acknowledged.push(logged);
+    }
+
+    fn open(&self) -> Result<Log<Notebook>, OpenError> {
+        Log::open(self.site.faulty(&self.disk, &self.lock), Notebook::default())
+    }
+
+    /// Lets the next occurrence of a step fail.
+    fn inject(&self, step: Step, fault: Fault, notice: Notice) {
+        match step {
+            Step::Append | Step::Rewrite => self.disk.plan(0, fault, notice),
+            Step::Sync => self.disk.plan(1, fault, notice),
+            Step::Swap => self.lock.plan(0, fault, notice),
+            // The bundle is written first, then the tile.
+            Step::Derive => match fault {
+                Fault::Lost => fs::create_dir_all(self.site.dir().join(BUNDLE)).unwrap(),
+                Fault::Short => fs::create_dir_all(self.site.dir().join(TILE)).unwrap(),
+                Fault::Persisted => {}
+            },
+            Step::Publish | Step::Index | Step::Answer => {}
+        }
+    }
+
+    /// From here on the files as they are now, while the log still runs.
+    fn image(&mut self) {
+        let now = Site::new();
+        copy_dir(&self.site.dir(), &now.dir());
+        (self.disk, self.lock) = (self.disk.after_crash(false), self.lock.after_crash());
+        self.site = now;
+    }
+
+    /// The end of a process.
+    fn end(&mut self, after: After) {
+        (self.disk, self.lock) = (self.disk.after_crash(after != After::Exit), self.lock.after_crash());
+        for name in [BUNDLE, TILE] {
+            // Only if a directory stands in its place.
+            let _ = fs::remove_dir(self.site.dir().join(name));
+        }
+        match after {
+            After::Exit => {}
+            After::PowerCut => tear(&self.site.dir()),
+            After::PowerCutAndNothingDerived => fs::remove_dir_all(self.site.dir()).unwrap(),
+        }
+    }
+
+    /// Opens the log, finds everything in it, goes on, and finds everything once more after a power cut.
+    fn recover(mut self) -> Then {
+        let log = self.open().unwrap();
+        let handle = log.handle();
+        let last = handle.reader().latest();
+        assert_eq!(self.lock.value().unwrap(), last.text.as_bytes());
+        for logged in &self.acknowledged {
+            assert_eq!(handle.reader().leaf(logged.index).unwrap(), logged.leaf);
+        }
+        rederive(&handle, &self.seen);
+        let then = match add(&handle, "c").unwrap() {
+            Outcome::Added(logged) => {
+                assert_eq!(Some(&last), self.seen.last());
+                self.acknowledge(logged);
+                Then::Gone
+            }
+            Outcome::Duplicate(_) => Then::There,
+            Outcome::Refused(refusal) => panic!("{refusal}"),
+        };
+        self.acknowledge(added(&handle, "d"));
+        let entries = rederive(&handle, &self.seen);
+        assert_eq!((entries.len(), &entries[255]), (259, &b"c".to_vec()));
+        drop((handle, log));
+        self.end(After::PowerCut);
+        assert_eq!(rederive(&self.open().unwrap().handle(), &self.seen), entries);
+        then
+    }
+}
+
+const TILE: &str = "tile/0/000";
+const BUNDLE: &str = "tile/entries/000";
+
+/// Leaves one half of each file, and zeros for the other.
+fn tear(dir: &Path) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            tear(&path);
+            continue;
+        }
+        let mut bytes = fs::read(&path).unwrap();
+        let half = bytes.len() / 2;
+        bytes[half..].fill(0);
+        fs::write(&path, bytes).unwrap();
     }
 }
 

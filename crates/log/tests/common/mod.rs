@@ -4,16 +4,18 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on has failed")]
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use counterfoil_log::{
-    AddError, Application, BoxError, CheckpointKeys, Config, Handle, LockError, LockStore, Log, Logged,
-    OpenError, Outcome, Place, Position, RootAt, Row, Storage, WriteError,
+    AddError, Application, BoxError, CheckpointKeys, Config, Handle, LockError, LockStore, Log,
+    LogCheckpoint, Logged, OpenError, Outcome, Place, Position, RootAt, Row, Storage, WriteError,
 };
-use counterfoil_tlog::{Hash, LeafIndex, MemoryTree, SeedSigner, TreeSize, leaf_hash};
+use counterfoil_tlog::tile::{TilePath, WIDTH};
+use counterfoil_tlog::{Hash, HashReader as _, LeafIndex, MemoryTree, SeedSigner, TreeSize, leaf_hash};
 
 pub const ORIGIN: &str = "example.com/test-log";
 
@@ -186,6 +188,39 @@ pub fn check_all(handle: &Handle<Notebook>) -> Vec<Vec<u8>> {
     entries
 }
 
+/// Derives the tree anew from the entries alone, and holds to it every tile and bundle, and every checkpoint that was seen:
+/// all are of one tree, so no two of them are inconsistent.
+pub fn rederive(handle: &Handle<Notebook>, seen: &[Arc<LogCheckpoint>]) -> Vec<Vec<u8>> {
+    let entries = check_all(handle);
+    let (reader, size) = (handle.reader(), entries.len() as u64);
+    let tree: MemoryTree = entries.iter().map(|entry| leaf_hash(entry)).collect();
+    for checkpoint in seen {
+        assert_eq!(tree.head_at(checkpoint.head.size), Some(checkpoint.head));
+        assert_eq!(reader.checkpoint_at(checkpoint.head.size).unwrap().as_ref(), Some(checkpoint));
+    }
+    let width = u64::from(WIDTH);
+    let parts = |count: u64| {
+        let starts = (0..count).step_by(width.try_into().unwrap());
+        starts.map(move |start| (start / width, start..count.min(start + width)))
+    };
+    for level in 0..=2 {
+        for (tile, nodes) in parts(size >> (8 * level)) {
+            let path = TilePath::tile(level, tile, (nodes.end - nodes.start).try_into().unwrap()).unwrap();
+            let hashes: Vec<u8> =
+                nodes.flat_map(|index| *tree.node(8 * level, index).unwrap().as_bytes()).collect();
+            assert_eq!(reader.tile(&path).unwrap(), hashes, "{path}");
+        }
+    }
+    for (bundle, range) in parts(size) {
+        let path = TilePath::entries(bundle, (range.end - range.start).try_into().unwrap()).unwrap();
+        let held = &entries[range.start as usize..range.end as usize];
+        let bytes: Vec<u8> =
+            held.iter().flat_map(|entry| [&(entry.len() as u16).to_be_bytes()[..], entry].concat()).collect();
+        assert_eq!(reader.tile(&path).unwrap(), bytes, "{path}");
+    }
+    entries
+}
+
 pub fn copy_dir(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
@@ -194,148 +229,198 @@ pub fn copy_dir(from: &Path, to: &Path) {
         if entry.file_type().unwrap().is_dir() {
             copy_dir(&entry.path(), &target);
         } else {
-            std::fs::copy(entry.path(), target).unwrap();
+            // Files come and go while sled works.
+            match std::fs::copy(entry.path(), target) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                copied => drop(copied.unwrap()),
+            }
         }
     }
 }
 
-/// How a step fails.
+/// What happens of a step that fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing happens, and an error is returned.
+    /// Nothing.
     Lost,
-    /// It happens, and an error is returned all the same.
+    /// All of it.
     Persisted,
-    /// A part of it happens, and an error is returned.
+    /// A part of it.
     Short,
+}
+
+/// How the process learns of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// By an error.
+    Error,
+    /// Not at all: it ends in the midst of the step.
+    Crash,
+}
+
+impl Notice {
+    fn give(self) -> io::Error {
+        match self {
+            Self::Error => io::Error::other("as the test wanted"),
+            // As a panic, but without a word.
+            Self::Crash => std::panic::resume_unwind(Box::new("as the test wanted")),
+        }
+    }
 }
 
 /// Fails at one of the steps to come, counted from 0.
 #[derive(Clone, Copy, Debug, Default)]
-struct Plan(Option<(u64, Fault)>);
+struct Plan(Option<(u64, Fault, Notice)>);
 
 impl Plan {
-    fn next(&mut self) -> Option<Fault> {
+    fn next(&mut self) -> (Option<Fault>, Result<(), Notice>) {
         match &mut self.0 {
-            Some((0, fault)) => {
-                let fault = *fault;
+            Some((0, fault, notice)) => {
+                let next = (Some(*fault), Err(*notice));
                 self.0 = None;
-                Some(fault)
+                next
             }
-            Some((left, _)) => {
+            Some((left, ..)) => {
                 *left -= 1;
-                None
+                (None, Ok(()))
             }
-            None => None,
+            None => (None, Ok(())),
         }
     }
 }
 
-/// A disk that knows what was synced.
+/// A disk that knows what is on it, what is in memory only, and what a sync would still write: as on Linux, what a sync
+/// failed to write counts as written from then on.
 #[derive(Clone, Default)]
 pub struct Disk(Arc<Mutex<DiskState>>);
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct DiskState {
     cached: Vec<u8>,
     durable: Vec<u8>,
+    unsynced: Vec<Range<usize>>,
     plan: Plan,
 }
 
 impl Disk {
     pub fn fail(&self, step: u64, fault: Fault) {
-        self.0.lock().unwrap().plan = Plan(Some((step, fault)));
+        self.plan(step, fault, Notice::Error);
+    }
+
+    pub fn plan(&self, step: u64, fault: Fault, notice: Notice) {
+        self.state().plan = Plan(Some((step, fault, notice)));
     }
 
     /// The disk after the process ended, or after the power failed too.
     pub fn after_crash(&self, power_cut: bool) -> Self {
-        let state = self.0.lock().unwrap();
-        let image = if power_cut { state.durable.clone() } else { state.cached.clone() };
-        let state = DiskState { cached: image.clone(), durable: image, plan: Plan::default() };
+        let mut state = self.state().clone();
+        state.plan = Plan::default();
+        if power_cut {
+            state.cached = state.durable.clone();
+            state.unsynced.clear();
+        }
         Self(Arc::new(Mutex::new(state)))
     }
-}
 
-fn fault() -> io::Error {
-    io::Error::other("as the test wanted")
+    fn state(&self) -> MutexGuard<'_, DiskState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Storage for Disk {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.lock().unwrap().cached.len() as u64)
+        Ok(self.state().cached.len() as u64)
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        let state = self.0.lock().unwrap();
+        let state = self.state();
         let bytes = state.cached.get(offset as usize..offset as usize + buffer.len());
         buffer.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
 
     fn append(&self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
-        let mut state = self.0.lock().unwrap();
+        let mut state = self.state();
         if state.cached.len() as u64 != offset {
             return Err(WriteError::Conflict { offset });
         }
-        state.write(offset, bytes)
+        Ok(state.write(offset as usize, bytes)?)
     }
 
     fn rewrite(&self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
-        let mut state = self.0.lock().unwrap();
+        let mut state = self.state();
         if state.cached[offset as usize..] != *bytes {
             return Err(WriteError::Conflict { offset });
         }
-        state.write(offset, bytes)
+        Ok(state.write(offset as usize, bytes)?)
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut state = self.0.lock().unwrap();
-        let fails = state.plan.next();
-        let (old, new) = (state.durable.len(), state.cached.len());
-        let length = match fails {
-            Some(Fault::Lost) => old,
-            Some(Fault::Short) => old + (new - old) / 2,
-            Some(Fault::Persisted) | None => new,
-        };
-        state.durable = state.cached[..length].to_vec();
-        if fails.is_some() { Err(fault()) } else { Ok(()) }
+        let mut state = self.state();
+        let (fails, notice) = state.plan.next();
+        state.sync(fails);
+        notice.map_err(Notice::give)
     }
 
     fn cut(&self, offset: u64, tail: &[u8]) -> Result<(), WriteError> {
-        let mut state = self.0.lock().unwrap();
-        if state.cached[offset as usize..] != *tail {
+        let mut state = self.state();
+        let offset_in_memory = offset as usize;
+        if state.cached[offset_in_memory..] != *tail {
             return Err(WriteError::Conflict { offset });
         }
-        state.cached.truncate(offset as usize);
-        state.durable = state.cached.clone();
+        state.sync(None);
+        state.cached.truncate(offset_in_memory);
+        state.durable.truncate(offset_in_memory);
         Ok(())
     }
 }
 
 impl DiskState {
-    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
-        let fails = self.plan.next();
-        let length = match fails {
-            Some(Fault::Lost) => 0,
-            Some(Fault::Short) => bytes.len() / 2,
-            Some(Fault::Persisted) | None => bytes.len(),
-        };
-        let end = offset as usize + length;
-        if self.cached.len() < end {
-            self.cached.resize(end, 0);
+    fn write(&mut self, offset: usize, bytes: &[u8]) -> io::Result<()> {
+        let (fails, notice) = self.plan.next();
+        let range = part(offset..offset + bytes.len(), fails);
+        put(&mut self.cached, range.start, &bytes[..range.len()]);
+        self.unsynced.push(range);
+        notice.map_err(Notice::give)
+    }
+
+    fn sync(&mut self, fails: Option<Fault>) {
+        for range in std::mem::take(&mut self.unsynced) {
+            let range = part(range, fails);
+            put(&mut self.durable, range.start, &self.cached[range]);
         }
-        self.cached[offset as usize..end].copy_from_slice(&bytes[..length]);
-        if fails.is_some() { Err(fault().into()) } else { Ok(()) }
     }
 }
 
-/// A lock store in memory.
+/// What is written of this range.
+fn part(range: Range<usize>, fails: Option<Fault>) -> Range<usize> {
+    let length = match fails {
+        Some(Fault::Lost) => 0,
+        Some(Fault::Short) => range.len() / 2,
+        Some(Fault::Persisted) | None => range.len(),
+    };
+    range.start..range.start + length
+}
+
+fn put(file: &mut Vec<u8>, at: usize, bytes: &[u8]) {
+    if !bytes.is_empty() {
+        let length = file.len().max(at + bytes.len());
+        file.resize(length, 0);
+        file[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+}
+
+/// A lock store in memory. Its swap is whole or did not happen.
 #[derive(Clone, Default)]
 pub struct FaultyLock(Arc<Mutex<(Option<Vec<u8>>, Plan)>>);
 
 impl FaultyLock {
     pub fn fail(&self, step: u64, fault: Fault) {
-        self.0.lock().unwrap().1 = Plan(Some((step, fault)));
+        self.plan(step, fault, Notice::Error);
+    }
+
+    pub fn plan(&self, step: u64, fault: Fault, notice: Notice) {
+        self.state().1 = Plan(Some((step, fault, notice)));
     }
 
     pub fn after_crash(&self) -> Self {
@@ -343,7 +428,11 @@ impl FaultyLock {
     }
 
     pub fn value(&self) -> Option<Vec<u8>> {
-        self.0.lock().unwrap().0.clone()
+        self.state().0.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, (Option<Vec<u8>>, Plan)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -353,17 +442,14 @@ impl LockStore for FaultyLock {
     }
 
     fn replace(&mut self, old: Option<&[u8]>, new: &[u8]) -> Result<(), LockError> {
-        let mut state = self.0.lock().unwrap();
+        let mut state = self.state();
         if state.0.as_deref() != old {
             return Err(LockError::Conflict { found: state.0.clone() });
         }
-        let fails = state.1.next();
+        let (fails, notice) = state.1.next();
         if fails != Some(Fault::Lost) {
             state.0 = Some(new.to_vec());
         }
-        if fails.is_some() {
-            return Err(LockError::Io { doing: "write", path: "memory".into(), io: fault() });
-        }
-        Ok(())
+        notice.map_err(|notice| LockError::Io { doing: "write", path: "memory".into(), io: notice.give() })
     }
 }
