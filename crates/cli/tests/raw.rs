@@ -4,37 +4,11 @@
 
 mod common;
 
-use std::{
-    collections::BTreeMap,
-    io::{Read as _, Write as _},
-    net::TcpStream,
-    thread,
-    time::Duration,
-};
+use std::{collections::BTreeMap, thread, time::Duration};
 
-use common::Desk;
+use common::{Desk, add, ask};
 use counterfoil_testkit::Effort;
 use counterfoil_tlog::{SignedCheckpoint, UnverifiedNote, VerifierKey};
-
-/// A request to this URL; what it is answered with status 200, or nothing.
-fn ask(url: &str, method: &str, path: &str, body: &[u8]) -> Option<Vec<u8>> {
-    let address = url.strip_prefix("http://").unwrap();
-    let mut stream = TcpStream::connect(address).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    let length = body.len();
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
-    );
-    stream.write_all(&[head.as_bytes(), body].concat()).ok()?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).ok()?;
-    let end = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
-    answer.starts_with(b"HTTP/1.1 200 ").then(|| answer[end + 4..].to_vec())
-}
-
-fn add(url: &str, entry: &str) -> Option<u64> {
-    String::from_utf8(ask(url, "POST", "/add", entry.as_bytes())?).ok()?.parse().ok()
-}
 
 /// The size of the tree in the checkpoint, which `log.vkey` signed.
 fn size(desk: &Desk, url: &str) -> u64 {

@@ -5,9 +5,11 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read as _, Write},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 /// A directory in which commands are run.
@@ -214,6 +216,27 @@ impl Ran {
     pub fn shown(&self) -> String {
         format!("{}{}[exit {}]\n", self.stdout, self.stderr, self.code)
     }
+}
+
+/// A request to this URL; what it is answered with status 200, or nothing.
+pub fn ask(url: &str, method: &str, path: &str, body: &[u8]) -> Option<Vec<u8>> {
+    let address = url.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+    );
+    stream.write_all(&[head.as_bytes(), body].concat()).ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
+    answer.starts_with(b"HTTP/1.1 200 ").then(|| answer[end + 4..].to_vec())
+}
+
+/// Adds an entry to a raw log; gives its index if it was acknowledged.
+pub fn add(url: &str, entry: &str) -> Option<u64> {
+    String::from_utf8(ask(url, "POST", "/add", entry.as_bytes())?).ok()?.parse().ok()
 }
 
 impl Drop for Serving {

@@ -1,0 +1,186 @@
+//! The server under strace, which counts its system calls on the files of a log, and lets one of them fail.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on stops")]
+
+use std::{
+    collections::BTreeMap,
+    fmt, fs,
+    io::{BufRead as _, BufReader, Read as _},
+    process::{Child, ChildStdout, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use crate::common::Desk;
+
+/// The files whose calls are counted, below the directory of the log.
+const FILES: [&str; 10] = [
+    "log/journal",
+    "lock/checkpoint.lock",
+    "log/scratch/entries",
+    "log/scratch/batches",
+    "log/scratch/tile",
+    "log/tile/0/000",
+    "log/tile/entries/000",
+    "log/index/db",
+    "log",
+    "lock",
+];
+
+/// The calls that change files, or open them.
+const CALLS: &str = "pwrite64,write,fdatasync,fsync,rename,renameat2,openat,mkdir,ftruncate";
+
+/// An occurrence of a system call on a file, counted for each thread from 1.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Point {
+    pub file: &'static str,
+    pub call: String,
+    pub number: usize,
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.file, self.call, self.number)
+    }
+}
+
+/// What happens at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing but an error: the device failed.
+    Failed,
+    /// Nothing but an error: no room is left.
+    Full,
+    /// The process is killed before the call.
+    Killed,
+}
+
+impl Fault {
+    pub const ALL: [Self; 3] = [Self::Failed, Self::Full, Self::Killed];
+
+    fn option(self) -> &'static str {
+        match self {
+            Self::Failed => "error=EIO",
+            Self::Full => "error=ENOSPC",
+            Self::Killed => "signal=SIGKILL",
+        }
+    }
+}
+
+/// Whether strace may trace here. If not, that is said, and is a failure where everything has to be tested.
+pub fn is_possible() -> bool {
+    let mut trace = Command::new("strace");
+    trace.args(["-f", "-qq", "-o", "/dev/null", "true"]).stderr(Stdio::null());
+    let possible = trace.status().is_ok_and(|status| status.success());
+    if !possible {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "strace is missing or may not trace");
+        eprintln!("NOT TESTED: system calls that fail; strace is missing or may not trace here.");
+    }
+    possible
+}
+
+/// Starts the server, lets `work` use it, and stops it; gives every occurrence of a call.
+pub fn count(desk: &Desk, name: &str, work: impl FnOnce(&str)) -> Vec<Point> {
+    let trace = run(desk, name, &FILES, &[], work);
+    let mut threads: BTreeMap<(&'static str, &str, &str), usize> = BTreeMap::new();
+    for line in trace.lines() {
+        let Some((thread, rest)) = line.split_once(' ') else { continue };
+        let Some((call, arguments)) = rest.trim_start().split_once('(') else { continue };
+        for file in FILES {
+            let path = desk.path(name).join(file).display().to_string();
+            if arguments.contains(&format!("{path}>")) || arguments.contains(&format!("{path}\"")) {
+                *threads.entry((file, call, thread)).or_default() += 1;
+            }
+        }
+    }
+    let mut most: BTreeMap<(&'static str, &str), usize> = BTreeMap::new();
+    for ((file, call, _), count) in threads {
+        let most = most.entry((file, call)).or_default();
+        *most = count.max(*most);
+    }
+    let points = most.into_iter().flat_map(|((file, call), most)| {
+        (1..=most).map(move |number| Point { file, call: call.to_owned(), number })
+    });
+    points.collect()
+}
+
+/// The same, and one occurrence fails; whether it was reached.
+pub fn inject(desk: &Desk, name: &str, point: &Point, fault: Fault, work: impl FnOnce(&str)) -> bool {
+    let option = format!("inject={}:{}:when={}", point.call, fault.option(), point.number);
+    let trace = run(desk, name, &[point.file], &["-e", &option], work);
+    trace.contains("(INJECTED)") || trace.contains("killed by SIGKILL")
+}
+
+fn run(desk: &Desk, name: &str, files: &[&str], options: &[&str], work: impl FnOnce(&str)) -> String {
+    let output = desk.path(&format!("{name}.strace"));
+    let directory = desk.path(name);
+    let serve = desk.command(&["serve", "-C", directory.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    let mut strace = Command::new("strace");
+    // The server is the child, and strace a process beside it.
+    strace.args(["-D", "-f", "-qq", "-y", "-s", "0", "-e", &format!("trace={CALLS}"), "-o"]).arg(&output);
+    for file in files {
+        strace.arg("-P").arg(directory.join(file));
+    }
+    strace.args(options).arg(serve.get_program()).args(serve.get_args());
+    for (variable, value) in serve.get_envs() {
+        match value {
+            Some(value) => strace.env(variable, value),
+            None => strace.env_remove(variable),
+        };
+    }
+    let mut child = strace.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    if let Some(url) = address(&mut stdout) {
+        work(&url);
+    }
+    stop(&mut child);
+    // strace holds it open until it has written everything.
+    stdout.read_to_end(&mut Vec::new()).unwrap();
+    let trace = String::from_utf8_lossy(&fs::read(&output).unwrap()).into_owned();
+    fs::remove_file(output).unwrap();
+    trace
+}
+
+fn address(stdout: &mut BufReader<ChildStdout>) -> Option<String> {
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    line.trim().strip_prefix("listening on ").map(str::to_owned)
+}
+
+/// Asks the server to stop, and waits until it has.
+fn stop(child: &mut Child) {
+    let _ =
+        rustix::process::kill_process(rustix::process::Pid::from_child(child), rustix::process::Signal::TERM);
+    let started = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if started.elapsed() > Duration::from_secs(30) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("the server does not stop");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A server that is killed when it goes out of scope.
+pub struct Started(Child);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts the server without strace; if it does not come to listen, gives what it said.
+pub fn start(desk: &Desk, name: &str) -> Result<(Started, String), String> {
+    let mut command = desk.command(&["serve", "-C", name, "--listen", "127.0.0.1:0"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    if let Some(url) = address(&mut stdout) {
+        return Ok((Started(child), url));
+    }
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    child.wait().unwrap();
+    Err(said)
+}
