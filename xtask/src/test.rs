@@ -9,13 +9,14 @@ use crate::{
 };
 
 /// Debian packages by the program that shows they are there.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("git", "git"),
     ("c++", "g++"),
     ("python3", "python3"),
     ("ld.lld", "lld"),
     ("go", "golang-go"),
     ("ssh-agent", "openssh-client"),
+    ("strace", "strace"),
 ];
 
 /// What a build for wasm32 takes where rustup has no such target.

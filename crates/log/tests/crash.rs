@@ -8,6 +8,7 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{Disk, Fault, FaultyLock, Notebook, Notice, Site, add, added, check_all, copy_dir, rederive};
 use counterfoil_log::plan::{self, Step};
@@ -53,50 +54,60 @@ fn failures(step: Step) -> Vec<(Fault, Notice)> {
     }
 }
 
-/// Every step × every way to fail × what is left of the files.
+/// Runs every case, several at a time: they wait for the disk most of the time.
+fn run_all<T: Sync>(cases: &[T], run: impl Fn(&T) + Sync) {
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    run(case);
+                }
+            });
+        }
+    });
+}
+
+/// Every step of a plan × every way to fail × what is left of the files.
+fn cases(plan: &[Step]) -> Vec<(Step, Fault, Notice, After)> {
+    let failed = plan
+        .iter()
+        .flat_map(|step| failures(*step).into_iter().map(|(fault, notice)| (*step, fault, notice)));
+    failed.flat_map(|(step, fault, notice)| AFTER.map(|after| (step, fault, notice, after))).collect()
+}
+
 #[test]
 fn a_fault_at_any_step_loses_nothing_acknowledged() {
-    let mut count = 0;
-    for &step in plan::COMMIT {
-        for (fault, notice) in failures(step) {
-            for after in AFTER {
-                let power_cut = after != After::Exit;
-                let expected = match (step, fault) {
-                    (Step::Append, Fault::Lost | Fault::Short) => Then::Gone,
-                    (Step::Append, Fault::Persisted) if power_cut => Then::Gone,
-                    (Step::Sync, Fault::Lost | Fault::Short) if power_cut => Then::Gone,
-                    _ => Then::There,
-                };
-                let found = fail_in_commit(step, fault, notice, after);
-                assert_eq!(found, expected, "{step:?} {fault:?} {notice:?} {after:?}");
-                count += 1;
-            }
-        }
-    }
-    println!("count storage faults of the log's steps, none loses what was acknowledged {count}");
+    let cases = cases(plan::COMMIT);
+    run_all(&cases, |&(step, fault, notice, after)| {
+        let power_cut = after != After::Exit;
+        let expected = match (step, fault) {
+            (Step::Append, Fault::Lost | Fault::Short) => Then::Gone,
+            (Step::Append, Fault::Persisted) if power_cut => Then::Gone,
+            (Step::Sync, Fault::Lost | Fault::Short) if power_cut => Then::Gone,
+            _ => Then::There,
+        };
+        let found = fail_in_commit(step, fault, notice, after);
+        assert_eq!(found, expected, "{step:?} {fault:?} {notice:?} {after:?}");
+    });
+    println!("count storage faults of the log's steps, none loses what was acknowledged {}", cases.len());
 }
 
 /// The same when a batch is adopted, whether it was on disk or, after a sync that failed, in memory only.
 #[test]
 fn a_fault_during_recovery_loses_nothing() {
-    let mut count = 0;
-    for on_disk in [true, false] {
-        for &step in plan::ADOPT {
-            for (fault, notice) in failures(step) {
-                for after in AFTER {
-                    let is_synced = match (step, fault) {
-                        (Step::Rewrite, _) | (Step::Sync, Fault::Lost | Fault::Short) => on_disk,
-                        _ => true,
-                    };
-                    let expected = if is_synced || after == After::Exit { Then::There } else { Then::Gone };
-                    let found = fail_in_adoption(on_disk, step, fault, notice, after);
-                    assert_eq!(found, expected, "{on_disk} {step:?} {fault:?} {notice:?} {after:?}");
-                    count += 1;
-                }
-            }
-        }
-    }
-    println!("count storage faults of recovery's steps, none loses what was acknowledged {count}");
+    let cases: Vec<_> =
+        cases(plan::ADOPT).into_iter().flat_map(|case| [(true, case), (false, case)]).collect();
+    run_all(&cases, |&(on_disk, (step, fault, notice, after))| {
+        let is_synced = match (step, fault) {
+            (Step::Rewrite, _) | (Step::Sync, Fault::Lost | Fault::Short) => on_disk,
+            _ => true,
+        };
+        let expected = if is_synced || after == After::Exit { Then::There } else { Then::Gone };
+        let found = fail_in_adoption(on_disk, step, fault, notice, after);
+        assert_eq!(found, expected, "{on_disk} {step:?} {fault:?} {notice:?} {after:?}");
+    });
+    println!("count storage faults of recovery's steps, none loses what was acknowledged {}", cases.len());
 }
 
 fn fail_in_commit(step: Step, fault: Fault, notice: Notice, after: After) -> Then {
