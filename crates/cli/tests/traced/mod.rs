@@ -173,7 +173,11 @@ impl Drop for Started {
 
 /// Starts the server without strace; if it does not come to listen, gives what it said.
 pub fn start(desk: &Desk, name: &str) -> Result<(Started, String), String> {
-    let mut command = desk.command(&["serve", "-C", name, "--listen", "127.0.0.1:0"]);
+    listening(desk.command(&["serve", "-C", name, "--listen", "127.0.0.1:0"]))
+}
+
+/// Starts a server and gives its address; if it does not come to listen, what it said.
+pub fn listening(mut command: Command) -> Result<(Started, String), String> {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     if let Some(url) = address(&mut stdout) {
