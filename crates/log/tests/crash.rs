@@ -15,7 +15,7 @@ use counterfoil_log::plan::{self, Step};
 use counterfoil_log::{
     AddError, Fatal, LockError, LockStore, Log, LogCheckpoint, Logged, OpenError, Outcome,
 };
-use counterfoil_tlog::{LeafIndex, TreeSize};
+use counterfoil_tlog::TreeSize;
 
 /// What is to be found of the batch whose step failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
