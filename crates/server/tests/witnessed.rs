@@ -15,15 +15,16 @@ use std::{
 use common::*;
 use counterfoil_client::{Client, MemoryCheckpoints};
 use counterfoil_keys::NoteKey;
+use counterfoil_log::OpenError;
 use counterfoil_receipt::{RunId, UnverifiedRecord};
-use counterfoil_server::{Access, Config, Fail, Mode, Server, StartError, Witnessing, create_log};
+use counterfoil_server::{Access, Config, Fail, Mode, Server, Witnessing, create_log};
 use counterfoil_testkit::TrustFile;
 use counterfoil_tlog::{
     Algorithm, Hash, LeafIndex, Policy, SeedSigner, SignedCheckpoint, Signer as _, UnverifiedNote,
     VerifierKey, inclusion, leaf_hash,
 };
 use counterfoil_verify::{Conclusion, Dimension, verify};
-use counterfoil_witness::{Cosigner, FeederError, WatchedLog, Witness, serve_on, system_clock};
+use counterfoil_witness::{Cosigner, WatchedLog, Witness, serve_on, system_clock};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -243,7 +244,7 @@ fn a_log_that_fails_closed_shows_only_what_had_its_quorum_also_after_a_restart()
 }
 
 #[test]
-fn who_was_witnessed_with_another_tree_is_told_so_and_a_log_restored_behind_does_not_start() {
+fn who_was_witnessed_with_another_tree_is_told_so_and_a_log_restored_behind_is_only_read() {
     let (first, watcher) = Raw::watched(Fail::Open);
     let running = Running::start(&first.config);
     add(&running, b"one history");
@@ -262,18 +263,23 @@ fn who_was_witnessed_with_another_tree_is_told_so_and_a_log_restored_behind_does
     assert!(alarm(&health).unwrap().starts_with("saw another tree: "), "{health}");
     running.stop().unwrap();
 
-    // Where what was witnessed is still there, the log does not sign on.
-    let kept = std::fs::read(first.config.log_dir.join("witnessed")).unwrap();
-    std::fs::write(other.config.log_dir.join("witnessed"), kept).unwrap();
-    let refused = |config: &Config| {
+    // Where what was witnessed is still there, the log does not sign on: it is only read.
+    let witnessed_before = first.config.log_dir.join("witnessed");
+    std::fs::copy(&witnessed_before, other.config.log_dir.join("witnessed")).unwrap();
+    let is_overtaken = |config: &Config| {
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        runtime.block_on(Server::bind(config.clone())).map(drop).unwrap_err()
+        let server = runtime.block_on(Server::bind(config.clone())).unwrap();
+        matches!(server.read_only(), Some(OpenError::Overtaken { .. }))
     };
-    assert!(matches!(refused(&other.config), StartError::Witnesses(FeederError::Forked { .. })));
+    assert!(is_overtaken(&other.config));
     let mut empty = Raw::created();
     witnessed(&mut empty.config, empty.dir.path(), &policy, Fail::Open);
-    std::fs::copy(first.config.log_dir.join("witnessed"), empty.config.log_dir.join("witnessed")).unwrap();
-    assert!(matches!(refused(&empty.config), StartError::Witnesses(FeederError::LogBehind { .. })));
+    std::fs::copy(&witnessed_before, empty.config.log_dir.join("witnessed")).unwrap();
+    assert!(is_overtaken(&empty.config));
+    // Nor read, where readers are shown only what reached the quorum.
+    witnessed(&mut empty.config, empty.dir.path(), &policy, Fail::Closed);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    assert!(runtime.block_on(Server::bind(empty.config.clone())).is_err());
     watcher.stop();
 }
 
