@@ -7,7 +7,7 @@
 //! let environment = |name: &str| std::env::var(name).ok();
 //! let config = Config::load(Some("counterfoil.toml".as_ref()), environment, Overrides::default())?;
 //! create_log(&config)?; // once
-//! serve(config, |address| println!("listening on {address}")).await?;
+//! serve(config, |server| println!("listening on {}", server.local_addr())).await?;
 //! # Ok(())
 //! # }
 //! ```
