@@ -17,7 +17,7 @@ use counterfoil_client::{Client, MemoryCheckpoints};
 use counterfoil_keys::NoteKey;
 use counterfoil_log::OpenError;
 use counterfoil_receipt::{RunId, UnverifiedRecord};
-use counterfoil_server::{Access, Config, Fail, Mode, Server, Witnessing, create_log};
+use counterfoil_server::{Access, Config, Fail, Mode, Server, StartError, Witnessing, create_log};
 use counterfoil_testkit::TrustFile;
 use counterfoil_tlog::{
     Algorithm, Hash, LeafIndex, Policy, SeedSigner, SignedCheckpoint, Signer as _, UnverifiedNote,
@@ -119,10 +119,16 @@ impl Raw {
     /// Watched by a witness of its own.
     fn watched(fail: Fail) -> (Self, Watcher) {
         let mut raw = Self::created();
-        let watcher = Watcher::start(&raw.dir.path().join("w"), &raw.vkey);
-        let policy = policy(&raw.vkey, watcher.address);
-        witnessed(&mut raw.config, raw.dir.path(), &policy, fail);
+        let watcher = raw.watch(fail);
         (raw, watcher)
+    }
+
+    /// Has it watched from its next start on.
+    fn watch(&mut self, fail: Fail) -> Watcher {
+        let watcher = Watcher::start(&self.dir.path().join("w"), &self.vkey);
+        let policy = policy(&self.vkey, watcher.address);
+        witnessed(&mut self.config, self.dir.path(), &policy, fail);
+        watcher
     }
 
     fn policy(&self) -> Policy {
@@ -245,10 +251,14 @@ fn a_log_that_fails_closed_shows_only_what_had_its_quorum_also_after_a_restart()
 
 #[test]
 fn who_was_witnessed_with_another_tree_is_told_so_and_a_log_restored_behind_is_only_read() {
-    let (first, watcher) = Raw::watched(Fail::Open);
+    // Grown before it is watched, so that its witness saw no size but the last.
+    let mut first = Raw::created();
     let running = Running::start(&first.config);
     add(&running, b"one history");
     add(&running, b"of two entries");
+    running.stop().unwrap();
+    let watcher = first.watch(Fail::Open);
+    let running = Running::start(&first.config);
     until(|| shown(&running, &first.policy()), |shown| *shown == (2, true));
     running.stop().unwrap();
 
@@ -272,14 +282,27 @@ fn who_was_witnessed_with_another_tree_is_told_so_and_a_log_restored_behind_is_o
         matches!(server.read_only(), Some(OpenError::Overtaken { .. }))
     };
     assert!(is_overtaken(&other.config));
+    // And once it has grown to that size, it is plain that it is another tree: it is not served at all.
+    std::fs::remove_file(other.config.log_dir.join("witnessed")).unwrap();
+    other.config.witnesses = None;
+    let running = Running::start(&other.config);
+    add(&running, b"that goes on");
+    running.stop().unwrap();
+    witnessed(&mut other.config, other.dir.path(), &policy, Fail::Open);
+    std::fs::copy(&witnessed_before, other.config.log_dir.join("witnessed")).unwrap();
+    let refused = |config: &Config| {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(Server::bind(config.clone())).map(drop).unwrap_err()
+    };
+    let error = refused(&other.config);
+    assert!(matches!(error, StartError::Log { source: OpenError::Diverged { .. }, .. }), "{error}");
     let mut empty = Raw::created();
     witnessed(&mut empty.config, empty.dir.path(), &policy, Fail::Open);
     std::fs::copy(&witnessed_before, empty.config.log_dir.join("witnessed")).unwrap();
     assert!(is_overtaken(&empty.config));
     // Nor read, where readers are shown only what reached the quorum.
     witnessed(&mut empty.config, empty.dir.path(), &policy, Fail::Closed);
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    assert!(runtime.block_on(Server::bind(empty.config.clone())).is_err());
+    refused(&empty.config);
     watcher.stop();
 }
 
