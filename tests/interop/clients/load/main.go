@@ -28,6 +28,7 @@ import (
 type result struct {
 	Adds    int     `json:"adds"`
 	Failed  int     `json:"failed"`
+	Pushed  int     `json:"pushed_back"`
 	Seconds float64 `json:"seconds"`
 	P50     float64 `json:"p50_ms"`
 	P99     float64 `json:"p99_ms"`
@@ -45,6 +46,7 @@ type load struct {
 	spent  []time.Duration
 	failed int
 	first  string
+	pushed int
 }
 
 func main() {
@@ -117,23 +119,40 @@ func (l *load) add() error {
 	random := make([]byte, l.size/2)
 	rand.Read(random)
 	entry := []byte(hex.EncodeToString(random))
-	response, err := l.client.Post(l.url+"/add", "application/octet-stream", bytes.NewReader(entry))
+	status, body, err := l.post(entry)
+	for pushed := 0; err == nil && isPushback(status) && pushed < 1000; pushed++ {
+		l.mu.Lock()
+		l.pushed++
+		l.mu.Unlock()
+		time.Sleep(10 * time.Millisecond)
+		status, body, err = l.post(entry)
+	}
 	if err != nil {
 		return err
 	}
-	body, err := io.ReadAll(response.Body)
-	response.Body.Close()
-	if err != nil {
-		return err
-	}
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", response.Status, body)
+	if status != http.StatusOK {
+		return fmt.Errorf("%d: %s", status, body)
 	}
 	index, err := strconv.ParseInt(string(body), 10, 64)
 	if err != nil || l.policy == nil {
 		return err
 	}
 	return l.prove(index, entry)
+}
+
+func (l *load) post(entry []byte) (int, []byte, error) {
+	response, err := l.client.Post(l.url+"/add", "application/octet-stream", bytes.NewReader(entry))
+	if err != nil {
+		return 0, nil, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	return response.StatusCode, body, err
+}
+
+// isPushback says whether a log has taken nothing because it is busy: asking again is the client's part.
+func isPushback(status int) bool {
+	return status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable
 }
 
 // prove waits for a checkpoint that covers the entry, and proves its inclusion from tiles.
@@ -172,5 +191,5 @@ func (l *load) result(took time.Duration) result {
 		}
 		return float64(l.spent[int(part*float64(len(l.spent)-1))].Microseconds()) / 1000
 	}
-	return result{len(l.spent), l.failed, took.Seconds(), at(0.5), at(0.99), l.first}
+	return result{len(l.spent), l.failed, l.pushed, took.Seconds(), at(0.5), at(0.99), l.first}
 }
