@@ -2,15 +2,16 @@
 
 use std::{io::Read, thread, time::Duration};
 
-use ureq::{Agent, Body, http::Response};
+use counterfoil_http::{Address, retry_after};
+use ureq::Agent;
 
 use crate::{limits, source::SourceError};
 
 /// The prefix of a log, and how it is talked to.
+#[derive(Debug)]
 pub(crate) struct Http {
     agent: Agent,
-    base: String,
-    authorization: Option<String>,
+    address: Address,
 }
 
 /// Why an attempt gave no bytes.
@@ -23,33 +24,18 @@ enum Failed {
 
 impl Http {
     pub(crate) fn new(base_url: &str, token: Option<&str>) -> Result<Self, SourceError> {
-        let base = base_url.trim_end_matches('/');
-        let host = base.strip_prefix("http://").or_else(|| base.strip_prefix("https://"));
-        let host = host.filter(|host| !host.is_empty() && !host.contains(['?', '#', '@', ' ']));
-        let host =
-            host.ok_or_else(|| SourceError::Misuse(format!("{base_url:?} is no http or https address")))?;
-        let is_plain = |token: &str| !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
-        if token.is_some_and(|token| !is_plain(token)) {
-            return Err(SourceError::Misuse("the token is empty or not printable ASCII".to_owned()));
-        }
+        let address =
+            Address::new(base_url, token).map_err(|error| SourceError::Misuse(error.to_string()))?;
         let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
             .timeout_connect(Some(limits::CONNECT))
             .timeout_global(Some(limits::CALL))
             .max_idle_connections(limits::JOBS)
-            .max_idle_connections_per_host(limits::JOBS)
-            .user_agent(concat!("counterfoil/", env!("CARGO_PKG_VERSION")));
-        let config = if is_loopback(host) { config.proxy(None) } else { config };
-        Ok(Self {
-            agent: config.build().new_agent(),
-            base: base.to_owned(),
-            authorization: token.map(|token| format!("Bearer {token}")),
-        })
+            .max_idle_connections_per_host(limits::JOBS);
+        Ok(Self { agent: address.agent(config), address })
     }
 
     pub(crate) fn name(&self) -> &str {
-        &self.base
+        self.address.base()
     }
 
     /// The body of a 200, decompressed, of at most `limit` bytes.
@@ -70,10 +56,10 @@ impl Http {
     }
 
     fn attempt(&self, path: &str, limit: usize) -> Result<Vec<u8>, Failed> {
-        let url = format!("{}/{path}", self.base);
+        let url = format!("{}/{path}", self.address.base());
         let unreachable = |why: String| SourceError::Unreachable { path: url.clone(), why };
         let mut request = self.agent.get(&url);
-        if let Some(authorization) = &self.authorization {
+        if let Some(authorization) = self.address.authorization() {
             request = request.header("Authorization", authorization);
         }
         let response = request.call().map_err(|error| match error {
@@ -101,25 +87,4 @@ impl Http {
         }
         Ok(bytes)
     }
-}
-
-impl std::fmt::Debug for Http {
-    /// The token is a secret: it is not for logs.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Http").field("base", &self.base).finish_non_exhaustive()
-    }
-}
-
-fn retry_after(response: &Response<Body>) -> Option<Duration> {
-    let seconds = response.headers().get("Retry-After")?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds))
-}
-
-fn is_loopback(host: &str) -> bool {
-    let host = host.split('/').next().unwrap_or(host);
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or(rest),
-        None => host.split(':').next().unwrap_or(host),
-    };
-    name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }

@@ -8,12 +8,12 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use counterfoil_audit::{Audit, AuditError, Blame, Report, Source, Under};
 use counterfoil_receipt::{RecordId, Type, action::Json, body::Policy};
-use counterfoil_testkit::{Ledger, Scenario, policy_document, trigger_body, witness};
+use counterfoil_testkit::{Ledger, Scenario, policy_document, witness};
 use counterfoil_tlog::VerifierKey;
 use counterfoil_verify::{Conclusion, Dimension, Trust};
 use support::{
-    JOBS, RAW_ORIGIN, files, flip, publish, published, raw_checkpoint, raw_entries, raw_log, records_log,
-    write,
+    JOBS, RAW_ORIGIN, files, flip, forged_log, publish, published, raw_checkpoint, raw_entries, raw_log,
+    records_log, write,
 };
 
 /// Audits what is in a directory as a records log.
@@ -162,15 +162,7 @@ fn a_log_that_signs_a_tree_without_a_snapshot_at_its_end_is_convicted() {
 
 #[test]
 fn a_log_that_admits_a_signature_that_does_not_hold_is_convicted() {
-    let mut scenario = records_log(300);
-    let (gate, scout) = (scenario.cast.gate.clone(), scenario.cast.scout.clone());
-    let record = scenario.ledger.sign(&gate, None, trigger_body(&scout, "forged"));
-    let mut bytes = record.bytes().to_vec();
-    let sig = b"\"sig\":\"";
-    let at = bytes.windows(sig.len()).position(|window| window == sig).unwrap() + sig.len() + 10;
-    bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
-    scenario.ledger.force(&bytes).unwrap_err();
-    scenario.ledger.close();
+    let scenario = forged_log(300);
     let report = of_ledger(&scenario.ledger);
     assert_eq!(found(&report), [("signature-invalid", Blame::Log)]);
     assert_eq!(report.findings[0].index, Some(300));

@@ -138,20 +138,7 @@ fn a_run_is_verified_as_witnessed_by_two_witnesses() {
     let agent = counterfoil_keys::RecordKey::load(&key).unwrap();
     let agent_key = counterfoil_receipt::Signer::key(&agent).to_string();
     desk.write("trigger.json", event.replace("KEY", &agent_key));
-    let new = [
-        "record",
-        "new",
-        "trigger",
-        "--body",
-        "trigger.json",
-        "--key",
-        "work/keys/agent.key",
-        "-C",
-        "work",
-        "--out",
-        "next.record",
-    ];
-    desk.good(&new);
+    new_trigger(&desk, "next.record");
     let submitted = on_log(&["submit", "next.record", "--promise", "witnessed"]);
     assert_eq!(submitted[0]["type"], "trigger", "{submitted:#}");
     desk.run(&["submit", "next.record", "--promise", "sealed", "-C", "work"]).failed(2, "usage");
@@ -164,23 +151,17 @@ fn a_run_is_verified_as_witnessed_by_two_witnesses() {
     // Without its witnesses it is said that the record is in the log, and that nobody else has seen it.
     drop(witnesses);
     desk.write("trigger.json", event.replace("KEY", &agent_key).replace("\"2\"", "\"3\""));
-    let new = [
-        "record",
-        "new",
-        "trigger",
-        "--body",
-        "trigger.json",
-        "--key",
-        "work/keys/agent.key",
-        "-C",
-        "work",
-        "--out",
-        "late.record",
-    ];
-    desk.good(&new);
+    new_trigger(&desk, "late.record");
     let late = desk.run(&["submit", "late.record", "--promise", "witnessed", "-C", "work", "--server", &url]);
     late.failed(2, "witness-timeout");
     assert!(late.stderr.contains("is integrated, up to entry"), "{}", late.stderr);
+}
+
+/// Signs the trigger in `trigger.json`, and logs nothing.
+fn new_trigger(desk: &Desk, out: &str) {
+    let key = ["--key", "work/keys/agent.key"];
+    let new = ["record", "new", "trigger", "-C", "work", "--body", "trigger.json", "--out", out];
+    desk.good(&[new.as_slice(), &key].concat());
 }
 
 /// A process that is ended, by its own id, when it goes out of scope.

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use counterfoil_http::{Address, retry_after};
 use serde::Deserialize;
 use ureq::{Agent, Body, BodyReader, SendBody, http::Response};
 
@@ -15,11 +16,10 @@ use crate::{
 };
 
 /// A server, and how it is talked to.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Http {
     agent: Agent,
-    base: String,
-    authorization: Option<String>,
+    address: Address,
     pub patience: Duration,
     pub call: Duration,
 }
@@ -44,35 +44,17 @@ struct Unanswered {
 
 impl Http {
     pub(crate) fn new(base_url: &str, token: Option<&str>) -> Result<Self, ClientError> {
-        let base = base_url.trim_end_matches('/');
-        let host = base.strip_prefix("http://").or_else(|| base.strip_prefix("https://"));
-        let host = host.filter(|host| !host.is_empty() && !host.contains(['?', '#', '@', ' ']));
-        let host =
-            host.ok_or_else(|| ClientError::Misuse(format!("{base_url:?} is no http or https address")))?;
-        let is_plain = |token: &str| !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
-        if token.is_some_and(|token| !is_plain(token)) {
-            return Err(ClientError::Misuse("the token is empty or not printable ASCII".to_owned()));
-        }
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .timeout_connect(Some(limits::CONNECT))
-            .user_agent(concat!("counterfoil/", env!("CARGO_PKG_VERSION")));
-        let config = if is_loopback(host) { config.proxy(None) } else { config };
-        Ok(Self {
-            agent: config.build().new_agent(),
-            base: base.to_owned(),
-            authorization: token.map(|token| format!("Bearer {token}")),
-            patience: limits::PATIENCE,
-            call: limits::CALL,
-        })
+        let address =
+            Address::new(base_url, token).map_err(|error| ClientError::Misuse(error.to_string()))?;
+        let agent = address.agent(Agent::config_builder().timeout_connect(Some(limits::CONNECT)));
+        Ok(Self { agent, address, patience: limits::PATIENCE, call: limits::CALL })
     }
 
     /// Asks; any status is an answer.
     pub(crate) fn get(&self, path: &str, timeout: Duration) -> Result<Reply, ClientError> {
         self.patiently(path, |url| {
             let mut request = self.agent.get(url);
-            if let Some(authorization) = &self.authorization {
+            if let Some(authorization) = self.address.authorization() {
                 request = request.header("Authorization", authorization);
             }
             let answer = request.config().timeout_global(Some(timeout)).build().call();
@@ -85,7 +67,7 @@ impl Http {
         self.patiently(path, |url| {
             let mut request =
                 self.agent.post(url).content_type(media_type).header("Content-Length", body.len());
-            if let Some(authorization) = &self.authorization {
+            if let Some(authorization) = self.address.authorization() {
                 request = request.header("Authorization", authorization);
             }
             let request = request.config().timeout_global(Some(self.call)).build();
@@ -96,7 +78,7 @@ impl Http {
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.base)
+        format!("{}{path}", self.address.base())
     }
 
     /// Asks a busy log again, as long as patience lasts.
@@ -111,7 +93,9 @@ impl Http {
             if response.status() != 429 {
                 return Ok(Reply { url, response });
             }
-            let pause = retry_after(&response).clamp(limits::PAUSE.0, limits::PAUSE.1);
+            let pause = retry_after(&response)
+                .unwrap_or(Duration::from_secs(1))
+                .clamp(limits::PAUSE.0, limits::PAUSE.1);
             drop(response);
             if started.elapsed() + pause > self.patience {
                 return Err(ClientError::Busy { url, waited: started.elapsed() });
@@ -189,13 +173,6 @@ impl Read for Outgoing<'_> {
     }
 }
 
-impl std::fmt::Debug for Http {
-    /// The token is a secret: it is not for logs.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Http").field("base", &self.base).finish_non_exhaustive()
-    }
-}
-
 /// A read that failed in the middle of an answer.
 pub(crate) fn broke_off(url: &str, error: &io::Error) -> ClientError {
     ClientError::NoAnswer { url: url.to_owned(), why: format!("the answer broke off: {error}") }
@@ -216,19 +193,4 @@ fn transport(url: &str, Unanswered { error, sent }: &Unanswered) -> ClientError 
         _ if *sent => ClientError::NoAnswer { url, why },
         _ => ClientError::Unreachable { url, why },
     }
-}
-
-fn retry_after(response: &Response<Body>) -> Duration {
-    let seconds = response.headers().get("Retry-After").and_then(|value| value.to_str().ok()?.parse().ok());
-    Duration::from_secs(seconds.unwrap_or(1))
-}
-
-fn is_loopback(host: &str) -> bool {
-    let host = host.split('/').next().unwrap_or(host);
-    let name = if host.starts_with('[') {
-        host.split(']').next().unwrap_or(host).trim_start_matches('[')
-    } else {
-        host.split(':').next().unwrap_or(host)
-    };
-    name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }

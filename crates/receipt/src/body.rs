@@ -583,6 +583,17 @@ impl Body {
         }
     }
 
+    /// The checkpoint that the record says its signer acted on, if its type has one.
+    pub fn basis(&self) -> Option<&Basis> {
+        match self {
+            Body::Decision(body) => Some(&body.basis),
+            Body::Execution(body) => Some(&body.basis),
+            Body::Handoff(body) => Some(&body.basis),
+            Body::Refusal(body) => body.basis.as_ref(),
+            _ => None,
+        }
+    }
+
     /// What no single member can say: which members stand together.
     fn is_coherent(&self) -> Result<(), Malformed> {
         if let Some(action) = self.action() {

@@ -11,7 +11,7 @@ use counterfoil_log::{LogCheckpoint, ReadError};
 use counterfoil_receipt::{
     Commitment, PolicyDigest, RecordId, Root, RunId, UnverifiedRecord,
     action::Json,
-    body::{Basis, Body, Type},
+    body::Type,
     bundle::{
         CheckpointLine, DocumentLine, EndLine, Format, Header, NoteText, PayloadLine, PositionLine,
         ProofHash, ProofHashes, write_line,
@@ -244,7 +244,7 @@ fn checkpoints(
     for at in index.indices(&IndexKey::Run(run), size.0)? {
         let record = index.record(at)?;
         executions.extend((record.kind() == Type::Execution).then_some(LeafIndex(at)));
-        bases.extend(basis(record.body()).map(|basis| TreeSize(basis.size.get())));
+        bases.extend(record.body().basis().map(|basis| TreeSize(basis.size.get())));
     }
     let mut by_size = BTreeMap::from([(size, last)]);
     // A reader refuses more. The latest are kept, and those of executions before those of bases: what is lost is evidence of
@@ -276,17 +276,6 @@ fn checkpoints(
         }
     }
     Ok(by_size)
-}
-
-/// The checkpoint that a record says its signer acted on.
-fn basis(body: &Body) -> Option<&Basis> {
-    match body {
-        Body::Decision(body) => Some(&body.basis),
-        Body::Execution(body) => Some(&body.basis),
-        Body::Handoff(body) => Some(&body.basis),
-        Body::Refusal(body) => body.basis.as_ref(),
-        _ => None,
-    }
 }
 
 fn checkpoint_lines(

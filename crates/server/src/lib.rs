@@ -19,7 +19,6 @@ mod access;
 mod app;
 mod bundle;
 mod config;
-mod connections;
 mod error;
 mod handlers;
 pub mod limits;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use counterfoil_http::Bounds;
 use counterfoil_receipt::limits::RECORD_BYTES;
 
 /// How long a submission that wants a quorum of witnesses waits for it where it does not say: some rounds, and less than the
@@ -22,28 +23,11 @@ pub const ADDS: usize = counterfoil_log::limits::QUEUE_JOBS;
 /// Bytes up to which an entry bundle is not compressed: with headers it fits into one packet as it is.
 pub const GZIP_BYTES: usize = 256;
 
-/// Connections at a time: half of the 1,024 files that a process may have open where nobody raised it; the log itself has
-/// some dozens. One more waits until another ends.
-pub const CONNECTIONS: usize = 512;
-
-/// How long a request's head may take, counted from the last answer: so that an idle connection ends too. Longer than the
-/// 15 s for which clients keep one to use it again.
-pub const HEAD_TIME: Duration = Duration::from_secs(20);
-
-/// Bytes of a request's head: the longest path is that of a payload, 90 bytes, and a token has some dozens; proxies add
-/// headers of their own.
-pub const HEAD_BYTES: usize = 16 << 10;
-
-/// Headers of a request: browsers and proxies send some thirty.
-pub const HEADERS: usize = 64;
-
-/// How long a client may take nothing of an answer: a bundle waits in it for a slow disk or a sleeping laptop, not for
-/// somebody who has gone.
-pub const STALL_TIME: Duration = Duration::from_secs(30);
-
-/// How often accepting a connection may fail on end, once a second: what is short then, files above all, is there again
-/// within a [`STALL_TIME`], or the server can do nothing for anybody.
-pub const ACCEPT_TRIES: u32 = 60;
+/// Connections: at a time half of the 1,024 files that a process may have open where nobody raised it; the log itself has
+/// some dozens. A request's head may take longer than the 15 s for which clients keep an idle connection to use it again.
+/// A bundle waits in its answer for a slow disk or a sleeping laptop, not for somebody who has gone.
+pub const CONNECTIONS: Bounds =
+    Bounds { connections: 512, head: Duration::from_secs(20), stall: Duration::from_secs(30) };
 
 /// Bytes of the body of `POST /v1/records`: twice a record, so that one that is a little too large gets the log's signed
 /// rejection, and one that is far too large is not read.

@@ -91,11 +91,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::{
-        app::raw_app,
-        config::Mode,
-        connections::{self, Bounds},
-    };
+    use crate::{app::raw_app, config::Mode};
 
     const HEAD: &[u8] =
         b"POST /add HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 1\r\n\r\n";
@@ -135,7 +131,7 @@ mod tests {
         let (_closing, closed) = watch::channel(false);
         let (_log, mut app) = open(&config, Access::Local, closed.clone()).unwrap();
         app.places = Arc::new(Semaphore::new(1));
-        tokio::spawn(connections::serve(listener, raw_app(Arc::new(app)), Bounds::STANDARD, closed));
+        tokio::spawn(counterfoil_http::serve(listener, raw_app(Arc::new(app)), limits::CONNECTIONS, closed));
         tokio::task::spawn_blocking(move || {
             let mut first = begin(address);
             // Once it has its place, whoever comes without a body is answered, and not waited for.

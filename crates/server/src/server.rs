@@ -3,6 +3,7 @@
 use std::{fs, future::Future, net::SocketAddr, path::Path, sync::Arc};
 
 use axum::Router;
+use counterfoil_http::stop_signal;
 use counterfoil_keys::{NoteKey, RecordKey};
 use counterfoil_log::{CheckpointKeys, CreateError, Fatal, Handle, Log, OpenError};
 use counterfoil_receipt::{
@@ -18,7 +19,6 @@ use tokio::{
 use crate::{
     app::{App, raw_app, records_app},
     config::{Config, Mode, RecordFiles},
-    connections::{self, Bounds},
     error::{ServeError, StartError},
     limits,
     payloads::{PayloadError, Payloads},
@@ -151,7 +151,7 @@ impl Server {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), ServeError> {
         let Self { listener, router, mut failed, close, closing, .. } = self;
-        let serving = connections::serve(listener, router, Bounds::STANDARD, closing.subscribe());
+        let serving = counterfoil_http::serve(listener, router, limits::CONNECTIONS, closing.subscribe());
         let served = tokio::select! {
             served = serving => served,
             // Who is still not done by then is cut off.
@@ -344,24 +344,4 @@ impl From<LookupError> for Unsettled {
 
 pub(crate) fn log_error(config: &Config, source: OpenError) -> StartError {
     StartError::Log { dir: config.log_dir.clone(), source }
-}
-
-/// Ready when the process is told to stop. The handlers are in place before this returns.
-#[cfg(unix)]
-fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
-}
-
-#[cfg(not(unix))]
-fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
-    Ok(async {
-        let _ = tokio::signal::ctrl_c().await;
-    })
 }

@@ -1,9 +1,6 @@
 //! Where a record stands: in this log, in its run, in its chain, on its basis.
 
-use counterfoil_receipt::{
-    Body, Place, RecordId,
-    body::{Basis, Type},
-};
+use counterfoil_receipt::{Body, Place, RecordId, body::Type};
 
 use crate::{
     fault::{Fault, Shown},
@@ -222,7 +219,7 @@ pub(crate) fn prev_follows_last_snapshot(state: &State, record: &Record) -> bool
 
 /// R-BASIS-01: the basis covers what the record names and is not larger than the record's index.
 pub(crate) fn basis_is_in_range(state: &State, record: &Record, index: u64) -> Result<(), Fault> {
-    let Some(basis) = basis(record.body()) else { return Ok(()) };
+    let Some(basis) = record.body().basis() else { return Ok(()) };
     let size = basis.size.get();
     if size > index {
         return Err(Fault::violated(
@@ -242,7 +239,7 @@ pub(crate) fn basis_is_in_range(state: &State, record: &Record, index: u64) -> R
 
 /// R-BASIS-02: the root of the basis is the root of the log at that size.
 pub(crate) fn basis_is_no_fork(record: &Record, roots: &dyn Roots) -> Result<(), Fault> {
-    let Some(basis) = basis(record.body()) else { return Ok(()) };
+    let Some(basis) = record.body().basis() else { return Ok(()) };
     match roots.root_at(basis.size.get()) {
         Some(root) if root != *basis.root.as_bytes() => {
             let root = counterfoil_receipt::Root::from_bytes(root);
@@ -259,14 +256,4 @@ pub(crate) fn basis_is_no_fork(record: &Record, roots: &dyn Roots) -> Result<(),
 pub(crate) fn with_article(name: &str) -> String {
     let article = if name.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
     format!("{article} {name}")
-}
-
-fn basis(body: &Body) -> Option<&Basis> {
-    match body {
-        Body::Decision(body) => Some(&body.basis),
-        Body::Execution(body) => Some(&body.basis),
-        Body::Handoff(body) => Some(&body.basis),
-        Body::Refusal(body) => body.basis.as_ref(),
-        _ => None,
-    }
 }

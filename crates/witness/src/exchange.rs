@@ -3,6 +3,7 @@
 use std::io::Read as _;
 use std::time::Duration;
 
+use counterfoil_http::Address;
 use counterfoil_log::Reader;
 use counterfoil_tlog::witness::{
     ADD_CHECKPOINT, ANSWER_BYTES, AddCheckpoint, Answer, PROOF_HASHES, parse_size,
@@ -140,16 +141,10 @@ struct Reply {
 }
 
 impl Peer {
-    /// The witness at `url`, which was found good by [`check_url`].
-    pub fn new(url: &str, keys: Vec<VerifierKey>, timeout: Duration) -> Self {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .timeout_global(Some(timeout))
-            .max_idle_age(limits::IDLE)
-            .user_agent(concat!("counterfoil/", env!("CARGO_PKG_VERSION")));
-        let config = if is_loopback(url) { config.proxy(None) } else { config };
-        Self { url: url.trim_end_matches('/').to_owned(), keys, agent: config.build().new_agent() }
+    /// The witness at this address.
+    pub fn new(address: &Address, keys: Vec<VerifierKey>, timeout: Duration) -> Self {
+        let config = Agent::config_builder().timeout_global(Some(timeout)).max_idle_age(limits::IDLE);
+        Self { url: address.base().to_owned(), keys, agent: address.agent(config) }
     }
 
     /// Asks to cosign `target`, after the tree of `old` leaves. If the witness is at another size of the log's past, it is
@@ -261,24 +256,8 @@ enum Asked {
     From(TreeSize),
 }
 
-/// Whether something can be asked at this address: `http://` or `https://`, a host, and perhaps a path.
-pub(crate) fn check_url(url: &[u8]) -> Option<&str> {
-    let url = std::str::from_utf8(url).ok()?;
-    let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"))?;
-    (!host.is_empty() && !host.starts_with('/') && !host.contains(['?', '#', '@', ' '])).then_some(url)
-}
-
 /// What a witness says, for a message.
 fn shown(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     text.chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned()
-}
-
-fn is_loopback(url: &str) -> bool {
-    let host = url.split("//").nth(1).unwrap_or(url).split('/').next().unwrap_or_default();
-    let name = match host.strip_prefix('[') {
-        Some(v6) => v6.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
-    };
-    name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }

@@ -12,12 +12,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use counterfoil_http::Address;
 use counterfoil_tlog::{
     CheckpointError, LeafIndex, Policy, PosixSeconds, TreeSize, UnverifiedNote, VerifierKey,
 };
 use tokio::sync::watch;
 
-use crate::exchange::{Alarm, BoxError, Peer, Proofs, PushError, check_url};
+use crate::exchange::{Alarm, BoxError, Peer, Proofs, PushError};
 use crate::http::system_clock;
 use crate::kept::{Kept, KeptCheckpoint, KeptError};
 use crate::limits;
@@ -616,22 +617,22 @@ fn check_history(
 
 /// The addresses of a policy, each with the places of its witnesses. Those without are nobody's to ask.
 fn peers(policy: &Policy, timeout: Duration) -> Result<Vec<(Peer, Vec<usize>)>, FeederError> {
-    let mut places: Vec<(&str, Vec<usize>)> = Vec::new();
+    let mut places: Vec<(Address, Vec<usize>)> = Vec::new();
     for (place, witness) in policy.witnesses().iter().enumerate() {
         let Some(url) = &witness.url else { continue };
-        let url = check_url(url).ok_or_else(|| FeederError::BadUrl { name: name(witness) })?;
-        let url = url.trim_end_matches('/');
-        match places.iter_mut().find(|(other, _)| *other == url) {
+        let address = std::str::from_utf8(url).ok().and_then(|url| Address::new(url, None).ok());
+        let address = address.ok_or_else(|| FeederError::BadUrl { name: name(witness) })?;
+        match places.iter_mut().find(|(other, _)| other.base() == address.base()) {
             Some((_, of)) => of.push(place),
-            None => places.push((url, vec![place])),
+            None => places.push((address, vec![place])),
         }
     }
     if places.is_empty() {
         return Err(FeederError::NoWitness);
     }
-    let peer = |(url, places): (&str, Vec<usize>)| {
+    let peer = |(address, places): (Address, Vec<usize>)| {
         let keys = places.iter().filter_map(|place| policy.witnesses().get(*place));
-        (Peer::new(url, keys.map(|witness| witness.key.clone()).collect(), timeout), places)
+        (Peer::new(&address, keys.map(|witness| witness.key.clone()).collect(), timeout), places)
     };
     Ok(places.into_iter().map(peer).collect())
 }

@@ -11,6 +11,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use counterfoil_http::stop_signal;
 use counterfoil_keys::NoteKey;
 use counterfoil_tlog::PosixSeconds;
 use counterfoil_tlog::witness::{ADD_CHECKPOINT, REQUEST_BYTES, SIZE_MEDIA_TYPE};
@@ -18,7 +19,6 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::config::Config;
-use crate::connections;
 use crate::error::{Refusal, StartError};
 use crate::limits;
 use crate::server::{Clock, Cosigner, Witness};
@@ -83,7 +83,8 @@ impl Served {
     /// [`StartError::Serve`] if no connection could be accepted for a minute.
     pub async fn until(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), StartError> {
         let closing = watch::Sender::new(false);
-        let serving = connections::serve(self.listener, self.app, closing.subscribe());
+        let serving =
+            counterfoil_http::serve(self.listener, self.app, limits::CONNECTIONS, closing.subscribe());
         let serving = async { serving.await.map_err(StartError::Serve) };
         let stop = async {
             shutdown.await;
@@ -168,16 +169,4 @@ fn text(status: StatusCode, text: String) -> Response {
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
     (status, headers, text).into_response()
-}
-
-/// Ready when the process is told to stop. The handlers are in place before this returns.
-fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
 }

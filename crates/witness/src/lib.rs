@@ -7,7 +7,6 @@
 //! reached the quorum, for good, in a [`Kept`] store beside the log's journal. What it collects never enters the log itself.
 
 mod config;
-mod connections;
 mod error;
 mod exchange;
 mod feeder;

@@ -2,33 +2,18 @@
 
 use std::time::Duration;
 
+use counterfoil_http::Bounds;
+
 /// Logs that one witness watches: each has an open file, and 1,024 is what a process may have where nobody raised it.
 pub const LOGS: usize = 256;
 
-/// Connections at a time: with [`LOGS`] still below the 1,024 open files of a process. One more waits until another ends.
-pub const CONNECTIONS: usize = 512;
-
-/// How long a request's head may take, counted from the last answer: longer than the minute after which a log whose tree
-/// does not grow asks again, so that its connection lasts.
-pub const HEAD_TIME: Duration = Duration::from_secs(90);
-
-/// Bytes of a request's head, and headers of it: clients send some ten short ones; proxies add theirs.
-pub const HEAD_BYTES: usize = 16 << 10;
-
-/// Headers of a request: as for [`HEAD_BYTES`].
-pub const HEADERS: usize = 64;
+/// Connections: at a time, with [`LOGS`], still below the 1,024 open files of a process. A request's head may take longer
+/// than the minute after which a log whose tree does not grow asks again, so that its connection lasts; answers are small.
+pub const CONNECTIONS: Bounds =
+    Bounds { connections: 512, head: Duration::from_secs(90), stall: Duration::from_secs(10) };
 
 /// How long a request's body may take: 64 KiB at 20 kbit/s.
 pub const BODY_TIME: Duration = Duration::from_secs(30);
-
-/// How old a connection grows before it is asked to end: so that a peer who takes no answers has its place for a while only.
-pub const CONNECTION_AGE: Duration = Duration::from_secs(3_600);
-
-/// How long answers in flight may take after a connection was asked to end.
-pub const SHUTDOWN: Duration = Duration::from_secs(10);
-
-/// How often accepting a connection may fail on end, once a second.
-pub const ACCEPT_TRIES: u32 = 60;
 
 /// Bytes of a configuration or list of logs: [`LOGS`] with an ML-DSA-44 key of 1,751 characters each take half.
 pub const FILE_BYTES: u64 = 1 << 20;

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use counterfoil_testkit::{Ledger, Scenario};
+use counterfoil_testkit::{Ledger, Scenario, trigger_body};
 use counterfoil_tlog::{
     Checkpoint, Hash, HashReader, MemoryTree, SeedSigner, Signer as _, TreeSize, leaf_hash,
     tile::{encode_entries, encode_tile, entry_bundles, tiles},
@@ -118,4 +118,18 @@ pub fn flip(file: &Path) {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(file, bytes).unwrap();
+}
+
+/// A records log that admits, at this index, a record whose signature does not hold.
+pub fn forged_log(size: u64) -> Scenario {
+    let mut scenario = records_log(size);
+    let (gate, scout) = (scenario.cast.gate.clone(), scenario.cast.scout.clone());
+    let record = scenario.ledger.sign(&gate, None, trigger_body(&scout, "forged"));
+    let mut bytes = record.bytes().to_vec();
+    let sig = b"\"sig\":\"";
+    let at = bytes.windows(sig.len()).position(|window| window == sig).unwrap() + sig.len() + 10;
+    bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
+    scenario.ledger.force(&bytes).unwrap_err();
+    scenario.ledger.close();
+    scenario
 }

@@ -1,6 +1,7 @@
 //! Connections: how many there are, and how long one may keep its peer's place (`spec/limits.md`).
 
 use std::{
+    collections::VecDeque,
     future::Future as _,
     io,
     pin::{Pin, pin},
@@ -17,17 +18,18 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::watch,
+    sync::{oneshot, watch},
     task::JoinSet,
     time::{Sleep, sleep},
 };
 
 use crate::limits;
 
-/// What a connection may take of the server.
+/// What connections may take of a server.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
-    /// Connections at a time; who comes then waits until one ends.
+pub struct Bounds {
+    /// Connections at a time. One more waits until another ends, and until then the oldest are asked to end after the answer
+    /// that they are at.
     pub connections: usize,
     /// How long the next request's head may take, from the end of the last answer.
     pub head: Duration,
@@ -35,35 +37,40 @@ pub(crate) struct Bounds {
     pub stall: Duration,
 }
 
-impl Bounds {
-    /// Those of [`limits`].
-    pub(crate) const STANDARD: Self =
-        Self { connections: limits::CONNECTIONS, head: limits::HEAD_TIME, stall: limits::STALL_TIME };
-}
-
 /// Answers requests until `closing` turns true, and then those that are in flight.
 ///
 /// # Errors
 /// Nothing could be accepted for [`limits::ACCEPT_TRIES`] seconds on end.
-pub(crate) async fn serve(
+pub async fn serve(
     listener: TcpListener,
     app: Router,
     bounds: Bounds,
     mut closing: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let told = closing.clone();
-    // Dropped, it ends every connection that is left.
-    let mut open = JoinSet::new();
+    let mut open = Open { bounds, app, told, conversations: JoinSet::new(), oldest: VecDeque::new() };
+    // Who came when there was no place.
+    let mut waiting = None;
     let mut failures = 0;
     loop {
         tokio::select! {
             // Without a sender, nobody can say otherwise.
             _ = async { closing.wait_for(|closing| *closing).await.is_ok() } => break,
-            Some(_) = open.join_next() => {}
-            accepted = listener.accept(), if open.len() < bounds.connections => match accepted {
+            Some(_) = open.conversations.join_next() => {
+                if let Some(stream) = waiting.take() {
+                    open.begin(stream);
+                }
+            }
+            () = sleep(limits::YIELD_TIME), if waiting.is_some() => open.make_room(),
+            accepted = listener.accept(), if waiting.is_none() => match accepted {
                 Ok((stream, _)) => {
                     failures = 0;
-                    open.spawn(converse(stream, app.clone(), bounds, told.clone()));
+                    if open.conversations.len() < bounds.connections {
+                        open.begin(stream);
+                    } else {
+                        open.make_room();
+                        waiting = Some(stream);
+                    }
                 }
                 Err(error) if is_the_peers(&error) => {}
                 Err(error) if failures == limits::ACCEPT_TRIES => return Err(error),
@@ -75,13 +82,54 @@ pub(crate) async fn serve(
             },
         }
     }
-    drop(listener);
-    while open.join_next().await.is_some() {}
+    drop((listener, waiting));
+    while open.conversations.join_next().await.is_some() {}
     Ok(())
 }
 
+/// The connections that are open.
+struct Open {
+    bounds: Bounds,
+    app: Router,
+    told: watch::Receiver<bool>,
+    /// Dropped, it ends every connection that is left.
+    conversations: JoinSet<()>,
+    /// Asks them to end, in the order in which they began. Those that have ended listen no more.
+    oldest: VecDeque<oneshot::Sender<()>>,
+}
+
+impl Open {
+    fn begin(&mut self, stream: TcpStream) {
+        let (ask, asked) = oneshot::channel();
+        if self.oldest.len() >= 2 * self.bounds.connections {
+            self.oldest.retain(|ask| !ask.is_closed());
+        }
+        self.oldest.push_back(ask);
+        let (app, told) = (self.app.clone(), self.told.clone());
+        self.conversations.spawn(converse(stream, app, self.bounds, asked, told));
+    }
+
+    /// Asks the oldest connections that were not asked yet to end.
+    fn make_room(&mut self) {
+        let mut share = self.bounds.connections.div_ceil(limits::YIELDING);
+        while share > 0
+            && let Some(ask) = self.oldest.pop_front()
+        {
+            share -= usize::from(ask.send(()).is_ok());
+        }
+    }
+}
+
 /// One connection, to its end.
-async fn converse(stream: TcpStream, app: Router, bounds: Bounds, mut closing: watch::Receiver<bool>) {
+async fn converse(
+    stream: TcpStream,
+    app: Router,
+    bounds: Bounds,
+    asked: oneshot::Receiver<()>,
+    mut closing: watch::Receiver<bool>,
+) {
+    // Answers are one small packet after another.
+    let _ = stream.set_nodelay(true);
     let stream = Taken { stream, stalled: None, patience: bounds.stall };
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(bounds.head);
@@ -91,8 +139,10 @@ async fn converse(stream: TcpStream, app: Router, bounds: Bounds, mut closing: w
     // How a connection breaks off is the peer's affair; what matters was answered.
     tokio::select! {
         _ = connection.as_mut() => return,
-        _ = closing.wait_for(|closing| *closing) => connection.as_mut().graceful_shutdown(),
+        _ = closing.wait_for(|closing| *closing) => {}
+        _ = asked => {}
     }
+    connection.as_mut().graceful_shutdown();
     let _ = connection.await;
 }
 
@@ -190,6 +240,10 @@ mod tests {
 
     impl Served {
         fn start() -> Self {
+            Self::start_with(HEAD)
+        }
+
+        fn start_with(head: Duration) -> Self {
             let endless = || async {
                 let zeros = futures_util::stream::repeat_with(|| Ok::<_, io::Error>(vec![0_u8; 65_536]));
                 Body::from_stream(zeros).into_response()
@@ -202,7 +256,7 @@ mod tests {
                 runtime.block_on(async {
                     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                     ready.send(listener.local_addr().unwrap()).unwrap();
-                    serve(listener, app, Bounds { connections: 2, head: HEAD, stall: STALL }, told).await
+                    serve(listener, app, Bounds { connections: 2, head, stall: STALL }, told).await
                 })
             });
             Self { address: address.recv().unwrap(), closing, ended }
@@ -266,14 +320,22 @@ mod tests {
         served.stop();
     }
 
+    const ENDLESS: &[u8] = b"GET /endless HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
     #[test]
     fn one_connection_too_many_waits_for_its_turn() {
         let served = Served::start();
-        let (mut first, mut second) = (served.connect(), served.connect());
-        assert!(is_answered(&mut first) && is_answered(&mut second));
+        // Both are in the middle of an answer.
+        let mut busy = [served.connect(), served.connect()];
+        let mut taken = [0; 4_096];
+        for stream in &mut busy {
+            stream.write_all(ENDLESS).unwrap();
+            stream.read_exact(&mut taken).unwrap();
+        }
         let mut third = served.connect();
-        third.set_read_timeout(Some(HEAD / 4)).unwrap();
+        third.set_read_timeout(Some(STALL / 2)).unwrap();
         assert!(!is_answered(&mut third), "there is room for two");
+        let [first, second] = busy;
         drop(first);
         third.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let mut answer = [0; 12];
@@ -283,16 +345,28 @@ mod tests {
         served.stop();
     }
 
+    /// Clients that kept their connections, and asked nothing, held every place until they went.
+    #[test]
+    fn who_is_idle_gives_way_to_who_comes() {
+        let served = Served::start_with(Duration::from_secs(600));
+        let mut idle = [served.connect(), served.connect()];
+        assert!(idle.iter_mut().all(is_answered));
+        let mut later = [served.connect(), served.connect(), served.connect()];
+        assert!(later.iter_mut().all(is_answered), "in the order in which they came");
+        assert!(idle.iter_mut().all(|stream| !is_answered(stream)), "they were the oldest");
+        served.stop();
+    }
+
     #[test]
     fn who_takes_nothing_of_the_answer_is_given_up() {
         let served = Served::start();
         let mut deaf = served.connect();
-        deaf.write_all(b"GET /endless HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+        deaf.write_all(ENDLESS).unwrap();
         std::thread::sleep(4 * STALL);
         // What was on its way arrives; then it breaks off, though there is no end to the answer.
         assert!(closed_after(&mut deaf) < 4 * HEAD);
         let mut listening = served.connect();
-        listening.write_all(b"GET /endless HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+        listening.write_all(ENDLESS).unwrap();
         let (started, mut taken) = (Instant::now(), [0; 4_096]);
         while started.elapsed() < 2 * STALL {
             listening.read_exact(&mut taken).unwrap();
