@@ -117,13 +117,18 @@ impl App {
         Arc::clone(&self.submitter.payloads)
     }
 
-    /// The latest checkpoint whose entries the index has.
-    pub(crate) fn latest(&self) -> Arc<LogCheckpoint> {
-        self.view.latest()
+    /// The latest checkpoint, once the index has its entries: who was answered finds the record, by its id and in its run.
+    pub(crate) async fn latest(&self) -> Result<Arc<LogCheckpoint>, Problem> {
+        self.indexed_to(self.view.published().head.size.0).await
+    }
+
+    /// Waits until the rows of the first `size` entries are there, and gives the latest checkpoint of which they are.
+    pub(crate) async fn indexed_to(&self, size: u64) -> Result<Arc<LogCheckpoint>, Problem> {
+        self.submitter.indexed_to(size).await
     }
 
     /// Asks the state that was folded from the entries of a checkpoint, whose rows may still be on their way:
-    /// [`Submitter::indexed_to`] waits for them.
+    /// [`App::indexed_to`] waits for them.
     pub(crate) async fn inspect<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&Records, &Arc<LogCheckpoint>) -> T + Send + 'static,

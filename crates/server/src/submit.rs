@@ -28,7 +28,6 @@ use crate::{
     limits,
     payloads::{Kept, Payloads, Staged, belongs},
     problem::{Kind, Problem, with_causes},
-    promise::Promise,
     records::{Enrolled, Records, Refusal, Submission},
     rows::{Index, Name, document_named, names_kept, payloads_named, sets_named},
     snapshot_key::ends,
@@ -180,13 +179,13 @@ async fn work<T: Send + 'static>(
 
 impl Submitter {
     /// Submits a batch and answers for each of its records. Runs to its end, even if nobody waits for it any more.
-    pub(crate) async fn submit(
-        self: Arc<Self>,
-        batch: Batch,
-        promise: Promise,
-    ) -> Result<Vec<Answer>, Problem> {
+    pub(crate) async fn submit(self: Arc<Self>, batch: Batch) -> Result<Vec<Answer>, Problem> {
         let submitter = Arc::clone(&self);
         let small = batch.is_small();
+        if !small {
+            // What earlier entries name is in the rows.
+            self.indexed_to(self.index.reader().latest().head.size.0).await?;
+        }
         let prepared = work(small, move || submitter.prepare(batch)).await?;
         let Prepared { submissions, slots, staged, named_before } = prepared;
         let named: Vec<Vec<Name>> =
@@ -199,13 +198,8 @@ impl Submitter {
         // Whoever waits for the answer is this task.
         self.handle.submit(submissions, move |outcomes| drop(reply.send(outcomes)));
         let outcomes = answer.await.unwrap_or_else(|_| Err(self.stopped()))?;
-        let logged = outcomes.iter().filter_map(|outcome| match outcome {
-            Outcome::Added(logged) | Outcome::Duplicate(logged) => Some(logged.checkpoint.head.size.0),
-            Outcome::Refused(_) => None,
-        });
-        let logged = logged.max().unwrap_or(0);
         let submitter = Arc::clone(&self);
-        let answers = work(small, move || {
+        work(small, move || {
             let mut kept = named_before;
             let logged = |outcome: &Outcome<Refusal>| !matches!(outcome, Outcome::Refused(_));
             let admitted = outcomes.iter().zip(named).filter(|(outcome, _)| logged(outcome));
@@ -214,21 +208,16 @@ impl Submitter {
                 .payloads
                 .keep(staged.into_iter().filter(|staged| kept.contains(&staged.kept().name())).collect())?;
             submitter.answers(slots, outcomes, &ids)
-        });
-        let answers = answers.await?;
-        // Who has the answer finds the record by its id, and in its run.
-        if promise > Promise::Stored {
-            self.indexed_to(logged).await?;
-        }
-        Ok(answers)
+        })
+        .await
     }
 
-    /// Waits until the rows of the first `size` entries are there.
-    pub(crate) async fn indexed_to(&self, size: u64) -> Result<(), Problem> {
+    /// Waits until the rows of the first `size` entries are there, and gives the latest checkpoint of which they are.
+    pub(crate) async fn indexed_to(&self, size: u64) -> Result<Arc<LogCheckpoint>, Problem> {
         let mut committed = self.committed.clone();
         let waited = committed.wait_for(|checkpoint| checkpoint.head.size.0 >= size).await;
-        // Nobody announces anything any more.
-        waited.map(drop).map_err(|_| self.stopped().into())
+        // If not, nobody announces anything any more.
+        waited.map(|latest| Arc::clone(&latest)).map_err(|_| self.stopped().into())
     }
 
     /// Why the log answers nothing any more.

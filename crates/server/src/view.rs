@@ -36,11 +36,6 @@ pub(crate) struct LogView {
 }
 
 impl LogView {
-    /// The latest checkpoint whose entries the index has.
-    pub(crate) fn latest(&self) -> Arc<LogCheckpoint> {
-        Arc::clone(&self.committed.borrow())
-    }
-
     /// The latest checkpoint. The index may still be on its way to it; entries, tiles and proofs are there.
     pub(crate) fn published(&self) -> Arc<LogCheckpoint> {
         self.reader.latest()

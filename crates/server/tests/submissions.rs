@@ -209,6 +209,25 @@ fn records_of_a_batch_may_name_each_other_and_each_gets_its_answer() {
     }
 }
 
+/// Rows of the index follow the answer; whoever reads through them waits for them.
+#[test]
+fn who_has_the_answer_finds_the_record_by_its_id_and_in_its_run() {
+    let world = World::peopled();
+    let trigger = world.trigger("one");
+    let run = RunId::started_by(world.add(&trigger));
+    for round in 0..4 {
+        let notes: Vec<_> =
+            (0..200).map(|at| world.note(run, trigger.id(), &format!("{round} {at}"))).collect();
+        let answers = world.batch(&notes);
+        let read = world.get(&format!("/v1/runs/{run}"));
+        assert_eq!(read.json()["records"].as_array().unwrap().len(), 1 + (round + 1) * 200);
+        assert_eq!(
+            (answers.len(), world.get(&format!("/v1/records/{}", notes[199].id())).status),
+            (200, 200)
+        );
+    }
+}
+
 #[test]
 fn what_stops_an_execution_goes_before_it_but_never_before_what_entitles_it() {
     let world = World::peopled();

@@ -101,7 +101,7 @@ pub(crate) async fn list(Shared(app): Shared<Arc<App>>, query: Asked<Page>) -> R
     if limit == 0 || limit > limits::RUNS {
         return Err(Kind::QueryInvalid.because(format!("limit: {limit} is not 1 to {}", limits::RUNS)));
     }
-    let before = before.unwrap_or(u64::MAX).min(app.latest().head.size.0);
+    let before = before.unwrap_or(u64::MAX).min(app.latest().await?.head.size.0);
     let index = app.index();
     // One more says whether there is a next page.
     let mut found = blocking(move || Ok(index.newest_runs(before, limit + 1)?)).await?;
@@ -115,7 +115,7 @@ pub(crate) async fn list(Shared(app): Shared<Arc<App>>, query: Asked<Page>) -> R
     });
     // Everything as of the checkpoint at which the records were counted.
     let (counted, size) = counted.await?;
-    app.submitter.indexed_to(size).await?;
+    app.indexed_to(size).await?;
     let index = app.index();
     let listed = move |(at, run, records)| {
         let time = index.record(at)?.time().get();
@@ -144,6 +144,7 @@ pub(crate) async fn run(
         return Err(Kind::QueryInvalid.because(format!("wait: {} is over {most}", wait.as_millis())));
     }
     let run = parse(&text)?;
+    app.latest().await?;
     let mut feed = Feed::of(&app, run, 0);
     let mut records = feed.page().await?;
     if records.is_empty() {
@@ -181,6 +182,7 @@ pub(crate) async fn events(
             last.ok_or_else(fault)?.saturating_add(1)
         }
     };
+    app.latest().await?;
     if Feed::of(&app, run, 0).page().await?.is_empty() {
         return Err(Kind::RunUnknown.because(format!("{run} is not in the log")));
     }
@@ -211,7 +213,7 @@ pub(crate) async fn bundle(
     let with_payloads = payloads != Some(Payloads::None);
     let witnesses = app.view.witnesses.clone().filter(|_| last != Some(Last::Latest));
     let run = parse(&text)?;
-    let (index, payloads, latest) = (app.index(), app.payloads(), app.latest());
+    let (index, payloads, latest) = (app.index(), app.payloads(), app.latest().await?);
     let begin = move || {
         let as_of = (&*latest, witnesses.as_deref());
         Ok(Bundle::begin(index, payloads, (app.log, run), as_of, with_payloads)?)

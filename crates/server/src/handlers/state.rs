@@ -55,7 +55,7 @@ pub(crate) async fn record(
     Shared(app): Shared<Arc<App>>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let size = app.latest().head.size.0;
+    let size = app.latest().await?.head.size.0;
     blocking(move || {
         let index = find(&app.index(), &id, size)?;
         let bytes = app.index().reader().entry(LeafIndex(index))?;
@@ -73,7 +73,7 @@ pub(crate) async fn proof(
     Shared(app): Shared<Arc<App>>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let latest = app.latest();
+    let latest = app.latest().await?;
     blocking(move || {
         let index = LeafIndex(find(&app.index(), &id, latest.head.size.0)?);
         proofs::prove(&app.view, &latest, index)
@@ -86,6 +86,7 @@ pub(crate) async fn payload(
     Shared(app): Shared<Arc<App>>,
     Path(text): Path<String>,
 ) -> Result<Response, Problem> {
+    app.latest().await?;
     blocking(move || {
         let unknown = |why: &str| Kind::PayloadUnknown.because(format!("{text:?} {why}"));
         let commitment = Commitment::parse(&text).ok_or_else(|| unknown("is no commitment"))?;
@@ -104,7 +105,7 @@ pub(crate) async fn payload(
 
 /// `GET /v1/log`
 pub(crate) async fn log(Shared(app): Shared<Arc<App>>) -> Result<Response, Problem> {
-    let size = app.latest().head.size.0;
+    let size = app.latest().await?.head.size.0;
     blocking(move || {
         let genesis = raw(app.index().reader().entry(LeafIndex(0))?)?;
         Ok(json(&Log { genesis, size }))
@@ -142,7 +143,7 @@ pub(crate) async fn policy(Shared(app): Shared<Arc<App>>) -> Result<Response, Pr
         (state.policy_in_force().map(|(digest, _)| digest), state.policy_head(), checkpoint.head.size.0)
     });
     let (digest, prev, size) = asked.await?;
-    app.submitter.indexed_to(size).await?;
+    app.indexed_to(size).await?;
     blocking(move || {
         let document = match digest {
             Some(digest) => Some(raw(document(&app, &digest, size)?)?),

@@ -117,7 +117,7 @@ async fn submit(
     wanted: &Wanted,
     permit: Option<SemaphorePermit<'_>>,
 ) -> Result<Vec<Answer>, Problem> {
-    let submitted = tokio::spawn(Arc::clone(&app.submitter).submit(batch, wanted.promise)).await;
+    let submitted = tokio::spawn(Arc::clone(&app.submitter).submit(batch)).await;
     drop(permit);
     app.view.note_failure();
     let failed = |_| Kind::LogFailed.because("the submission failed inside the server");
