@@ -131,7 +131,7 @@ impl Serve {
 }
 
 /// Tells this process to stop, as its operator would, when standard input ends.
-fn stop_when_stdin_ends() {
+pub fn stop_when_stdin_ends() {
     let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
     // A process can always signal itself.
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM);

@@ -64,6 +64,9 @@ struct Run {
     /// Start without a state directory: only for keys that never cosigned anything
     #[arg(long)]
     new: bool,
+    /// Stop when standard input ends: for a program that starts this one and must not leave it behind, even if it is killed
+    #[arg(long, hide = true)]
+    until_stdin_ends: bool,
 }
 
 /// The kinds of key that a new witness has, and their files.
@@ -156,6 +159,9 @@ impl Init {
 
 impl Run {
     fn run(&self, context: &Context) -> Outcome {
+        if self.until_stdin_ends {
+            std::thread::spawn(serve::stop_when_stdin_ends);
+        }
         let path = self.config.clone().unwrap_or_else(|| context.file("witness.toml"));
         let config = Config::load(&path).map_err(|error| config_failure(&error))?;
         let (json, prefix) = (context.json, config.prefix.clone());

@@ -68,6 +68,15 @@ fn a_witness_is_made_runs_and_stops() {
     desk.run(&["witness", "run", "--config", "w/witness.toml"]).failed(2, "witness-state-unusable");
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
+
+    // Whoever started it has gone.
+    let mut tethered = desk.command(&["witness", "run", "--config", "w/witness.toml", "--until-stdin-ends"]);
+    let mut child = tethered.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("listening on "), "{line}");
+    drop(child.stdin.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 #[test]
