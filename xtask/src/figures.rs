@@ -1,10 +1,11 @@
-//! `cargo xtask figures foundation|log`: measures what is claimed, and counts what is tested.
+//! `cargo xtask figures foundation|log [--long]`: measures what is claimed, and counts what is tested.
 
 use std::process::Command;
 
 use crate::{
     beside, interop,
     run::{Step, root, run},
+    soak,
 };
 
 /// Tests that print counts, as `count NAME N` on lines of their own.
@@ -13,34 +14,55 @@ const FOUNDATION: [&[&str]; 3] = [
     &["-p", "counterfoil-log", "--test", "crash"],
     &["-p", "counterfoil", "--test", "kill", "--test", "demo"],
 ];
-const LOG: [&[&str]; 3] = [
+const LOG: [&[&str]; 4] = [
     &["-p", "counterfoil-tests", "--test", "model"],
-    &["-p", "counterfoil-log", "--test", "crash"],
-    &["-p", "counterfoil", "--test", "kill", "--test", "faults", "--test", "interop"],
+    &["-p", "counterfoil-log", "--test", "crash", "--test", "derived"],
+    &["-p", "counterfoil-audit", "--test", "audit", "--test", "evidence"],
+    &[
+        "-p",
+        "counterfoil",
+        "--test",
+        "faults",
+        "--test",
+        "kill",
+        "--test",
+        "raw",
+        "--test",
+        "disk_full",
+        "--test",
+        "interop",
+    ],
 ];
 
 /// Prints one JSON line for each figure. A figure that misses its bar says so; nothing fails.
 pub fn foundation() -> Step {
     run("cargo", &["run", "--quiet", "--release", "--locked", "-p", "counterfoil-benches"])?;
-    FOUNDATION.iter().try_for_each(|which| count(which))
+    FOUNDATION.iter().try_for_each(|which| count(which, None))
 }
 
-/// What is claimed of the log.
-pub fn log() -> Step {
+/// What is claimed of the log. If it may take long, with all faults that there are, and the soak at its length.
+pub fn log(long: bool) -> Step {
     beside::tessera()?;
-    LOG.iter().try_for_each(|which| count(which))
+    let effort = long.then_some("full");
+    LOG.iter().try_for_each(|which| count(which, effort))?;
+    let soaked = if long { soak::soak(soak::MINUTES) } else { soak::short() };
+    // Its figures say what did not hold.
+    soaked.unwrap_or_else(|why| eprintln!("{why}"));
+    Ok(())
 }
 
-/// Runs tests and prints the counts that they report.
-fn count(which: &[&str]) -> Step {
+/// Runs tests, at this effort or the usual one, and prints the counts that they report.
+fn count(which: &[&str], effort: Option<&str>) -> Step {
     let arguments = [&["test", "--quiet", "--locked"], which, &["--", "--nocapture"]].concat();
     let output = Command::new("cargo")
         .args(&arguments)
         .env("COUNTERFOIL_INTEROP", root().join(interop::PROGRAMS))
+        .envs(effort.map(|effort| ("COUNTERFOIL_EFFORT", effort)))
         .current_dir(root())
         .output()
         .map_err(|why| why.to_string())?;
-    let how = format!("cargo {}", arguments.join(" "));
+    let effort = effort.map(|effort| format!("COUNTERFOIL_EFFORT={effort} ")).unwrap_or_default();
+    let how = format!("{effort}cargo {}", arguments.join(" "));
     let holds = output.status.success();
     let printed = [output.stdout, output.stderr].concat();
     for line in String::from_utf8_lossy(&printed).lines() {

@@ -1,10 +1,11 @@
-//! Chores of this workspace: `cargo xtask test`, `interop`, `tidy`, `vectors`, `fuzz`, `figures`.
+//! Chores of this workspace: `cargo xtask test`, `interop`, `tidy`, `vectors`, `fuzz`, `soak`, `figures`.
 
 mod beside;
 mod figures;
 mod fuzz;
 mod interop;
 mod run;
+mod soak;
 mod test;
 mod tidy;
 mod vectors;
@@ -21,7 +22,9 @@ const USAGE: &str = "usage: cargo xtask <command>
   tidy                           hold specification, predicates, codes, vectors and habits together
   vectors [--check]              write test-vectors/ anew, or compare it with what would be written
   fuzz [SECONDS]                 every fuzz target for its share of the time, 60 seconds in all unless the effort is another
+  soak [--minutes N]             logs under load and restarts, 20 minutes unless said otherwise, one JSON line a figure
   figures foundation|log         measure what is claimed, one JSON line a figure
+  figures log --long             the same with 20 minutes of soak, and every system call failing and killing
 
 COUNTERFOIL_EFFORT scales kills, cases, bit flips and fuzzing: 1 unless set, `full` for all there is (`test --full` sets it).";
 
@@ -42,8 +45,14 @@ fn main() -> ExitCode {
             Ok(seconds) => fuzz::fuzz(seconds),
             Err(_) => return usage(),
         },
+        ("soak", []) => soak::soak(soak::MINUTES),
+        ("soak", ["--minutes", minutes]) => match minutes.parse() {
+            Ok(minutes) => soak::soak(minutes),
+            Err(_) => return usage(),
+        },
         ("figures", ["foundation"]) => figures::foundation(),
-        ("figures", ["log"]) => figures::log(),
+        ("figures", ["log"]) => figures::log(false),
+        ("figures", ["log", "--long"]) => figures::log(true),
         _ => return usage(),
     };
     match done {
