@@ -90,6 +90,9 @@ fn tessera_and_torchwood_read_a_log_of_records() {
     let size = fsck(&programs, &log.desk, &log.url, &vkey).unwrap_or_else(|said| panic!("{said}"));
     assert!(size > 380, "{size}");
     read(&programs, &log.url, &vkey, size);
+    println!(
+        "count other people's programs that read a log of records (fsck, torchwood with formats/proof) 2"
+    );
 }
 
 #[test]
@@ -121,6 +124,9 @@ fn tessera_writes_to_a_raw_log_and_reads_it() {
     let size = fsck(&programs, &desk, &url, &vkey).unwrap_or_else(|said| panic!("{said}"));
     read(&programs, &url, &vkey, size);
     println!("count entries that the hammer left and fsck read {size}");
+    println!(
+        "count other people's programs that write or read a raw log (integration test, hammer, fsck, torchwood) 4"
+    );
 }
 
 /// A program that is ended, by its own id, when it goes out of scope.
@@ -302,4 +308,5 @@ fn litewitness_and_omniwitness_cosign_and_torchwood_verifies_the_quorum() {
     let said = shown(&output);
     assert!(output.status.success() && said.contains("entries: 7\n"), "{said}");
     assert_eq!(fsck(&programs, &desk, &url, &log), Ok(7));
+    println!("count other people's witnesses that cosign checkpoints (litewitness, omniwitness) 2");
 }

@@ -278,9 +278,11 @@ fn tear(dir: &Path) {
 
 #[test]
 fn a_fault_while_creating_leaves_a_log_or_none() {
+    let mut tried = 0;
     for fault in [Fault::Lost, Fault::Short, Fault::Persisted] {
         for step in 0..2 {
             for power_cut in [false, true] {
+                tried += 1;
                 let (site, disk, lock) = (Site::new(), Disk::default(), FaultyLock::default());
                 disk.fail(step, fault);
                 let config = site.faulty(&disk, &lock);
@@ -298,6 +300,7 @@ fn a_fault_while_creating_leaves_a_log_or_none() {
             }
         }
     }
+    println!("count storage faults while a log is created, each leaves a log or none {tried}");
 }
 
 /// A log of three batches, with the lock file as it was before the last.
@@ -475,7 +478,8 @@ fn somebody_else_who_replaces_the_lock_stops_the_log() {
 /// Two logs over one journal and one lock store, without any lock on files that would keep the second out.
 #[test]
 fn of_two_writers_on_one_store_one_loses_and_nothing_acknowledged_is_lost() {
-    for turns in ["ab", "ba", "aab", "abab", "aabbab"] {
+    let orders = ["ab", "ba", "aab", "abab", "aabbab"];
+    for turns in orders {
         let (site, other, disk, lock) = (Site::new(), Site::new(), Disk::default(), FaultyLock::default());
         drop(Log::create(site.faulty(&disk, &lock), Notebook::default(), b"genesis".to_vec()).unwrap());
         let logs =
@@ -505,6 +509,7 @@ fn of_two_writers_on_one_store_one_loses_and_nothing_acknowledged_is_lost() {
             assert_eq!(log.handle().reader().checkpoint_at(size).unwrap().as_ref(), Some(&logged.checkpoint));
         }
     }
+    println!("count orders of two writers on one store, of whom one loses cleanly {}", orders.len());
 }
 
 /// A lock store before whose next replacement something else happens.
