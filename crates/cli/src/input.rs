@@ -21,14 +21,12 @@ pub fn read(path: &Path, what: &str, most: usize) -> Outcome<Vec<u8>> {
     let mut bytes = Vec::new();
     let taken = open(path, what)?.take(most as u64 + 1).read_to_end(&mut bytes);
     taken.map_err(|error| unreadable(path, what, &error))?;
-    if bytes.len() > most {
-        return Err(Failure::new(
-            "file-too-large",
-            format!("{} is larger than the {most} bytes that {} may have", shown(path), with_article(what)),
-            format!("check that this is the {what} you meant"),
-        ));
-    }
-    Ok(bytes)
+    if bytes.len() > most { Err(too_large(&shown(path), what, most)) } else { Ok(bytes) }
+}
+
+fn too_large(path: &str, what: &str, most: usize) -> Failure {
+    let message = format!("{path} is larger than the {most} bytes that {} may have", with_article(what));
+    Failure::new("file-too-large", message, format!("check that this is the {what} you meant"))
 }
 
 /// Reads a whole text file; see [`read`].
@@ -45,7 +43,10 @@ pub struct Lines {
     input: Box<dyn BufRead>,
     path: String,
     what: String,
+    /// The last line, with its line feed.
     line: Vec<u8>,
+    /// Whether that was only looked at.
+    is_held: bool,
 }
 
 /// One line, and whether a line feed ended it.
@@ -60,24 +61,50 @@ impl Lines {
     /// Opens a file of lines of at most [`limits::LINE_BYTES`].
     pub fn open(path: &Path, what: &str) -> Outcome<Self> {
         let input = Box::new(BufReader::with_capacity(1 << 16, open(path, what)?));
-        Ok(Self { input, path: shown(path), what: what.to_owned(), line: Vec::new() })
+        Ok(Self { input, path: shown(path), what: what.to_owned(), line: Vec::new(), is_held: false })
     }
 
     /// The next line; `None` at the end.
     pub fn next(&mut self) -> Outcome<Option<Line<'_>>> {
+        self.hold()?;
+        self.is_held = false;
+        Ok(self.line())
+    }
+
+    /// The next line, which stays the next.
+    pub fn peek(&mut self) -> Outcome<Option<Line<'_>>> {
+        self.hold()?;
+        Ok(self.line())
+    }
+
+    /// The bytes of all lines that are left, of which there may be `most`.
+    pub fn rest(mut self, most: usize) -> Outcome<Vec<u8>> {
+        let mut bytes = if self.is_held { std::mem::take(&mut self.line) } else { Vec::new() };
+        let left = (most + 1).saturating_sub(bytes.len());
+        let taken = self.input.take(left as u64).read_to_end(&mut bytes);
+        taken.map_err(|error| unreadable(Path::new(&self.path), &self.what, &error))?;
+        if bytes.len() > most { Err(too_large(&self.path, &self.what, most)) } else { Ok(bytes) }
+    }
+
+    /// Reads a line, unless one is held.
+    fn hold(&mut self) -> Outcome<()> {
+        if self.is_held {
+            return Ok(());
+        }
         self.line.clear();
         // One byte over the limit and a line feed: enough to see that a line is too long.
         let most = limits::LINE_BYTES as u64 + 2;
         let taken = (&mut self.input).take(most).read_until(b'\n', &mut self.line);
         taken.map_err(|error| unreadable(Path::new(&self.path), &self.what, &error))?;
-        if self.line.is_empty() {
-            return Ok(None);
-        }
-        let feed = self.line.last() == Some(&b'\n');
-        if feed {
-            self.line.pop();
-        }
-        Ok(Some(Line { bytes: &self.line, ended: feed || self.line.len() > limits::LINE_BYTES }))
+        self.is_held = true;
+        Ok(())
+    }
+
+    fn line(&self) -> Option<Line<'_>> {
+        let stripped = self.line.strip_suffix(b"\n");
+        let bytes = stripped.unwrap_or(&self.line);
+        let ended = stripped.is_some() || bytes.len() > limits::LINE_BYTES;
+        (!self.line.is_empty()).then_some(Line { bytes, ended })
     }
 }
 

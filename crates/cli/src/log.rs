@@ -3,31 +3,26 @@
 use std::{io::IsTerminal, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
-use counterfoil_audit::{
-    Audit as Auditor, AuditError, Export as Exporter, ExportError, Source, SourceError, Under,
-};
+use counterfoil_audit::{Audit as Auditor, AuditError, Export as Exporter, ExportError, Source, SourceError};
 use counterfoil_receipt::limits as receipt_limits;
 use counterfoil_tlog::VerifierKey;
-use counterfoil_verify::{Accused, NotConvicted, Trust, convictions};
 use serde_json::json;
 
 use crate::{
     audit_report::Page,
     backup::Backup,
     context::Context,
-    error::{Failure, NOT_SHOWN, Outcome, USAGE, VIOLATED},
+    error::{Failure, Outcome, USAGE, VIOLATED},
     input::{self, shown},
+    known::{Known, vkey},
     output,
     recover::Recover,
     remote,
     text::{counted, printable},
-    time, trust,
+    time,
 };
 
-/// Bytes of an evidence file: 64 cases, each of two of the largest notes, and two of the largest entries in base64url.
-const EVIDENCE_BYTES: usize = 64 * 2 * (receipt_limits::NOTE_BYTES * 2 + 88_000 + 8_192);
-
-/// Copy a log into a directory, audit it from its bytes, confirm evidence against it, back it up and bring it back.
+/// Copy a log into a directory, audit it from its bytes, back it up and bring it back.
 #[derive(Args, Debug)]
 pub struct Log {
     #[command(subcommand)]
@@ -38,7 +33,6 @@ pub struct Log {
 enum Command {
     Export(Export),
     Audit(Audit),
-    VerifyEvidence(VerifyEvidence),
     Backup(Backup),
     Recover(Recover),
 }
@@ -108,23 +102,9 @@ struct Audit {
     /// Write the report as an HTML page as well
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Where the log misbehaved, write evidence that `counterfoil log verify-evidence` confirms without the log
+    /// Where the log misbehaved, write evidence that `counterfoil verify` confirms without the log
     #[arg(long, value_name = "FILE")]
     evidence: Option<PathBuf>,
-}
-
-/// Confirm evidence against a log, offline: what it signed, and which rule that breaks.
-///
-/// Exit status: 1 the log is convicted by every case, 2 unreadable, 3 a case does not show what it claims.
-#[derive(Args, Debug)]
-#[command(after_help = "Example:
-  counterfoil log verify-evidence evidence.jsonl --trust trust.toml")]
-struct VerifyEvidence {
-    /// The file that an audit wrote, or - for standard input
-    file: PathBuf,
-    /// The key that signs the log's checkpoints, instead of a trust file: then only forks can be confirmed
-    #[arg(long, value_name = "VKEY", value_parser = vkey)]
-    log_key: Option<VerifierKey>,
 }
 
 impl Log {
@@ -133,7 +113,6 @@ impl Log {
         match &self.command {
             Command::Export(export) => export.run(context),
             Command::Audit(audit) => audit.run(context),
-            Command::VerifyEvidence(verify) => verify.run(context),
             Command::Backup(backup) => backup.run(context),
             Command::Recover(recover) => recover.run(context),
         }
@@ -218,84 +197,6 @@ impl Audit {
     }
 }
 
-impl VerifyEvidence {
-    fn run(&self, context: &Context) -> Outcome {
-        let known = Known::load(context, self.log_key.as_ref())?;
-        let file = input::read(&self.file, "evidence file", EVIDENCE_BYTES)?;
-        let accused = match &known {
-            Known::Trust(trust, _) => Accused::Trust(trust),
-            Known::Key(key) => Accused::Key(key),
-        };
-        let shown = convictions(&file, accused).map_err(|why| {
-            let (code, status, hint) = match why {
-                NotConvicted::Malformed { .. } => (
-                    "evidence-malformed",
-                    USAGE,
-                    "check that this is a file that `counterfoil log audit --evidence` wrote",
-                ),
-                NotConvicted::NotShown { .. } => (
-                    "evidence-not-shown",
-                    NOT_SHOWN,
-                    "it convicts nobody; check that it is about the log of the trust file",
-                ),
-            };
-            let text = why.to_string();
-            let why = text.strip_prefix(code).and_then(|why| why.strip_prefix(": ")).unwrap_or(&text);
-            Failure::new(code, printable(why), hint).with_status(status)
-        })?;
-        if context.json {
-            let cases = shown.iter().map(|case| {
-                json!({"code": case.code, "detail": case.detail, "index": case.index, "kind": case.kind.as_str(), "rule": case.rule})
-            });
-            output::print_json(
-                &json!({"cases": cases.collect::<Vec<_>>(), "conclusion": "violated", "exit_code": VIOLATED}),
-            )?;
-        } else {
-            let style = context.style;
-            let lines = shown.iter().map(|case| {
-                let entry = case.index.map(|index| format!(" entry {index}")).unwrap_or_default();
-                format!("{}{entry}\n    {}\n", style.bad(case.code), printable(&case.detail))
-            });
-            let last = style.bad("THE LOG MISBEHAVED: its signature stands under this");
-            output::print(&format!("{}\n{last}\n", lines.collect::<String>()))?;
-        }
-        Ok(VIOLATED)
-    }
-}
-
-/// What the reader knows of the log.
-enum Known {
-    Trust(Box<Trust>, PathBuf),
-    Key(Box<VerifierKey>),
-}
-
-impl Known {
-    fn load(context: &Context, key: Option<&VerifierKey>) -> Outcome<Self> {
-        match key {
-            Some(key) => Ok(Self::Key(Box::new(key.clone()))),
-            None => {
-                let path = context.trust_path();
-                Ok(Self::Trust(Box::new(trust::load(&path)?), path))
-            }
-        }
-    }
-
-    fn under(&self) -> Under<'_> {
-        match self {
-            Self::Trust(trust, _) => Under::Trust(trust),
-            Self::Key(key) => Under::Key(key),
-        }
-    }
-
-    /// The options under which somebody else finds the same.
-    fn name(&self) -> String {
-        match self {
-            Self::Trust(_, path) => format!("--trust {}", path.display()),
-            Self::Key(key) => format!("--log-key {key}"),
-        }
-    }
-}
-
 /// One line of progress on standard error, where a person sees it.
 struct Bar(bool);
 
@@ -330,10 +231,6 @@ fn jobs(text: &str) -> Result<NonZeroUsize, String> {
     let most = counterfoil_audit::limits::JOBS;
     let number = text.parse::<NonZeroUsize>().ok().filter(|number| number.get() <= most);
     number.ok_or_else(|| format!("{text:?} is no number from 1 to {most}"))
-}
-
-fn vkey(text: &str) -> Result<VerifierKey, String> {
-    VerifierKey::parse(text).map_err(|error| error.to_string())
 }
 
 impl From<SourceError> for Failure {

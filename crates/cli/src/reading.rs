@@ -36,7 +36,11 @@ pub struct Row {
 
 /// Reads and verifies the bundle at `path`. `now` is the reader's time in milliseconds.
 pub fn read(path: &Path, trust: &Trust, now: u64) -> Outcome<Reading> {
-    let mut lines = Lines::open(path, "bundle")?;
+    read_lines(Lines::open(path, "bundle")?, trust, now)
+}
+
+/// Reads and verifies a bundle, line by line.
+pub fn read_lines(mut lines: Lines, trust: &Trust, now: u64) -> Outcome<Reading> {
     let mut reader = Reader::new(trust);
     while let Some(line) = lines.next()? {
         reader.line(line.bytes, line.ended);

@@ -32,8 +32,8 @@ use crate::{
 /// lacks from a copy of the log, and holds them to a checkpoint that the log signed; and sets a lock store that was lost. It never
 /// signs anything. Where the lock store can't tell which checkpoint is the newest, every published copy has to be asked.
 ///
-/// Where the log was forked it changes nothing, and writes what both sides signed into a file that `counterfoil log
-/// verify-evidence` confirms.
+/// Where the log was forked it changes nothing, and writes what both sides signed into a file that `counterfoil verify`
+/// confirms.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   counterfoil log recover
@@ -186,7 +186,7 @@ impl Recover {
                     return unwritten;
                 }
                 let hint = format!(
-                    "run neither history; what both sides signed is in {}: `counterfoil log verify-evidence` confirms it",
+                    "run neither history; what both sides signed is in {}: `counterfoil verify` confirms it",
                     shown(&self.evidence)
                 );
                 return Failure::new(code, said, hint).with_status(VIOLATED);

@@ -304,7 +304,7 @@ fn of_two_copies_of_one_log_a_witness_refuses_the_second_and_an_audit_convicts()
     ];
     let audited = desk.run(&audit);
     assert_eq!(audited.code, 1, "{}", audited.shown());
-    let convicted = desk.run(&["log", "verify-evidence", "evidence", "--log-key", key.trim()]);
+    let convicted = desk.run(&["verify", "evidence", "--log-key", key.trim()]);
     assert_eq!(convicted.code, 1, "{}", convicted.shown());
 }
 

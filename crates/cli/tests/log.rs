@@ -165,7 +165,7 @@ fn evidence_against_a_log_is_written_and_confirmed_offline() {
     };
     // A log of few entries, which ends with no snapshot: one bundle and one tile.
     let mut scenario = Scenario::new();
-    scenario.trigger();
+    let run = scenario.trigger();
     scenario.ledger.sign_checkpoint();
     let (desk, size) = (common::Desk::new(), scenario.ledger.size());
     let tree: MemoryTree = scenario.ledger.entries().iter().map(|entry| leaf_hash(entry)).collect();
@@ -186,10 +186,21 @@ fn evidence_against_a_log_is_written_and_confirmed_offline() {
     );
     assert!(desk.read("audit.html").contains("checkpoint-snapshot"));
     fs::remove_dir_all(desk.path("log")).unwrap();
-    let ran = desk.run(&["log", "verify-evidence", "evidence.jsonl"]);
+    let ran = desk.run(&["verify", "evidence.jsonl"]);
     assert_eq!(ran.code, 1, "{}", ran.shown());
     assert!(ran.stdout.contains("checkpoint-snapshot entry"), "{}", ran.stdout);
     desk.write("other.jsonl", desk.read("evidence.jsonl").replace("no-snapshot", "entry"));
-    desk.run(&["log", "verify-evidence", "other.jsonl"]).failed(3, "evidence-not-shown");
-    desk.run(&["log", "verify-evidence", "trust.toml"]).failed(2, "evidence-malformed");
+    desk.run(&["verify", "other.jsonl"]).failed(3, "evidence-not-shown");
+    desk.write("cut.jsonl", desk.read("evidence.jsonl").lines().next().unwrap());
+    desk.run(&["verify", "cut.jsonl"]).failed(2, "evidence-malformed");
+    let json = desk.run(&["verify", "evidence.jsonl", "--json"]);
+    let said: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!((json.code, &said["cases"][0]["code"]), (1, &"checkpoint-snapshot".into()));
+    let (file, key) = ("evidence.jsonl", scenario.ledger.trust().log_keys[0].clone());
+    desk.run(&["verify", file, "--log-key", &key]).failed(3, "evidence-not-shown");
+    // What a bundle is judged by says nothing about evidence, and the other way round.
+    desk.run(&["verify", file, "--report", "page.html"]).failed(2, "usage");
+    desk.run(&["verify", file, "--log-key", &key, "--require", "integrity"]).failed(2, "usage");
+    desk.write("bundle.jsonl", scenario.ledger.bundle(run));
+    desk.run(&["verify", "bundle.jsonl", "--log-key", &key]).failed(2, "evidence-malformed");
 }

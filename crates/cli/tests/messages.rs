@@ -668,9 +668,9 @@ fn a_command_that_there_is_not() {
 
     $ counterfoil verify
     error[usage]: the following required arguments were not provided:
-      <BUNDLE>
+      <FILE>
 
-    Usage: counterfoil verify <BUNDLE>
+    Usage: counterfoil verify <FILE>
     hint: add --help to see what the command takes
     [exit 2]
 
@@ -679,7 +679,7 @@ fn a_command_that_there_is_not() {
 
       tip: to pass '--frob' as a value, use '-- --frob'
 
-    Usage: counterfoil verify <BUNDLE>
+    Usage: counterfoil verify <FILE>
     hint: add --help to see what the command takes
     [exit 2]
 

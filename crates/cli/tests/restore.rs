@@ -241,7 +241,7 @@ fn a_fork_is_neither_served_nor_recovered_and_convicts_the_log() {
     let journal = fs::read(world.desk.path("log/journal")).unwrap();
     world.desk.run(&["log", "recover", "--apply"]).failed(1, "recover-forked");
     assert!(fs::read(world.desk.path("log/journal")).unwrap() == journal);
-    let convicted = world.desk.run(&["log", "verify-evidence", "fork-evidence.jsonl"]);
+    let convicted = world.desk.run(&["verify", "fork-evidence.jsonl"]);
     assert!(convicted.code == 1 && convicted.stdout.contains("THE LOG MISBEHAVED"), "{}", convicted.shown());
 }
 
