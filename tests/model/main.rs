@@ -21,6 +21,9 @@ const PROTOCOL: Protocol = Protocol {
     start: plan::start,
     create_only: true,
     errors_reach_all: true,
+    follows: true,
+    appends_all: true,
+    needs_end: true,
     processes: 2,
 };
 
@@ -93,6 +96,22 @@ fn answering_before_the_swap_is_found() {
     use Step::{Answer, Append, Derive, Index, Publish, Swap, Sync};
     let commit = &[Append, Sync, Answer, Swap, Derive, Publish, Index];
     breaks(Protocol { commit, ..PROTOCOL }, "acknowledged before the lock store has it");
+}
+
+/// One process cuts off what another has begun, and appends a batch of just that length.
+#[test]
+fn going_on_with_a_batch_behind_another_one_is_found() {
+    breaks(Protocol { follows: false, ..PROTOCOL }, "can't be opened any more");
+}
+
+#[test]
+fn answering_before_the_last_frame_is_found() {
+    breaks(Protocol { appends_all: false, ..PROTOCOL }, "can't be opened any more");
+}
+
+#[test]
+fn taking_up_a_batch_whose_end_is_missing_is_found() {
+    breaks(Protocol { needs_end: false, processes: 1, ..PROTOCOL }, "published, and nobody signed it");
 }
 
 /// Every relation of journal and lock store that the exploration does not reach, or that nothing but damage leaves, is

@@ -1,7 +1,8 @@
 //! The world of the commit protocol: a journal, a lock store, two processes, and what has become known outside.
 //!
 //! A tree is the list of its batches, and stands for its checkpoint. A batch that is made gets a number of its own, so
-//! that two trees are of one history exactly if one is the start of the other.
+//! that two trees are of one history exactly if one is the start of the other. The second that is made is of two frames, each
+//! of which is written by itself; only the last is signed.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -26,6 +27,12 @@ pub struct Protocol {
     pub create_only: bool,
     /// Whether a sync that fails for one process fails for every other that has the file open, as `Storage` demands.
     pub errors_reach_all: bool,
+    /// Whether a frame that goes on with a batch is only appended behind the one before it, as `Journal` does.
+    pub follows: bool,
+    /// Whether every frame of a batch is appended before the next step.
+    pub appends_all: bool,
+    /// Whether a batch is one only with its last frame.
+    pub needs_end: bool,
     /// How many processes there are, one or two.
     pub processes: usize,
 }
@@ -47,13 +54,55 @@ impl Tree {
     fn begins(self, other: Self) -> bool {
         self.0[..self.len()] == other.0[..self.len()]
     }
+
+    /// How many frames its last batch has.
+    fn frames(self) -> usize {
+        match self.0[..self.len()] {
+            [.., 2] => 2,
+            _ => 1,
+        }
+    }
+
+    /// How many frames all of it has.
+    fn slots(self) -> usize {
+        self.len() + usize::from(self.0.contains(&2))
+    }
+
+    /// A frame of its last batch.
+    fn frame(self, part: usize) -> Frame {
+        match self.is_half() {
+            true => Frame { tree: self.other_half(), ends: false },
+            false => Frame { tree: self, ends: part + 1 == self.frames() },
+        }
+    }
+
+    /// The tree that the first of the last batch's two frames makes if it is taken for all of it; or back.
+    fn other_half(mut self) -> Self {
+        self.0[self.len() - 1] ^= HALF;
+        self
+    }
+
+    fn is_half(self) -> bool {
+        self.0.iter().any(|batch| batch & HALF > 0)
+    }
+}
+
+/// In the number of a batch: that it is the half of one.
+const HALF: u8 = 0x80;
+
+/// One frame of the batch that a tree ends with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Frame {
+    tree: Tree,
+    /// Whether it is the last, with the checkpoint.
+    ends: bool,
 }
 
 /// What stands at one place of the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Slot {
-    /// A whole frame with its checkpoint; `None` if it is torn.
-    frame: Option<Tree>,
+    /// A whole frame; `None` if it is torn.
+    frame: Option<Frame>,
     disk: Disk,
 }
 
@@ -74,12 +123,12 @@ enum Process {
     Down,
     /// It starts, and has read the lock store.
     Loaded(Tree),
-    /// It has judged, and is about to cut what stands at this place, one slot as it saw it.
-    Cutting { locked: Tree, at: usize, tail: Option<Tree> },
+    /// It has judged, and is about to cut what stands at this place, from its end, so many slots as it saw them.
+    Cutting { locked: Tree, at: usize, tail: [Option<Frame>; 2], left: usize },
     /// It has nothing to do.
     Idle(Tree),
-    /// It has taken so many steps with the tree that a batch makes.
-    Busy { adopts: bool, step: usize, locked: Tree, tree: Tree },
+    /// It has taken so many steps with the tree that a batch makes, and the next for so many of its frames.
+    Busy { adopts: bool, step: usize, part: usize, locked: Tree, tree: Tree },
 }
 
 /// Everything, at one moment.
@@ -185,7 +234,7 @@ impl World {
     /// What is lost if a process finds this journal.
     fn lost(&self, journal: &[Slot]) -> Option<String> {
         let state = &self.state;
-        let survey = match survey(journal, state.lock) {
+        let survey = match survey(journal, state.lock, self.protocol.needs_end) {
             Ok(survey) => survey,
             Err(why) => return Some(format!("can't be opened any more: {why}")),
         };
@@ -208,16 +257,16 @@ impl World {
         let mut events = vec![match process {
             Process::Down => self.then(who, Act::Load, Process::Loaded(self.state.lock)),
             Process::Loaded(locked) => self.judge(who, locked),
-            Process::Cutting { locked, at, tail } => self.cut(who, locked, at, tail),
+            Process::Cutting { locked, at, tail, left } => self.cut(who, locked, at, tail, left),
             Process::Idle(_) if self.state.batches == BATCHES => return self.crashes(who),
             Process::Idle(locked) => {
                 let mut next = self.clone();
                 next.state.batches += 1;
                 let tree = locked.with(next.state.batches);
-                next.step(who, Busy { adopts: false, step: 0, locked, tree })
+                next.step(who, Busy { adopts: false, step: 0, part: 0, locked, tree })
             }
-            Process::Busy { adopts, step, locked, tree } => {
-                self.clone().step(who, Busy { adopts, step, locked, tree })
+            Process::Busy { adopts, step, part, locked, tree } => {
+                self.clone().step(who, Busy { adopts, step, part, locked, tree })
             }
         }];
         if process != Process::Down {
@@ -234,17 +283,21 @@ impl World {
 
     /// A process that has read the lock store reads the journal, maybe after others have changed both.
     fn judge(&self, who: usize, locked: Tree) -> Event {
-        let Ok(Survey { relation, tree, at }) = survey(&self.state.journal, locked) else {
+        let Ok(Survey { relation, tree }) = survey(&self.state.journal, locked, self.protocol.needs_end)
+        else {
             return self.then(who, Act::Judge(None), Process::Down);
         };
         let start = (self.protocol.start)(relation);
         let process = match start {
             Start::Clean => Process::Idle(locked),
             Start::Cut => {
-                let tail = self.state.journal.get(at).and_then(|slot| slot.frame);
-                Process::Cutting { locked, at, tail }
+                let at = locked.slots();
+                let seen = &self.state.journal[at..];
+                let mut tail = [None; 2];
+                seen.iter().zip(&mut tail).for_each(|(slot, seen)| *seen = slot.frame);
+                Process::Cutting { locked, at, tail, left: seen.len() }
             }
-            Start::Adopt => Process::Busy { adopts: true, step: 0, locked, tree },
+            Start::Adopt => Process::Busy { adopts: true, step: 0, part: 0, locked, tree },
             Start::Refuse(_) => Process::Down,
         };
         let (action, mut next, _) = self.then(who, Act::Judge(Some(start)), process);
@@ -256,22 +309,24 @@ impl World {
         (action, next, broken)
     }
 
-    /// Cuts off the journal's end, if it is what was judged.
-    fn cut(&self, who: usize, locked: Tree, at: usize, tail: Option<Tree>) -> Event {
-        let journal = &self.state.journal;
-        let is_same = journal.len() == at + 1 && journal[at].frame == tail;
+    /// Cuts one slot off the journal's end, if it is what was judged.
+    fn cut(&self, who: usize, locked: Tree, at: usize, tail: [Option<Frame>; 2], left: usize) -> Event {
+        let (journal, left) = (&self.state.journal, left - 1);
+        let is_same = journal.len() == at + left + 1 && journal[at + left].frame == tail[left];
         if !is_same {
             return self.then(who, Act::Cut, Process::Down);
         }
-        let (action, mut next, _) = self.then(who, Act::Cut, Process::Idle(locked));
-        next.state.journal.truncate(at);
-        let broken = next.state.publish(locked);
+        let goes_on = Process::Cutting { locked, at, tail, left };
+        let process = if left > 0 { goes_on } else { Process::Idle(locked) };
+        let (action, mut next, _) = self.then(who, Act::Cut, process);
+        next.state.journal.truncate(at + left);
+        let broken = if left > 0 { None } else { next.state.publish(locked) };
         (action, next, broken)
     }
 
     /// Takes the next step of a plan that can be noticed outside, and those before it that can't.
     fn step(mut self, who: usize, busy: Busy) -> Event {
-        let Busy { adopts, mut step, locked, tree } = busy;
+        let Busy { adopts, mut step, part, locked, tree } = busy;
         let plan = if adopts { self.protocol.adopt } else { self.protocol.commit };
         let is_quiet = |step: Step| matches!(step, Step::Derive | Step::Index);
         while step + 1 < plan.len() && is_quiet(plan[step]) {
@@ -280,13 +335,17 @@ impl World {
         let taken = plan[step];
         let (succeeds, broken) = match taken {
             Step::Sync if self.state.must_fail[who] => (false, None),
-            _ => self.state.take(taken, locked, tree, self.protocol.create_only),
+            _ => self.state.take(taken, part, locked, tree, self.protocol),
         };
+        let is_by_frame = matches!(taken, Step::Append | Step::Rewrite);
         let process = match succeeds {
             // Nothing is tried again.
             false => Process::Down,
+            true if is_by_frame && self.protocol.appends_all && part + 1 < tree.frames() => {
+                Process::Busy { adopts, step, part: part + 1, locked, tree }
+            }
             true if step + 1 == plan.len() => Process::Idle(tree),
-            true => Process::Busy { adopts, step: step + 1, locked, tree },
+            true => Process::Busy { adopts, step: step + 1, part: 0, locked, tree },
         };
         self.state.becomes(who, process);
         let act = if succeeds { Act::Step(taken) } else { Act::Fails(taken) };
@@ -303,17 +362,18 @@ impl World {
         dead.state.becomes(who, Process::Down);
         let mut events = vec![(Action::Of(who, Act::Dies), dead.clone(), None)];
         let next = match self.state.processes[who] {
-            Process::Busy { adopts, step, tree, .. } => {
+            Process::Busy { adopts, step, part, tree, .. } => {
                 let plan = if adopts { self.protocol.adopt } else { self.protocol.commit };
-                Some((plan[step], tree))
+                let goes_on = !self.protocol.follows || self.state.goes_on(tree, part);
+                goes_on.then_some((plan[step], tree.slots() - tree.frames() + part))
             }
             Process::Idle(tree) if self.state.batches < BATCHES => {
-                Some((self.protocol.commit[0], tree.with(1)))
+                Some((self.protocol.commit[0], tree.slots()))
             }
             _ => None,
         };
         match next {
-            Some((Step::Append, tree)) if self.state.journal.len() + 1 == tree.len() => {
+            Some((Step::Append, at)) if self.state.journal.len() == at => {
                 dead.state.journal.push(Slot { frame: None, disk: Disk::Dirty });
                 events.push((Action::Of(who, Act::DiesWriting), dead, None));
             }
@@ -335,6 +395,7 @@ impl World {
 struct Busy {
     adopts: bool,
     step: usize,
+    part: usize,
     locked: Tree,
     tree: Tree,
 }
@@ -345,16 +406,25 @@ impl State {
         self.must_fail[who] &= process != Process::Down;
     }
 
-    /// Takes a step; whether it succeeds, and what is wrong with it.
-    fn take(&mut self, step: Step, locked: Tree, tree: Tree, create_only: bool) -> (bool, Option<String>) {
-        let at = tree.len() - 1;
-        let slot = Slot { frame: Some(tree), disk: Disk::Dirty };
+    /// Takes a step, or its part for one frame; whether it succeeds, and what is wrong with it.
+    fn take(
+        &mut self,
+        step: Step,
+        part: usize,
+        locked: Tree,
+        tree: Tree,
+        protocol: Protocol,
+    ) -> (bool, Option<String>) {
+        let Protocol { create_only, follows, .. } = protocol;
+        let at = tree.slots() - tree.frames() + part;
+        let slot = Slot { frame: Some(tree.frame(part)), disk: Disk::Dirty };
         match step {
+            Step::Append if follows && !self.goes_on(tree, part) => return (false, None),
             Step::Append if self.journal.len() == at => self.journal.push(slot),
             Step::Append if create_only || self.journal.len() < at => return (false, None),
             Step::Append => self.journal[at] = slot,
             Step::Rewrite => match self.journal.get_mut(at) {
-                Some(found) if found.frame == Some(tree) => {
+                Some(found) if found.frame == slot.frame => {
                     if found.disk == Disk::Clean {
                         found.disk = Disk::Dirty;
                     }
@@ -364,14 +434,14 @@ impl State {
             Step::Sync => {
                 for slot in self.journal.iter_mut().filter(|slot| slot.disk == Disk::Dirty) {
                     slot.disk = Disk::Durable;
-                    self.signed.extend(slot.frame);
+                    self.signed.extend(slot.frame.filter(|frame| frame.ends).map(|frame| frame.tree));
                 }
             }
             Step::Swap if self.lock == locked => self.lock = tree,
             Step::Swap => return (false, None),
             Step::Publish => return (true, self.publish(tree)),
             Step::Answer => {
-                self.acknowledged.extend(tree.0[at..=at].iter());
+                self.acknowledged.insert(tree.0[tree.len() - 1]);
                 if !tree.begins(self.lock) {
                     return (true, Some("acknowledged before the lock store has it".to_owned()));
                 }
@@ -381,9 +451,18 @@ impl State {
         (true, None)
     }
 
+    /// Whether what stands before a frame is the one that it continues, if it does that.
+    fn goes_on(&self, tree: Tree, part: usize) -> bool {
+        let at = tree.slots() - tree.frames() + part;
+        part == 0 || self.journal.get(at - 1).is_some_and(|slot| slot.frame == Some(tree.frame(part - 1)))
+    }
+
     /// Readers see a checkpoint. Who lost the compare-and-swap has none to show that the lock store holds.
     fn publish(&mut self, tree: Tree) -> Option<String> {
         self.published.insert(tree);
+        if tree.is_half() {
+            return Some("published, and nobody signed it".to_owned());
+        }
         (!tree.begins(self.lock)).then(|| "published before the lock store has it".to_owned())
     }
 
@@ -409,30 +488,37 @@ struct Survey {
     relation: Relation,
     /// The tree of the journal.
     tree: Tree,
-    /// The first place that is not locked.
-    at: usize,
 }
 
 /// Reads the journal beside a checkpoint of the lock store.
-fn survey(journal: &[Slot], locked: Tree) -> Result<Survey, &'static str> {
+fn survey(journal: &[Slot], locked: Tree, needs_end: bool) -> Result<Survey, &'static str> {
     let mut tree = Tree::default();
     let mut unlocked = (locked == tree).then_some(0);
-    let mut whole = 0;
+    let mut begun: Option<Frame> = None;
+    let (mut intact, mut whole) = (0, 0);
     for frame in journal.iter().map_while(|slot| slot.frame) {
-        whole += 1;
-        if frame.len() != whole || !tree.begins(frame) {
+        intact += 1;
+        let goes_on = begun.is_none_or(|begun| begun.tree == frame.tree && !begun.ends && frame.ends);
+        if frame.tree.len() != tree.len() + 1 || !tree.begins(frame.tree) || !goes_on {
             return Err("a frame does not follow on the one before it");
         }
-        tree = frame;
+        let is_half = !frame.ends && !needs_end && journal.len() == intact;
+        if !frame.ends && !is_half {
+            begun = Some(frame);
+            continue;
+        }
+        begun = None;
+        whole = intact;
+        tree = if is_half { frame.tree.other_half() } else { frame.tree };
         unlocked = if tree == locked { Some(0) } else { unlocked.map(|count| count + 1) };
     }
-    let tail = match journal.len() - whole {
-        0 => Tail::Nothing,
-        1 => Tail::Torn,
+    let tail = match journal.len() {
+        length if length == whole => Tail::Nothing,
+        length if length <= intact + 1 => Tail::Torn,
         _ => Tail::Long,
     };
     let relation = Relation { unlocked, is_behind: locked.len() > tree.len(), tail };
-    Ok(Survey { relation, tree, at: locked.len() })
+    Ok(Survey { relation, tree })
 }
 
 impl fmt::Display for Tree {
@@ -471,7 +557,8 @@ impl fmt::Display for World {
         write!(f, "journal:")?;
         for Slot { frame, disk } in &self.state.journal {
             match frame {
-                Some(tree) => write!(f, " {tree} {disk:?};")?,
+                Some(Frame { tree, ends: true }) => write!(f, " {tree} {disk:?};")?,
+                Some(Frame { tree, ends: false }) => write!(f, " {tree} begun, {disk:?};")?,
                 None => write!(f, " torn {disk:?};")?,
             }
         }

@@ -191,7 +191,7 @@ impl Recover {
                 );
                 return Failure::new(code, said, hint).with_status(VIOLATED);
             }
-            RecoverError::Empty | RecoverError::Tail { .. } | RecoverError::Gap { .. } => {
+            RecoverError::Empty | RecoverError::Tail { .. } => {
                 "delete nothing; put the newest backup's journal in place, then run this again"
             }
             RecoverError::Differs { .. } | RecoverError::Fetch(_) => {

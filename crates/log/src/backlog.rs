@@ -17,8 +17,9 @@ use counterfoil_tlog::{Hash, HashReader as _, LeafIndex};
 
 use crate::application::{Application, Row};
 use crate::config::CommitHook;
-use crate::error::{Fatal, IndexError};
+use crate::error::{Fatal, IndexError, ReadError};
 use crate::index::{EntryRows, Watermark};
+use crate::journal::Frame;
 use crate::limits;
 use crate::reader::{LogCheckpoint, Shared};
 use crate::sequencer::Batch;
@@ -33,7 +34,7 @@ pub(crate) struct Backlog {
 
 #[derive(Default)]
 struct State {
-    queue: VecDeque<Waiting>,
+    queue: VecDeque<Arc<Batch>>,
     /// Entries in the queue, and their bytes.
     entries: usize,
     bytes: usize,
@@ -49,16 +50,12 @@ struct State {
     ended: bool,
 }
 
-/// A batch, and where it starts in the journal.
-#[derive(Clone)]
-struct Waiting {
-    batch: Arc<Batch>,
-    offset: u64,
-}
-
 impl Backlog {
-    /// Hands over a published batch that starts at `offset` of the journal. Waits while too much waits already.
-    pub fn push(&self, batch: &Arc<Batch>, offset: u64) -> Result<(), Fatal> {
+    /// Hands over a published batch. Waits while too much waits already.
+    ///
+    /// Of a batch of several frames the entries of the last are found from here on, those before only when they are indexed:
+    /// it is read from the journal, and whoever opens a log waits for that.
+    pub fn push(&self, batch: &Arc<Batch>) -> Result<(), Fatal> {
         let (entries, bytes) = (batch.leaves.len(), batch.frame.len() as usize);
         let is_full = |state: &State| {
             let over = state.entries + entries > limits::BACKLOG_ENTRIES
@@ -67,7 +64,7 @@ impl Backlog {
         };
         let mut state = self.wait(is_full)?;
         state.recent.extend(batch.leaves.iter().copied().zip(batch.frame.first()..));
-        state.queue.push_back(Waiting { batch: Arc::clone(batch), offset });
+        state.queue.push_back(Arc::clone(batch));
         state.entries += entries;
         state.bytes += bytes;
         self.changed.notify_all();
@@ -187,8 +184,8 @@ impl Filler {
             if must_rebuild {
                 self.rebuild()?;
                 backlog.lock().must_rebuild = false;
-            } else if let Some(Waiting { batch, offset }) = next {
-                if self.fill(&batch, offset).is_err() {
+            } else if let Some(batch) = next {
+                if self.fill(&batch).is_err() {
                     // The batch is published, so this has its rows too.
                     self.rebuild()?;
                 }
@@ -200,14 +197,24 @@ impl Filler {
         }
     }
 
-    /// Writes the rows of a batch.
-    fn fill(&self, batch: &Batch, offset: u64) -> Result<(), IndexError> {
-        let entries = (batch.frame.first()..).zip(batch.frame.entries()).zip(&batch.leaves);
+    /// Writes the rows of a batch, frame by frame.
+    fn fill(&self, batch: &Batch) -> Result<(), ReadError> {
+        let mut at = batch.start;
+        while at < batch.offset {
+            let frame = self.shared.frame(at, batch.offset)?;
+            self.record(&frame, &frame.leaves(), batch.known)?;
+            at += frame.len();
+        }
+        self.record(&batch.frame, &batch.leaves, batch.known)?;
+        let (projection, head) = (self.projection, batch.checkpoint.head);
+        Ok(self.shared.index.set_watermark(&Watermark { projection, frame: batch.offset, head })?)
+    }
+
+    fn record(&self, frame: &Frame, leaves: &[Hash], known: bool) -> Result<(), IndexError> {
+        let entries = (frame.first()..).zip(frame.entries()).zip(leaves);
         let rows: Vec<_> =
             entries.map(|((index, (_, entry)), leaf)| self.rows(index, *leaf, entry)).collect();
-        self.shared.index.record(&rows, batch.known)?;
-        let (projection, head) = (self.projection, batch.checkpoint.head);
-        self.shared.index.set_watermark(&Watermark { projection, frame: offset, head })
+        self.shared.index.record(&rows, known)
     }
 
     /// Takes a batch that is in the index out of the backlog, and announces it.

@@ -1,14 +1,18 @@
-//! The journal: one append-only file, one frame per batch.
+//! The journal: one append-only file of batches, each of one frame or more.
 //!
 //! A frame: magic · index of the first entry (8 bytes) · log time (8) · number of entries (4) · bytes of entries (4) ·
 //! bytes of checkpoint (4) · entries, each after its length as two bytes · signed checkpoint · SHA-256 of all before.
 //! Integers are big-endian. Frames follow each other without gaps. Only the first may have no entries: it then holds the
 //! checkpoint of the empty tree, with which a log can begin.
+//!
+//! A frame without a checkpoint is continued by the next, which has the same log time: together they are one batch, and the
+//! last, which is signed, ends it. A batch whose end is missing is none.
 
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use counterfoil_tlog::{Hash, leaf_hash};
 use sha2::{Digest as _, Sha256};
 
 use crate::limits;
@@ -28,12 +32,14 @@ pub(crate) const MAX_FRAME_BYTES: usize =
 pub(crate) struct Journal {
     storage: Arc<dyn Storage>,
     end: u64,
+    /// The digest of the frame before, if it is continued.
+    before: Option<[u8; DIGEST_BYTES]>,
 }
 
 impl Journal {
     /// The journal whose frames end at `end`.
     pub fn new(storage: Arc<dyn Storage>, end: u64) -> Self {
-        Self { storage, end }
+        Self { storage, end, before: None }
     }
 
     /// Where the next frame goes.
@@ -44,16 +50,33 @@ impl Journal {
     /// Goes on behind this frame, which is there.
     pub fn skip(&mut self, frame: &Frame) {
         self.end += frame.len();
+        self.before = frame.digest().filter(|_| frame.is_continued());
     }
 
-    /// Writes a frame at the end, where nothing may stand.
+    /// Writes a frame at the end, where nothing may stand. If it goes on with a batch, what begins the batch must be there still:
+    /// another process may have cut it off, and written as much.
     pub fn append(&self, frame: &Frame) -> Result<(), WriteError> {
+        if let Some(before) = self.before {
+            let mut found = [0; DIGEST_BYTES];
+            self.storage.read_at(self.end - DIGEST_BYTES as u64, &mut found)?;
+            if found != before {
+                return Err(WriteError::Conflict { offset: self.end });
+            }
+        }
         self.storage.append(self.end, &frame.bytes)
     }
 
-    /// Writes a frame again that stands at the end.
-    pub fn rewrite(&self, frame: &Frame) -> Result<(), WriteError> {
-        self.storage.rewrite(self.end, &frame.bytes)
+    /// Writes the frames again that stand from the end up to `until`.
+    pub fn rewrite(&self, until: u64) -> Result<(), WriteError> {
+        let mut at = self.end;
+        while at < until {
+            let Found::Frame(frame) = read_frame(self.storage.as_ref(), at, until)? else {
+                return Err(WriteError::Conflict { offset: at });
+            };
+            self.storage.rewrite(at, &frame.bytes)?;
+            at += frame.len();
+        }
+        Ok(())
     }
 
     /// Makes the frame durable. After an error, here or above, nothing must be called again: whether a frame is on disk
@@ -90,6 +113,16 @@ impl Frame {
         self.header.first + u64::from(self.header.count)
     }
 
+    /// The leaf hashes of its entries.
+    pub fn leaves(&self) -> Vec<Hash> {
+        self.entries().map(|(_, entry)| leaf_hash(entry)).collect()
+    }
+
+    /// Whether its batch goes on in the next frame.
+    pub fn is_continued(&self) -> bool {
+        self.header.checkpoint == 0
+    }
+
     /// Log time in milliseconds.
     pub fn time(&self) -> u64 {
         self.header.time
@@ -98,6 +131,10 @@ impl Frame {
     /// All of it.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    fn digest(&self) -> Option<[u8; DIGEST_BYTES]> {
+        self.bytes.last_chunk().copied()
     }
 
     /// Length of the whole frame.
@@ -115,7 +152,7 @@ impl Frame {
         })
     }
 
-    /// The signed checkpoint.
+    /// The signed checkpoint; nothing if it is continued.
     pub fn checkpoint(&self) -> &str {
         let range = self.header.checkpoint_range();
         self.bytes.get(range).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
@@ -146,12 +183,23 @@ impl FrameBuilder {
         self.header.count.into()
     }
 
+    /// Whether an entry of this length fits in.
+    pub fn has_room(&self, length: usize) -> bool {
+        self.header.count as usize <= limits::BATCH_ENTRIES
+            && self.header.entries as usize + 2 + length <= MAX_ENTRIES_BYTES
+    }
+
     /// Adds an entry, which is at most [`limits::ENTRY_BYTES`] long.
     pub fn push(&mut self, entry: &[u8]) {
         self.bytes.extend_from_slice(&(entry.len() as u16).to_be_bytes());
         self.bytes.extend_from_slice(entry);
         self.header.count += 1;
         self.header.entries += 2 + entry.len() as u32;
+    }
+
+    /// The frame, which the next one continues. It has an entry at least.
+    pub fn finish_continued(self) -> Frame {
+        self.finish("")
     }
 
     /// The frame with its checkpoint, which is at most [`limits::CHECKPOINT_BYTES`] long.
@@ -259,8 +307,8 @@ fn check_frame(bytes: Vec<u8>, header: Header, offset: u64) -> Found {
     if at != header.checkpoint_range().start {
         return Found::Broken("its entries don't fill it");
     }
-    if header.count == 0 && offset > 0 {
-        return Found::Broken("it has no entries, and is not the first");
+    if header.count == 0 && (offset > 0 || header.checkpoint == 0) {
+        return Found::Broken("it has no entries, and is not the first with its checkpoint");
     }
     if std::str::from_utf8(&bytes[header.checkpoint_range()]).is_err() {
         return Found::Broken("its checkpoint is not UTF-8");
@@ -268,7 +316,8 @@ fn check_frame(bytes: Vec<u8>, header: Header, offset: u64) -> Found {
     Found::Frame(Frame { bytes, header })
 }
 
-/// Reads only the signed checkpoint of the frame at `offset`; the caller checks it. `None` if there is no frame.
+/// Reads only the signed checkpoint of the frame at `offset`; the caller checks it. `None` if there is no frame; nothing if it
+/// is continued.
 pub(crate) fn read_checkpoint(storage: &dyn Storage, offset: u64) -> io::Result<Option<String>> {
     let mut header = [0; HEADER_BYTES];
     storage.read_at(offset, &mut header)?;
@@ -277,4 +326,38 @@ pub(crate) fn read_checkpoint(storage: &dyn Storage, offset: u64) -> io::Result<
     let mut bytes = vec![0; range.len()];
     storage.read_at(offset + range.start as u64, &mut bytes)?;
     Ok(String::from_utf8(bytes).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::FileStorage;
+
+    fn frame(entry: &str, checkpoint: &str) -> Frame {
+        let mut frame = FrameBuilder::new(0, 1);
+        frame.push(entry.as_bytes());
+        frame.finish(checkpoint)
+    }
+
+    /// One that cut off what another had begun, and wrote as much: the other does not go on behind that.
+    #[test]
+    fn a_batch_goes_on_only_behind_its_own_frames() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage: Arc<dyn Storage> = Arc::new(FileStorage::open(dir.path(), "journal").unwrap());
+        let (begun, end) = (frame("one and two", ""), frame("three", "signed"));
+        let other = frame("one", "signed..");
+        assert!(begun.is_continued() && !other.is_continued() && begun.len() == other.len());
+        for (stands, goes_on) in [(&begun, true), (&other, false)] {
+            let mut journal = Journal::new(Arc::clone(&storage), 0);
+            journal.append(&begun).unwrap();
+            journal.skip(&begun);
+            storage.cut(0, begun.bytes()).unwrap();
+            storage.append(0, stands.bytes()).unwrap();
+            let appended = journal.append(&end);
+            let is_conflict = matches!(appended, Err(WriteError::Conflict { .. }));
+            assert!(if goes_on { appended.is_ok() } else { is_conflict });
+            let all = if goes_on { [begun.bytes(), end.bytes()].concat() } else { other.bytes().to_vec() };
+            storage.cut(0, &all).unwrap();
+        }
+    }
 }

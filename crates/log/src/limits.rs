@@ -41,7 +41,8 @@ pub const BACKLOG_ENTRIES: usize = 65_536;
 /// Bytes of batches that may wait for the index: eight full ones, as in the queue.
 pub const BACKLOG_BYTES: usize = QUEUE_BYTES;
 
-/// What recovery cuts off a damaged journal, in bytes: it is held in memory. A crash leaves one frame at most.
+/// What recovery cuts off behind the last whole frame of a damaged journal, in bytes: eight full batches, as many as a
+/// recovery of minutes brings back. A crash leaves one frame at most.
 pub const RECOVERED_TAIL_BYTES: u64 = 64 << 20;
 
 /// Full tiles kept in memory, with their inner nodes 16 KiB each: 4 MiB. The path of a proof in a log of 2^32 entries

@@ -7,11 +7,12 @@
 /// One step of a batch. A step that fails ends the process's work on the log; none is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// The batch goes to the end of the journal, in one write, and only if nothing stands there
-    /// ([`Storage::append`](crate::Storage::append)).
+    /// The batch goes to the end of the journal, frame by frame, each in one write, and only if nothing stands there
+    /// ([`Storage::append`](crate::Storage::append)); one that goes on with the batch only behind the one before it. Only the
+    /// last frame is signed.
     Append,
-    /// A batch that stands at the end of the journal is written again, unchanged: after a sync that failed, what is read
-    /// may be in memory only, and a second sync may find nothing to do.
+    /// A batch that stands at the end of the journal is written again, every frame of it, unchanged: after a sync that failed,
+    /// what is read may be in memory only, and a second sync may find nothing to do.
     Rewrite,
     /// What was written to the journal becomes durable. From here on the batch is what this log will sign next, and
     /// nothing else: start takes it up.
@@ -40,6 +41,10 @@ pub const ADOPT: &[Step] = &[Rewrite, Sync, Swap, Derive, Publish, Index];
 /// What start does with every batch before: it is in journal and lock store.
 pub const REPLAY: &[Step] = &[Derive, Publish, Index];
 
+/// What recovery does with batches that a published copy has and the journal lacks. The lock store goes first: until all of them
+/// are in the journal, it is ahead, and start refuses. Nobody goes on behind a part of what was published.
+pub const RECOVER: &[Step] = &[Swap, Append, Sync];
+
 /// How journal and lock store relate when a log is opened. All that was read of the journal is consistent and signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Relation {
@@ -57,7 +62,8 @@ pub struct Relation {
 pub enum Tail {
     /// Nothing.
     Nothing,
-    /// Bytes that are no batch, no more than one interrupted write leaves.
+    /// No batch: frames whose batch does not end, or bytes that are no frame and no more than one interrupted write leaves, or
+    /// both.
     Torn,
     /// More bytes than that.
     Long,
@@ -68,8 +74,8 @@ pub enum Tail {
 pub enum Start {
     /// The last batch is the locked one: go on behind it.
     Clean,
-    /// Cut off the tail first: it was never locked, so nothing in it was acknowledged. Only what was judged may be cut
-    /// ([`Storage::cut`](crate::Storage::cut)).
+    /// Cut off the tail first, all of it: it was never signed or never locked, so nothing in it was acknowledged. Only what was
+    /// judged may be cut ([`Storage::cut`](crate::Storage::cut)).
     Cut,
     /// The last batch is [adopted](ADOPT) as it was signed: somebody may have seen that signature, and another one over
     /// another batch would be a fork.
@@ -81,7 +87,7 @@ pub enum Start {
 /// Why a log is not opened for writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Why {
-    /// More follows the last batch than one interrupted write leaves.
+    /// More that is no frame follows the last one than one interrupted write leaves.
     LongTail,
     /// What can't be read follows a batch that is not the locked one: an acknowledged batch may be in it.
     Damaged,

@@ -18,7 +18,7 @@ use crate::backlog::Backlog;
 use crate::config::KnownKeys;
 use crate::error::{Fatal, OpenError, ReadError};
 use crate::index::{End, Index, Pair};
-use crate::journal::read_checkpoint;
+use crate::journal::{Found, Frame, read_checkpoint, read_frame};
 use crate::limits;
 use crate::scratch::Scratch;
 use crate::storage::Storage;
@@ -388,6 +388,17 @@ impl Shared {
                 path: self.journal_path.clone(),
                 reason: "a checkpoint in it is not that of the tree",
             }),
+        }
+    }
+
+    /// The frame at `offset` of the journal, of which the first `length` bytes count.
+    pub fn frame(&self, offset: u64, length: u64) -> Result<Frame, ReadError> {
+        match read_frame(self.storage.as_ref(), offset, length).map_err(|io| self.journal_error(io))? {
+            Found::Frame(frame) => Ok(frame),
+            Found::Broken(reason) => Err(ReadError::DamagedFile { path: self.journal_path.clone(), reason }),
+            Found::End => {
+                Err(ReadError::DamagedFile { path: self.journal_path.clone(), reason: "it became shorter" })
+            }
         }
     }
 

@@ -3,17 +3,22 @@
 //! What is missing is taken from a copy and held to a checkpoint that this log signed; that checkpoint, and no new one, goes
 //! into journal and lock store. Two histories are never made one.
 
+use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use counterfoil_tlog::{Hash, MemoryTree, TreeSize, consistency, leaf_hash};
+use counterfoil_tlog::tile::WIDTH;
+use counterfoil_tlog::{Hash, MemoryTree, TreeHead, TreeSize, consistency, leaf_hash};
 
 use crate::config::{Config, Observed};
 use crate::error::{BoxError, Fatal, OpenError};
-use crate::journal::{Found, Frame, FrameBuilder, MAX_ENTRIES_BYTES, read_frame};
+use crate::journal::{Found, Frame, FrameBuilder, Journal, read_frame};
 use crate::limits;
+use crate::plan::{self, Step};
 use crate::reader::LogCheckpoint;
 use crate::start::{Placed, Survey, cut_tail, survey};
+use crate::storage::{FileStorage, Storage as _, WriteError};
 
 /// A log under repair. It holds the log's locks.
 pub struct Recovery {
@@ -70,21 +75,12 @@ pub enum RecoverError {
     #[error("there is no whole batch in the journal: restore a backup first")]
     Empty,
     /// More is damaged than is cut off here.
-    #[error("{length} bytes follow the last whole batch at byte {offset}: restore a backup first")]
+    #[error("{length} bytes that can't be read follow byte {offset}: restore a backup first")]
     Tail {
         /// Where it starts.
         offset: u64,
         /// How long it is.
         length: u64,
-    },
-    /// Too much is missing for one batch, and no signed checkpoint in between is known.
-    #[error(
-        "entries {} to {} are missing, more than one batch holds, and no signed checkpoint in between is known: restore a \
-         newer backup first", missing.start, missing.end
-    )]
-    Gap {
-        /// Which.
-        missing: Range<u64>,
     },
     /// The copy could not be read.
     #[error("can't read the missing entries")]
@@ -111,12 +107,17 @@ impl RecoverError {
             Self::Forked { .. } => "recover-forked",
             Self::Empty => "recover-empty",
             Self::Tail { .. } => "recover-tail",
-            Self::Gap { .. } => "recover-gap",
             Self::Fetch(_) => "recover-fetch",
             Self::Differs { .. } => "recover-differs",
             Self::Write(error) => error.code(),
         }
     }
+}
+
+/// Where the entry bundle ends that a tree of this size goes on with.
+fn after_bundle(size: TreeSize) -> u64 {
+    let width = u64::from(WIDTH);
+    (size.0 / width + 1) * width
 }
 
 /// What the lock store is called in messages.
@@ -155,10 +156,12 @@ impl Recovery {
                 return Err(self.forked(who, theirs, last)?);
             }
         }
-        let (offset, cut) = (survey.end, survey.length - survey.end);
-        if cut > limits::RECOVERED_TAIL_BYTES {
-            return Err(RecoverError::Tail { offset, length: cut });
+        // Of whole frames whose batch has no end any number may be cut: an interrupted recovery leaves them.
+        let (offset, length) = (survey.intact, survey.length - survey.intact);
+        if length > limits::RECOVERED_TAIL_BYTES {
+            return Err(RecoverError::Tail { offset, length });
         }
+        let cut = survey.length - survey.end;
         let newest = self.ahead().pop().unwrap_or_else(|| last.clone());
         let missing = last.head.size.0..newest.head.size.0;
         // Where only the last batch is not locked, start takes it up.
@@ -169,10 +172,11 @@ impl Recovery {
         Ok(Repair { cut, missing, lock, rests_on_others })
     }
 
-    /// Does what [`plan`](Self::plan) says. `fetch` gives entries; the batches that are made of them get a log time of `time`
-    /// at least, in milliseconds since 1970.
+    /// Does what [`plan`](Self::plan) says, in the order of [`plan::RECOVER`]. `fetch` gives entries, [`WIDTH`] of them at most;
+    /// the batches that are made of them get a log time of `time` at least, in milliseconds since 1970.
     ///
-    /// The lock store is replaced before the journal grows: if this is interrupted, start refuses, and it can be done again.
+    /// All of them are fetched, into a file without a name, and checked before anything is changed. If this is interrupted
+    /// then, the lock store is ahead and start refuses: it can be done again. Memory is needed for one frame.
     ///
     /// # Errors
     /// [`RecoverError`]. Except for [`RecoverError::Write`], nothing was changed.
@@ -182,20 +186,53 @@ impl Recovery {
         time: u64,
     ) -> Result<Repair, RecoverError> {
         let repair = self.plan()?;
-        let frames = self.frames(fetch, time)?;
+        let fetched = self.fetch(fetch, time)?;
         cut_tail(&self.config.dir, self.config.journal.as_ref(), &self.survey)?;
-        if let Some(checkpoint) = &repair.lock {
-            let old = self.survey.locked.as_ref().map(|locked| locked.text.as_bytes());
-            self.config.lock.replace(old, checkpoint.text.as_bytes()).map_err(Fatal::from)?;
+        for step in plan::RECOVER {
+            match step {
+                Step::Swap => self.swap(repair.lock.as_ref())?,
+                Step::Append => self.append(&fetched)?,
+                Step::Sync => self.sync()?,
+                // Start's.
+                Step::Rewrite | Step::Derive | Step::Publish | Step::Index | Step::Answer => {}
+            }
         }
-        let mut end = self.survey.end;
-        for frame in &frames {
-            let written = self.config.journal.append(end, frame.bytes());
-            written.map_err(|error| Fatal::journal("write", error))?;
-            end += frame.len();
-        }
-        self.config.journal.sync().map_err(|io| Fatal::Journal { doing: "sync", io })?;
         Ok(repair)
+    }
+
+    fn swap(&mut self, checkpoint: Option<&LogCheckpoint>) -> Result<(), Fatal> {
+        let Some(checkpoint) = checkpoint else { return Ok(()) };
+        let old = self.survey.locked.as_ref().map(|locked| locked.text.as_bytes());
+        Ok(self.config.lock.replace(old, checkpoint.text.as_bytes())?)
+    }
+
+    fn append(&self, fetched: &FileStorage) -> Result<(), Fatal> {
+        let read_failed = |io| Fatal::Journal { doing: "read what was fetched for", io };
+        let length = fetched.len().map_err(read_failed)?;
+        let mut journal = Journal::new(Arc::clone(&self.config.journal), self.survey.end);
+        let mut at = 0;
+        loop {
+            let frame = match read_frame(fetched, at, length).map_err(read_failed)? {
+                Found::Frame(frame) => frame,
+                Found::End => return Ok(()),
+                Found::Broken(reason) => return Err(read_failed(io::Error::other(reason))),
+            };
+            journal.append(&frame).map_err(|error| Fatal::journal("write", error))?;
+            journal.skip(&frame);
+            at += frame.len();
+        }
+    }
+
+    /// What was appended becomes durable. If it does not, it can be read all the same, and start would go on behind it: it is
+    /// cut off, so that the lock store stays ahead.
+    fn sync(&mut self) -> Result<(), RecoverError> {
+        let Err(io) = self.config.journal.sync() else { return Ok(()) };
+        if let Ok(length) = self.config.journal.len() {
+            self.survey.length = length;
+            // The first failure counts.
+            let _ = cut_tail(&self.config.dir, self.config.journal.as_ref(), &self.survey);
+        }
+        Err(Fatal::Journal { doing: "sync", io }.into())
     }
 
     /// Every checkpoint that somebody has, the lock store included.
@@ -218,37 +255,49 @@ impl Recovery {
     }
 
     /// The batches that are missing: each ends with a checkpoint that somebody has.
-    fn frames(
+    fn fetch(
         &self,
         fetch: &mut dyn FnMut(Range<u64>) -> Result<Vec<Vec<u8>>, BoxError>,
         time: u64,
-    ) -> Result<Vec<Frame>, RecoverError> {
-        let (mut edge, mut frames) = (self.survey.edge.clone(), Vec::new());
+    ) -> Result<FileStorage, RecoverError> {
+        let dir = &self.config.dir;
+        let unwritten = |io| OpenError::Files { doing: "write what is fetched into", path: dir.clone(), io };
+        let fetched = FileStorage::temporary(dir).map_err(unwritten)?;
+        let mut end = 0;
+        let mut put = |frame: Frame| {
+            let written = fetched.append(end, frame.bytes()).map_err(|error| match error {
+                WriteError::Io(io) => unwritten(io),
+                conflict => unwritten(io::Error::other(conflict)),
+            });
+            end += frame.len();
+            written
+        };
+        let mut edge = self.survey.edge.clone();
         for (time, checkpoint) in (time.max(self.survey.time + 1)..).zip(self.ahead()) {
-            let missing = edge.size().0..checkpoint.head.size.0;
-            let too_much = || RecoverError::Gap { missing: missing.clone() };
-            if missing.end.saturating_sub(missing.start) > limits::BATCH_ENTRIES as u64 + 1 {
-                return Err(too_much());
-            }
-            let entries = fetch(missing.clone()).map_err(RecoverError::Fetch)?;
-            let bytes: usize = entries.iter().map(|entry| 2 + entry.len()).sum();
-            if bytes > MAX_ENTRIES_BYTES {
-                return Err(too_much());
-            }
-            let mut frame = FrameBuilder::new(missing.start, time);
-            for entry in &entries {
-                if entry.len() > limits::ENTRY_BYTES {
-                    return Err(RecoverError::Differs { size: checkpoint.head.size });
+            let TreeHead { size, .. } = checkpoint.head;
+            let mut frame = FrameBuilder::new(edge.size().0, time);
+            while edge.size() < size {
+                let wanted = edge.size().0..after_bundle(edge.size()).min(size.0);
+                let entries = fetch(wanted.clone()).map_err(RecoverError::Fetch)?;
+                let is_right = |entry: &Vec<u8>| entry.len() <= limits::ENTRY_BYTES;
+                if entries.len() as u64 != wanted.end - wanted.start || !entries.iter().all(is_right) {
+                    return Err(RecoverError::Differs { size });
                 }
-                frame.push(entry);
-                edge.push(leaf_hash(entry), &mut Vec::new());
+                for entry in &entries {
+                    if !frame.has_room(entry.len()) {
+                        let next = FrameBuilder::new(edge.size().0, time);
+                        put(std::mem::replace(&mut frame, next).finish_continued())?;
+                    }
+                    frame.push(entry);
+                    edge.push(leaf_hash(entry), &mut Vec::new());
+                }
             }
             if edge.head() != Some(checkpoint.head) {
-                return Err(RecoverError::Differs { size: checkpoint.head.size });
+                return Err(RecoverError::Differs { size });
             }
-            frames.push(frame.finish(&checkpoint.text));
+            put(frame.finish(&checkpoint.text))?;
         }
-        Ok(frames)
+        Ok(fetched)
     }
 
     /// What both sides signed.

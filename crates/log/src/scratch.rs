@@ -15,7 +15,7 @@ pub(crate) struct Scratch {
     dir: PathBuf,
     /// Per entry: offset · 2^16 + length.
     entries: File,
-    /// Per batch: size of the tree, offset of the frame.
+    /// Per batch: size of the tree, offset of the signed frame.
     batches: File,
 }
 
@@ -26,7 +26,7 @@ pub(crate) struct EntryPlace {
     pub length: usize,
 }
 
-/// Where a batch's frame is.
+/// Where a batch's signed frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BatchPlace {
     /// The size of the tree with this batch.
@@ -51,7 +51,7 @@ impl Scratch {
         self.dir.join("tile")
     }
 
-    /// Notes the batch with this number, whose frame starts at `offset`.
+    /// Notes the entries of a frame that starts at `offset`. If it is signed, it ends the batch with this number.
     pub fn record(&self, number: u64, offset: u64, frame: &Frame) -> Result<(), Fatal> {
         let mut places = Vec::with_capacity(ENTRY_BYTES * (frame.size() - frame.first()) as usize);
         for (range, entry) in frame.entries() {
@@ -60,7 +60,10 @@ impl Scratch {
         }
         let batch = [frame.size().to_be_bytes(), offset.to_be_bytes()].concat();
         let entries = self.entries.write_all_at(&places, frame.first() * ENTRY_BYTES as u64);
-        let batches = self.batches.write_all_at(&batch, number * BATCH_BYTES as u64);
+        let batches = match frame.is_continued() {
+            true => Ok(()),
+            false => self.batches.write_all_at(&batch, number * BATCH_BYTES as u64),
+        };
         entries.and(batches).map_err(|io| Fatal::Derived { doing: "write", path: self.dir.clone(), io })
     }
 

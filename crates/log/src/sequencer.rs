@@ -64,11 +64,16 @@ pub(crate) struct Writer<A> {
 
 /// A batch that is complete.
 pub(crate) struct Batch {
+    /// Where its first frame starts in the journal.
+    pub start: u64,
+    /// Where the frame starts that ends it.
+    pub offset: u64,
+    /// The frame that ends it. Those before it, which only recovery writes, are left in the journal.
     pub frame: Frame,
-    /// The leaf hashes of its entries.
+    /// The leaf hashes of that frame's entries.
     pub leaves: Vec<Hash>,
     pub checkpoint: Arc<LogCheckpoint>,
-    /// The tiles that it fills.
+    /// The tiles that they fill, if it is being made.
     pub full: Vec<FullTile>,
     /// Whether the index may have it already.
     pub known: bool,
@@ -77,26 +82,35 @@ pub(crate) struct Batch {
 }
 
 impl<A: Application> Writer<A> {
-    /// Takes the steps of a plan with a batch, in their order, up to the first that fails.
-    pub fn perform(&mut self, plan: &[Step], batch: Batch, answer: impl FnOnce()) -> Result<(), Fatal> {
-        let (offset, batch, mut answer) = (self.journal.end(), Arc::new(batch), Some(answer));
+    /// Takes the steps of a plan with a batch that was made, in their order, up to the first that fails.
+    fn perform(&mut self, plan: &[Step], batch: Batch, answer: impl FnOnce()) -> Result<(), Fatal> {
+        let (batch, mut answer) = (Arc::new(batch), Some(answer));
         for step in plan {
             match step {
-                Step::Append => {
-                    self.journal.append(&batch.frame).map_err(|error| Fatal::journal("write", error))?;
-                }
-                Step::Rewrite => {
-                    self.journal.rewrite(&batch.frame).map_err(|error| Fatal::journal("write", error))?;
-                }
-                Step::Sync => self.journal.sync().map_err(|io| Fatal::Journal { doing: "sync", io })?,
-                Step::Swap => self.swap(&batch.checkpoint)?,
-                Step::Derive => self.derive(&batch, offset)?,
-                Step::Publish => self.publish(&batch),
-                Step::Index => self.indexer.backlog().push(&batch, offset)?,
+                Step::Derive => self.derive(&batch.frame, &batch.full)?,
                 Step::Answer => answer.take().map_or((), |answer| answer()),
+                step => self.step(*step, &batch)?,
             }
         }
         Ok(())
+    }
+
+    /// Takes a step that is the same for a batch that was made and for one that was read. What these two derive differently,
+    /// and whom they answer, is not its business.
+    pub fn step(&mut self, step: Step, batch: &Arc<Batch>) -> Result<(), Fatal> {
+        let write_failed = |error| Fatal::journal("write", error);
+        match step {
+            Step::Append => self.journal.append(&batch.frame).map_err(write_failed),
+            Step::Rewrite => self.journal.rewrite(batch.offset + batch.frame.len()).map_err(write_failed),
+            Step::Sync => self.journal.sync().map_err(|io| Fatal::Journal { doing: "sync", io }),
+            Step::Swap => self.swap(&batch.checkpoint),
+            Step::Publish => {
+                self.publish(batch);
+                Ok(())
+            }
+            Step::Index => self.indexer.backlog().push(batch),
+            Step::Derive | Step::Answer => Ok(()),
+        }
     }
 
     fn swap(&mut self, checkpoint: &Arc<LogCheckpoint>) -> Result<(), Fatal> {
@@ -106,12 +120,13 @@ impl<A: Application> Writer<A> {
         Ok(())
     }
 
-    /// Derives files from a batch that starts at `offset` of the journal.
-    fn derive(&mut self, batch: &Batch, offset: u64) -> Result<(), Fatal> {
-        self.journal.skip(&batch.frame);
-        self.time = batch.frame.time();
-        self.shared.scratch.record(self.shared.published().batches, offset, &batch.frame)?;
-        for (index, (_, entry)) in (batch.frame.first()..).zip(batch.frame.entries()) {
+    /// Derives files from the frame at the journal's end, which is there, and from the tiles that it fills.
+    pub fn derive(&mut self, frame: &Frame, full: &[FullTile]) -> Result<(), Fatal> {
+        let offset = self.journal.end();
+        self.journal.skip(frame);
+        self.time = frame.time();
+        self.shared.scratch.record(self.shared.published().batches, offset, frame)?;
+        for (index, (_, entry)) in (frame.first()..).zip(frame.entries()) {
             // As tlog-tiles has it: each entry after its length.
             self.bundle.extend_from_slice(&(entry.len() as u16).to_be_bytes());
             self.bundle.extend_from_slice(entry);
@@ -121,7 +136,7 @@ impl<A: Application> Writer<A> {
                 self.bundle.clear();
             }
         }
-        batch.full.iter().try_for_each(|tile| self.write_tile(tile))
+        full.iter().try_for_each(|tile| self.write_tile(tile))
     }
 
     fn publish(&self, batch: &Batch) {
@@ -251,7 +266,8 @@ impl<A: Application> Writer<A> {
         let checkpoint = Arc::new(self.keys.sign(head).map_err(Fatal::Sign)?);
         let Draft { frame, leaves, full, .. } = draft;
         let frame = frame.finish(&checkpoint.text);
-        Ok(Batch { frame, leaves, checkpoint, full, known: false, is_new: true })
+        let (start, offset) = (self.journal.end(), self.journal.end());
+        Ok(Batch { start, offset, frame, leaves, checkpoint, full, known: false, is_new: true })
     }
 
     /// Where the entry with this leaf hash stands. A damaged index is rebuilt first.

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 
-use counterfoil_tlog::{Hash, LeafIndex, TreeHead, TreeSize, leaf_hash};
+use counterfoil_tlog::{Hash, LeafIndex, TreeHead, TreeSize};
 
 use crate::application::{Application, Position};
 use crate::backlog::{Backlog, Indexer};
@@ -20,7 +20,7 @@ use crate::error::{BoxError, Fatal, OpenError};
 use crate::index::Index;
 use crate::journal::{Found, Frame, Journal, MAX_FRAME_BYTES, read_checkpoint, read_frame};
 use crate::lock::{LockError, LockStore};
-use crate::plan::{self, Relation, Start, Tail, Why};
+use crate::plan::{self, Relation, Start, Step, Tail, Why};
 use crate::reader::{LogCheckpoint, Published, ReadOnly, Shared};
 use crate::scratch::Scratch;
 use crate::sequencer::{Batch, Roots, Writer};
@@ -84,11 +84,13 @@ fn read<A: Application>(config: Config, app: A, safe: Safe) -> Result<Writer<A>,
 /// What the journal holds, and the lock store.
 #[derive(Default)]
 pub(crate) struct Survey {
-    /// Where the last intact frame ends.
+    /// Where the last whole batch ends.
     pub end: u64,
+    /// Where the last intact frame ends, if its batch has an end or not.
+    pub intact: u64,
     /// The length of the file.
     pub length: u64,
-    /// Why what follows is no frame, if something does.
+    /// Why what follows is no batch, if something does.
     broken: Option<&'static str>,
     /// Log time of the last batch.
     pub time: u64,
@@ -100,7 +102,7 @@ pub(crate) struct Survey {
     safe: Option<(u64, LogCheckpoint)>,
     /// Where the batch of the lock store ends.
     pub locked_end: Option<u64>,
-    /// The tree of all intact frames.
+    /// The tree of all whole batches.
     pub edge: Edge,
     /// The roots at the sizes that others know of, as far as the journal goes.
     pub roots: BTreeMap<u64, Hash>,
@@ -231,58 +233,78 @@ pub(crate) fn survey_journal(
     let mut survey = Survey { length, unlocked, locked, ..Survey::default() };
     let empty = sizes.contains(&0).then_some((0, TreeHead::EMPTY.root));
     survey.roots.extend(empty);
-    loop {
-        match read_frame(storage, survey.end, length).map_err(read_failed)? {
-            Found::End => return Ok(survey),
-            Found::Broken(reason) => {
-                survey.broken = Some(reason);
-                return Ok(survey);
-            }
-            Found::Frame(frame) => {
-                let (offset, time) = (survey.end, survey.time);
-                let mut roots = Vec::new();
-                let checkpoint = check(&frame, &mut survey.edge, time, known, |edge| {
-                    if sizes.contains(&edge.size().0) {
-                        roots.extend(edge.head().map(|head| (head.size.0, head.root)));
-                    }
-                });
-                let checkpoint = checkpoint.map_err(|source| OpenError::BadFrame { offset, source })?;
-                survey.roots.extend(roots);
-                // Another batch was only appended after the one before it was locked.
-                survey.safe = survey.last.take().map(|before| (offset, before)).or(survey.safe);
-                survey.end += frame.len();
-                survey.time = frame.time();
-                let is_locked = survey.locked.as_ref() == Some(&checkpoint);
-                if is_locked {
-                    survey.locked_end = Some(survey.end);
-                    survey.safe = Some((survey.end, checkpoint.clone()));
-                }
-                survey.unlocked = if is_locked { Some(0) } else { survey.unlocked.map(|count| count + 1) };
-                survey.last = Some(checkpoint);
+    let mut begun: Option<Begun> = None;
+    let broken = loop {
+        let frame = match read_frame(storage, survey.intact, length).map_err(read_failed)? {
+            Found::Frame(frame) => frame,
+            Found::End => break begun.is_some().then_some("its batch has no end"),
+            Found::Broken(reason) => break Some(reason),
+        };
+        let offset = survey.intact;
+        let bad = |source| OpenError::BadFrame { offset, source };
+        follows(&frame, survey.edge.size(), survey.time, begun.as_ref()).map_err(bad)?;
+        let mut batch = begun.take().unwrap_or_else(|| Begun {
+            edge: survey.edge.clone(),
+            time: frame.time(),
+            roots: vec![],
+        });
+        for leaf in frame.leaves() {
+            survey.edge.push(leaf, &mut Vec::new());
+            if sizes.contains(&survey.edge.size().0) {
+                batch.roots.extend(survey.edge.head().map(|head| (head.size.0, head.root)));
             }
         }
+        survey.intact += frame.len();
+        if frame.is_continued() {
+            begun = Some(batch);
+            continue;
+        }
+        let checkpoint = signed(&frame, &survey.edge, known).map_err(bad)?;
+        survey.roots.extend(batch.roots);
+        // Another batch was only appended after the one before it was locked.
+        survey.safe = survey.last.take().map(|before| (survey.end, before)).or(survey.safe);
+        survey.end = survey.intact;
+        survey.time = frame.time();
+        let is_locked = survey.locked.as_ref() == Some(&checkpoint);
+        if is_locked {
+            survey.locked_end = Some(survey.end);
+            survey.safe = Some((survey.end, checkpoint.clone()));
+        }
+        survey.unlocked = if is_locked { Some(0) } else { survey.unlocked.map(|count| count + 1) };
+        survey.last = Some(checkpoint);
+    };
+    survey.broken = broken;
+    if let Some(begun) = begun {
+        survey.edge = begun.edge;
+    }
+    Ok(survey)
+}
+
+/// A batch whose end was not read yet.
+struct Begun {
+    /// The tree before it.
+    edge: Edge,
+    time: u64,
+    /// What is noted of it.
+    roots: Vec<(u64, Hash)>,
+}
+
+/// Checks that a frame follows on the tree and on the time before it, or goes on with a batch.
+fn follows(frame: &Frame, size: TreeSize, time: u64, begun: Option<&Begun>) -> Result<(), BoxError> {
+    if frame.first() != size.0 {
+        return Err(format!("it starts with entry {}, not {size}", frame.first()).into());
+    }
+    match begun {
+        Some(begun) if frame.time() != begun.time => {
+            Err(format!("its time {} is not {}, that of its batch", frame.time(), begun.time).into())
+        }
+        None if frame.time() <= time => Err(format!("its time {} is not after {time}", frame.time()).into()),
+        Some(_) | None => Ok(()),
     }
 }
 
-/// Checks that a frame follows on the tree and time before it, and that its checkpoint is signed and that of the tree.
-/// `each` sees the tree after each entry.
-fn check(
-    frame: &Frame,
-    edge: &mut Edge,
-    time: u64,
-    known: &KnownKeys,
-    mut each: impl FnMut(&Edge),
-) -> Result<LogCheckpoint, BoxError> {
-    if frame.first() != edge.size().0 {
-        return Err(format!("it starts with entry {}, not {}", frame.first(), edge.size()).into());
-    }
-    if frame.time() <= time {
-        return Err(format!("its time {} is not after {time}", frame.time()).into());
-    }
-    for (_, entry) in frame.entries() {
-        edge.push(leaf_hash(entry), &mut Vec::new());
-        each(edge);
-    }
+/// Checks that the checkpoint of a frame is signed and that of the tree.
+fn signed(frame: &Frame, edge: &Edge, known: &KnownKeys) -> Result<LogCheckpoint, BoxError> {
     let checkpoint = known.open(frame.checkpoint())?;
     let computed = edge.head();
     if computed != Some(checkpoint.head) {
@@ -298,9 +320,9 @@ fn judge(survey: &Survey) -> Result<Start, OpenError> {
     let (journal, locked_size) = (survey.size(), locked.map_or(TreeSize(0), |locked| locked.head.size));
     let offset = survey.end;
     let length = survey.length - offset;
-    let tail = match length {
-        0 => Tail::Nothing,
-        length if length <= MAX_FRAME_BYTES as u64 => Tail::Torn,
+    let tail = match survey.length - survey.intact {
+        _ if length == 0 => Tail::Nothing,
+        torn if torn <= MAX_FRAME_BYTES as u64 => Tail::Torn,
         _ => Tail::Long,
     };
     // The lock store may hold the checkpoint of the empty tree: it is ahead of a journal that holds none.
@@ -337,13 +359,23 @@ pub(crate) fn cut_tail(dir: &Path, journal: &dyn Storage, survey: &Survey) -> Re
         let path = path.clone();
         move |io| OpenError::Files { doing, path, io }
     };
-    let mut tail = vec![0; (survey.length - survey.end) as usize];
-    let unread = |io| OpenError::Files { doing: "read", path: dir.join("journal"), io };
-    journal.read_at(survey.end, &mut tail).map_err(unread)?;
+    let read = |at: u64| {
+        let mut piece = vec![0; (survey.length - at).min(MAX_FRAME_BYTES as u64) as usize];
+        let unread = |io| OpenError::Files { doing: "read", path: dir.join("journal"), io };
+        journal.read_at(at, &mut piece).map_err(unread).map(|()| piece)
+    };
+    let mut starts: Vec<u64> = (survey.end..survey.length).step_by(MAX_FRAME_BYTES).collect();
     fs::create_dir_all(dir).map_err(fail("create the directory of"))?;
     let mut copy = fs::File::create_new(&path).map_err(fail("create"))?;
-    copy.write_all(&tail).and_then(|()| copy.sync_all()).map_err(fail("write"))?;
-    Ok(journal.cut(survey.end, &tail).map_err(|error| Fatal::journal("cut", error))?)
+    for at in &starts {
+        copy.write_all(&read(*at)?).map_err(fail("write"))?;
+    }
+    copy.sync_all().map_err(fail("write"))?;
+    // From its end: what is left if this is interrupted is no batch either.
+    while let Some(at) = starts.pop() {
+        journal.cut(at, &read(at)?).map_err(|error| Fatal::journal("cut", error))?;
+    }
+    Ok(())
 }
 
 /// Replays the journal into the application, and derives what is missing. A batch that is not locked is committed.
@@ -357,23 +389,11 @@ fn replay<A: Application>(
     // None is less than any: the checkpoint of the empty tree is not locked by an empty lock store.
     let locked_size = locked.as_ref().map(|locked| locked.head.size);
     let mut writer = prepare(config, app, locked, read_only)?;
-    let storage = Arc::clone(&writer.shared.storage);
     let indexed = indexed(&writer)?;
     while writer.journal.end() < end {
-        let offset = writer.journal.end();
-        let damaged = |reason| {
-            let (intact, locked) = (writer.edge.size(), locked_size.unwrap_or(TreeSize(0)));
-            OpenError::Damaged { offset, reason, intact, locked }
-        };
-        let frame = match read_frame(storage.as_ref(), offset, end) {
-            Ok(Found::Frame(frame)) => frame,
-            Ok(Found::Broken(reason)) => return Err(damaged(reason)),
-            Ok(Found::End) => return Err(damaged("it became shorter")),
-            Err(_) => return Err(damaged("it can't be read any more")),
-        };
-        let is_locked = Some(frame.size()) <= locked_size.map(|size| size.0);
-        let batch = fold(&mut writer, frame, is_locked, indexed)?;
-        writer.perform(if is_locked { plan::REPLAY } else { plan::ADOPT }, batch, || ())?;
+        let batch = next_batch(&writer, end, locked_size, indexed)?;
+        let plan = if batch.is_new { plan::ADOPT } else { plan::REPLAY };
+        take_up(&mut writer, plan, &batch, locked_size)?;
     }
     writer.indexer.backlog().drain()?;
     // The index may have failed on the way.
@@ -430,32 +450,84 @@ fn prepare<A: Application>(
     })
 }
 
-/// Folds a frame into application and tree, as making it did. The index may have all up to `indexed`.
-fn fold<A: Application>(
-    writer: &mut Writer<A>,
-    frame: Frame,
-    is_locked: bool,
+/// The batch at the journal's end, read up to `end`; the index may have all up to `indexed`.
+fn next_batch<A>(
+    writer: &Writer<A>,
+    end: u64,
+    locked: Option<TreeSize>,
     indexed: TreeSize,
-) -> Result<Batch, OpenError> {
-    let (mut full, mut leaves) = (Vec::new(), Vec::new());
-    for (index, (_, entry)) in (frame.first()..).zip(frame.entries()) {
+) -> Result<Arc<Batch>, OpenError> {
+    let start = writer.journal.end();
+    let mut offset = start;
+    let frame = loop {
+        let frame = read_again(writer, offset, end, locked)?;
+        if !frame.is_continued() {
+            break frame;
+        }
+        offset += frame.len();
+    };
+    let opened = writer.shared.known.open(frame.checkpoint());
+    let checkpoint = Arc::new(opened.map_err(|source| OpenError::BadFrame { offset, source })?);
+    let known = checkpoint.head.size <= indexed;
+    let is_new = Some(checkpoint.head.size) > locked;
+    let leaves = frame.leaves();
+    Ok(Arc::new(Batch { start, offset, frame, leaves, checkpoint, full: Vec::new(), known, is_new }))
+}
+
+/// The frame at `offset`, which was there when the log was surveyed.
+fn read_again<A>(
+    writer: &Writer<A>,
+    offset: u64,
+    end: u64,
+    locked: Option<TreeSize>,
+) -> Result<Frame, OpenError> {
+    let reason = match read_frame(writer.shared.storage.as_ref(), offset, end) {
+        Ok(Found::Frame(frame)) => return Ok(frame),
+        Ok(Found::Broken(reason)) => reason,
+        Ok(Found::End) => "it became shorter",
+        Err(_) => "it can't be read any more",
+    };
+    let (intact, locked) = (writer.edge.size(), locked.unwrap_or(TreeSize(0)));
+    Err(OpenError::Damaged { offset, reason, intact, locked })
+}
+
+/// Takes the steps of a plan with the batch at the journal's end, which is there.
+fn take_up<A: Application>(
+    writer: &mut Writer<A>,
+    plan: &[Step],
+    batch: &Arc<Batch>,
+    locked: Option<TreeSize>,
+) -> Result<(), OpenError> {
+    for step in plan {
+        if *step != Step::Derive {
+            writer.step(*step, batch)?;
+            continue;
+        }
+        while writer.journal.end() < batch.offset {
+            let frame = read_again(writer, writer.journal.end(), batch.offset, locked)?;
+            fold(writer, &frame, &frame.leaves())?;
+        }
+        fold(writer, &batch.frame, &batch.leaves)?;
+        if writer.edge.head() != Some(batch.checkpoint.head) {
+            let source = "it changed while it was read".into();
+            return Err(OpenError::BadFrame { offset: batch.offset, source });
+        }
+    }
+    Ok(())
+}
+
+/// Folds the frame at the journal's end into application and tree, as making it did, and derives files from it.
+fn fold<A: Application>(writer: &mut Writer<A>, frame: &Frame, leaves: &[Hash]) -> Result<(), OpenError> {
+    let mut full = Vec::new();
+    for ((index, (_, entry)), leaf) in (frame.first()..).zip(frame.entries()).zip(leaves) {
         let at = Position { index: LeafIndex(index), time: frame.time() };
         let roots = Roots::new(&writer.edge, &full, &writer.shared);
         let replayed = writer.app.replay(entry, at, &roots);
         roots.finish().map_err(Fatal::from)?;
         replayed.map_err(|source| OpenError::Replay { index: at.index, source })?;
-        let leaf = leaf_hash(entry);
-        leaves.push(leaf);
-        writer.edge.push(leaf, &mut full);
+        writer.edge.push(*leaf, &mut full);
     }
-    let opened = writer.shared.known.open(frame.checkpoint());
-    let bad = |source| OpenError::BadFrame { offset: writer.journal.end(), source };
-    let checkpoint = Arc::new(opened.map_err(bad)?);
-    if writer.edge.head() != Some(checkpoint.head) {
-        return Err(bad("it changed while it was read".into()));
-    }
-    let known = checkpoint.head.size <= indexed;
-    Ok(Batch { frame, leaves, checkpoint, full, known, is_new: !is_locked })
+    Ok(writer.derive(frame, &full)?)
 }
 
 /// Up to which size the index may have its rows. One that belongs to another journal, or to another way to project, is

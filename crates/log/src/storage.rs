@@ -37,8 +37,8 @@ pub trait Storage: Send + Sync + 'static {
     /// reports; any part may have been written.
     fn append(&self, offset: u64, bytes: &[u8]) -> Result<(), WriteError>;
 
-    /// Writes `bytes` again, which stand at `offset` and end the file: what can be read there may not be on disk, and
-    /// the system may take it for written.
+    /// Writes `bytes` again, which stand at `offset`: what can be read there may not be on disk, and the system may take it
+    /// for written.
     ///
     /// # Errors
     /// [`WriteError::Conflict`] if something else stands there; nothing was written then. Or what the system reports.
@@ -143,6 +143,9 @@ impl Storage for FileStorage {
     }
 
     fn cut(&self, offset: u64, tail: &[u8]) -> Result<(), WriteError> {
+        if self.len()? != offset + tail.len() as u64 {
+            return Err(WriteError::Conflict { offset });
+        }
         self.expect(offset, tail)?;
         self.file.set_len(offset)?;
         Ok(self.file.sync_all()?)
@@ -150,16 +153,22 @@ impl Storage for FileStorage {
 }
 
 impl FileStorage {
+    /// A file without a name, which is gone when it is closed. It is on the file system of `dir`, which is made if need be.
+    pub(crate) fn temporary(dir: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        Ok(Self { file: tempfile::tempfile_in(dir)? })
+    }
+
     /// Keeps the first `length` bytes, and makes that durable.
     pub(crate) fn shorten(&self, length: u64) -> io::Result<()> {
         self.file.set_len(length)?;
         self.file.sync_all()
     }
 
-    /// Checks that the file ends with these bytes, which start at `offset`.
+    /// Checks that these bytes stand at `offset`.
     fn expect(&self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
         let mut found = vec![0; bytes.len()];
-        if self.len()? != offset + bytes.len() as u64 {
+        if self.len()? < offset + bytes.len() as u64 {
             return Err(WriteError::Conflict { offset });
         }
         self.read_at(offset, &mut found)?;

@@ -10,12 +10,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use common::{Disk, Fault, FaultyLock, Notebook, Notice, Site, add, added, check_all, copy_dir, rederive};
+use common::{
+    Disk, Fault, FaultyLock, Notebook, Notice, Site, add, added, check_all, copy_dir, in_two_frames, rederive,
+};
 use counterfoil_log::plan::{self, Step};
 use counterfoil_log::{
-    AddError, Fatal, LockError, LockStore, Log, LogCheckpoint, Logged, OpenError, Outcome,
+    AddError, Fatal, LockError, LockStore, Log, LogCheckpoint, Logged, OpenError, Outcome, Storage as _,
 };
 use counterfoil_tlog::TreeSize;
+use sha2::{Digest as _, Sha256};
 
 /// What is to be found of the batch whose step failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,19 +96,21 @@ fn a_fault_at_any_step_loses_nothing_acknowledged() {
     println!("count storage faults of the log's steps, none loses what was acknowledged {}", cases.len());
 }
 
-/// The same when a batch is adopted, whether it was on disk or, after a sync that failed, in memory only.
+/// The same when a batch is adopted, whether it was on disk or, after a sync that failed, in memory only; and whether it is one
+/// frame or two: then the second can't be written again.
 #[test]
 fn a_fault_during_recovery_loses_nothing() {
-    let cases: Vec<_> =
-        cases(plan::ADOPT).into_iter().flat_map(|case| [(true, case), (false, case)]).collect();
-    run_all(&cases, |&(on_disk, (step, fault, notice, after))| {
+    let all = cases(plan::ADOPT).into_iter();
+    let ways = [(true, 1), (false, 1), (false, 2)];
+    let cases: Vec<_> = all.flat_map(|case| ways.map(|(on_disk, frames)| (on_disk, frames, case))).collect();
+    run_all(&cases, |&(on_disk, frames, (step, fault, notice, after))| {
         let is_synced = match (step, fault) {
             (Step::Rewrite, _) | (Step::Sync, Fault::Lost | Fault::Short) => on_disk,
             _ => true,
         };
         let expected = if is_synced || after == After::Exit { Then::There } else { Then::Gone };
-        let found = fail_in_adoption(on_disk, step, fault, notice, after);
-        assert_eq!(found, expected, "{on_disk} {step:?} {fault:?} {notice:?} {after:?}");
+        let found = fail_in_adoption((on_disk, frames), step, fault, notice, after);
+        assert_eq!(found, expected, "{on_disk} {frames} {step:?} {fault:?} {notice:?} {after:?}");
     });
     println!("count storage faults of recovery's steps, none loses what was acknowledged {}", cases.len());
 }
@@ -133,14 +138,28 @@ fn fail_in_commit(step: Step, fault: Fault, notice: Notice, after: After) -> The
     case.recover()
 }
 
-fn fail_in_adoption(on_disk: bool, step: Step, fault: Fault, notice: Notice, after: After) -> Then {
+fn fail_in_adoption(
+    (on_disk, frames): (bool, u64),
+    step: Step,
+    fault: Fault,
+    notice: Notice,
+    after: After,
+) -> Then {
     let (mut case, log) = Case::new();
+    let last = case.disk.len().unwrap();
     let before = if on_disk { Step::Swap } else { Step::Sync };
     case.inject(before, Fault::Lost, Notice::Error);
     add(&log.handle(), "c").unwrap_err();
     drop(log);
     case.end(After::Exit);
-    case.inject(step, fault, notice);
+    if frames == 2 {
+        case.disk = case.disk.in_two_frames(last);
+    }
+    match step {
+        Step::Rewrite => case.disk.plan(frames - 1, fault, notice),
+        Step::Sync => case.disk.plan(frames, fault, notice),
+        _ => case.inject(step, fault, notice),
+    }
     // The process ends where the step unwinds.
     match catch_unwind(AssertUnwindSafe(|| case.open())) {
         Ok(Ok(log)) => {
@@ -329,6 +348,13 @@ impl Images {
         Self { site, journal, last_frame, locked, not_locked }
     }
 
+    /// The same, and the same with the last batch in two frames.
+    fn both() -> [Self; 2] {
+        let two = Self::new();
+        let journal = in_two_frames(&two.journal, two.last_frame);
+        [Self::new(), Self { journal, ..two }]
+    }
+
     fn open(&self, journal: &[u8], lock: &[u8]) -> Result<Log<Notebook>, OpenError> {
         fs::write(self.site.journal(), journal).unwrap();
         fs::write(self.site.lock_file(), lock).unwrap();
@@ -338,64 +364,71 @@ impl Images {
 
 #[test]
 fn a_journal_cut_anywhere_in_a_locked_frame_is_refused() {
-    let images = Images::new();
-    for length in 0..images.journal.len() {
-        let error = images.open(&images.journal[..length], &images.locked).err().unwrap();
-        assert!(matches!(error, OpenError::Damaged { .. } | OpenError::Behind { .. }), "{length}: {error}");
-        assert_eq!(fs::read(images.site.journal()).unwrap(), images.journal[..length], "{length}");
+    for images in Images::both() {
+        for length in 0..images.journal.len() {
+            let error = images.open(&images.journal[..length], &images.locked).err().unwrap();
+            assert!(
+                matches!(error, OpenError::Damaged { .. } | OpenError::Behind { .. }),
+                "{length}: {error}"
+            );
+            assert_eq!(fs::read(images.site.journal()).unwrap(), images.journal[..length], "{length}");
+        }
     }
 }
 
 #[test]
 fn a_last_frame_that_was_not_locked_is_cut_or_completed() {
-    let images = Images::new();
-    let lengths = images.last_frame..=images.journal.len();
-    assert!(lengths.clone().count() > 200);
-    for length in lengths {
-        let log = images.open(&images.journal[..length], &images.not_locked).unwrap();
-        let whole = length == images.journal.len();
-        let size = log.handle().reader().latest().head.size.0;
-        assert_eq!(size, if whole { 6 } else { 4 }, "{length}");
-        if length % 16 == 0 || whole {
-            let outcome = add(&log.handle(), "b").unwrap();
-            assert_eq!(matches!(outcome, Outcome::Duplicate(_)), whole);
-            check_all(&log.handle());
+    for images in Images::both() {
+        let lengths = images.last_frame..=images.journal.len();
+        assert!(lengths.clone().count() > 200);
+        for length in lengths {
+            let log = images.open(&images.journal[..length], &images.not_locked).unwrap();
+            let whole = length == images.journal.len();
+            let size = log.handle().reader().latest().head.size.0;
+            assert_eq!(size, if whole { 6 } else { 4 }, "{length}");
+            if length % 16 == 0 || whole {
+                let outcome = add(&log.handle(), "b").unwrap();
+                assert_eq!(matches!(outcome, Outcome::Duplicate(_)), whole);
+                check_all(&log.handle());
+            }
+            drop(log);
+            let cut = images.site.dir().join("journal.cut");
+            if whole || length == images.last_frame {
+                assert!(!cut.exists());
+            } else {
+                assert_eq!(fs::read(&cut).unwrap(), images.journal[images.last_frame..length]);
+                fs::remove_file(cut).unwrap();
+            }
+            // The index would be ahead of the journal of the next round.
+            fs::remove_dir_all(images.site.dir().join("index")).unwrap();
         }
-        drop(log);
-        let cut = images.site.dir().join("journal.cut");
-        if whole || length == images.last_frame {
-            assert!(!cut.exists());
-        } else {
-            assert_eq!(fs::read(&cut).unwrap(), images.journal[images.last_frame..length]);
-            fs::remove_file(cut).unwrap();
-        }
-        // The index would be ahead of the journal of the next round.
-        fs::remove_dir_all(images.site.dir().join("index")).unwrap();
     }
 }
 
 #[test]
 fn a_flipped_bit_anywhere_is_refused() {
-    let images = Images::new();
-    println!("count flipped bits of the journal, all found {}", images.journal.len());
-    for at in 0..images.journal.len() {
-        let mut journal = images.journal.clone();
-        journal[at] ^= 1 << (at % 8);
-        let error = images.open(&journal, &images.locked).err().unwrap();
-        assert!(matches!(error, OpenError::Damaged { .. }), "{at}: {error}");
-        assert_eq!(fs::read(images.site.journal()).unwrap(), journal);
-        // With the last batch not locked, a flip in what was locked is still refused.
-        if at < images.last_frame {
-            let error = images.open(&journal, &images.not_locked).err().unwrap();
+    let mut flipped = 0;
+    for images in Images::both() {
+        flipped += images.journal.len();
+        for at in 0..images.journal.len() {
+            let mut journal = images.journal.clone();
+            journal[at] ^= 1 << (at % 8);
+            let error = images.open(&journal, &images.locked).err().unwrap();
             assert!(matches!(error, OpenError::Damaged { .. }), "{at}: {error}");
+            assert_eq!(fs::read(images.site.journal()).unwrap(), journal);
+            // With the last batch not locked, a flip in what was locked is still refused.
+            if at < images.last_frame {
+                let error = images.open(&journal, &images.not_locked).err().unwrap();
+                assert!(matches!(error, OpenError::Damaged { .. }), "{at}: {error}");
+            }
         }
     }
+    println!("count flipped bits of the journal, all found {flipped}");
 }
 
 /// A journal whose digests are right but whose entries are not those that were signed.
 #[test]
 fn a_journal_that_was_edited_is_refused() {
-    use sha2::{Digest as _, Sha256};
     let images = Images::new();
     let mut journal = images.journal.clone();
     let end = journal.len() - 32;
@@ -405,6 +438,48 @@ fn a_journal_that_was_edited_is_refused() {
     let error = images.open(&journal, &images.locked).err().unwrap();
     assert!(matches!(error, OpenError::BadFrame { .. }), "{error}");
     assert!(!images.site.dir().join("scratch").exists(), "refused before anything is derived from it");
+}
+
+#[test]
+fn a_batch_of_two_log_times_is_refused() {
+    let [_, images] = Images::both();
+    let mut journal = images.journal.clone();
+    let second = journal.windows(8).rposition(|bytes| bytes == b"CFBATCH1").unwrap();
+    assert!(second > images.last_frame);
+    journal[second + 23] += 1;
+    let end = journal.len() - 32;
+    let digest = Sha256::digest(&journal[second..end]);
+    journal[end..].copy_from_slice(&digest);
+    for lock in [&images.locked, &images.not_locked] {
+        let error = images.open(&journal, lock).err().unwrap();
+        assert!(matches!(error, OpenError::BadFrame { .. }), "{error}");
+    }
+}
+
+/// What an interrupted recovery leaves: frames of a batch without an end, longer than any tail that is no frame.
+#[test]
+fn a_batch_without_an_end_is_cut_as_one_however_long_it_is() {
+    let images = Images::new();
+    let time = u64::from_be_bytes(images.journal[images.last_frame + 16..][..8].try_into().unwrap());
+    let entry = vec![b'x'; 65_535];
+    let (mut journal, mut first) = (images.journal[..images.last_frame].to_vec(), 4_u64);
+    while journal.len() - images.last_frame < 20 << 20 {
+        let mut frame = [b"CFBATCH1", &first.to_be_bytes()[..], &time.to_be_bytes()].concat();
+        frame.extend([100_u32, 100 * 65_537, 0].iter().flat_map(|number| number.to_be_bytes()));
+        (0..100).for_each(|_| frame.extend([&[0xff; 2], &entry[..]].concat()));
+        let digest = Sha256::digest(&frame);
+        journal.extend(frame.iter().chain(&digest));
+        first += 100;
+    }
+    // And the next was being written.
+    journal.extend_from_slice(&images.journal[..100]);
+    let error = images.open(&journal, &images.locked).err().unwrap();
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+    let log = images.open(&journal, &images.not_locked).unwrap();
+    assert_eq!(check_all(&log.handle()).len(), 4);
+    drop(log);
+    assert_eq!(fs::metadata(images.site.journal()).unwrap().len(), images.last_frame as u64);
+    assert!(fs::read(images.site.dir().join("journal.cut")).unwrap() == journal[images.last_frame..]);
 }
 
 #[test]

@@ -4,11 +4,12 @@
 
 mod common;
 
-use std::{fs, ops::Range};
+use std::{fs, ops::Range, sync::Arc};
 
 use common::*;
 use counterfoil_log::{
-    BackupError, BoxError, CheckpointKeys, Config, Log, LogCheckpoint, RecoverError, Recovery, backup, limits,
+    BackupError, BoxError, CheckpointKeys, Config, Log, LogCheckpoint, OpenError, RecoverError, Recovery,
+    Repair, Storage as _, backup,
 };
 use counterfoil_tlog::{MemoryTree, SeedSigner, Signer as _, TreeSize, leaf_hash};
 
@@ -180,23 +181,134 @@ fn a_fork_is_refused_with_what_both_sides_signed() {
     assert_eq!(fs::read(lived.site.journal()).unwrap(), before);
 }
 
+/// Between what the journal has and what others have seen lie `count` entries, and no checkpoint that is known.
+struct Gap {
+    site: Site,
+    disk: Disk,
+    lock: FaultyLock,
+    entries: Vec<Vec<u8>>,
+    seen: LogCheckpoint,
+}
+
+impl Gap {
+    fn new(count: usize) -> Self {
+        let (site, disk, lock) = (Site::new(), Disk::default(), FaultyLock::default());
+        let files = || site.faulty(&disk, &lock);
+        drop(Log::create(files(), Notebook::default(), b"genesis".to_vec()).unwrap());
+        let (old_disk, old_lock) = (disk.after_crash(false), lock.after_crash());
+        let log = Log::open(files(), Notebook::default()).unwrap();
+        let handle = log.handle();
+        for first in (0..count).step_by(1_000) {
+            let entry = |n| format!("entry {n}").into_bytes();
+            handle.add((first..count.min(first + 1_000)).map(entry).collect()).unwrap();
+        }
+        let (entries, seen) =
+            handle.with_app(|app, seen| (app.entries.clone(), LogCheckpoint::clone(seen))).unwrap();
+        drop((handle, log));
+        Self { site, disk: old_disk, lock: old_lock, entries, seen }
+    }
+
+    /// The same files in another place.
+    fn again(&self) -> Self {
+        let (disk, lock) = (self.disk.after_crash(false), self.lock.after_crash());
+        Self { site: Site::new(), disk, lock, entries: self.entries.clone(), seen: self.seen.clone() }
+    }
+
+    fn files(&self) -> Config {
+        let mut files = self.site.faulty(&self.disk, &self.lock);
+        files.keys = verifying();
+        files.observed = vec![files.keys.observe("a mirror", &self.seen.text).unwrap()];
+        files
+    }
+
+    fn recover(&self) -> Result<Repair, RecoverError> {
+        let fetch = &mut |range: Range<u64>| {
+            assert!(range.end - range.start <= 256, "one entry bundle at most");
+            Ok(self.entries[range.start as usize..range.end as usize].to_vec())
+        };
+        Recovery::examine(self.files())?.apply(fetch, RECOVERED)
+    }
+
+    fn open(&self) -> Result<Log<Notebook>, OpenError> {
+        Log::open(self.site.faulty(&self.disk, &self.lock), Notebook::default())
+    }
+
+    /// The log has every entry, and goes on.
+    fn is_whole(&self) {
+        let log = self.open().unwrap();
+        let all = || log.handle().with_app(|app, _| app.entries.clone()).unwrap();
+        assert_eq!(all(), self.entries);
+        grow(&log, 1_000_000, 2);
+        let entries = all();
+        drop(log);
+        // All of it is on disk.
+        let log = Log::open(self.site.faulty(&self.disk.after_crash(true), &self.lock), Notebook::default());
+        assert_eq!(log.unwrap().handle().with_app(|app, _| app.entries.clone()).unwrap(), entries);
+    }
+}
+
+/// How many frames stand in a journal, and how many of them are signed.
+fn frames(disk: &Disk) -> (usize, usize) {
+    let mut bytes = vec![0; disk.len().unwrap() as usize];
+    disk.read_at(0, &mut bytes).unwrap();
+    let (mut at, mut frames, mut signed) = (0, 0, 0);
+    while at < bytes.len() {
+        let number = |from| u32::from_be_bytes(bytes[at + from..at + from + 4].try_into().unwrap()) as usize;
+        let (entries, checkpoint) = (number(28), number(32));
+        frames += 1;
+        signed += usize::from(checkpoint > 0);
+        at += 36 + entries + checkpoint + 32;
+    }
+    (frames, signed)
+}
+
 #[test]
-fn a_gap_of_more_than_a_batch_is_refused() {
-    let site = Site::new();
-    drop(site.create());
-    let seen = |count: usize| {
-        let tree: MemoryTree = (0..count).map(|n| leaf_hash(&n.to_be_bytes())).collect();
-        let signer = SeedSigner::ed25519(ORIGIN, &[7; 32]).unwrap();
-        let note = counterfoil_tlog::Checkpoint::new(ORIGIN, tree.head()).unwrap().sign(&signer).unwrap();
-        LogCheckpoint { text: note.to_string(), head: tree.head() }
-    };
-    let apply = |count| {
-        let recovery = Recovery::examine(files(&site, &[seen(count)])).unwrap();
-        recovery.apply(&mut |range| Ok(vec![vec![0]; (range.end - range.start) as usize]), 0).unwrap_err()
-    };
-    let most = 2 + limits::BATCH_ENTRIES + 1;
-    assert!(matches!(apply(most), RecoverError::Differs { .. }), "at the limit it is fetched");
-    assert!(matches!(apply(most + 1), RecoverError::Gap { .. }));
+fn a_gap_of_more_than_a_frame_becomes_one_batch_of_several() {
+    // With the seals of its batches, at the limit of a frame and over it.
+    for (count, expected) in [(4_092, (2, 2)), (4_093, (3, 2)), (10_000, (4, 2))] {
+        let gap = Gap::new(count);
+        assert_eq!(gap.entries.len() - 2, count + count.div_ceil(1_000));
+        assert_eq!(gap.recover().unwrap().missing, 2..gap.entries.len() as u64);
+        assert_eq!(frames(&gap.disk), expected);
+        let log = gap.open().unwrap();
+        assert_eq!(rederive(&log.handle(), &[Arc::new(gap.seen.clone())]), gap.entries);
+        drop(log);
+        gap.is_whole();
+    }
+}
+
+/// Every step of a recovery fails in every way: nobody can go on behind a part of what was published, and it is done again.
+#[test]
+fn a_fault_at_any_step_of_a_recovery_of_several_frames_loses_nothing() {
+    let gap = Gap::new(4_200);
+    let all = [Fault::Lost, Fault::Short, Fault::Persisted];
+    // Two frames are appended and made durable; before that, the lock store is replaced.
+    let journal = (0..3).flat_map(|step| all.map(|fault| (Some(step), fault)));
+    let swap = [Fault::Lost, Fault::Persisted].map(|fault| (None, fault));
+    let mut cases = 0;
+    for (step, fault) in journal.chain(swap) {
+        for power_cut in [false, true] {
+            let mut left = gap.again();
+            match step {
+                Some(step) => left.disk.fail(step, fault),
+                None => left.lock.fail(0, fault),
+            }
+            assert!(matches!(left.recover(), Err(RecoverError::Write(_))), "{step:?} {fault:?}");
+            (left.disk, left.lock) = (left.disk.after_crash(power_cut), left.lock.after_crash());
+            match (left.open(), step, fault) {
+                // Nothing was done.
+                (Ok(log), None, Fault::Lost) => assert_eq!(log.handle().reader().latest().head.size.0, 2),
+                // All was done, and nobody said so.
+                (Ok(_), Some(1), Fault::Persisted) if !power_cut => {}
+                (Err(error), ..) => assert!(error.code().starts_with("open-journal-"), "{error}"),
+                (Ok(_), ..) => panic!("{step:?} {fault:?} {power_cut}"),
+            }
+            left.recover().unwrap();
+            left.is_whole();
+            cases += 1;
+        }
+    }
+    println!("count storage faults of the steps of a recovery, none loses what was acknowledged {cases}");
 }
 
 #[test]
