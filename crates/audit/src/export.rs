@@ -18,18 +18,17 @@ use counterfoil_tlog::{
 };
 
 use crate::{
+    CHECKPOINT,
     checkpoint::{NotOpened, Opened, Under},
     continuation::{self, Continuation},
     finding::{Blame, Finding},
     source::{Source, SourceError},
-    tree::{Tree, edge_path, row_width},
+    tree::{Tree, current_width},
     walk::Walk,
 };
 
 /// The file that is being written; it becomes another by rename, or is written again.
 const UNFINISHED: &str = ".unfinished";
-/// The file that readers ask for first.
-const CHECKPOINT: &str = "checkpoint";
 
 /// A directory to which a log is exported; no other export runs on it meanwhile.
 #[derive(Debug)]
@@ -291,20 +290,6 @@ fn is_undamaged(
         }
     }
     Ok(())
-}
-
-/// The file of the current tree at the place of a partial one; `None` if the place is not in that tree.
-fn current_width(path: &TilePath, size: TreeSize) -> Option<TilePath> {
-    let level = path.level().unwrap_or(0);
-    let full = row_width(size, level) / u64::from(WIDTH);
-    if path.index() < full {
-        return Some(path.to_full());
-    }
-    let edge = edge_path(size, level).filter(|edge| edge.index() == path.index())?;
-    match path.level() {
-        Some(_) => Some(edge),
-        None => TilePath::entries(edge.index(), edge.width()).ok(),
-    }
 }
 
 /// Whether `part` is the first hashes or entries of `whole`, as many as `path` says.

@@ -10,6 +10,7 @@ mod export;
 mod finding;
 mod http;
 pub mod limits;
+mod mirror;
 mod pool;
 mod resume;
 mod source;
@@ -20,5 +21,9 @@ pub use audit::{Audit, AuditError, Report, Since, Witnessed};
 pub use checkpoint::{NotOpened, Opened, Under};
 pub use export::{Export, ExportError, Exported};
 pub use finding::{Blame, Finding};
+pub use mirror::{Mirror, MirrorError, Shown};
 pub use resume::ResumeError;
 pub use source::{Source, SourceError};
+
+/// The file that readers of a log ask for first.
+const CHECKPOINT: &str = "checkpoint";

@@ -10,10 +10,10 @@ use std::{
 
 use counterfoil_tlog::{
     Hash,
-    tile::{TilePath, WIDTH, decode_entries, encode_entries},
+    tile::{TilePath, decode_entries, decode_tile, encode_entries, encode_tile},
 };
 
-use crate::{http::Http, limits};
+use crate::{CHECKPOINT, http::Http, limits};
 
 /// A log's files, by URL or in a directory.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub struct Source(Place);
 enum Place {
     Http(Http),
     Directory(PathBuf),
+    /// A canonical path; what a link has elsewhere is not read.
+    Contained(PathBuf),
 }
 
 /// Why a file of a log could not be had.
@@ -112,12 +114,22 @@ impl Source {
         Ok(Self(Place::Directory(path.to_owned())))
     }
 
+    /// The log in a directory, of which nothing is read that a link has elsewhere.
+    ///
+    /// # Errors
+    /// [`SourceError::Misuse`] if it is none.
+    pub(crate) fn contained(path: &Path) -> Result<Self, SourceError> {
+        Self::directory(path)?;
+        let wrong = |error| SourceError::Misuse(format!("{}: {error}", path.display()));
+        Ok(Self(Place::Contained(path.canonicalize().map_err(wrong)?)))
+    }
+
     /// The bytes of the checkpoint.
     ///
     /// # Errors
     /// [`SourceError`].
     pub fn checkpoint(&self) -> Result<Vec<u8>, SourceError> {
-        self.fetch("checkpoint", limits::CHECKPOINT_BYTES)
+        self.fetch(CHECKPOINT, limits::CHECKPOINT_BYTES)
     }
 
     /// The bytes of a tile or entry bundle, of exactly the width of `path`; their content is not checked.
@@ -148,14 +160,22 @@ impl Source {
     pub fn name(&self) -> String {
         match &self.0 {
             Place::Http(http) => http.name().to_owned(),
-            Place::Directory(path) => path.display().to_string(),
+            Place::Directory(path) | Place::Contained(path) => path.display().to_string(),
         }
     }
 
     fn fetch(&self, path: &str, limit: usize) -> Result<Vec<u8>, SourceError> {
         match &self.0 {
             Place::Http(http) => http.get(path, limit),
-            Place::Directory(directory) => read(directory, path, limit),
+            Place::Directory(directory) => read(&directory.join(path), path, limit),
+            Place::Contained(directory) => {
+                let file = directory.join(path).canonicalize().map_err(|io| unreadable(path, path, &io))?;
+                if !file.starts_with(directory) {
+                    let why = "is a link out of the directory".to_owned();
+                    return Err(SourceError::Malformed { path: path.to_owned(), why });
+                }
+                read(&file, path, limit)
+            }
         }
     }
 }
@@ -164,32 +184,26 @@ fn malformed(path: &TilePath, why: impl Into<String>) -> SourceError {
     SourceError::Malformed { path: path.to_string(), why: why.into() }
 }
 
-/// The first hashes or entries of a full tile or bundle.
-fn truncated(path: &TilePath, full: &TilePath, bytes: &[u8]) -> Result<Vec<u8>, SourceError> {
+/// The first hashes or entries of a tile or bundle that is as wide or wider.
+pub(crate) fn truncated(path: &TilePath, of: &TilePath, bytes: &[u8]) -> Result<Vec<u8>, SourceError> {
+    debug_assert!(path.width() <= of.width());
     if path.level().is_some() {
-        if bytes.len() != limits::TILE_BYTES {
-            return Err(malformed(full, format!("has {} bytes, not {}", bytes.len(), limits::TILE_BYTES)));
-        }
-        return Ok(bytes[..usize::from(path.width()) * Hash::LEN].to_vec());
+        let hashes = decode_tile(of, bytes).map_err(|why| malformed(of, why.to_string()))?;
+        return Ok(encode_tile(&hashes[..usize::from(path.width())]));
     }
-    debug_assert_eq!(full.width(), WIDTH);
-    let entries = decode_entries(full, bytes).map_err(|why| malformed(full, why.to_string()))?;
-    encode_entries(&entries[..usize::from(path.width())]).map_err(|why| malformed(full, why.to_string()))
+    let entries = decode_entries(of, bytes).map_err(|why| malformed(of, why.to_string()))?;
+    encode_entries(&entries[..usize::from(path.width())]).map_err(|why| malformed(of, why.to_string()))
 }
 
-fn read(directory: &Path, path: &str, limit: usize) -> Result<Vec<u8>, SourceError> {
-    let file = directory.join(path);
-    let unreadable = |error: std::io::Error| match error.kind() {
-        // `000/x` where `000` is a file: there is no such file either.
-        ErrorKind::NotFound | ErrorKind::NotADirectory => SourceError::Missing { path: path.to_owned() },
-        _ => SourceError::Unreachable { path: file.display().to_string(), why: error.to_string() },
-    };
+fn read(file: &Path, path: &str, limit: usize) -> Result<Vec<u8>, SourceError> {
+    let shown = file.display().to_string();
+    let unreadable = |error: std::io::Error| unreadable(path, &shown, &error);
     // Nobody may ever write to a named pipe, and opening it waits for that.
-    if !std::fs::metadata(&file).map_err(unreadable)?.is_file() {
+    if !std::fs::metadata(file).map_err(unreadable)?.is_file() {
         return Err(SourceError::Malformed { path: path.to_owned(), why: "is no file".to_owned() });
     }
     let mut bytes = Vec::new();
-    let opened = File::open(&file).map_err(unreadable)?;
+    let opened = File::open(file).map_err(unreadable)?;
     opened.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() > limit {
         return Err(SourceError::Malformed {
@@ -198,4 +212,13 @@ fn read(directory: &Path, path: &str, limit: usize) -> Result<Vec<u8>, SourceErr
         });
     }
     Ok(bytes)
+}
+
+/// Why a file, which messages name as `shown`, can't be read.
+fn unreadable(path: &str, shown: &str, error: &std::io::Error) -> SourceError {
+    match error.kind() {
+        // `000/x` where `000` is a file: there is no such file either.
+        ErrorKind::NotFound | ErrorKind::NotADirectory => SourceError::Missing { path: path.to_owned() },
+        _ => SourceError::Unreachable { path: shown.to_owned(), why: error.to_string() },
+    }
 }

@@ -186,6 +186,20 @@ pub(crate) fn edge_path(size: TreeSize, level: u8) -> Option<TilePath> {
     TilePath::tile(level, row / u64::from(WIDTH), width).ok()
 }
 
+/// The file of the current tree at the place of a partial one; `None` if the place is not in that tree.
+pub(crate) fn current_width(path: &TilePath, size: TreeSize) -> Option<TilePath> {
+    let level = path.level().unwrap_or(0);
+    let full = row_width(size, level) / u64::from(WIDTH);
+    if path.index() < full {
+        return Some(path.to_full());
+    }
+    let edge = edge_path(size, level).filter(|edge| edge.index() == path.index())?;
+    match path.level() {
+        Some(_) => Some(edge),
+        None => TilePath::entries(edge.index(), edge.width()).ok(),
+    }
+}
+
 /// The edge with as few rows as possible made again from below, so that it gives the root.
 fn mended(
     source: &Source,

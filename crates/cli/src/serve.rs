@@ -7,7 +7,7 @@ use std::{
 
 use clap::Args;
 use counterfoil_log::{LockError, OpenError};
-use counterfoil_server::{Config, ConfigError, Overrides, ServeError, StartError};
+use counterfoil_server::{Config, ConfigError, MirrorConfig, Overrides, ServeError, StartError};
 use counterfoil_witness::FeederError;
 use serde_json::json;
 
@@ -18,11 +18,21 @@ use crate::{
     text::printable,
 };
 
-/// Serve the log until the process is told to stop.
+/// Serve the log, or a mirror of one, until the process is told to stop.
 ///
 /// Settings come from the file, then from COUNTERFOIL_… variables, then from these flags; the later wins.
+///
+/// With --from, what `counterfoil log export` wrote into a directory is served as C2SP tlog-tiles, and followed while it grows.
+/// No configuration, key or lock is needed for that. A mirror checks no signature: clients verify what they read, and
+/// `counterfoil log audit` all of it.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  counterfoil serve
+  counterfoil serve --from /srv/log --listen 0.0.0.0:80 --reads public")]
 pub struct Serve {
+    /// Serve a mirror of this directory, which `counterfoil log export` makes, instead of a log
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "writes", "write_token_file", "mode", "log_dir", "lock_dir", "payload_dir", "genesis", "note_key", "snapshot_key", "witness_policy", "witness_fail"])]
+    from: Option<PathBuf>,
     /// The configuration [default: DIR/counterfoil.toml, if it is there]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -79,34 +89,19 @@ impl Serve {
         if self.until_stdin_ends {
             std::thread::spawn(stop_when_stdin_ends);
         }
-        let default = context.file("counterfoil.toml");
-        let file = self.config.clone().or_else(|| default.exists().then_some(default));
-        let config = load(file.as_deref(), self.overrides())?;
         let json = context.json;
-        let ready = move |server: &counterfoil_server::Server| {
-            let url = format!("http://{}", server.local_addr());
-            for warning in server.warnings() {
-                output::note(&format!("warning: {}\n", printable(warning)));
-            }
-            if let Some(why) = server.read_only() {
-                let (code, next) = (why.code(), "counterfoil log recover");
-                let why = printable(&with_causes(why));
-                output::note(&format!(
-                    "THE LOG IS READ-ONLY[{code}]: {why}\nWhat was locked for certain is served, and nothing can be submitted.\nhint: \
-                     run `{next}`, which says what to do and changes nothing by itself\n"
-                ));
-            }
-            let line = if json {
-                format!("{}\n", json!({"listening": url}))
-            } else {
-                format!("listening on {url}\n")
-            };
-            // A server whose starter went away serves all the same.
-            let _ = output::print(&line);
+        let ready = move |server: &counterfoil_server::Server| say(server, json);
+        let served = if let Some(directory) = self.from.clone() {
+            let config = MirrorConfig::load(directory, |name| std::env::var(name).ok(), self.overrides())
+                .map_err(|error| config_failure(&error))?;
+            runtime()?.block_on(counterfoil_server::serve_mirror(config, ready))
+        } else {
+            let default = context.file("counterfoil.toml");
+            let file = self.config.clone().or_else(|| default.exists().then_some(default));
+            let config = load(file.as_deref(), self.overrides())?;
+            runtime()?.block_on(counterfoil_server::serve(config, ready))
         };
-        runtime()?
-            .block_on(counterfoil_server::serve(config, ready))
-            .map_err(|error| serve_failure(&error))?;
+        served.map_err(|error| serve_failure(&error))?;
         Ok(0)
     }
 
@@ -130,6 +125,26 @@ impl Serve {
     }
 }
 
+/// Where a server listens, and what its operator should know.
+fn say(server: &counterfoil_server::Server, json: bool) {
+    let url = format!("http://{}", server.local_addr());
+    for warning in server.warnings() {
+        output::note(&format!("warning: {}\n", printable(warning)));
+    }
+    if let Some(why) = server.read_only() {
+        let (code, next) = (why.code(), "counterfoil log recover");
+        let why = printable(&with_causes(why));
+        output::note(&format!(
+            "THE LOG IS READ-ONLY[{code}]: {why}\nWhat was locked for certain is served, and nothing can be submitted.\nhint: \
+             run `{next}`, which says what to do and changes nothing by itself\n"
+        ));
+    }
+    let line =
+        if json { format!("{}\n", json!({"listening": url})) } else { format!("listening on {url}\n") };
+    // A server whose starter went away serves all the same.
+    let _ = output::print(&line);
+}
+
 /// Tells this process to stop, as its operator would, when standard input ends.
 pub fn stop_when_stdin_ends() {
     let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
@@ -139,22 +154,24 @@ pub fn stop_when_stdin_ends() {
 
 /// Loads a server's configuration from a file, the environment and flags.
 pub fn load(file: Option<&Path>, flags: Overrides) -> Outcome<Config> {
-    Config::load(file, |name| std::env::var(name).ok(), flags).map_err(|error| {
-        let (code, hint) = match &error {
-            ConfigError::File { io, .. } if io.kind() == ErrorKind::NotFound => {
-                ("config-unreadable", "check the path; `counterfoil init` makes a configuration")
-            }
-            ConfigError::File { .. } => ("config-unreadable", "check the path, its owner and its mode"),
-            ConfigError::Malformed { .. } => {
-                ("config-malformed", "compare it with a configuration that `counterfoil init` made")
-            }
-            ConfigError::Missing { .. } => {
-                ("config-missing", "`counterfoil init` makes a working directory with a configuration")
-            }
-            _ => ("config-invalid", "correct the value that is named"),
-        };
-        Failure::new(code, printable(&error.to_string()), hint)
-    })
+    Config::load(file, |name| std::env::var(name).ok(), flags).map_err(|error| config_failure(&error))
+}
+
+fn config_failure(error: &ConfigError) -> Failure {
+    let (code, hint) = match error {
+        ConfigError::File { io, .. } if io.kind() == ErrorKind::NotFound => {
+            ("config-unreadable", "check the path; `counterfoil init` makes a configuration")
+        }
+        ConfigError::File { .. } => ("config-unreadable", "check the path, its owner and its mode"),
+        ConfigError::Malformed { .. } => {
+            ("config-malformed", "compare it with a configuration that `counterfoil init` made")
+        }
+        ConfigError::Missing { .. } => {
+            ("config-missing", "`counterfoil init` makes a working directory with a configuration")
+        }
+        _ => ("config-invalid", "correct the value that is named"),
+    };
+    Failure::new(code, printable(&error.to_string()), hint)
 }
 
 /// What runs a server.
@@ -203,6 +220,10 @@ pub fn start_failure(error: &StartError) -> Failure {
             ("log-other-mode", "check which of the two logs you meant; a log never changes its mode")
         }
         StartError::Log { source, .. } => log_hint(source),
+        StartError::Mirror { .. } => (
+            "mirror-unusable",
+            "it mirrors what `counterfoil log export DIR` wrote: run that first, or `counterfoil log audit DIR`",
+        ),
         StartError::Payloads(_) => ("payloads-unusable", "check the directory, its owner and the disk"),
         StartError::WitnessPolicy { .. } => {
             ("witness-policy", "correct the file that witnesses.policy names; it is a C2SP tlog-policy")

@@ -129,6 +129,34 @@ fn tessera_writes_to_a_raw_log_and_reads_it() {
     );
 }
 
+#[test]
+fn tessera_reads_a_mirror() {
+    let Some(programs) = programs() else { return };
+    let desk = Desk::new();
+    desk.good(&["init", "raw", "--mode", "raw", "--origin", "example.org/raw"]);
+    let vkey = desk.read("raw/log.vkey").trim().to_owned();
+    let (_serving, url) = desk.serve_in("raw");
+    let export = || desk.good(&["log", "export", "copy", "--from", &url, "--log-key", &vkey]);
+    let grow = |entries: std::ops::Range<u32>| {
+        for entry in entries {
+            assert_eq!(common::add(&url, &format!("entry {entry}")), Some(entry.into()));
+        }
+        export();
+    };
+    grow(0..270);
+    let (_mirroring, mirror) = desk.serve_with(&["--from", "copy"]);
+    assert_eq!(fsck(&programs, &desk, &mirror, &vkey), Ok(270));
+    // A width that no checkpoint of the export had comes from the full tile.
+    grow(270..530);
+    assert_eq!(fsck(&programs, &desk, &mirror, &vkey), Ok(530));
+    // What fsck says of a damaged copy shows that it looks.
+    let bundle = desk.path("copy/tile/entries/001");
+    let mut bytes = std::fs::read(&bundle).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&bundle, bytes).unwrap();
+    assert!(fsck(&programs, &desk, &mirror, &vkey).is_err());
+}
+
 /// A program that is ended, by its own id, when it goes out of scope.
 struct Running(Child);
 

@@ -17,8 +17,12 @@ use futures_util::StreamExt as _;
 use tokio::sync::Semaphore;
 
 use crate::{
-    handlers::{add, health, proofs, runs, state, submissions, tiles},
+    handlers::{
+        add, health, proofs, runs, state, submissions,
+        tiles::{self, ReadPath},
+    },
     limits,
+    mirror::{self, MirrorView},
     payloads::Payloads,
     problem::{Kind, Problem},
     raw::RawApp,
@@ -53,7 +57,7 @@ pub(crate) fn records_app(app: Arc<App>) -> Router {
         .route("/v1/log", get(state::log))
         .route("/v1/principals/{principal}", get(state::principal))
         .route("/v1/policy", get(state::policy))
-        .route_layer(middleware::from_fn_with_state(Arc::clone(&app.view), may_read));
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&app.view), may_read::<LogView>));
     let records = Router::new()
         .route("/v1/records", post(submissions::record))
         .route("/v1/records/batch", post(submissions::batch))
@@ -81,18 +85,29 @@ pub(crate) fn raw_app(app: Arc<RawApp>) -> Router {
 const RECORD_ROUTES: [&str; 6] =
     ["/v1/records", "/v1/payloads", "/v1/runs", "/v1/log", "/v1/principals", "/v1/policy"];
 
+/// All routes of a mirror.
+pub(crate) fn mirror_app(mirror: Arc<MirrorView>) -> Router {
+    let app = tiles::routes(&mirror)
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&mirror), may_read::<MirrorView>))
+        .route("/healthz", get(mirror::health))
+        .with_state(mirror);
+    refusing(app.fallback(|uri: Uri| async move {
+        let of_a_log = uri.path() == "/add" || uri.path().starts_with("/v1/");
+        let kind = if of_a_log { Kind::LogMirror } else { Kind::RouteUnknown };
+        kind.because("there is nothing at this path")
+    }))
+}
+
 /// The routes of every log.
 fn any_log(view: &Arc<LogView>) -> Router {
-    let c2sp =
-        Router::new().route("/checkpoint", get(tiles::checkpoint)).route("/tile/{*path}", get(tiles::tile));
     let proofs = Router::new()
         .route("/v1/leaves/{leaf}", get(proofs::leaf))
         .route("/v1/proofs/inclusion", get(proofs::inclusion))
         .route("/v1/proofs/consistency", get(proofs::consistency))
         .route("/v1/entries/{index}/tlog-proof", get(proofs::tlog_proof));
-    c2sp.route_layer(middleware::from_fn_with_state(Arc::clone(view), tiles::for_any_site))
+    tiles::routes(view)
         .merge(proofs)
-        .route_layer(middleware::from_fn_with_state(Arc::clone(view), may_read))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(view), may_read::<LogView>))
         .route("/healthz", get(health::health))
         .with_state(Arc::clone(view))
 }
@@ -147,8 +162,8 @@ impl App {
     }
 }
 
-async fn may_read(Shared(view): Shared<Arc<LogView>>, request: Request, next: Next) -> Response {
-    match view.reads.to_read(request.headers()) {
+async fn may_read<P: ReadPath>(Shared(view): Shared<Arc<P>>, request: Request, next: Next) -> Response {
+    match view.reads().to_read(request.headers()) {
         Ok(()) => next.run(request).await,
         Err(denied) => Problem::may_not_read(denied).into_response(),
     }

@@ -62,6 +62,17 @@ pub struct Config {
     pub witnesses: Option<Witnessing>,
 }
 
+/// The configuration of a mirror: a directory to which somebody exports a log. It has no keys and writes nothing.
+#[derive(Clone)]
+pub struct MirrorConfig {
+    /// The directory.
+    pub directory: PathBuf,
+    /// Where the server listens.
+    pub listen: SocketAddr,
+    /// Who may read.
+    pub reads: Access,
+}
+
 /// How a log's checkpoints are witnessed.
 #[derive(Clone, Debug)]
 pub struct Witnessing {
@@ -317,27 +328,8 @@ impl Config {
             settings.layer(&|_| Source::File(path.to_owned()), values)?;
             published = places.into_iter().map(|place| beside(path, place)).collect();
         }
-        let set = MEMBERS.map(|member| environment(member.variable));
-        settings.layer(&|member| Source::Environment(member.variable), set)?;
-        settings.layer(&|member| Source::Flag(member.flag), flags.into_values())?;
-        let listen = settings.0.get(LISTEN.name).cloned();
-        let (listen, source_of) = listen.unwrap_or_else(|| ("127.0.0.1:7450".to_owned(), Source::Default));
-        let listen: SocketAddr = listen.parse().map_err(|_| ConfigError::Invalid {
-            name: LISTEN.name,
-            source_of: source_of.clone(),
-            reason: format!("{listen:?} is no address and port, such as 127.0.0.1:7450 or [::1]:7450"),
-        })?;
-        let reads = match settings.access(&READS, &READ_TOKENS, listen)? {
-            Some(reads) => reads,
-            None if listen.ip().is_loopback() => Access::Local,
-            None => {
-                let reason = format!(
-                    "{listen} is no loopback address, and there is no read token: set server.read_token_file or \
-                     server.reads = \"public\", or listen on 127.0.0.1"
-                );
-                return Err(ConfigError::Invalid { name: LISTEN.name, source_of, reason });
-            }
-        };
+        settings.layer_process(environment, flags)?;
+        let (listen, reads) = settings.listening()?;
         Ok(Self {
             listen,
             log_dir: settings.path(&LOG_DIR)?,
@@ -357,6 +349,23 @@ impl Config {
             Mode::Raw { writes } => *writes == Access::Local,
         };
         self.reads == Access::Local || writes_locally
+    }
+}
+
+impl MirrorConfig {
+    /// The configuration of a mirror of `directory`, from environment and flags: of them, where to listen and who may read.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn load(
+        directory: PathBuf,
+        environment: impl Fn(&str) -> Option<String>,
+        flags: Overrides,
+    ) -> Result<Self, ConfigError> {
+        let mut settings = Settings(BTreeMap::new());
+        settings.layer_process(environment, flags)?;
+        let (listen, reads) = settings.listening()?;
+        Ok(Self { directory, listen, reads })
     }
 }
 
@@ -381,6 +390,40 @@ impl Settings {
         }
         self.0.extend(set);
         Ok(())
+    }
+
+    /// Lays the environment, then the flags, over what is there.
+    fn layer_process(
+        &mut self,
+        environment: impl Fn(&str) -> Option<String>,
+        flags: Overrides,
+    ) -> Result<(), ConfigError> {
+        let set = MEMBERS.map(|member| environment(member.variable));
+        self.layer(&|member| Source::Environment(member.variable), set)?;
+        self.layer(&|member| Source::Flag(member.flag), flags.into_values())
+    }
+
+    /// Where to listen, and who may read.
+    fn listening(&self) -> Result<(SocketAddr, Access), ConfigError> {
+        let listen = self.0.get(LISTEN.name).cloned();
+        let (listen, source_of) = listen.unwrap_or_else(|| ("127.0.0.1:7450".to_owned(), Source::Default));
+        let listen: SocketAddr = listen.parse().map_err(|_| ConfigError::Invalid {
+            name: LISTEN.name,
+            source_of: source_of.clone(),
+            reason: format!("{listen:?} is no address and port, such as 127.0.0.1:7450 or [::1]:7450"),
+        })?;
+        let reads = match self.access(&READS, &READ_TOKENS, listen)? {
+            Some(reads) => reads,
+            None if listen.ip().is_loopback() => Access::Local,
+            None => {
+                let reason = format!(
+                    "{listen} is no loopback address, and there is no read token: set server.read_token_file or \
+                     server.reads = \"public\", or listen on 127.0.0.1"
+                );
+                return Err(ConfigError::Invalid { name: LISTEN.name, source_of, reason });
+            }
+        };
+        Ok((listen, reads))
     }
 
     /// What the log holds.

@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
+use counterfoil_audit::MirrorError;
 use counterfoil_keys::KeyFileError;
 use counterfoil_log::{Fatal, OpenError};
 use counterfoil_receipt::{Malformed, PublicKey, RecordId};
@@ -93,6 +94,15 @@ pub enum StartError {
         /// Why.
         #[source]
         source: OpenError,
+    },
+    /// The directory that was to be mirrored.
+    #[error("can't mirror {dir}")]
+    Mirror {
+        /// The directory.
+        dir: PathBuf,
+        /// Why.
+        #[source]
+        source: MirrorError,
     },
     /// The directory of payloads.
     #[error("can't use the payload directory: {0}")]

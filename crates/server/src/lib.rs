@@ -1,7 +1,7 @@
 //! The counterfoil server: a log of records, its runs and their bundles, or a log of any bytes, over HTTP (`spec/http.md`).
 //!
 //! ```no_run
-//! use counterfoil_server::{Config, Overrides, create_log, serve};
+//! use counterfoil_server::{Config, Overrides, create_log, serve, serve_mirror};
 //!
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let environment = |name: &str| std::env::var(name).ok();
@@ -22,6 +22,7 @@ mod config;
 mod error;
 mod handlers;
 pub mod limits;
+mod mirror;
 mod observed;
 mod payloads;
 mod problem;
@@ -36,7 +37,7 @@ mod view;
 mod witnesses;
 
 pub use access::{Access, Token};
-pub use config::{Config, ConfigError, Fail, Mode, Overrides, RecordFiles, Source, Witnessing};
+pub use config::{Config, ConfigError, Fail, MirrorConfig, Mode, Overrides, RecordFiles, Source, Witnessing};
 pub use error::{ServeError, StartError};
 pub use observed::{Unasked, observe};
-pub use server::{Server, checkpoint_keys, create_log, serve};
+pub use server::{Server, checkpoint_keys, create_log, serve, serve_mirror};

@@ -35,6 +35,7 @@ pub(crate) enum Kind {
     EntryUnknown,
     TreeUnknown,
     LogRaw,
+    LogMirror,
     RouteUnknown,
     MethodNotAllowed,
     BodyTooLarge,
@@ -144,6 +145,12 @@ impl Kind {
                 "log-raw",
                 "This log is raw",
                 "It holds bytes, not records: POST /add adds an entry, /checkpoint and /tile/ show what there is.",
+            ),
+            Self::LogMirror => (
+                S::NOT_FOUND,
+                "log-mirror",
+                "This is a mirror",
+                "It shows /checkpoint and /tile/ of a log, and takes nothing; ask the log's own server.",
             ),
             Self::RouteUnknown => {
                 (S::NOT_FOUND, "route-unknown", "No such resource", "See spec/http.md for what there is.")

@@ -17,10 +17,12 @@ use tokio::{
 };
 
 use crate::{
-    app::{App, raw_app, records_app},
-    config::{Config, Mode, RecordFiles},
+    access::Access,
+    app::{App, mirror_app, raw_app, records_app},
+    config::{Config, MirrorConfig, Mode, RecordFiles},
     error::{ServeError, StartError},
     limits,
+    mirror::MirrorView,
     payloads::{PayloadError, Payloads},
     problem::with_causes,
     raw,
@@ -106,24 +108,48 @@ pub async fn serve(config: Config, ready: impl FnOnce(&Server)) -> Result<(), Se
     server.run_until(signal).await
 }
 
+/// Serves a mirror until SIGINT or SIGTERM. `ready` is called once the server listens.
+///
+/// # Errors
+/// [`ServeError`]: the process should then end with a code that is not 0.
+pub async fn serve_mirror(config: MirrorConfig, ready: impl FnOnce(&Server)) -> Result<(), ServeError> {
+    let signal = stop_signal().map_err(ServeError::Signals)?;
+    let server = Server::mirror(config).await?;
+    ready(&server);
+    server.run_until(signal).await
+}
+
 impl Server {
     /// Opens the log, verifies all of it, and listens. Port 0 stands for any that is free.
     ///
     /// # Errors
     /// [`StartError`].
     pub async fn bind(config: Config) -> Result<Self, StartError> {
-        if config.is_local() && !config.listen.ip().is_loopback() {
-            return Err(StartError::NoToken(config.listen));
-        }
-        let listen = |io| StartError::Listen { address: config.listen, io };
-        let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
+        let (listener, address) = listen(config.listen, config.is_local()).await?;
         let closing = watch::Sender::new(false);
         let closed = closing.subscribe();
         let opened = tokio::task::spawn_blocking(move || open(&config, closed)).await;
         let opened = opened.map_err(|error| StartError::Unreadable(error.to_string()))??;
         let Opened { router, failed, close, read_only, warnings } = opened;
         Ok(Self { listener, address, router, failed, close, closing, read_only, warnings })
+    }
+
+    /// Reads the directory of a mirror, and listens. Port 0 stands for any that is free.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn mirror(config: MirrorConfig) -> Result<Self, StartError> {
+        let (listener, address) = listen(config.listen, config.reads == Access::Local).await?;
+        let opened = tokio::task::spawn_blocking(move || MirrorView::open(config)).await;
+        let view = opened.map_err(|error| StartError::Unreadable(error.to_string()))??;
+        let (failing, failed) = watch::channel(false);
+        // There is nothing to close, and nothing that fails for good: the sender is kept to say so.
+        let close: Close = Box::new(move || {
+            drop(failing);
+            Ok(())
+        });
+        let (router, closing) = (mirror_app(Arc::new(view)), watch::Sender::new(false));
+        Ok(Self { listener, address, router, failed, close, closing, read_only: None, warnings: vec![] })
     }
 
     /// Where it listens.
@@ -171,6 +197,17 @@ impl Server {
             Ok(Ok(())) | Err(_) => served.map_err(ServeError::Accept),
         }
     }
+}
+
+/// Listens; where only this machine may do something, only on an address that no other reaches.
+async fn listen(address: SocketAddr, is_local: bool) -> Result<(TcpListener, SocketAddr), StartError> {
+    if is_local && !address.ip().is_loopback() {
+        return Err(StartError::NoToken(address));
+    }
+    let failed = |io| StartError::Listen { address, io };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
 }
 
 /// A log that is open, and how it is served.

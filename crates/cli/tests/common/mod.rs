@@ -130,7 +130,12 @@ impl Desk {
 
     /// Starts the server of a directory below.
     pub fn serve_in(&self, directory: &str) -> (Serving, String) {
-        let mut command = self.command(&["serve", "-C", directory, "--listen", "127.0.0.1:0"]);
+        self.serve_with(&["-C", directory])
+    }
+
+    /// Starts a server with these options on a free port.
+    pub fn serve_with(&self, options: &[&str]) -> (Serving, String) {
+        let mut command = self.command(&[&["serve", "--listen", "127.0.0.1:0"], options].concat());
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();

@@ -1,12 +1,14 @@
 //! The C2SP read path: checkpoint, tiles and entry bundles (c2sp.org/tlog-tiles).
 
-use std::{io::Write as _, sync::Arc};
+use std::{future::Future, io::Write as _, sync::Arc};
 
 use axum::{
+    Router,
     extract::{Request, State as Shared},
     http::{HeaderMap, HeaderValue, Uri, header},
-    middleware::Next,
+    middleware::{self, Next},
     response::{IntoResponse, Response},
+    routing::get,
 };
 use counterfoil_log::ReadError;
 use counterfoil_tlog::tile::TilePath;
@@ -20,16 +22,51 @@ use crate::{
     view::LogView,
 };
 
+/// What serves the C2SP read path: a log, or a mirror of one.
+pub(crate) trait ReadPath: Send + Sync + 'static {
+    /// Who may read.
+    fn reads(&self) -> &Access;
+    /// The text of the checkpoint that is shown.
+    fn checkpoint(&self) -> impl Future<Output = Result<String, Problem>> + Send;
+    /// The bytes of a tile or bundle, if the checkpoint covers it. Reads files.
+    fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, Problem>;
+}
+
+impl ReadPath for LogView {
+    fn reads(&self) -> &Access {
+        &self.reads
+    }
+
+    async fn checkpoint(&self) -> Result<String, Problem> {
+        Ok(self.shown().await?.note.to_string())
+    }
+
+    fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, Problem> {
+        match self.reader.tile(path) {
+            Err(ReadError::BeyondTree { .. } | ReadError::NoSuchTile) => Ok(None),
+            read => Ok(Some(read?)),
+        }
+    }
+}
+
+/// The routes of the read path; who may read is the caller's to say.
+pub(crate) fn routes<P: ReadPath>(path: &Arc<P>) -> Router<Arc<P>> {
+    Router::new()
+        .route("/checkpoint", get(checkpoint::<P>))
+        .route("/tile/{*path}", get(tile::<P>))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(path), for_any_site::<P>))
+}
+
 /// `GET /checkpoint`
-pub(crate) async fn checkpoint(Shared(view): Shared<Arc<LogView>>) -> Result<Response, Problem> {
-    let shown = view.shown().await?;
+async fn checkpoint<P: ReadPath>(Shared(view): Shared<Arc<P>>) -> Result<Response, Problem> {
+    let note = view.checkpoint().await?;
     let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
-    Ok((headers, shown.note.to_string()).into_response())
+    Ok((headers, note).into_response())
 }
 
 /// `GET /tile/…`: what is there never changes, so partial tiles are cached for as long as full ones.
-pub(crate) async fn tile(
-    Shared(view): Shared<Arc<LogView>>,
+async fn tile<P: ReadPath>(
+    Shared(view): Shared<Arc<P>>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
@@ -40,11 +77,8 @@ pub(crate) async fn tile(
     let is_bundle = path.level().is_none();
     let gzip = is_bundle && accepts_gzip(&headers);
     let (bytes, is_compressed) = blocking(move || {
-        let bytes = match view.reader.tile(&path) {
-            Err(ReadError::BeyondTree { .. } | ReadError::NoSuchTile) => {
-                return Err(Kind::TileUnknown.because(format!("the log has no {path} yet")));
-            }
-            read => read?,
+        let Some(bytes) = view.tile(&path)? else {
+            return Err(Kind::TileUnknown.because(format!("the log has no {path} yet")));
         };
         Ok(if gzip && bytes.len() > limits::GZIP_BYTES { (compress(&bytes)?, true) } else { (bytes, false) })
     })
@@ -64,13 +98,9 @@ pub(crate) async fn tile(
 }
 
 /// Lets pages of any site read the C2SP paths of a log that everybody may read, and what they answer where they fail.
-pub(crate) async fn for_any_site(
-    Shared(view): Shared<Arc<LogView>>,
-    request: Request,
-    next: Next,
-) -> Response {
+async fn for_any_site<P: ReadPath>(Shared(view): Shared<Arc<P>>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
-    if view.reads == Access::Public {
+    if *view.reads() == Access::Public {
         let any = HeaderValue::from_static("*");
         response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, any);
     }
