@@ -21,7 +21,7 @@ use std::{
 
 use common::{Desk, Serving, add, ask};
 use counterfoil_testkit::Effort;
-use traced::{Fault, Point};
+use traced::{Fault, Point, Program, Seeded};
 
 /// Cases that are tried at a time.
 const WORKERS: usize = 4;
@@ -117,16 +117,6 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     found.into_iter().flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
-/// Numbers that are the same in every run.
-struct Seeded(u64);
-
-impl Seeded {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % end
-    }
-}
-
 /// Starts the server, writes over the end of a tile, and stops it; a system call fails meanwhile, or the server dies in it.
 #[test]
 fn a_system_call_that_fails_or_kills_loses_nothing_acknowledged() {
@@ -135,8 +125,9 @@ fn a_system_call_that_fails_or_kills_loses_nothing_acknowledged() {
     }
     let (desk, before) = stopped(240);
     copy(&desk.path("log"), &desk.path("counted"));
-    let counted = traced::count(&desk, "counted", |url| Seen::default().write(url, "new", 10));
-    let cases = sample(counted);
+    let server = Program::server();
+    let counted = traced::count(&server, &desk, "counted", |url| Seen::default().write(url, "new", 10));
+    let cases = traced::sample(&counted);
     let (next, fired) = (AtomicUsize::new(0), AtomicUsize::new(0));
     thread::scope(|scope| {
         for _ in 0..WORKERS {
@@ -155,25 +146,6 @@ fn a_system_call_that_fails_or_kills_loses_nothing_acknowledged() {
     println!("count system calls of the server failed or killed in, none lost what was acknowledged {fired}");
 }
 
-/// All faults at all occurrences in a seeded order: first one for each file and call.
-fn sample(counted: Vec<Point>) -> Vec<(Point, Fault)> {
-    let mut all: Vec<(Point, Fault)> =
-        counted.iter().flat_map(|point| Fault::ALL.map(|fault| (point.clone(), fault))).collect();
-    let mut seeded = Seeded(0x9e37_79b9_7f4a_7c15);
-    for at in (1..all.len()).rev() {
-        all.swap(at, seeded.below(at + 1));
-    }
-    let mut kinds = BTreeMap::new();
-    all.sort_by_cached_key(|(point, _)| {
-        let earlier = kinds.entry((point.file, point.call.clone())).or_insert(0);
-        *earlier += 1;
-        *earlier
-    });
-    let length = all.len();
-    all.truncate(Effort::from_env().of(kinds.len(), length));
-    all
-}
-
 /// One case, in a copy of the log; whether its occurrence was reached.
 fn survives(desk: &Desk, before: &Seen, point: &Point, fault: Fault) -> bool {
     let name = format!("{}-{fault:?}", point.to_string().replace(['/', ' '], "-"));
@@ -181,7 +153,8 @@ fn survives(desk: &Desk, before: &Seen, point: &Point, fault: Fault) -> bool {
     copy(&desk.path("log"), &desk.path(&name));
     let mut seen =
         Seen { acknowledged: before.acknowledged.clone(), checkpoints: before.checkpoints.clone() };
-    let fired = traced::inject(desk, &name, point, fault, |url| seen.write(url, "new", 10));
+    let fired =
+        traced::inject(&Program::server(), desk, &name, (point, fault), |url| seen.write(url, "new", 10));
     let (serving, url) = desk.serve_in(&name);
     seen.find_in(desk, &name, &url, &how);
     drop(serving);

@@ -1,5 +1,6 @@
-//! The server under strace, which counts its system calls on the files of a log, and lets one of them fail.
+//! A server or a witness under strace, which counts its system calls on its files, and lets one of them fail.
 
+#![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on stops")]
 
 use std::{
@@ -10,21 +11,39 @@ use std::{
     time::{Duration, Instant},
 };
 
+use counterfoil_testkit::Effort;
+
 use crate::common::Desk;
 
-/// The files whose calls are counted, below the directory of the log.
-const FILES: [&str; 10] = [
-    "log/journal",
-    "lock/checkpoint.lock",
-    "log/scratch/entries",
-    "log/scratch/batches",
-    "log/scratch/tile",
-    "log/tile/0/000",
-    "log/tile/entries/000",
-    "log/index/db",
-    "log",
-    "lock",
-];
+/// A program whose calls are counted.
+pub struct Program {
+    /// On which files, below its directory.
+    pub files: Vec<String>,
+    /// How it is started in a directory.
+    pub command: fn(&Desk, &str) -> Command,
+}
+
+impl Program {
+    /// The server, by the files of its log.
+    pub fn server() -> Self {
+        let files = [
+            "log/journal",
+            "lock/checkpoint.lock",
+            "log/scratch/entries",
+            "log/scratch/batches",
+            "log/scratch/tile",
+            "log/tile/0/000",
+            "log/tile/entries/000",
+            "log/index/db",
+            "log",
+            "lock",
+        ];
+        let command = |desk: &Desk, directory: &str| {
+            desk.command(&["serve", "-C", directory, "--listen", "127.0.0.1:0"])
+        };
+        Self { files: files.map(str::to_owned).to_vec(), command }
+    }
+}
 
 /// The calls that change files, or open them.
 const CALLS: &str = "pwrite64,write,fdatasync,fsync,rename,renameat2,openat,mkdir,ftruncate";
@@ -32,7 +51,7 @@ const CALLS: &str = "pwrite64,write,fdatasync,fsync,rename,renameat2,openat,mkdi
 /// An occurrence of a system call on a file, counted for each thread from 1.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Point {
-    pub file: &'static str,
+    pub file: String,
     pub call: String,
     pub number: usize,
 }
@@ -78,44 +97,87 @@ pub fn is_possible() -> bool {
     possible
 }
 
-/// Starts the server, lets `work` use it, and stops it; gives every occurrence of a call.
-pub fn count(desk: &Desk, name: &str, work: impl FnOnce(&str)) -> Vec<Point> {
-    let trace = run(desk, name, &FILES, &[], work);
-    let mut threads: BTreeMap<(&'static str, &str, &str), usize> = BTreeMap::new();
+/// Starts the program, lets `work` use it, and stops it; gives every occurrence of a call.
+pub fn count(program: &Program, desk: &Desk, name: &str, work: impl FnOnce(&str)) -> Vec<Point> {
+    let trace = run(program, desk, name, &program.files, &[], work);
+    let mut threads: BTreeMap<(&str, &str, &str), usize> = BTreeMap::new();
     for line in trace.lines() {
         let Some((thread, rest)) = line.split_once(' ') else { continue };
         let Some((call, arguments)) = rest.trim_start().split_once('(') else { continue };
-        for file in FILES {
+        for file in &program.files {
             let path = desk.path(name).join(file).display().to_string();
             if arguments.contains(&format!("{path}>")) || arguments.contains(&format!("{path}\"")) {
                 *threads.entry((file, call, thread)).or_default() += 1;
             }
         }
     }
-    let mut most: BTreeMap<(&'static str, &str), usize> = BTreeMap::new();
+    let mut most: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     for ((file, call, _), count) in threads {
         let most = most.entry((file, call)).or_default();
         *most = count.max(*most);
     }
     let points = most.into_iter().flat_map(|((file, call), most)| {
-        (1..=most).map(move |number| Point { file, call: call.to_owned(), number })
+        (1..=most).map(move |number| Point { file: file.to_owned(), call: call.to_owned(), number })
     });
     points.collect()
 }
 
-/// The same, and one occurrence fails; whether it was reached.
-pub fn inject(desk: &Desk, name: &str, point: &Point, fault: Fault, work: impl FnOnce(&str)) -> bool {
+/// All faults at all occurrences in a seeded order, as many as the effort allows: first one for each file and call.
+pub fn sample(counted: &[Point]) -> Vec<(Point, Fault)> {
+    let mut all: Vec<(Point, Fault)> =
+        counted.iter().flat_map(|point| Fault::ALL.map(|fault| (point.clone(), fault))).collect();
+    let mut seeded = Seeded(0x9e37_79b9_7f4a_7c15);
+    for at in (1..all.len()).rev() {
+        all.swap(at, seeded.below(at + 1));
+    }
+    let mut kinds = BTreeMap::new();
+    all.sort_by_cached_key(|(point, _)| {
+        let earlier = kinds.entry((point.file.clone(), point.call.clone())).or_insert(0);
+        *earlier += 1;
+        *earlier
+    });
+    let length = all.len();
+    all.truncate(Effort::from_env().of(kinds.len(), length));
+    all
+}
+
+/// Numbers that are the same in every run.
+pub struct Seeded(pub u64);
+
+impl Seeded {
+    /// The next, below `end`.
+    pub fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % end
+    }
+}
+
+/// As [`count`], and one occurrence fails; whether it was reached.
+pub fn inject(
+    program: &Program,
+    desk: &Desk,
+    name: &str,
+    (point, fault): (&Point, Fault),
+    work: impl FnOnce(&str),
+) -> bool {
     let option = format!("inject={}:{}:when={}", point.call, fault.option(), point.number);
-    let trace = run(desk, name, &[point.file], &["-e", &option], work);
+    let trace = run(program, desk, name, std::slice::from_ref(&point.file), &["-e", &option], work);
     trace.contains("(INJECTED)") || trace.contains("killed by SIGKILL")
 }
 
-fn run(desk: &Desk, name: &str, files: &[&str], options: &[&str], work: impl FnOnce(&str)) -> String {
+fn run(
+    program: &Program,
+    desk: &Desk,
+    name: &str,
+    files: &[String],
+    options: &[&str],
+    work: impl FnOnce(&str),
+) -> String {
     let output = desk.path(&format!("{name}.strace"));
     let directory = desk.path(name);
-    let serve = desk.command(&["serve", "-C", directory.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    let serve = (program.command)(desk, directory.to_str().unwrap());
     let mut strace = Command::new("strace");
-    // The server is the child, and strace a process beside it.
+    // The program is the child, and strace a process beside it.
     strace.args(["-D", "-f", "-qq", "-y", "-s", "0", "-e", &format!("trace={CALLS}"), "-o"]).arg(&output);
     for file in files {
         strace.arg("-P").arg(directory.join(file));
@@ -146,7 +208,7 @@ fn address(stdout: &mut BufReader<ChildStdout>) -> Option<String> {
     line.trim().strip_prefix("listening on ").map(str::to_owned)
 }
 
-/// Asks the server to stop, and waits until it has.
+/// Asks the program to stop, and waits until it has.
 fn stop(child: &mut Child) {
     let _ =
         rustix::process::kill_process(rustix::process::Pid::from_child(child), rustix::process::Signal::TERM);
@@ -155,7 +217,7 @@ fn stop(child: &mut Child) {
         if started.elapsed() > Duration::from_secs(30) {
             child.kill().unwrap();
             child.wait().unwrap();
-            panic!("the server does not stop");
+            panic!("it does not stop");
         }
         std::thread::sleep(Duration::from_millis(10));
     }
