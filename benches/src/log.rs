@@ -105,6 +105,7 @@ fn found(directory: &Path) -> Fallible<(Config, RecordId, RecordKey)> {
             snapshot_key: directory.join("snapshot.key"),
         }),
         witnesses: None,
+        quota: None,
     };
     Ok((config.clone(), create_log(&config)?.ok_or("the log is raw")?, authority))
 }

@@ -31,7 +31,7 @@ use crate::{
   counterfoil serve --from /srv/log --listen 0.0.0.0:80 --reads public")]
 pub struct Serve {
     /// Serve a mirror of this directory, which `counterfoil log export` makes, instead of a log
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "writes", "write_token_file", "mode", "log_dir", "lock_dir", "payload_dir", "genesis", "note_key", "snapshot_key", "witness_policy", "witness_fail"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "writes", "write_token_file", "quota", "mode", "log_dir", "lock_dir", "payload_dir", "genesis", "note_key", "snapshot_key", "witness_policy", "witness_fail"])]
     from: Option<PathBuf>,
     /// The configuration [default: DIR/counterfoil.toml, if it is there]
     #[arg(long, value_name = "FILE")]
@@ -51,6 +51,9 @@ pub struct Serve {
     /// A file with the token that adding to a raw log then needs
     #[arg(long, value_name = "FILE")]
     write_token_file: Option<String>,
+    /// Entries that each principal may add in a minute, or each peer of a raw log [default: as many as the log takes]
+    #[arg(long, value_name = "N")]
+    quota: Option<String>,
     /// What the log holds: records, or raw for any bytes [default: records]
     #[arg(long, value_name = "MODE")]
     mode: Option<String>,
@@ -112,6 +115,7 @@ impl Serve {
             read_token_file: self.read_token_file.clone(),
             writes: self.writes.clone(),
             write_token_file: self.write_token_file.clone(),
+            quota: self.quota.clone(),
             mode: self.mode.clone(),
             log_dir: self.log_dir.clone(),
             lock_dir: self.lock_dir.clone(),

@@ -4,13 +4,19 @@ use std::{
     collections::VecDeque,
     future::Future as _,
     io,
+    net::SocketAddr,
     pin::{Pin, pin},
     task::{Context, Poll},
     time::Duration,
 };
 
-use axum::Router;
-use hyper::server::conn::http1;
+use axum::{Router, extract::ConnectInfo};
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -37,7 +43,8 @@ pub struct Bounds {
     pub stall: Duration,
 }
 
-/// Answers requests until `closing` turns true, and then those that are in flight.
+/// Answers requests until `closing` turns true, and then those that are in flight. Handlers find who asks in
+/// [`ConnectInfo`].
 ///
 /// # Errors
 /// Nothing could be accepted for [`limits::ACCEPT_TRIES`] seconds on end.
@@ -57,19 +64,19 @@ pub async fn serve(
             // Without a sender, nobody can say otherwise.
             _ = async { closing.wait_for(|closing| *closing).await.is_ok() } => break,
             Some(_) = open.conversations.join_next() => {
-                if let Some(stream) = waiting.take() {
-                    open.begin(stream);
+                if let Some((stream, peer)) = waiting.take() {
+                    open.begin(stream, peer);
                 }
             }
             () = sleep(limits::YIELD_TIME), if waiting.is_some() => open.make_room(),
             accepted = listener.accept(), if waiting.is_none() => match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     failures = 0;
                     if open.conversations.len() < bounds.connections {
-                        open.begin(stream);
+                        open.begin(stream, peer);
                     } else {
                         open.make_room();
-                        waiting = Some(stream);
+                        waiting = Some((stream, peer));
                     }
                 }
                 Err(error) if is_the_peers(&error) => {}
@@ -99,14 +106,14 @@ struct Open {
 }
 
 impl Open {
-    fn begin(&mut self, stream: TcpStream) {
+    fn begin(&mut self, stream: TcpStream, peer: SocketAddr) {
         let (ask, asked) = oneshot::channel();
         if self.oldest.len() >= 2 * self.bounds.connections {
             self.oldest.retain(|ask| !ask.is_closed());
         }
         self.oldest.push_back(ask);
         let (app, told) = (self.app.clone(), self.told.clone());
-        self.conversations.spawn(converse(stream, app, self.bounds, asked, told));
+        self.conversations.spawn(converse((stream, peer), app, self.bounds, asked, told));
     }
 
     /// Asks the oldest connections that were not asked yet to end.
@@ -122,7 +129,7 @@ impl Open {
 
 /// One connection, to its end.
 async fn converse(
-    stream: TcpStream,
+    (stream, peer): (TcpStream, SocketAddr),
     app: Router,
     bounds: Bounds,
     asked: oneshot::Receiver<()>,
@@ -134,7 +141,12 @@ async fn converse(
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(bounds.head);
     http.max_headers(limits::HEADERS).max_header_size(limits::HEAD_BYTES);
-    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+    let app = TowerToHyperService::new(app);
+    let app = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        app.call(request)
+    });
+    let connection = http.serve_connection(TokioIo::new(stream), app);
     let mut connection = pin!(connection);
     // How a connection breaks off is the peer's affair; what matters was answered.
     tokio::select! {

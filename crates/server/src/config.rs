@@ -7,6 +7,7 @@
 //! reads = "public"                 # COUNTERFOIL_READS; "public", "token" or "local"
 //! writes = "public"                # COUNTERFOIL_WRITES; the same, for POST /add of a raw log
 //! write_token_file = "write.token" # COUNTERFOIL_WRITE_TOKEN_FILE; or write_token, COUNTERFOIL_WRITE_TOKEN
+//! quota = 600                      # COUNTERFOIL_QUOTA; entries a minute of each principal, or peer of a raw log; else unbounded
 //!
 //! [log]
 //! mode = "records"                 # COUNTERFOIL_MODE; "raw" is a log of any bytes
@@ -30,6 +31,7 @@ use std::{
     fmt,
     io::{self, Read as _},
     net::SocketAddr,
+    num::NonZeroU32,
     path::{Path, PathBuf},
 };
 
@@ -47,6 +49,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Who may read.
     pub reads: Access,
+    /// Entries that each principal, or each peer of a raw log, may add in a minute; without it, as many as the log takes.
+    pub quota: Option<NonZeroU32>,
     /// The directory of the log.
     pub log_dir: PathBuf,
     /// The directory of the lock store.
@@ -133,6 +137,7 @@ pub struct Overrides {
     pub read_token_file: Option<String>,
     pub writes: Option<String>,
     pub write_token_file: Option<String>,
+    pub quota: Option<String>,
     pub mode: Option<String>,
     pub log_dir: Option<String>,
     pub lock_dir: Option<String>,
@@ -225,6 +230,7 @@ const WRITES: Member = member("server.writes", "COUNTERFOIL_WRITES", "--writes")
 const WRITE_TOKEN: Member = member("server.write_token", "COUNTERFOIL_WRITE_TOKEN", "no flag");
 const WRITE_TOKEN_FILE: Member =
     member("server.write_token_file", "COUNTERFOIL_WRITE_TOKEN_FILE", "--write-token-file");
+const QUOTA: Member = member("server.quota", "COUNTERFOIL_QUOTA", "--quota");
 const MODE: Member = member("log.mode", "COUNTERFOIL_MODE", "--mode");
 const LOG_DIR: Member = member("log.dir", "COUNTERFOIL_LOG_DIR", "--log-dir");
 const LOCK_DIR: Member = member("log.lock_dir", "COUNTERFOIL_LOCK_DIR", "--lock-dir");
@@ -236,7 +242,7 @@ const SNAPSHOT_KEY: Member = member("log.snapshot_key", "COUNTERFOIL_SNAPSHOT_KE
 const WITNESS_POLICY: Member = member("witnesses.policy", "COUNTERFOIL_WITNESS_POLICY", "--witness-policy");
 const WITNESS_FAIL: Member = member("witnesses.fail", "COUNTERFOIL_WITNESS_FAIL", "--witness-fail");
 
-const MEMBERS: [&Member; 16] = [
+const MEMBERS: [&Member; 17] = [
     &LISTEN,
     &READS,
     &READ_TOKEN,
@@ -244,6 +250,7 @@ const MEMBERS: [&Member; 16] = [
     &WRITES,
     &WRITE_TOKEN,
     &WRITE_TOKEN_FILE,
+    &QUOTA,
     &MODE,
     &LOG_DIR,
     &LOCK_DIR,
@@ -286,6 +293,7 @@ struct FileServer {
     writes: Option<String>,
     write_token: Option<String>,
     write_token_file: Option<String>,
+    quota: Option<i64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -337,6 +345,7 @@ impl Config {
             note_key: settings.path(&NOTE_KEY)?,
             mode: settings.mode(listen, &reads)?,
             witnesses: settings.witnesses()?,
+            quota: settings.quota()?,
             reads,
             published,
         })
@@ -444,6 +453,14 @@ impl Settings {
             }
             other => Err(self.invalid(&MODE, format!("{other:?} is neither \"records\" nor \"raw\""))),
         }
+    }
+
+    /// How much each may add.
+    fn quota(&self) -> Result<Option<NonZeroU32>, ConfigError> {
+        let Some((quota, _)) = self.0.get(QUOTA.name) else { return Ok(None) };
+        let parsed = quota.parse().ok().filter(|quota: &NonZeroU32| quota.get() <= limits::QUOTA);
+        let wrong = || format!("{quota:?} is no number from 1 to {}", limits::QUOTA);
+        parsed.map(Some).ok_or_else(|| self.invalid(&QUOTA, wrong()))
     }
 
     /// Who witnesses the log.
@@ -556,6 +573,7 @@ impl Overrides {
             self.writes,
             None,
             self.write_token_file,
+            self.quota,
             self.mode,
             self.log_dir,
             self.lock_dir,
@@ -609,6 +627,7 @@ fn read_file(path: &Path) -> Result<([Option<String>; MEMBERS.len()], Vec<String
         server.writes,
         server.write_token,
         server.write_token_file,
+        server.quota.map(|quota| quota.to_string()),
         log.mode,
         log.dir,
         log.lock_dir,

@@ -27,6 +27,7 @@ mod observed;
 mod payloads;
 mod problem;
 mod promise;
+mod quota;
 mod raw;
 mod records;
 mod rows;

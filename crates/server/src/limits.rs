@@ -23,6 +23,13 @@ pub const ADDS: usize = counterfoil_log::limits::QUEUE_JOBS;
 /// Bytes up to which an entry bundle is not compressed: with headers it fits into one packet as it is.
 pub const GZIP_BYTES: usize = 256;
 
+/// Those whose quotas are kept at a time, at some 100 bytes each. They are forgotten once they owe nothing; peers of a raw log that are
+/// more within a minute have 65,536 networks.
+pub const PAYERS: usize = 65_536;
+
+/// Entries of a quota, at most: what is more than the log takes in a minute bounds nothing.
+pub const QUOTA: u32 = 1_000_000;
+
 /// Connections: at a time half of the 1,024 files that a process may have open where nobody raised it; the log itself has
 /// some dozens. A request's head may take longer than the 15 s for which clients keep an idle connection to use it again.
 /// A bundle waits in its answer for a slow disk or a sleeping laptop, not for somebody who has gone.

@@ -7,7 +7,7 @@ use axum::{
 use counterfoil_log::{AddError, ReadError};
 use serde::Serialize;
 
-use crate::{access::Denied, payloads::PayloadError, rows::LookupError};
+use crate::{access::Denied, payloads::PayloadError, quota::Exceeded, rows::LookupError};
 
 /// An error as the client sees it.
 #[derive(Clone, Debug)]
@@ -44,6 +44,7 @@ pub(crate) enum Kind {
     MediaType,
     SnapshotKeyInUse,
     LogBusy,
+    QuotaExceeded,
     LogReadOnly,
     LogFailed,
     CheckpointUnwitnessed,
@@ -194,6 +195,12 @@ impl Kind {
                 "The log is busy",
                 "Nothing was taken; send it again after Retry-After.",
             ),
+            Self::QuotaExceeded => (
+                S::TOO_MANY_REQUESTS,
+                "quota-exceeded",
+                "The quota is used up",
+                "Nothing was taken; send it again after Retry-After, or have the operator raise server.quota.",
+            ),
             Self::LogReadOnly => (
                 S::SERVICE_UNAVAILABLE,
                 "log-read-only",
@@ -258,6 +265,13 @@ impl Problem {
             "what was admitted is integrated, up to entry {index}; no quorum of witnesses covers it yet"
         );
         Self { index: Some(index), ..Kind::WitnessTimeout.because(detail) }
+    }
+
+    /// That this one has added as much as it may for now.
+    pub(crate) fn over_quota(Exceeded { retry_after }: Exceeded) -> Self {
+        let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+        let detail = format!("the next entry is taken in {seconds} s");
+        Self { retry_after: Some(seconds), ..Kind::QuotaExceeded.because(detail) }
     }
 
     /// That too many ask for the same.

@@ -1,18 +1,20 @@
 //! A raw log: any bytes as entries, each once (`spec/log.md`, "Raw mode").
 
-use std::{convert::Infallible, sync::Arc};
+use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Instant};
 
 use counterfoil_keys::NoteKey;
 use counterfoil_log::{AddError, CheckpointKeys, Handle, Log, Logged, Outcome, Raw};
-use counterfoil_tlog::Signer as _;
+use counterfoil_tlog::{Signer as _, leaf_hash};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::{
     access::Access,
+    app::blocking,
     config::Config,
     error::StartError,
     limits,
     problem::{Kind, Problem, with_causes},
+    quota::{Peer, Quotas},
     server::log_error,
     view::{LogView, open_files, open_log},
 };
@@ -25,6 +27,8 @@ pub(crate) struct RawApp {
     pub writes: Access,
     /// Bounds the entries that are read and wait at a time.
     pub places: Arc<Semaphore>,
+    /// How much each peer may add, if that is bounded.
+    pub quotas: Option<Quotas<Peer>>,
     handle: Handle<Raw>,
 }
 
@@ -43,7 +47,8 @@ pub(crate) fn open(
 ) -> Result<(Log<Raw>, RawApp), StartError> {
     let (log, view) = open_log(config, keys(config)?, Raw, closing)?;
     let (handle, view) = (log.handle(), Arc::new(view));
-    Ok((log, RawApp { view, writes, places: Arc::new(Semaphore::new(limits::ADDS)), handle }))
+    let (places, quotas) = (Arc::new(Semaphore::new(limits::ADDS)), config.quota.map(Quotas::new));
+    Ok((log, RawApp { view, writes, places, quotas, handle }))
 }
 
 /// The log's one key, whose name is its origin.
@@ -54,6 +59,22 @@ fn keys(config: &Config) -> Result<CheckpointKeys, StartError> {
 }
 
 impl RawApp {
+    /// Whether a peer has something left; told before its body is read.
+    pub(crate) fn may_add(&self, peer: &Peer) -> Result<(), Problem> {
+        let checked = self.quotas.as_ref().map_or(Ok(()), |quotas| quotas.check(peer, Instant::now()));
+        checked.map_err(Problem::over_quota)
+    }
+
+    /// Charges a peer for an entry, unless there is one of these bytes.
+    pub(crate) async fn charge(&self, peer: Peer, entry: &[u8]) -> Result<(), Problem> {
+        let Some(quotas) = &self.quotas else { return Ok(()) };
+        let (reader, leaf) = (self.view.reader.clone(), leaf_hash(entry));
+        if blocking(move || Ok(reader.lookup(&leaf)?)).await?.is_some() {
+            return Ok(());
+        }
+        quotas.charge(&HashMap::from([(peer, 1)]), Instant::now()).map_err(Problem::over_quota)
+    }
+
     /// Adds an entry, or finds it, and waits until a signed checkpoint covers it. Its place is taken until then.
     pub(crate) async fn add(&self, entry: Vec<u8>, place: OwnedSemaphorePermit) -> Result<Logged, Problem> {
         let (reply, answer) = oneshot::channel();
@@ -119,6 +140,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let config = Config {
             listen: address,
+            quota: None,
             reads: Access::Local,
             log_dir: at("log"),
             lock_dir: at("lock"),

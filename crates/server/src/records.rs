@@ -1,7 +1,7 @@
 //! What the log holds: records, admitted by the rules that a reader will apply to them (`spec/log.md`).
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -17,6 +17,7 @@ use counterfoil_verify::{Fault, KeyCache, Record, Roots, Rule, Scope, Shown, Sta
 
 use crate::{
     payloads::{Kept, Payloads},
+    quota::Payer,
     rows::{document_named, rows_of},
 };
 
@@ -48,14 +49,15 @@ pub(crate) struct Refusal {
     pub size: u64,
 }
 
-/// The keys that were ever enrolled. Shared, so that whoever has none is turned away before a signature is checked.
+/// The keys that were ever enrolled, and who answers for what they sign. Shared, so that whoever has none is turned away before a
+/// signature is checked.
 #[derive(Clone, Default)]
-pub(crate) struct Enrolled(Arc<RwLock<HashSet<PublicKey>>>);
+pub(crate) struct Enrolled(Arc<RwLock<HashMap<PublicKey, Payer>>>);
 
 impl Enrolled {
-    /// Whether this key was ever enrolled, as of the last entry that was folded.
-    pub(crate) fn contains(&self, key: &PublicKey) -> bool {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(key)
+    /// Whose quota this key uses, if it was ever enrolled, as of the last entry that was folded.
+    pub(crate) fn payer(&self, key: &PublicKey) -> Option<Payer> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 }
 
@@ -88,7 +90,11 @@ impl Records {
 
     /// Notes the keys that there are after a record that may have changed them.
     fn note_keys(&self) {
-        let keys = self.state.keys().into_iter().map(|(key, _)| key).collect();
+        let keys = self.state.keys().into_iter().map(|(key, facts)| {
+            let is_live = facts.retired.is_none() && facts.revoked.is_none();
+            (key, if is_live { Payer::Principal(facts.principal.clone()) } else { Payer::Key(key) })
+        });
+        let keys = keys.collect();
         *self.enrolled.0.write().unwrap_or_else(PoisonError::into_inner) = keys;
     }
 
@@ -176,9 +182,9 @@ impl Application for Records {
     }
 }
 
-/// Whether a record may enrol a key, or complete what does.
+/// Whether a record may enrol or end a key, or complete what does.
 fn changes_keys(record: &UnverifiedRecord) -> bool {
-    matches!(record.body(), Body::Genesis(_) | Body::Keyring(_) | Body::Endorsement(_))
+    matches!(record.body(), Body::Genesis(_) | Body::Keyring(_) | Body::Endorsement(_) | Body::Revocation(_))
 }
 
 /// R-EXEC-08, for the log time that the execution is about to get: its batch's, which its snapshot will state.

@@ -25,6 +25,7 @@ use crate::{
     mirror::MirrorView,
     payloads::{PayloadError, Payloads},
     problem::with_causes,
+    quota::Quotas,
     raw,
     records::{Enrolled, Records, Submission},
     rows::{Index, LookupError},
@@ -257,7 +258,9 @@ fn open_records(
         settle(&payloads, &index)?;
     }
     let committed = view.committed.clone();
-    let submitter = Submitter { log: genesis.id(), handle, index, payloads, enrolled, signer, committed };
+    let quotas = config.quota.map(Quotas::new);
+    let submitter =
+        Submitter { log: genesis.id(), handle, index, payloads, enrolled, quotas, signer, committed };
     let app = App {
         log: submitter.log,
         submitter: Arc::new(submitter),

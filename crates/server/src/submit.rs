@@ -6,7 +6,7 @@ use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use counterfoil_keys::RecordKey;
@@ -28,6 +28,7 @@ use crate::{
     limits,
     payloads::{Kept, Payloads, Staged, belongs},
     problem::{Kind, Problem, with_causes},
+    quota::{Payer, Quotas},
     records::{Enrolled, Records, Refusal, Submission},
     rows::{Index, Name, document_named, names_kept, payloads_named, sets_named},
     snapshot_key::ends,
@@ -45,6 +46,8 @@ pub(crate) struct Submitter {
     pub payloads: Arc<Payloads>,
     /// The keys that were ever enrolled.
     pub enrolled: Enrolled,
+    /// How much each principal may add, if that is bounded.
+    pub quotas: Option<Quotas<Payer>>,
     /// Signs rejections; the key that signs snapshots too.
     pub signer: Arc<RecordKey>,
     /// The latest checkpoint whose entries the index has.
@@ -229,18 +232,19 @@ impl Submitter {
     fn prepare(&self, mut batch: Batch) -> Result<Prepared, Problem> {
         let mut submissions: Vec<Submission> = Vec::new();
         let mut slots = Vec::new();
-        let mut brought = HashSet::new();
+        let (mut brought, mut bill) = (HashMap::new(), HashMap::new());
         let mut authority = None;
         for bytes in std::mem::take(&mut batch.records) {
             let checked = self.check(&bytes, &brought);
             slots.push(match checked {
                 Err(refused) => Err(refused),
-                Ok(record) => {
+                Ok((record, payer)) => {
+                    self.note_cost(&record, &payer, &mut bill)?;
                     self.snapshot_key_stays(&record)?;
                     if let Body::Keyring(body) = record.body()
                         && body.change != KeyChange::Retire
                     {
-                        brought.insert(body.key);
+                        brought.insert(body.key, payer);
                     }
                     let document = self.document_for(&record, &batch)?;
                     let is_authoritys = record.author().role == Role::Authority;
@@ -250,12 +254,16 @@ impl Submitter {
                 }
             });
         }
+        if let Some(quotas) = &self.quotas {
+            quotas.charge(&bill, Instant::now()).map_err(Problem::over_quota)?;
+        }
         let (staged, named_before) = self.stage(batch, &submissions)?;
         Ok(Prepared { submissions, slots, staged, named_before })
     }
 
-    /// Form; then whether the key is one that this log or this batch has enrolled; then the signature, which costs most.
-    fn check(&self, bytes: &[u8], brought: &HashSet<PublicKey>) -> Result<Record, Refused> {
+    /// Form; then whether the key is one that this log or this batch has enrolled; then the signature, which costs most. Gives
+    /// who pays for it too: of a key that the batch brings, who brings it.
+    fn check(&self, bytes: &[u8], brought: &HashMap<PublicKey, Payer>) -> Result<(Record, Payer), Refused> {
         let size = self.index.reader().latest().head.size.0;
         let record = UnverifiedRecord::parse(bytes).map_err(|fault| Refused {
             id: (bytes.len() <= RECORD_BYTES).then(|| RecordId::of(bytes)),
@@ -270,13 +278,30 @@ impl Submitter {
         if record.log().is_some_and(|log| log != self.log) {
             return Err(refused(Rule::LogMismatch));
         }
-        if !self.enrolled.contains(&key) && !brought.contains(&key) {
+        let Some(payer) = self.enrolled.payer(&key).or_else(|| brought.get(&key).cloned()) else {
             return Err(refused(Rule::KeyUnknown));
-        }
+        };
         thread_local!(static CACHE: RefCell<KeyCache> = RefCell::default());
         let checked =
             CACHE.with_borrow_mut(|cache| check_signature(record, cache).map_err(|(_, fault)| fault.rule));
-        checked.map_err(refused)
+        checked.map(|record| (record, payer)).map_err(refused)
+    }
+
+    /// Puts a record on the bill, unless it is an entry already. Whoever has nothing left is told so before another signature is
+    /// checked.
+    fn note_cost(
+        &self,
+        record: &Record,
+        payer: &Payer,
+        bill: &mut HashMap<Payer, u32>,
+    ) -> Result<(), Problem> {
+        let Some(quotas) = &self.quotas else { return Ok(()) };
+        let size = self.index.reader().latest().head.size.0;
+        if self.index.index_of(&record.id(), size)?.is_none() {
+            quotas.check(payer, Instant::now()).map_err(Problem::over_quota)?;
+            *bill.entry(payer.clone()).or_default() += 1;
+        }
+        Ok(())
     }
 
     /// The key that this server signs snapshots with is not ended under it: the batch could not be sealed. This is a fact

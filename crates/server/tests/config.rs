@@ -56,10 +56,31 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
 }
 
 #[test]
+fn a_quota_is_a_number_of_entries_or_there_is_none() {
+    let quota = |line: &str, environment: &[(&str, &str)]| {
+        File::with(&format!("[server]\n{line}\n{LOG}")).load(environment, Overrides::default())
+    };
+    let is =
+        |line: &str, environment: &[(&str, &str)]| quota(line, environment).unwrap().quota.map(u32::from);
+    assert_eq!(is("", &[]), None);
+    assert_eq!((is("quota = 1", &[]), is("quota = 1000000", &[])), (Some(1), Some(1_000_000)));
+    assert_eq!(is("quota = 1", &[("COUNTERFOIL_QUOTA", "600")]), Some(600));
+    for wrong in ["quota = 0", "quota = -1", "quota = 1000001"] {
+        let message = quota(wrong, &[]).unwrap_err().to_string();
+        assert!(
+            message.starts_with("server.quota (in ") && message.contains("from 1 to 1000000"),
+            "{message}"
+        );
+    }
+    File::with(LOG).fails(&[("COUNTERFOIL_QUOTA", "many")], &["server.quota", "COUNTERFOIL_QUOTA"]);
+}
+
+#[test]
 fn without_a_file_environment_and_flags_are_enough() {
     let all = |name: &str| {
-        let has_default =
-            ["TOKEN", "LISTEN", "MODE", "READS", "WRITES", "WITNESS"].iter().any(|part| name.contains(part));
+        let has_default = ["TOKEN", "LISTEN", "MODE", "READS", "WRITES", "QUOTA", "WITNESS"]
+            .iter()
+            .any(|part| name.contains(part));
         (name.starts_with("COUNTERFOIL_") && !has_default).then(|| "x".to_owned())
     };
     let config = Config::load(None, all, Overrides::default()).unwrap();

@@ -31,6 +31,7 @@ impl Raw {
         key.write(&at("note.key")).unwrap();
         let config = Config {
             listen: "127.0.0.1:0".parse().unwrap(),
+            quota: None,
             reads: Access::Local,
             log_dir: at("log"),
             lock_dir: at("lock"),

@@ -105,6 +105,7 @@ impl Raw {
         let config = Config {
             published: Vec::new(),
             listen: "127.0.0.1:0".parse().unwrap(),
+            quota: None,
             reads: Access::Local,
             log_dir: at("log"),
             lock_dir: at("lock"),

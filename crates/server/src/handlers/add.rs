@@ -1,10 +1,10 @@
 //! Adding to a raw log.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     body::Body,
-    extract::{Query, State as Shared, rejection::QueryRejection},
+    extract::{ConnectInfo, Query, State as Shared, rejection::QueryRejection},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -15,24 +15,29 @@ use crate::{
     limits,
     problem::{Kind, Problem},
     promise::{Asked, Promise, Wanted},
+    quota::Peer,
     raw::RawApp,
 };
 
-/// `POST /add`: who may not, and who comes while too many wait, is told so before the body is read.
+/// `POST /add`: who may not, who is over its quota, and who comes while too many wait, is told so before the body is read.
 pub(crate) async fn add(
     Shared(app): Shared<Arc<RawApp>>,
     query: Result<Query<Asked>, QueryRejection>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     app.writes.to_write(&headers).map_err(Problem::may_not_write)?;
     let wanted = Wanted::of(asked(query)?, &app.view)?;
+    let peer = Peer::of(peer.ip());
+    app.may_add(&peer)?;
     let place = Arc::clone(&app.places).try_acquire_owned();
     let place = place.map_err(|_| Problem::busy("as many entries as may wait are waiting".to_owned()))?;
     let entry = read_bytes(&headers, body, limits::ENTRY_BYTES, Kind::EntryTooLarge).await?;
     if entry.is_empty() {
         return Err(Kind::EntryEmpty.because("the body is empty"));
     }
+    app.charge(peer, &entry).await?;
     let index = app.add(entry.to_vec(), place).await?.index;
     wanted.hold(index, &app.view).await?;
     let status = if wanted.promise == Promise::Stored { StatusCode::ACCEPTED } else { StatusCode::OK };

@@ -136,6 +136,7 @@ impl World {
         let at = |name: &str| dir.path().join(name);
         let config = Config {
             listen: "127.0.0.1:0".parse().unwrap(),
+            quota: None,
             reads: Access::Local,
             log_dir: at("log"),
             lock_dir: at("lock"),
