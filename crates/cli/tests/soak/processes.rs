@@ -160,6 +160,7 @@ impl<'d> Server<'d> {
 
     /// Ends it if it runs, whatever state this thread is in.
     pub fn abandon(&self) {
+        self.turn.fetch_or(1, Ordering::SeqCst);
         self.process.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
     }
 }
