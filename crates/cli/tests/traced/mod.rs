@@ -122,10 +122,14 @@ pub fn count(program: &Program, desk: &Desk, name: &str, work: impl FnOnce(&str)
     points.collect()
 }
 
+/// All faults at all occurrences.
+pub fn every(counted: &[Point]) -> Vec<(Point, Fault)> {
+    counted.iter().flat_map(|point| Fault::ALL.map(|fault| (point.clone(), fault))).collect()
+}
+
 /// All faults at all occurrences in a seeded order, as many as the effort allows: first one for each file and call.
 pub fn sample(counted: &[Point]) -> Vec<(Point, Fault)> {
-    let mut all: Vec<(Point, Fault)> =
-        counted.iter().flat_map(|point| Fault::ALL.map(|fault| (point.clone(), fault))).collect();
+    let mut all = every(counted);
     let mut seeded = Seeded(0x9e37_79b9_7f4a_7c15);
     for at in (1..all.len()).rev() {
         all.swap(at, seeded.below(at + 1));
