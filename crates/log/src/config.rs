@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use counterfoil_tlog::{
-    Checkpoint, NoteSignature, SignedCheckpoint, Signer, TreeHead, UnverifiedNote, VerifierKey, sign_note,
+    Checkpoint, NoteSignature, SignedCheckpoint, Signer, TreeHead, TreeSize, UnverifiedNote, VerifierKey,
+    sign_note,
 };
 
 use crate::error::{BoxError, OpenError};
@@ -31,6 +32,31 @@ pub struct Config {
     pub on_commit: Option<CommitHook>,
     /// What others have seen of this log. A journal that is behind one of them, or another tree, is not written.
     pub observed: Vec<Observed>,
+    /// Asked before the log is taken up to be written, with the checkpoint that was locked last. Nothing newer may be shown to anybody by then.
+    pub ask: Option<Ask>,
+}
+
+/// Asks others what they know of a log that has this checkpoint.
+pub type Ask = Box<dyn FnMut(&LogCheckpoint) -> Vec<Claim> + Send>;
+
+/// What somebody says of this log without having a checkpoint to show: a witness, whose conflict is a size. A claim keeps a log from
+/// being written, and is evidence against nobody.
+#[derive(Clone, Debug)]
+pub enum Claim {
+    /// It has cosigned a tree of this size.
+    Size {
+        /// Who.
+        who: String,
+        /// The size.
+        size: TreeSize,
+    },
+    /// It has cosigned another tree of this size.
+    OtherTree {
+        /// Who.
+        who: String,
+        /// The size.
+        size: TreeSize,
+    },
 }
 
 impl Config {
@@ -59,6 +85,7 @@ impl Config {
             clock,
             on_commit: None,
             observed: Vec::new(),
+            ask: None,
         })
     }
 

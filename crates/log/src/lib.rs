@@ -49,7 +49,7 @@ mod tree;
 
 pub use application::{Application, Place, Position, Raw, RootAt, Row};
 pub use backup::{Backup, BackupError, backup};
-pub use config::{CheckpointKeys, CommitHook, Config, Observed};
+pub use config::{Ask, CheckpointKeys, Claim, CommitHook, Config, Observed};
 pub use error::{BoxError, CreateError, Fatal, IndexError, OpenError, ReadError};
 pub use handle::{AddError, Handle, Logged, Outcome};
 pub use index::Pair;

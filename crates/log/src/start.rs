@@ -15,7 +15,7 @@ use counterfoil_tlog::{Hash, LeafIndex, TreeHead, TreeSize};
 
 use crate::application::{Application, Position};
 use crate::backlog::{Backlog, Indexer};
-use crate::config::{Config, KnownKeys, Observed};
+use crate::config::{Claim, Config, KnownKeys, Observed};
 use crate::error::{BoxError, Fatal, OpenError};
 use crate::index::Index;
 use crate::journal::{Found, Frame, Journal, MAX_FRAME_BYTES, read_checkpoint, read_frame};
@@ -76,8 +76,16 @@ fn read<A: Application>(config: Config, app: A, safe: Safe) -> Result<Writer<A>,
         io,
     })?;
     let Safe { end, checkpoint, why } = safe;
-    let config =
-        Config { dir, journal, lock: Box::new(NoLock), keys, clock, on_commit: None, observed: Vec::new() };
+    let config = Config {
+        dir,
+        journal,
+        lock: Box::new(NoLock),
+        keys,
+        clock,
+        on_commit: None,
+        observed: Vec::new(),
+        ask: None,
+    };
     replay(config, app, end, Some(checkpoint), Some(ReadOnly { why: Arc::new(why), derived }))
 }
 
@@ -186,6 +194,9 @@ pub(crate) fn examine(config: &mut Config) -> Result<Examined, OpenError> {
     let survey = survey(config)?;
     let verdict = judge(&survey).and_then(|start| {
         config.observed.iter().try_for_each(|observed| not_overtaken(&survey, observed))?;
+        if let (Some(ask), Some(locked)) = (&mut config.ask, &survey.locked) {
+            ask(locked).into_iter().try_for_each(|claim| not_contradicted(&survey, claim))?;
+        }
         Ok(start)
     });
     Ok(Examined { survey, verdict })
@@ -200,6 +211,20 @@ fn not_overtaken(survey: &Survey, observed: &Observed) -> Result<(), OpenError> 
         Placed::Elsewhere => {
             let journal = text(survey.last.as_ref());
             Err(OpenError::Diverged { who, size: theirs.head.size, theirs: theirs.text.clone(), journal })
+        }
+    }
+}
+
+/// Checks that what somebody says is not more than the journal has.
+fn not_contradicted(survey: &Survey, claim: Claim) -> Result<(), OpenError> {
+    match claim {
+        Claim::Size { who, size } if size > survey.size() => {
+            Err(OpenError::Overtaken { who, theirs: size, ours: survey.size() })
+        }
+        Claim::Size { .. } => Ok(()),
+        Claim::OtherTree { who, size } => {
+            let theirs = "it shows no checkpoint, and says so\n".to_owned();
+            Err(OpenError::Diverged { who, size, theirs, journal: text(survey.last.as_ref()) })
         }
     }
 }

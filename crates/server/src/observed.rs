@@ -11,10 +11,11 @@ use std::{
 };
 
 use counterfoil_audit::Source;
-use counterfoil_log::{CheckpointKeys, Observed};
-use counterfoil_witness::Kept;
+use counterfoil_log::{Ask, CheckpointKeys, Claim, Observed};
+use counterfoil_tlog::{UnverifiedNote, VerifierKey};
+use counterfoil_witness::{AlarmKind, Kept, PushError, Said, ask_last, limits::LAST_TIME};
 
-use crate::config::Config;
+use crate::{config::Config, witnesses::read_policy};
 
 /// How long all of them together may take to answer.
 const ANSWER: Duration = Duration::from_secs(15);
@@ -57,6 +58,34 @@ pub fn observe(config: &Config, keys: &CheckpointKeys) -> (Vec<Observed>, Vec<Un
         take(place.clone(), answer);
     }
     (observed, unasked)
+}
+
+/// Asks the witnesses of a log, if it has some, what they have cosigned last: as [`observe`], but they have nothing to show for it.
+/// Whoever could not be asked is sent to `unasked`.
+pub(crate) fn ask_witnesses(
+    config: &Config,
+    log_keys: Vec<VerifierKey>,
+    unasked: mpsc::Sender<Unasked>,
+) -> Option<Ask> {
+    let path = config.witnesses.as_ref()?.policy.clone();
+    Some(Box::new(move |locked| {
+        // A policy that can't be used is an error of its own, once the log is open.
+        let Ok(policy) = read_policy(&path, &log_keys) else { return Vec::new() };
+        let Ok(latest) = UnverifiedNote::parse(locked.text.as_bytes()) else { return Vec::new() };
+        let said = ask_last(&policy, &log_keys, &latest, LAST_TIME).unwrap_or_default();
+        let claim = |(who, said): Said| match said {
+            Ok(()) => None,
+            Err(PushError::Alarm(alarm)) => Some(match alarm.kind {
+                AlarmKind::Ahead { theirs, .. } => Claim::Size { who, size: theirs },
+                AlarmKind::Different { size } => Claim::OtherTree { who, size },
+            }),
+            Err(why) => {
+                drop(unasked.send(Unasked { who: format!("the witness {who}"), why: why.to_string() }));
+                None
+            }
+        };
+        said.into_iter().filter_map(claim).collect()
+    }))
 }
 
 /// Somebody who could not be asked what they have seen of the log.

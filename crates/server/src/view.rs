@@ -1,6 +1,6 @@
 //! What every log shows, whatever it holds: its tree, its latest checkpoint, and whether it goes on.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, mpsc};
 
 use counterfoil_log::{Application, CheckpointKeys, Log, LogCheckpoint, Reader};
 use tokio::sync::watch;
@@ -10,7 +10,7 @@ use crate::{
     app::blocking,
     config::{Config, Fail, Mode},
     error::StartError,
-    observed::observe,
+    observed::{ask_witnesses, observe},
     problem::{Problem, with_causes},
     server::{Close, log_error},
     submit::now,
@@ -81,9 +81,10 @@ pub(crate) fn open_log<A: Application>(
 ) -> Result<(Log<A>, LogView), StartError> {
     let (origin, verifiers) = (keys.origin().to_owned(), keys.verifiers().to_vec());
     let (observed, unasked) = observe(config, &keys);
-    let warnings = unasked.iter().map(ToString::to_string).collect();
+    let (sender, silent) = mpsc::channel();
+    let ask = ask_witnesses(config, verifiers.clone(), sender);
     let mut files = open_files(config, keys)?;
-    files.observed = observed;
+    (files.observed, files.ask) = (observed, ask);
     let is_raw = matches!(config.mode, Mode::Raw { .. });
     let began_empty = files.began_empty().map_err(|source| log_error(config, source))?;
     if began_empty.is_some_and(|began_empty| began_empty != is_raw) {
@@ -99,6 +100,7 @@ pub(crate) fn open_log<A: Application>(
         }
     }));
     let log = Log::open_or_read(files, app).map_err(|source| log_error(config, source))?;
+    let warnings = unasked.into_iter().chain(silent.try_iter()).map(|unasked| unasked.to_string()).collect();
     let reader = log.handle().reader().clone();
     // Nobody has submitted anything yet: this is the latest.
     let (sender, committed) = watch::channel(reader.latest());

@@ -201,7 +201,7 @@ impl Witnesses {
 }
 
 /// Reads a policy, which must be one for this log if it names logs.
-fn read_policy(path: &Path, log_keys: &[VerifierKey]) -> Result<Policy, StartError> {
+pub(crate) fn read_policy(path: &Path, log_keys: &[VerifierKey]) -> Result<Policy, StartError> {
     let wrong = |reason: String| StartError::WitnessPolicy { path: path.to_owned(), reason };
     let mut text = Vec::new();
     let file = File::open(path).and_then(|file| file.take(limits::FILE_BYTES).read_to_end(&mut text));

@@ -263,12 +263,14 @@ fn who_was_witnessed_with_another_tree_is_told_so_and_a_log_restored_behind_is_o
     until(|| shown(&running, &first.policy()), |shown| *shown == (2, true));
     running.stop().unwrap();
 
-    // The same key signs another history: nothing on this machine can tell, a witness can.
+    // The same key signs another history: nothing on this machine can tell, a witness can, as soon as it is there.
     let mut other = Raw::created();
     let policy = policy(&other.vkey, watcher.address);
     witnessed(&mut other.config, other.dir.path(), &policy, Fail::Open);
+    let address = watcher.stop();
     let running = Running::start(&other.config);
     add(&running, b"another history");
+    let watcher = Watcher::start_at(address, &first.dir.path().join("w"), &first.vkey);
     let alarm = |health: &Value| health["witnesses"]["witnesses"][0]["alarm"].as_str().map(str::to_owned);
     let health = until(|| health(&running), |health| alarm(health).is_some());
     assert!(alarm(&health).unwrap().starts_with("saw another tree: "), "{health}");
@@ -304,6 +306,79 @@ fn who_was_witnessed_with_another_tree_is_told_so_and_a_log_restored_behind_is_o
     // Nor read, where readers are shown only what reached the quorum.
     witnessed(&mut empty.config, empty.dir.path(), &policy, Fail::Closed);
     refused(&empty.config);
+    watcher.stop();
+}
+
+/// Copies everything below.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (entry, to) = (entry.unwrap(), to.join("x"));
+        let to = to.with_file_name(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+/// The server of this configuration, which is not run.
+fn bound(config: &Config) -> Result<Server, StartError> {
+    tokio::runtime::Runtime::new().unwrap().block_on(Server::bind(config.clone()))
+}
+
+#[test]
+fn a_log_restored_with_all_that_is_kept_of_it_is_found_out_by_its_witness() {
+    let (raw, watcher) = Raw::watched(Fail::Open);
+    let policy = raw.policy();
+    let running = Running::start(&raw.config);
+    add(&running, b"a");
+    until(|| shown(&running, &policy), |shown| *shown == (1, true));
+    running.stop().unwrap();
+    // A snapshot of the whole machine: journal, lock store and what was kept as witnessed.
+    let parts = [&raw.config.log_dir, &raw.config.lock_dir];
+    let at = |part: &Path| raw.dir.path().join("snapshot").join(part.file_name().unwrap());
+    parts.iter().for_each(|part| copy(part, &at(part)));
+    let restore = || {
+        for part in parts {
+            std::fs::remove_dir_all(part).unwrap();
+            copy(&at(part), part);
+        }
+    };
+    let running = Running::start(&raw.config);
+    add(&running, b"b");
+    until(|| shown(&running, &policy), |shown| *shown == (2, true));
+    assert!(health(&running).get("warnings").is_none());
+    running.stop().unwrap();
+
+    restore();
+    let running = Running::start(&raw.config);
+    let reason = health(&running)["reason"].as_str().unwrap().to_owned();
+    assert!(reason.contains(&format!("http://{}", watcher.address)), "{reason}");
+    request(running.address, "POST", "/add", &[], b"c").is_problem(503, "log-read-only");
+    running.stop().unwrap();
+    let why = bound(&raw.config).unwrap();
+    let (theirs, ours) = match why.read_only() {
+        Some(OpenError::Overtaken { theirs, ours, .. }) => (theirs.0, ours.0),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((theirs, ours), (2, 1));
+    drop(why);
+
+    // A witness that is not there keeps no log from starting; the operator is told.
+    let address = watcher.stop();
+    let running = Running::start(&raw.config);
+    let warning = health(&running)["warnings"][0].as_str().unwrap().to_owned();
+    assert!(warning.starts_with(&format!("the witness http://{address} could not be asked")), "{warning}");
+    add(&running, b"another b");
+    running.stop().unwrap();
+    // Now the log has as many entries as the witness has cosigned, and they are others.
+    let watcher = Watcher::start_at(address, &raw.dir.path().join("w"), &raw.vkey);
+    match bound(&raw.config).map(drop).unwrap_err() {
+        StartError::Log { source: OpenError::Diverged { size, .. }, .. } => assert_eq!(size.0, 2),
+        other => panic!("{other}"),
+    }
     watcher.stop();
 }
 

@@ -616,7 +616,7 @@ fn check_history(
 }
 
 /// The addresses of a policy, each with the places of its witnesses. Those without are nobody's to ask.
-fn peers(policy: &Policy, timeout: Duration) -> Result<Vec<(Peer, Vec<usize>)>, FeederError> {
+pub(crate) fn peers(policy: &Policy, timeout: Duration) -> Result<Vec<(Peer, Vec<usize>)>, FeederError> {
     let mut places: Vec<(Address, Vec<usize>)> = Vec::new();
     for (place, witness) in policy.witnesses().iter().enumerate() {
         let Some(url) = &witness.url else { continue };

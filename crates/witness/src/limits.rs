@@ -24,6 +24,10 @@ pub const STATE_BYTES: usize = counterfoil_log::limits::CHECKPOINT_BYTES;
 /// How long one request to a witness may take: a witness needs a disk write and a signature, and the network a second.
 pub const REQUEST_TIME: Duration = Duration::from_secs(5);
 
+/// How long a start waits for what witnesses say that they have cosigned last: all are asked at a time, and one that is slower is a
+/// warning.
+pub const LAST_TIME: Duration = Duration::from_secs(2);
+
 /// How long a connection to a witness is kept for the next request: over [`REFRESH`], and below what witnesses allow.
 pub const IDLE: Duration = Duration::from_secs(75);
 

@@ -155,6 +155,7 @@ impl Site {
             clock: self.clock(),
             on_commit: None,
             observed: Vec::new(),
+            ask: None,
         }
     }
 }
