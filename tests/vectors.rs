@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use counterfoil_receipt::{Body, PolicyDigest, UnverifiedRecord, body::Policy};
-use counterfoil_testkit::own_vectors;
+use counterfoil_testkit::{Asked, Given, own_vectors};
 use counterfoil_tlog::{MemoryTree, TreeSize, leaf_hash};
 use counterfoil_verify::{
     Answer, Dimension, KeyCache, Roots, Scope, State, Trust, Verdict, check_signature, verify,
@@ -12,7 +12,8 @@ use counterfoil_verify::{
 use serde::{Deserialize, de::DeserializeOwned};
 
 /// How many vectors there are: `(folder, those that hold, those that fail)`. A vector that is not run fails the test.
-const COUNTS: [(&str, usize, usize); 3] = [("records", 35, 120), ("logs", 31, 130), ("bundles", 23, 67)];
+const COUNTS: [(&str, usize, usize); 4] =
+    [("records", 36, 120), ("logs", 36, 149), ("bundles", 23, 67), ("policy", 21, 22)];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -77,6 +78,34 @@ struct FindingExpectation {
     rule: String,
     code: String,
     index: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PolicyVector {
+    name: String,
+    #[serde(rename = "description")]
+    _description: String,
+    flags: Vec<String>,
+    policy: serde_json::Value,
+    request: Asked,
+    involved: Vec<String>,
+    approvals: Vec<Given>,
+    expect: serde_json::Value,
+}
+
+impl PolicyVector {
+    fn holds(&self) -> bool {
+        self.expect.get("uses").is_some()
+    }
+}
+
+#[test]
+fn each_policy_says_what_its_vector_says() {
+    for vector in vectors::<PolicyVector>("policy") {
+        let said = vector.request.judge(&vector.policy, &vector.involved, &vector.approvals);
+        assert_eq!(said, vector.expect, "{}", vector.name);
+    }
 }
 
 #[test]
@@ -202,7 +231,7 @@ fn every_file_of_bundles_belongs_to_a_vector() {
 fn every_rule_of_the_registry_has_a_failing_vector() {
     let broken: BTreeSet<(String, String)> = failing().into_iter().flat_map(|(_, rules)| rules).collect();
     let registry = registry();
-    assert_eq!(registry.len(), 92, "rules of the registry");
+    assert_eq!(registry.len(), 94, "rules of the registry");
     let missing: Vec<_> = registry.difference(&broken).collect();
     assert!(missing.is_empty(), "no vector breaks {missing:?}");
     let unknown: Vec<_> = broken.difference(&registry).collect();
@@ -266,7 +295,9 @@ fn failing_vectors_carry_flags_that_say_what_they_are_for() {
     let logs = vectors::<LogVector>("logs").into_iter().map(|v| (v.name, v.flags, v.expect.is_empty()));
     let bundles = vectors::<BundleVector>("bundles").into_iter();
     let bundles = bundles.map(|v| (v.name, v.flags, v.expect.conclusion == "shown"));
-    for (name, flags, holds) in records.chain(logs).chain(bundles) {
+    let policies =
+        vectors::<PolicyVector>("policy").into_iter().map(|v| (v.name.clone(), v.flags.clone(), v.holds()));
+    for (name, flags, holds) in records.chain(logs).chain(bundles).chain(policies) {
         assert_eq!(flags.is_empty(), holds, "{name}: {flags:?}");
         assert!(flags.iter().all(|flag| known.contains_key(flag)), "{name}: {flags:?}");
     }
@@ -277,7 +308,8 @@ fn there_are_as_many_vectors_as_there_should_be() {
     let records = vectors::<RecordVector>("records").iter().map(|v| v.expect.valid).collect();
     let logs = vectors::<LogVector>("logs").iter().map(|v| v.expect.is_empty()).collect();
     let bundles = vectors::<BundleVector>("bundles").iter().map(|v| v.expect.conclusion == "shown").collect();
-    let found = [("records", records), ("logs", logs), ("bundles", bundles)].map(
+    let policies = vectors::<PolicyVector>("policy").iter().map(PolicyVector::holds).collect();
+    let found = [("records", records), ("logs", logs), ("bundles", bundles), ("policy", policies)].map(
         |(folder, holds): (_, Vec<bool>)| {
             let valid = holds.iter().filter(|holds| **holds).count();
             (folder, valid, holds.len() - valid)

@@ -478,9 +478,11 @@ class _Verifier:
         if not executions:
             self.not_shown.add("conformity")
         for one in executions:
+            if not one.windows:
+                continue  # without decisions there is no window
             if one.log_time is None or one.gap:
                 self.doubt("R-EXEC-08", one.index)
-            elif not self.trust.witnesses.is_none and one.windows:
+            elif not self.trust.witnesses.is_none:
                 existed = self.existed_by(one.index)
                 if existed is None or existed > min(until for _, until in one.windows):
                     self.doubt("R-EXEC-08", one.index)

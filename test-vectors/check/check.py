@@ -21,13 +21,14 @@ from referencing import Registry, Resource
 from bundles import verify
 from fold import Fold
 from merkle import Growing, leaf_hash
+import policy as language
 from records import Record, action_digest, parse_record, policy_digest
 from rules import RULES, RuleError
 from strictjson import canonical
 from trust import TrustError, parse_trust
 
 SCHEMAS = Path(__file__).resolve().parent.parent.parent / "spec" / "schema"
-KINDS = {"records": "record", "logs": "log", "bundles": "bundle"}
+KINDS = {"records": "record", "logs": "log", "bundles": "bundle", "policy": "policy"}
 
 
 class Schemas:
@@ -119,6 +120,34 @@ def check_bundle(vector: dict[str, Any], folder: Path) -> list[str]:
     return problems + [f"only in the vector: {one}" for one in (there - here).elements()]
 
 
+def check_policy(vector: dict[str, Any], schemas: Schemas) -> list[str]:
+    document, want = vector["policy"], vector["expect"]
+    if not language.readable(document):
+        return differences({"readable": False}, want)
+    asked = vector["request"]
+    request = language.Request(
+        asked["action"], asked["risk"], asked["tags"], asked["proposer"], frozenset(asked["groups"])
+    )
+    said = language.assess(document, request)
+    got: dict[str, Any] = {
+        "readable": True,
+        "answer": "denied" if said.says.startswith("R-") else said.says,
+        "matches": language.answers(document, request),
+        "applies": [rule["name"] for rule in said.rules],
+    }
+    approvals = [
+        language.Approval(**{**one, "groups": frozenset(one["groups"])}) for one in vector["approvals"]
+    ]
+    try:
+        got["uses"] = said.judge(set(vector["involved"]), approvals)
+    except RuleError as error:
+        got["rule"] = error.rule
+    problems = differences(got, want)
+    if not schemas.accepts("counterfoil-policy-1", document):
+        problems.append("spec/schema refuses the document")
+    return problems
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="the folder test-vectors")
@@ -136,6 +165,8 @@ def main() -> int:
                 problems = check_record(vector, schemas)
             elif kind == "logs":
                 problems = check_log(vector)
+            elif kind == "policy":
+                problems = check_policy(vector, schemas)
             else:
                 problems = check_bundle(vector, path.parent)
             if not forms.accepts(KINDS[kind], vector):

@@ -67,10 +67,18 @@ class Run:
 @dataclass
 class Proposal:
     record: Record
+    groups: frozenset[str]  # of the proposer, at the proposal's index
     ended: bool = False
     cancelled: bool = False
     superseded: bool = False
     uses: set[int] = field(default_factory=set)
+
+    @property
+    def request(self) -> language.Request:
+        body = self.record.body
+        return language.Request(
+            body["action"], body["risk"], body.get("tags", []), self.record.principal, self.groups
+        )
 
 
 @dataclass
@@ -78,6 +86,20 @@ class Decision:
     record: Record
     groups: frozenset[str]  # of the signer, at the decision's index
     cancelled: bool = False
+
+    @property
+    def approval(self) -> language.Approval:
+        body = self.record.body
+        window = body.get("window", {"from": 0, "until": 0})
+        return language.Approval(
+            self.record.principal,
+            self.record.role,
+            self.groups,
+            body["surface"],
+            self.record.value["signer"]["key"].partition(":")[0],
+            body.get("uses", 0),
+            window["until"] - window["from"],
+        )
 
 
 @dataclass
@@ -421,7 +443,7 @@ class Fold:
             raise RuleError("R-DEC-02")
 
     def check_execution(self, index: int, record: Record) -> None:
-        """R-EXEC-01 to R-EXEC-14 (spec/runs.md §5); R-EXEC-08 for log time waits for the next snapshot."""
+        """R-EXEC-01 to R-EXEC-16 (spec/runs.md §5); R-EXEC-08 for log time waits for the next snapshot."""
         body = record.body
         proposal = self.proposals[body["proposal"]]
         if canonical(body["action"]) != canonical(proposal.record.body["action"]):
@@ -437,17 +459,19 @@ class Fold:
         if self.policy is None or self.policy.digest != body["policy"]:
             raise RuleError("R-EXEC-09", "execution")
         if "break_glass" in body:
-            if not self.policy.document["break_glass"]:
+            said = language.assess(self.policy.document, proposal.request)
+            if said.says not in ("allowed", "required"):
+                raise RuleError(said.says)
+            if not said.break_glass:
                 raise RuleError("R-EXEC-13")
-            if body["use"] > self.policy.document["rule"]["uses"]:
+            if body["use"] > said.uses:
                 raise RuleError("R-EXEC-03", "break-glass")
             return
         self.check_quorum(record, proposal, [self.decisions[one] for one in body["decisions"]])
 
     def check_quorum(self, record: Record, proposal: Proposal, decisions: list[Decision]) -> None:
         assert self.policy is not None
-        document, body = self.policy.document, record.body
-        rule = document["rule"]
+        body = record.body
         for decision in decisions:
             named = decision.record.body
             if named["proposal"] != body["proposal"] or named["verdict"] != "approve" or decision.cancelled:
@@ -457,22 +481,11 @@ class Fold:
                 raise RuleError("R-EXEC-09", "decision")
             if self.keys[decision.record.key].revoked is not None:
                 raise RuleError("R-EXEC-11")
-            granted = decision.record.body["window"]["until"] - decision.record.body["window"]["from"]
-            if granted > rule["window"] or decision.record.body["uses"] > rule["uses"]:
-                raise RuleError("R-EXEC-12")
-        if rule["segregation"]:
-            requester = self.runs[record.value["run"]].requester
-            outside = {requester, proposal.record.principal, record.principal}
-            if any(decision.record.principal in outside for decision in decisions):
-                raise RuleError("R-EXEC-07")
-        approvers = {
-            decision.record.principal
-            for decision in decisions
-            if language.entitled(document, decision.record.role, decision.groups)
-        }
-        if len(approvers) < rule["count"]:
-            raise RuleError("R-EXEC-06")
-        if body["use"] > min(decision.record.body["uses"] for decision in decisions):
+        requester = self.runs[record.value["run"]].requester
+        involved = {requester, proposal.record.principal, record.principal}
+        said = language.assess(self.policy.document, proposal.request)
+        granted = said.judge(involved, [decision.approval for decision in decisions])
+        if body["use"] > granted:
             raise RuleError("R-EXEC-03")
         if not all(inside(record.time, window) for window in windows(decisions)):
             raise RuleError("R-EXEC-08", "the runtime's own time")
@@ -615,7 +628,7 @@ class Fold:
         run.owner_key, run.owner = s.key_bytes(to["key"]), to["principal"]
 
     def apply_proposal(self, index: int, record: Record) -> None:
-        self.proposals[record.id] = Proposal(record)
+        self.proposals[record.id] = Proposal(record, self.groups.get(record.principal, frozenset()))
         if "supersedes" in record.body:
             old = self.proposals[record.body["supersedes"]]
             old.superseded = old.ended = True
@@ -628,7 +641,8 @@ class Fold:
         if self.policy is None:
             counts = record.role == "human"  # spec/runs.md §4: if no policy is in force, any human's does
         else:
-            counts = language.entitled(self.policy.document, record.role, groups)
+            said = language.assess(self.policy.document, self.proposals[record.body["proposal"]].request)
+            counts = said.entitles(self.decisions[record.id].approval)
         if counts:
             self.proposals[record.body["proposal"]].ended = True
 

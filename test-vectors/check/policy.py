@@ -1,13 +1,27 @@
-"""Policy documents in the language counterfoil-policy/0 (spec/policy.md)."""
+"""Policy documents in the languages counterfoil-policy/0 and /1 (spec/policy.md)."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import shapes as s
 from rules import RuleError
+from strictjson import canonical
 
-_document = s.obj(
+SCHEMES = ("ed25519", "mldsa44", "p256", "sshsig-ed25519", "webauthn-p256")
+SURFACES = ("independent_page", "link", "none", "operator_page", "terminal")
+RISKS = ("low", "medium", "high", "critical")
+
+# Which documents are readable -----------------------------------------------------------------------------------------
+
+_uses = s.integer(1, 1000)
+_window = s.integer(1, 31_622_400_000)
+
+_document_0 = s.obj(
     break_glass=s.boolean,
     language=s.one_of("counterfoil-policy/0"),
     rule=s.obj(
@@ -15,22 +29,420 @@ _document = s.obj(
         role=s.one_of("human"),
         groups=s.ascending(s.principal, 0, 32),
         segregation=s.boolean,
-        uses=s.integer(1, 1000),
-        window=s.integer(1, 31_622_400_000),
+        uses=_uses,
+        window=_window,
     ),
 )
+
+
+def _array(element: s.Check, low: int, high: int) -> s.Check:
+    def check(value: Any) -> None:
+        if not isinstance(value, list) or not low <= len(value) <= high:
+            s.fail(f"no array of {low} to {high}")
+        for one in value:
+            element(one)
+
+    return check
+
+
+def _one_member(**members: s.Check) -> s.Check:
+    def check(value: Any) -> None:
+        if not isinstance(value, dict) or len(value) != 1 or not value.keys() <= members.keys():
+            s.fail(f"not exactly one of {sorted(members)}")
+        for name, inner in value.items():
+            members[name](inner)
+
+    return check
+
+
+def _glob(value: Any) -> None:
+    if not isinstance(value, str) or not 1 <= len(value.encode()) <= 256 or value.count("*") > 8:
+        s.fail("no glob")
+
+
+def _literal_order(value: Any) -> tuple[Any, ...]:
+    if value is None:
+        return (0,)
+    if isinstance(value, bool):
+        return (1, value)
+    if isinstance(value, int):
+        return (2, value)
+    if isinstance(value, str):
+        return (3, value.encode())
+    raise RuleError("R-REC-06", "no value that an argument is compared with")
+
+
+def _literals(value: Any) -> None:
+    _array(lambda one: None, 1, 64)(value)
+    order = [_literal_order(one) for one in value]
+    if any(a >= b for a, b in zip(order, order[1:], strict=False)):
+        s.fail("one_of does not ascend")
+
+
+_argument = s.obj(
+    path=s.pointer,
+    one_of_=_literals,
+    glob_=_glob,
+    over_=s.amount,
+    at_most_=s.amount,
+    present_=s.boolean,
+)
+
+
+def _test_of_argument(value: Any) -> None:
+    _argument(value)
+    if len(value) != 2:
+        s.fail("path and one test")
+
+
+_cost = s.obj(amount=s.amount, currency=s.currency)
+_tags = s.ascending(s.label, 1, 32)
+
+_leaf: dict[str, s.Check] = {
+    "always": s.one_of(True),
+    "tool": _glob,
+    "target": _glob,
+    "mode": s.one_of("apply", "preview"),
+    "argument": _test_of_argument,
+    "cost": _one_member(over=_cost, at_most=_cost),
+    "risk": s.obj(at_least=s.one_of(*RISKS)),
+    "tags": _one_member(any=_tags, all=_tags, none=_tags),
+    "principal": s.ascending(s.principal, 1, 64),
+    "group": s.ascending(s.principal, 1, 32),
+}
+
+
+def _matcher(value: Any, depth: int = 1) -> int:
+    """How many matchers it is, itself counted."""
+    if depth > 8:
+        s.fail("matchers nest more than 8 deep")
+    if not isinstance(value, dict) or len(value) != 1:
+        s.fail("a matcher has one member")
+    ((name, inner),) = value.items()
+    if name in ("all", "any"):
+        _array(lambda one: None, 1, 64)(inner)
+        return 1 + sum(_matcher(one, depth + 1) for one in inner)
+    if name == "not":
+        return 1 + _matcher(inner, depth + 1)
+    if name not in _leaf:
+        s.fail(f"no matcher {name}")
+    _leaf[name](inner)
+    return 1
+
+
+_requirement = s.obj(
+    count=s.integer(1, 16),
+    principals_=s.ascending(s.principal, 1, 64),
+    groups_=s.ascending(s.principal, 1, 32),
+    schemes_=s.ascending(s.one_of(*SCHEMES), 1, 5),
+    surfaces_=s.ascending(s.one_of(*SURFACES), 1, 5),
+)
+
+
+def _anything(value: Any) -> None:
+    pass
+
+
+_common: dict[str, s.Check] = {"name": s.principal, "match": _anything}
+_rules: dict[str, s.Check] = {
+    "allow": s.obj(effect=s.one_of("allow"), uses=_uses, **_common),
+    "deny": s.obj(effect=s.one_of("deny"), **_common),
+    "require": s.obj(
+        effect=s.one_of("require"),
+        uses=_uses,
+        requirements=_array(_requirement, 1, 8),
+        window=_window,
+        segregation=s.boolean,
+        break_glass_=s.boolean,
+        **_common,
+    ),
+}
+
+
+def _rule(value: Any) -> None:
+    effect = value.get("effect") if isinstance(value, dict) else None
+    if not isinstance(effect, str) or effect not in _rules:
+        s.fail("no effect")
+    _rules[effect](value)
+    if effect == "require" and sum(one["count"] for one in value["requirements"]) > 16:
+        s.fail("more than 16 approvers")
+
+
+def _source(value: Any) -> None:
+    s.obj(tool=_glob, amount=s.pointer, currency_=s.currency, currency_at_=s.pointer)(value)
+    if ("currency" in value) == ("currency_at" in value):
+        s.fail("exactly one of currency and currency_at")
+
+
+_document_1 = s.obj(
+    language=s.one_of("counterfoil-policy/1"),
+    rules=_array(_rule, 1, 1000),
+    costs_=_array(_source, 0, 256),
+    free_=_array(s.obj(tool=_glob, paths=s.ascending(s.pointer, 1, 32)), 0, 256),
+)
+
+
+def _check(document: Any) -> None:
+    if isinstance(document, dict) and document.get("language") == "counterfoil-policy/0":
+        _document_0(document)
+        return
+    _document_1(document)
+    if len(canonical(document)) > 1_048_576:
+        s.fail("more than 1,048,576 bytes")
+    counts = [_matcher(rule["match"]) for rule in document["rules"]]
+    if max(counts) > 128 or sum(counts) > 8192:
+        s.fail("too many matchers")
+    if len({rule["name"] for rule in document["rules"]}) < len(counts):
+        s.fail("two rules of one name")
 
 
 def readable(document: Any) -> bool:
     """R-POL-01, without the digest."""
     try:
-        _document(document)
+        _check(document)
     except RuleError:
         return False
     return True
 
 
-def entitled(document: dict[str, Any], role: str, groups: frozenset[str]) -> bool:
-    """spec/policy.md, *Entitled*: role and groups of the principal at the decision's index."""
-    rule = document["rule"]
-    return role == rule["role"] and (not rule["groups"] or bool(groups & set(rule["groups"])))
+# What a document says of an action ------------------------------------------------------------------------------------
+
+
+@dataclass
+class Request:
+    """An action, and what is known of its proposal; `groups` are the proposer's at the proposal's index."""
+
+    action: dict[str, Any]
+    risk: str
+    tags: list[str]
+    proposer: str
+    groups: frozenset[str]
+
+
+@dataclass
+class Approval:
+    """A decision, its signer, and the signer's groups at the decision's index."""
+
+    principal: str
+    role: str
+    groups: frozenset[str]
+    surface: str
+    scheme: str
+    uses: int
+    window: int
+
+
+@dataclass
+class Assessment:
+    """`says` is allowed, required, or the rule that is broken: R-EXEC-15, R-EXEC-16."""
+
+    says: str
+    rules: list[dict[str, Any]]
+
+    @property
+    def uses(self) -> int:
+        return min(rule["uses"] for rule in self.rules)
+
+    @property
+    def break_glass(self) -> bool:
+        return self.says == "required" and all(rule.get("break_glass", False) for rule in self.rules)
+
+    def entitles(self, one: Approval) -> bool:
+        if self.says != "required":
+            return one.role == "human"
+        return any(_entitles(requirement, one) for rule in self.rules for requirement in rule["requirements"])
+
+    def judge(self, involved: set[str], approvals: list[Approval]) -> int:
+        """The uses that are granted; or the rule that does not hold."""
+        if self.says == "required":
+            for rule in self.rules:
+                if rule["segregation"] and any(one.principal in involved for one in approvals):
+                    raise RuleError("R-EXEC-07", rule["name"])
+                if any(one.uses > rule["uses"] or one.window > rule["window"] for one in approvals):
+                    raise RuleError("R-EXEC-12", rule["name"])
+            for rule in self.rules:
+                places = [one for one in rule["requirements"] for _ in range(one["count"])]
+                if not _placed(places, _by_principal(approvals)):
+                    raise RuleError("R-EXEC-06", rule["name"])
+        elif self.says != "allowed":
+            raise RuleError(self.says)
+        return min([self.uses, *(one.uses for one in approvals)])
+
+
+def _as_1(document: dict[str, Any]) -> dict[str, Any]:
+    """spec/policy.md §2: a document of language 0, as rules of language 1."""
+    old = document["rule"]
+    requirement: dict[str, Any] = {"count": old["count"], "surfaces": list(SURFACES)}
+    if old["groups"]:
+        requirement["groups"] = old["groups"]
+    rule = {name: old[name] for name in ("uses", "window", "segregation")}
+    rule |= {"name": "rule", "effect": "require", "match": {"always": True}, "requirements": [requirement]}
+    return {"rules": [rule | {"break_glass": document["break_glass"]}]}
+
+
+def assess(document: dict[str, Any], request: Request) -> Assessment:
+    if document["language"] == "counterfoil-policy/0":
+        return Assessment("required", _as_1(document)["rules"])
+    tool = request.action["tool"]
+    listed = {path for entry in document.get("free", []) if _matches(entry["tool"], tool) for path in entry["paths"]}
+    if not set(request.action.get("free", [])) <= listed:
+        return Assessment("R-EXEC-16", [])
+
+    def such(effect: str, *answers: bool | None) -> list[dict[str, Any]]:
+        rules = [rule for rule in document["rules"] if rule["effect"] == effect]
+        return [rule for rule in rules if _test(rule["match"], document, request) in answers]
+
+    if denying := such("deny", True, None):
+        return Assessment("R-EXEC-15", denying)
+    if requiring := such("require", True, None):
+        return Assessment("required", requiring)
+    allowing = such("allow", True)
+    return Assessment("allowed" if allowing else "R-EXEC-15", allowing)
+
+
+def answers(document: dict[str, Any], request: Request) -> dict[str, str]:
+    """What the matcher of each rule answers, by the rule's name."""
+    words = {True: "yes", False: "no", None: "unresolved"}
+    return {rule["name"]: words[_test(rule["match"], document, request)] for rule in document["rules"]}
+
+
+# Matchers: True, False, or None for unresolved ------------------------------------------------------------------------
+
+
+def _test(matcher: dict[str, Any], document: dict[str, Any], request: Request) -> bool | None:
+    ((name, inner),) = matcher.items()
+    if name in ("all", "any"):
+        decisive = name == "any"
+        answers = {_test(one, document, request) for one in inner}
+        return decisive if decisive in answers else None if None in answers else not decisive
+    if name == "not":
+        answer = _test(inner, document, request)
+        return None if answer is None else not answer
+    return LEAVES[name](inner, document, request)
+
+
+def _test_argument(inner: dict[str, Any], document: dict[str, Any], request: Request) -> bool | None:
+    found, value = _find(request, inner["path"])
+    if found is None:
+        return None
+    if "present" in inner:
+        return found is inner["present"]
+    if not found:
+        return None
+    if "one_of" in inner:
+        return any(type(one) is type(value) and one == value for one in inner["one_of"])
+    if "glob" in inner:
+        return isinstance(value, str) and _matches(inner["glob"], value)
+    number = _number(value)
+    if number is None:
+        return None
+    return number > Decimal(inner["over"]) if "over" in inner else number <= Decimal(inner["at_most"])
+
+
+def _test_cost(inner: dict[str, Any], document: dict[str, Any], request: Request) -> bool | None:
+    ((side, bound),) = inner.items()
+    tool = request.action["tool"]
+    costs = {_cost_by(one, request) for one in document.get("costs", []) if _matches(one["tool"], tool)}
+    if len(costs) != 1 or None in costs:
+        return None
+    (cost,) = costs
+    assert cost is not None
+    amount, currency = cost
+    if currency != bound["currency"]:
+        return None
+    return amount > Decimal(bound["amount"]) if side == "over" else amount <= Decimal(bound["amount"])
+
+
+def _cost_by(source: dict[str, Any], request: Request) -> tuple[Decimal, str] | None:
+    found, value = _find(request, source["amount"])
+    amount = _number(value) if found else None
+    currency = source.get("currency")
+    if currency is None:
+        found, currency = _find(request, source["currency_at"])
+        if not found or not isinstance(currency, str) or not re.fullmatch("[A-Z0-9]{3,12}", currency):
+            return None
+    return None if amount is None or amount < 0 else (amount, currency)
+
+
+def _test_tags(inner: dict[str, Any], document: dict[str, Any], request: Request) -> bool:
+    ((share, tags),) = inner.items()
+    present = [tag in request.tags for tag in tags]
+    return not any(present) if share == "none" else any(present) if share == "any" else all(present)
+
+
+LEAVES: dict[str, Callable[[Any, dict[str, Any], Request], bool | None]] = {
+    "always": lambda inner, document, request: True,
+    "tool": lambda inner, document, request: _matches(inner, request.action["tool"]),
+    "target": lambda inner, document, request: (
+        "target" in request.action and _matches(inner, request.action["target"])
+    ),
+    "mode": lambda inner, document, request: inner == request.action["mode"],
+    "argument": _test_argument,
+    "cost": _test_cost,
+    "risk": lambda inner, document, request: RISKS.index(request.risk) >= RISKS.index(inner["at_least"]),
+    "tags": _test_tags,
+    "principal": lambda inner, document, request: request.proposer in inner,
+    "group": lambda inner, document, request: bool(request.groups & set(inner)),
+}
+
+
+def _matches(glob: str, text: str) -> bool:
+    parts = [re.escape(part) for part in glob.encode().split(b"*")]
+    return re.fullmatch(b".*".join(parts), text.encode(), re.DOTALL) is not None
+
+
+def _find(request: Request, path: str) -> tuple[bool | None, Any]:
+    """Whether there is a value at the path, None if that is not known; and the value."""
+    hidden: Iterable[str] = [*request.action.get("committed", {}), *request.action.get("free", [])]
+    for other in hidden:
+        if (path + "/").startswith(other + "/") or (other + "/").startswith(path + "/"):
+            return None, None
+    value = request.action["arguments"]
+    for token in path.split("/")[1:]:
+        token = token.replace("~1", "/").replace("~0", "~")
+        if isinstance(value, dict) and token in value:
+            value = value[token]
+        elif isinstance(value, list) and re.fullmatch("0|[1-9][0-9]*", token) and int(token) < len(value):
+            value = value[int(token)]
+        else:
+            return False, None
+    return True, value
+
+
+def _number(value: Any) -> Decimal | None:
+    if type(value) is int:
+        return Decimal(value)
+    try:
+        s.amount(value)
+    except RuleError:
+        return None
+    return Decimal(value)
+
+
+# Approvals ------------------------------------------------------------------------------------------------------------
+
+
+def _entitles(requirement: dict[str, Any], one: Approval) -> bool:
+    belongs = "principals" not in requirement and "groups" not in requirement
+    belongs = belongs or one.principal in requirement.get("principals", [])
+    belongs = belongs or bool(one.groups & set(requirement.get("groups", [])))
+    usual = ["independent_page", "operator_page", "terminal"]
+    return (
+        one.role == "human"
+        and belongs
+        and one.scheme in requirement.get("schemes", SCHEMES)
+        and one.surface in requirement.get("surfaces", usual)
+    )
+
+
+def _by_principal(approvals: list[Approval]) -> list[list[Approval]]:
+    return [[one for one in approvals if one.principal == name] for name in sorted({one.principal for one in approvals})]
+
+
+def _placed(places: list[dict[str, Any]], people: list[list[Approval]]) -> bool:
+    """Whether each place can have somebody of its own. By sets of people, so that equal choices are tried once."""
+    reached = {frozenset[int]()}
+    for place in places:
+        able = {at for at, decisions in enumerate(people) if any(_entitles(place, one) for one in decisions)}
+        reached = {taken | {at} for taken in reached for at in able - taken}
+    return bool(reached)

@@ -78,6 +78,8 @@ RULES: dict[str, tuple[str, str]] = {
     "R-EXEC-12": ("terms-exceed-policy", "authority"),
     "R-EXEC-13": ("break-glass-refused", "authority"),
     "R-EXEC-14": ("retry-refused", "conformity"),
+    "R-EXEC-15": ("policy-denied", "authority"),
+    "R-EXEC-16": ("free-path-refused", "authority"),
     "R-OUT-01": ("outcome-signer", "authority"),
     "R-OUT-02": ("outcome-settled", "conformity"),
     "R-SET-01": ("settlement-open", "conformity"),

@@ -17,7 +17,7 @@ const FORBIDDEN: [&str; 4] =
     [concat!("todo", "!("), concat!("unimplemented", "!("), concat!("dbg", "!("), concat!("#[ig", "nore")];
 
 /// Rows of `spec/limits.md`, and where the constant stands.
-const LIMITS: [(&str, &str, &str); 20] = [
+const LIMITS: [(&str, &str, &str); 29] = [
     ("record bytes", RECEIPT_LIMITS, "RECORD_BYTES"),
     ("nesting depth", RECEIPT_LIMITS, "DEPTH"),
     ("parents", RECEIPT_LIMITS, "PARENTS"),
@@ -37,9 +37,19 @@ const LIMITS: [(&str, &str, &str); 20] = [
     ("hashes in one part of a proof", RECEIPT_LIMITS, "PROOF_HASHES"),
     ("cases of an evidence file", RECEIPT_LIMITS, "CASES"),
     ("checkpoint note", RECEIPT_LIMITS, "NOTE_BYTES"),
+    ("policy document", POLICY_LIMITS, "DOCUMENT_BYTES"),
+    ("rules of a policy", POLICY_LIMITS, "RULES"),
+    ("costs, and free paths, of a policy", POLICY_LIMITS, "SOURCES"),
+    ("matchers of a rule", POLICY_LIMITS, "RULE_MATCHERS"),
+    ("matchers of a policy", POLICY_LIMITS, "MATCHERS"),
+    ("nesting of matchers", POLICY_LIMITS, "MATCHER_DEPTH"),
+    ("elements of a matcher's list", POLICY_LIMITS, "ELEMENTS"),
+    ("stars of a glob", POLICY_LIMITS, "GLOB_STARS"),
+    ("requirements of a rule", POLICY_LIMITS, "REQUIREMENTS"),
     ("trust file", "crates/verify/src/trust.rs", "MAX_BYTES"),
 ];
 const RECEIPT_LIMITS: &str = "crates/receipt/src/limits.rs";
+const POLICY_LIMITS: &str = "crates/policy/src/limits.rs";
 
 /// Constants of `limits.rs` that stand in the tables of `spec/records.md` and `spec/policy.md` instead.
 const IN_OTHER_TABLES: [&str; 7] =

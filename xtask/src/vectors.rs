@@ -3,6 +3,7 @@
 mod bundles;
 mod flags;
 mod logs;
+mod policies;
 mod records;
 
 use std::{collections::BTreeMap, fs, path::Path};
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 type Files = BTreeMap<String, Vec<u8>>;
 
 /// The folders that hold nothing but generated files.
-const FOLDERS: [&str; 3] = ["records", "logs", "bundles"];
+const FOLDERS: [&str; 4] = ["records", "logs", "bundles", "policy"];
 
 /// Writes every file, and removes what no case makes any more.
 pub fn write(root: &Path) -> Vec<String> {
@@ -64,6 +65,7 @@ fn generate() -> Files {
     records::generate(&mut files);
     logs::generate(&mut files);
     bundles::generate(&mut files);
+    policies::generate(&mut files);
     let flags = flags::FLAGS
         .iter()
         .map(|(name, bug, effect)| ((*name).to_owned(), json!({"bug": bug, "effect": effect})));

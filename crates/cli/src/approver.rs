@@ -7,6 +7,7 @@ use std::{
 
 use clap::Args;
 use counterfoil_client::{Ballot, View, Vote};
+use counterfoil_policy::Assessment;
 use counterfoil_receipt::{
     Action, RecordId, Role, RunId, UnverifiedRecord,
     action::Json,
@@ -14,7 +15,7 @@ use counterfoil_receipt::{
     field::Uses,
     limits,
 };
-use counterfoil_verify::{ProposalStatus, State};
+use counterfoil_verify::ProposalStatus;
 use serde_json::Value;
 
 use crate::{
@@ -120,7 +121,7 @@ impl Approve {
         let case = Case::open(context, &self.which)?;
         case.view.is_sound()?;
         case.is_disclosed()?;
-        let (from, until) = self.window(time::now(), case.view.state())?;
+        let (from, until) = self.window(time::now(), &case)?;
         let window = Window { from: time::millis(from)?, until: time::millis(until)? };
         case.note_earlier_approval(time::now());
         let question = format!("approve, {} until {}", counted(self.uses.get(), "use"), time::utc(until));
@@ -131,10 +132,16 @@ impl Approve {
     /// log's does not hold up the runtime.
     ///
     /// Terms beyond the policy would be logged and count for nothing, so they are not signed.
-    fn window(&self, now: u64, state: &State) -> Outcome<(u64, u64)> {
-        let (uses, granted) = state
-            .policy_in_force()
-            .map_or((self.uses.get(), WINDOW), |(_, policy)| (policy.rule().uses, policy.rule().window));
+    fn window(&self, now: u64, case: &Case) -> Outcome<(u64, u64)> {
+        let (state, proposal) = (case.view.state(), case.view.proposal(&case.proposal).ok());
+        let assessment = proposal.and_then(|proposal| state.assess(proposal));
+        if let Some(Assessment::Denied(denial)) = &assessment {
+            let hint = "ask for another action, or have the authority change the policy";
+            return Err(Failure::new("policy-denied", denial.to_string(), hint).with_status(VIOLATED));
+        }
+        let uses = assessment.as_ref().map_or(self.uses.get(), Assessment::uses);
+        let granted = assessment.as_ref().and_then(Assessment::window);
+        let granted = granted.unwrap_or(counterfoil_policy::limits::WINDOW_MILLIS);
         let length = self.window.unwrap_or(WINDOW.min(granted));
         let beyond = |what: String| {
             let hint = "ask for less, or have the authority change the policy";
@@ -294,9 +301,9 @@ fn ask(context: &Context, shown: &str, yes: bool) -> Outcome<Surface> {
 fn only_open_proposal(view: &View) -> Outcome<RecordId> {
     let run = view.run().map(|run| run.proposals()).unwrap_or_default();
     let open = |id: &RecordId| {
-        use ProposalStatus::{Approved, Expired, Open};
+        use ProposalStatus::{Approved, Denied, Expired, Open};
         let status = view.run().and_then(|run| view.state().proposal_status(run, id));
-        matches!(status, Some(Open | Approved | Expired))
+        matches!(status, Some(Open | Approved | Denied | Expired))
     };
     only(run.iter().map(|(id, _)| *id).filter(open).collect(), "proposal", "--proposal")
 }

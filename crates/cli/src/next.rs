@@ -1,5 +1,6 @@
 //! Which records may follow in a run, and who may sign each: the state machine of `spec/runs.md` read forwards.
 
+use counterfoil_policy::Assessment;
 use counterfoil_receipt::{RecordId, Role, body::Type};
 use counterfoil_verify::{ProposalState, ProposalStatus, Run, State};
 
@@ -90,7 +91,7 @@ fn about_proposal(
     let stands = proposal.ended.is_none();
     let mut out = Vec::new();
     if stands && matches!(status, ProposalStatus::Open | ProposalStatus::Expired) {
-        out.push(decision(format!("approves, rejects or sends it back{}", entitled(state))));
+        out.push(decision(format!("approves, rejects or sends it back{}", entitled(state, proposal))));
     }
     if let Some(number) = free_use(state, run, id, proposal) {
         out.push(Next {
@@ -100,7 +101,7 @@ fn about_proposal(
             about: Some(*id),
             why: format!("use {number}, exactly the approved action"),
         });
-        out.push(decision(format!("rejects it, and so ends it{}", entitled(state))));
+        out.push(decision(format!("rejects it, and so ends it{}", entitled(state, proposal))));
     }
     out
 }
@@ -113,11 +114,14 @@ fn free_use(state: &State, run: &Run, id: &RecordId, proposal: &ProposalState) -
     (proposal.ended.is_none() && now <= quorum.window.1).then_some(number)
 }
 
-fn entitled(state: &State) -> String {
-    let Some((_, policy)) = state.policy_in_force() else { return "; no policy is in force".to_owned() };
-    let rule = policy.rule();
-    let groups =
-        if rule.groups.is_empty() { String::new() } else { format!(" of {}", rule.groups.join(" or ")) };
-    let apart = if rule.segregation { ", neither requester nor runtime" } else { "" };
-    format!("; the policy wants {}{groups}{apart}", crate::text::counted(rule.count as u64, "human"))
+fn entitled(state: &State, proposal: &ProposalState) -> String {
+    match state.assess(proposal) {
+        None => "; no policy is in force".to_owned(),
+        Some(Assessment::Required(rules)) => {
+            let wants: Vec<String> = rules.iter().map(|rule| rule.quorum.to_string()).collect();
+            format!("; the policy wants {}", wants.join("; and "))
+        }
+        Some(Assessment::Allowed(_)) => "; the policy wants no approval".to_owned(),
+        Some(Assessment::Denied(denial)) => format!("; {denial}"),
+    }
 }

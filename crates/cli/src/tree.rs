@@ -160,6 +160,7 @@ pub fn says(record: &UnverifiedRecord, reading: &Reading) -> String {
         }
         Body::Cancel(body) => with(format!("of {}", short(&body.target)), body.reason.as_ref()),
         Body::Execution(body) => match &body.break_glass {
+            None if body.decisions.is_empty() => format!("use {}, allowed by the policy", body.use_number),
             None => format!("use {}", body.use_number),
             Some(glass) => format!("use {}, BREAK-GLASS: {}", body.use_number, glass.reason),
         },

@@ -631,7 +631,7 @@ fn a_server_that_is_not_there() {
     [exit 2]
 
     $ counterfoil policy set action.json --key agent.key --server http://127.0.0.1:9
-    error[policy-unreadable]: no log would take it: the policy is not well formed: missing field `language` at line 1 column 27
+    error[policy-unreadable]: no log would take it: the policy's language is ""; this version reads counterfoil-policy/1 and counterfoil-policy/0
     hint: compare it with spec/policy.md
     [exit 2]
 

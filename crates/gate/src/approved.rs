@@ -125,7 +125,9 @@ impl Approved {
         }
         let is_inside =
             |time: u64| logged.windows.iter().all(|(from, until)| (*from..=*until).contains(&time));
-        if logged.windows.is_empty() || !is_inside(now.get()) || !logged.log_time.is_some_and(is_inside) {
+        // What the policy allows without decisions has no window.
+        let is_complete = logged.windows.len() == self.execution.decisions.len();
+        if !is_complete || !is_inside(now.get()) || !logged.log_time.is_some_and(is_inside) {
             let detail =
                 format!("time {now} or log time {:?} lies outside the approved window", logged.log_time);
             return Err(Refusal::new(Rule::WindowClosed.code(), detail));

@@ -94,7 +94,7 @@ fn judge(request: &Request, evidence: &Verdict, now: Millis) -> Result<Execution
         action: request.action.clone(),
         basis,
         break_glass: None,
-        decisions: Set::new(approvals.to_name(needed(state)).iter().take(DECISIONS).copied())
+        decisions: Set::new(approvals.to_name(state, run, &request.proposal).into_iter().take(DECISIONS))
             .ok_or_else(|| refused(Rule::QuorumNotMet.code(), "too many"))?,
         nonce: request.nonce.clone(),
         policy: policy(state)?,
@@ -196,12 +196,8 @@ fn policy(state: &State) -> Result<counterfoil_receipt::PolicyDigest, No> {
     policy.ok_or_else(|| refused(Rule::PolicyNotInForce.code(), "no policy is in force"))
 }
 
-fn needed(state: &State) -> usize {
-    state.policy_in_force().map_or(usize::MAX, |(_, policy)| policy.rule().count)
-}
-
-/// The approvals of a proposal that count, by what they are worth for one use of it now; each list has one of each
-/// principal, the earliest in the log first.
+/// The approvals of a proposal that count, by what they are worth for one use of it now; in each list, the earliest in the
+/// log first.
 ///
 /// Which approvals count is the verifier's to say. One that does not is as good as none: that somebody approved on terms
 /// that the policy does not allow takes nothing from those who did it right, and nothing from those who still may.
@@ -231,16 +227,16 @@ impl Approvals {
                 why_not(without_path(&fault.detail).to_owned());
                 continue;
             }
-            add(&mut sorted.standing, id, run);
+            sorted.standing.push(id);
             let (from, until) = decision.window.unwrap_or((u64::MAX, 0));
             if decision.uses < use_number {
                 why_not(format!("{principal} granted use {} at most", decision.uses));
             } else if until < past {
                 why_not(format!("the approval of {principal} ended at {until}"));
             } else {
-                add(&mut sorted.usable, id, run);
+                sorted.usable.push(id);
                 if from <= now {
-                    add(&mut sorted.good, id, run);
+                    sorted.good.push(id);
                 }
             }
         }
@@ -250,13 +246,11 @@ impl Approvals {
     }
 
     /// Those that an execution has to name, or else those that tell best why there can't be one.
-    fn to_name(&self, needed: usize) -> &[RecordId] {
-        if let Some(quorum) = self.good.get(..needed) {
-            return quorum;
-        }
+    fn to_name(&self, state: &State, run: &Run, proposal: &RecordId) -> Vec<RecordId> {
+        let quorum = |among: &[RecordId]| state.select(run, proposal, among);
         // A quorum of which nothing is left is over. Anything less can still be joined by others.
-        let is_over = self.usable.is_empty() && self.standing.len() >= needed;
-        if is_over { &self.standing } else { &self.usable }
+        let over = || if self.usable.is_empty() { quorum(&self.standing) } else { None };
+        quorum(&self.good).or_else(over).unwrap_or_else(|| self.usable.clone())
     }
 
     /// What is waited for, and what does not help.
@@ -264,13 +258,6 @@ impl Approvals {
         let missing = without_path(&fault.detail);
         let others: String = self.others.values().take(REASONS).map(|why| format!("; {why}")).collect();
         format!("{missing}{others}")
-    }
-}
-
-/// Adds an approval, unless there is one of the same principal.
-fn add(list: &mut Vec<RecordId>, id: RecordId, run: &Run) {
-    if list.iter().all(|one| signer(run, one) != signer(run, &id)) {
-        list.push(id);
     }
 }
 
@@ -295,6 +282,9 @@ fn is_outstanding(fault: &Fault, run: &Run, execution: &Execution, now: u64) -> 
 
 /// The half of R-EXEC-08 that the log's clock decides: it may already be past the window, whatever this clock says.
 fn log_time_is_inside(state: &State, run: &Run, execution: &Execution) -> Result<(), No> {
+    if execution.decisions.is_empty() {
+        return Ok(());
+    }
     let until =
         execution.decisions.iter().filter_map(|id| run.decision(id)?.window).map(|(_, until)| until).min();
     match (state.log_time().map(Millis::get), until) {

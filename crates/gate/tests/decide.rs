@@ -497,3 +497,55 @@ fn an_effect_that_would_start_after_the_window_is_not_permitted() {
     let evidence = case.evidence();
     assert_eq!(approved.confirm(record.id(), &evidence, late).unwrap_err().code, "window-closed");
 }
+
+/// A case under a policy of these rules.
+fn under(rules: serde_json::Value) -> Case {
+    Case::of(Scenario::under(json!({"language": "counterfoil-policy/1", "rules": rules})))
+}
+
+fn require(name: &str, requirements: serde_json::Value) -> serde_json::Value {
+    json!({"effect": "require", "match": {"tool": "db.*"}, "name": name, "requirements": requirements,
+        "segregation": true, "uses": 2, "window": WINDOW})
+}
+
+#[test]
+fn what_the_policy_allows_passes_without_decisions_as_often_as_it_says() {
+    let mut case =
+        under(json!([{"effect": "allow", "match": {"tool": "db.*"}, "name": "databases", "uses": 1}]));
+    assert_eq!(case.passes(), []);
+    case.scenario.execute(case.run, case.proposal, &[]);
+    case.is_refused("use-exceeded");
+}
+
+#[test]
+fn what_the_policy_denies_is_refused_by_name_however_many_approve() {
+    let deny = json!({"effect": "deny", "match": {"argument": {"one_of": [true], "path": "/full"}}, "name": "not-in-full"});
+    let mut case = under(json!([require("two", json!([{"count": 2}])), deny]));
+    assert_eq!(case.is_refused("policy-denied").detail, "body.action: denied by not-in-full");
+    case.scenario.approve(case.run, case.proposal);
+    case.is_refused("policy-denied");
+    let mut unknown =
+        under(json!([{"effect": "allow", "match": {"tool": "fs.*"}, "name": "files", "uses": 1}]));
+    assert!(unknown.is_refused("policy-denied").detail.contains("no rule of the policy is about it"));
+}
+
+#[test]
+fn each_requirement_of_each_rule_is_waited_for_and_only_who_is_needed_is_named() {
+    let first = Scenario::new().cast.ana.principal.to_string();
+    let mut case = under(json!([
+        require("lead", json!([{"count": 1, "groups": ["sre"]}, {"count": 1, "principals": [first]}])),
+        require("finance", json!([{"count": 1, "groups": ["finance"]}])),
+    ]));
+    let eve = Actor::new("eve", Role::Human);
+    case.scenario.enrol(&eve, &["finance", "sre"]);
+    let (ana, bo) = (case.scenario.cast.ana.clone(), case.scenario.cast.bo.clone());
+    case.is_held("lead wants 1 human of sre");
+    case.approve_with(&bo, |_| {});
+    case.approve_with(&ana, |_| {});
+    case.is_held("0 of 1");
+    case.approve_with(&eve, |body| body.surface = counterfoil_receipt::body::Surface::Link);
+    case.is_held("eve is not entitled");
+    case.approve_with(&eve, |_| {});
+    case.scenario.ledger.close();
+    assert_eq!(case.passes().len(), 3);
+}

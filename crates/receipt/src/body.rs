@@ -606,9 +606,6 @@ impl Body {
                 Err(Malformed::new(Code::FieldMissing, "items or summary is required"))
             }
             Body::Decision(body) => body.terms_fit_ruling(),
-            Body::Execution(body) if body.decisions.is_empty() && body.break_glass.is_none() => {
-                Err(Malformed::new(Code::FieldInvalid, "is empty, without break_glass").within("decisions"))
-            }
             Body::Execution(body) if !body.decisions.is_empty() && body.break_glass.is_some() => {
                 Err(Malformed::new(Code::FieldInvalid, "stand beside break_glass").within("decisions"))
             }

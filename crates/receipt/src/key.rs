@@ -61,6 +61,13 @@ pub struct SignError(pub String);
 pub struct SigningKey(ed25519_dalek::SigningKey);
 
 impl Scheme {
+    /// Its prefix.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ed25519 => "ed25519",
+        }
+    }
+
     /// R-SIG-02: the key's scheme is one of this version's.
     fn supported(prefix: &str) -> Result<Self, Malformed> {
         match prefix {

@@ -7,6 +7,7 @@
 //! This is test code: it panics where a test would.
 
 mod actor;
+mod asked;
 mod effort;
 mod examples;
 mod ledger;
@@ -15,6 +16,7 @@ mod trust;
 mod vectors;
 
 pub use actor::{Actor, Cast, witness};
+pub use asked::{Asked, Given};
 pub use effort::Effort;
 pub use examples::{example_run, examples};
 pub use ledger::{Ledger, Refused};

@@ -495,12 +495,23 @@ impl<'t> Verifier<'t> {
     fn conformity(&self) -> Answer {
         let executions = self.header.as_ref().and_then(|header| self.state.run(&header.run));
         let executions = executions.map_or_else(Vec::new, Run::executions);
-        let unapproved = executions.iter().filter(|(_, execution)| execution.break_glass).count();
-        let approved = executions.len() - unapproved;
-        let approved = (approved > 0).then(|| format!("{approved} executed exactly as approved"));
-        let unapproved =
-            (unapproved > 0).then(|| format!("{unapproved} executed under break-glass, approved by nobody"));
-        let said: Vec<String> = approved.into_iter().chain(unapproved).collect();
+        let (mut approved, mut allowed, mut unapproved) = (0, 0, 0);
+        for (_, execution) in &executions {
+            *match (execution.break_glass, execution.windows.is_empty()) {
+                (true, _) => &mut unapproved,
+                (false, true) => &mut allowed,
+                (false, false) => &mut approved,
+            } += 1;
+        }
+        let said: Vec<String> = [
+            (approved, "executed exactly as approved"),
+            (allowed, "executed as the policy allows, approved by nobody"),
+            (unapproved, "executed under break-glass, approved by nobody"),
+        ]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, how)| format!("{count} {how}"))
+        .collect();
         if said.is_empty() {
             return Answer::NotShown("nothing was executed".to_owned());
         }

@@ -3,7 +3,7 @@
 //!
 //! The fold asks at the execution's index; the gate asks, before it acts, at the index that its execution would get.
 
-use counterfoil_policy::{Approval, Approver, Policy, Shortfall};
+use counterfoil_policy::{Approval, Assessment, Denial, Policy, Shortfall};
 use counterfoil_receipt::{
     PolicyDigest, Principal, RecordId,
     body::{Audience, Execution, Ruling},
@@ -23,9 +23,9 @@ use crate::{
 pub struct Quorum {
     /// The decisions, by id, ascending.
     pub decisions: Vec<RecordId>,
-    /// The smallest `uses` among them.
+    /// The smallest `uses` among them and of the policy.
     pub uses: u64,
-    /// The latest `from` and the earliest `until` among them, in milliseconds.
+    /// The latest `from` and the earliest `until` among them, in milliseconds; everything where there is none of them.
     pub window: (u64, u64),
     /// The policy under which it holds.
     pub policy: PolicyDigest,
@@ -60,8 +60,9 @@ impl State {
         let policy = policy_is_in_force(self, &body.policy)?;
         retry_is_allowed(body)?;
         if body.break_glass.is_some() {
-            break_glass_is_allowed(policy)?;
-            return use_is_granted(policy.rule().uses, body.use_number.get());
+            let assessment = policy.assess(&proposal.request());
+            break_glass_is_allowed(&assessment)?;
+            return use_is_granted(assessment.uses(), body.use_number.get());
         }
         let quorum = self.quorum(run, &body.proposal, &body.decisions, Some(runtime))?;
         use_is_granted(quorum.uses, body.use_number.get())?;
@@ -93,13 +94,25 @@ impl State {
         approvers_are_not_revoked(self, &named)?;
         let involved = [Some(&run.requester), Some(&proposed.proposer), runtime];
         let involved: Vec<&str> = involved.into_iter().flatten().map(Principal::as_str).collect();
-        let uses = enough_approve(policy, &involved, &named)?;
+        let uses = enough_approve(&policy.assess(&proposed.request()), &involved, &named)?;
         let from = named.iter().filter_map(|decision| decision.window).map(|(from, _)| from).max();
         let until = named.iter().filter_map(|decision| decision.window).map(|(_, until)| until).min();
-        let window = from.zip(until).unwrap_or((u64::MAX, 0));
+        let unbounded = if named.is_empty() { (0, u64::MAX) } else { (u64::MAX, 0) };
         let mut decisions = decisions.to_vec();
         decisions.sort_unstable();
-        Ok(Quorum { decisions, uses, window, policy: in_force })
+        Ok(Quorum { decisions, uses, window: from.zip(until).unwrap_or(unbounded), policy: in_force })
+    }
+
+    /// Those among these decisions that an execution has to name to meet the policy in force, in the same order: few, and the
+    /// earlier ones where there is a choice. `None` if all of them are too few. Whether each counts is not asked
+    /// ([`State::counts`]).
+    pub fn select(&self, run: &Run, proposal: &RecordId, decisions: &[RecordId]) -> Option<Vec<RecordId>> {
+        let assessment = self.assess(run.proposals.get(proposal)?)?;
+        let known: Vec<(&RecordId, &DecisionState)> =
+            decisions.iter().filter_map(|id| Some((id, run.decisions.get(id)?))).collect();
+        let states: Vec<&DecisionState> = known.iter().map(|(_, decision)| *decision).collect();
+        let selected = assessment.select(&approvals(&states))?;
+        Some(selected.into_iter().filter_map(|at| known.get(at)).map(|(id, _)| **id).collect())
     }
 }
 
@@ -133,7 +146,7 @@ fn use_is_free(proposal: &ProposalState, body: &Execution) -> Result<(), Fault> 
     }
 }
 
-/// R-EXEC-03: the use is at most the smallest `uses` of its quorum, or the policy's under break-glass.
+/// R-EXEC-03: the use is at most the smallest `uses` of its quorum and of the policy.
 fn use_is_granted(granted: u64, use_number: u64) -> Result<(), Fault> {
     if use_number <= granted {
         return Ok(());
@@ -184,28 +197,47 @@ fn decision_is_an_approval<'a>(
     Err(Fault::violated(Rule::DecisionNotApproval, format!("body.decisions: {id} {why}")))
 }
 
-/// R-EXEC-06, R-EXEC-07 and R-EXEC-12, as the policy evaluates them together.
-fn enough_approve(policy: &Policy, involved: &[&str], named: &[&DecisionState]) -> Result<u64, Fault> {
-    let groups: Vec<Vec<&str>> =
-        named.iter().map(|decision| decision.groups.iter().map(Principal::as_str).collect()).collect();
-    let approvals: Vec<Approval<'_>> = named
-        .iter()
-        .zip(&groups)
-        .map(|(decision, groups)| Approval {
-            approver: Approver {
-                principal: decision.author.principal.as_str(),
-                human: decision.author.role == counterfoil_receipt::Role::Human,
-                groups,
-            },
-            uses: decision.uses,
-            window: decision.window.map_or(u64::MAX, |(from, until)| until.saturating_sub(from)),
-        })
-        .collect();
-    policy.evaluate(involved, &approvals).map(|terms| terms.uses).map_err(|shortfall| match shortfall {
+/// R-EXEC-06, R-EXEC-07, R-EXEC-12, R-EXEC-15 and R-EXEC-16, as the policy evaluates them together.
+fn enough_approve(
+    assessment: &Assessment<'_>,
+    involved: &[&str],
+    named: &[&DecisionState],
+) -> Result<u64, Fault> {
+    let terms = assessment.evaluate(involved, &approvals(named));
+    terms.map(|terms| terms.uses).map_err(|shortfall| match &shortfall {
+        Shortfall::Denied(denial) => denied(denial),
         Shortfall::Quorum { .. } => quorum_is_short(&shortfall),
         Shortfall::Segregation(_) => approver_is_involved(&shortfall),
         Shortfall::Terms { .. } => terms_are_too_wide(&shortfall),
     })
+}
+
+fn approvals<'a>(named: &[&'a DecisionState]) -> Vec<Approval<'a>> {
+    let length = |(from, until): (u64, u64)| until.saturating_sub(from);
+    let approval = |decision: &&'a DecisionState| Approval {
+        approver: decision.approver(),
+        uses: decision.uses,
+        window: decision.window.map_or(u64::MAX, length),
+    };
+    named.iter().map(approval).collect()
+}
+
+/// What a denial breaks.
+fn denied(denial: &Denial) -> Fault {
+    match denial {
+        Denial::FreePath(_) => free_path_is_refused(denial),
+        Denial::Rules(_) | Denial::NoRule => policy_denies(denial),
+    }
+}
+
+/// R-EXEC-15: the policy in force does not deny the action.
+fn policy_denies(denial: &Denial) -> Fault {
+    Fault::violated(Rule::PolicyDenied, format!("body.action: {denial}"))
+}
+
+/// R-EXEC-16: each free path of the action is one that the policy in force lets be free.
+fn free_path_is_refused(denial: &Denial) -> Fault {
+    Fault::violated(Rule::FreePathRefused, format!("body.action.free: {denial}"))
 }
 
 /// R-EXEC-06: enough distinct entitled principals approved.
@@ -237,7 +269,7 @@ pub(crate) fn time_is_inside(time: u64, (from, until): (u64, u64), what: &str) -
 ///
 /// Where the reader names no witnesses, the log's own clock is the evidence.
 pub(crate) fn window_is_shown(execution: &ExecutionState, existed_by: QuorumTime) -> Result<(), Fault> {
-    if execution.break_glass {
+    if execution.windows.is_empty() {
         return Ok(());
     }
     let Some(log_time) = execution.log_time else {
@@ -324,8 +356,11 @@ fn approvers_are_not_revoked(state: &State, named: &[&DecisionState]) -> Result<
 }
 
 /// R-EXEC-13: break-glass stands only where the policy allows it.
-fn break_glass_is_allowed(policy: &Policy) -> Result<(), Fault> {
-    if policy.allows_break_glass() {
+fn break_glass_is_allowed(assessment: &Assessment<'_>) -> Result<(), Fault> {
+    if let Assessment::Denied(denial) = assessment {
+        return Err(denied(denial));
+    }
+    if assessment.allows_break_glass() {
         return Ok(());
     }
     Err(Fault::violated(Rule::BreakGlassRefused, "body.break_glass: the policy in force does not allow it"))

@@ -56,6 +56,8 @@ rules! {
         TermsExceedPolicy = "R-EXEC-12" "terms-exceed-policy",
         BreakGlassRefused = "R-EXEC-13" "break-glass-refused",
         RetryRefused = "R-EXEC-14" "retry-refused",
+        PolicyDenied = "R-EXEC-15" "policy-denied",
+        FreePathRefused = "R-EXEC-16" "free-path-refused",
         OutcomeSigner = "R-OUT-01" "outcome-signer",
         OutcomeSettled = "R-OUT-02" "outcome-settled",
         SettlementOpen = "R-SET-01" "settlement-open",
@@ -150,7 +152,7 @@ impl Rule {
             | ThresholdUnreachable | RevocationTarget | RevocationSigner | PolicyUnreadable | NotOwner
             | CancelSigner | HandoffRecipient | DecisionNotApproval | QuorumNotMet | Segregation
             | PolicyNotInForce | AudienceMismatch | ApprovalRevoked | TermsExceedPolicy
-            | BreakGlassRefused => Dimension::Authority,
+            | BreakGlassRefused | PolicyDenied | FreePathRefused => Dimension::Authority,
             SupersedeTarget | DecisionAction | ActionDiffers | UseConsumed | UseExceeded | ProposalEnded
             | WindowClosed | RetryRefused | OutcomeSettled | SettlementOpen => Dimension::Conformity,
             OutcomeSigner => Dimension::Authority,

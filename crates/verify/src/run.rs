@@ -2,11 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use counterfoil_policy::{Approver, Assessment, Request};
 use counterfoil_receipt::{
     Action, ActionDigest, Author, Body, PolicyDigest, Principal, PublicKey, RecordId, Role, RunId,
-    body::{Audience, Cancel, Decision, Effects, Holder, Outcome, Proposal, Ruling, Settlement, Status},
+    body::{
+        Audience, Cancel, Decision, Effects, Holder, Outcome, Proposal, Risk, Ruling, Settlement, Status,
+        Surface,
+    },
     field::Millis,
-    text::Group,
+    text::{Group, Label},
 };
 
 use crate::{
@@ -39,6 +43,12 @@ pub struct ProposalState {
     pub index: u64,
     /// Who proposed it.
     pub proposer: Principal,
+    /// The groups of the proposer at that index.
+    pub groups: Vec<Group>,
+    /// How bad it could get, by the proposer's word.
+    pub risk: Risk,
+    /// Its tags, by the proposer's word.
+    pub tags: Vec<Label>,
     /// The digest of its action.
     pub digest: ActionDigest,
     /// The action.
@@ -81,6 +91,8 @@ pub struct DecisionState {
     pub author: Author,
     /// The groups of the signer at that index.
     pub groups: Vec<Group>,
+    /// Where the signer was shown what they decided on.
+    pub surface: Surface,
     /// The policy that it names.
     pub policy: PolicyDigest,
     /// The uses that it grants; 0 unless it approves.
@@ -121,8 +133,10 @@ pub struct ExecutionState {
 pub enum ProposalStatus {
     /// No quorum yet.
     Open,
-    /// A quorum approved, and it may be executed.
+    /// A quorum approved, or the policy wants none, and it may be executed.
     Approved,
+    /// The policy in force denies it.
+    Denied,
     /// Somebody entitled rejected it.
     Rejected,
     /// Somebody entitled asked for changes.
@@ -149,6 +163,7 @@ impl ProposalStatus {
         match self {
             Self::Open => "open",
             Self::Approved => "approved",
+            Self::Denied => "denied",
             Self::Rejected => "rejected",
             Self::ChangesRequested => "changes_requested",
             Self::Superseded => "superseded",
@@ -305,6 +320,9 @@ impl State {
             Some((_, End::Superseded(_))) => return Some(ProposalStatus::Superseded),
             None => {}
         }
+        if let Some(Assessment::Denied(_)) = self.assess(proposal) {
+            return Some(ProposalStatus::Denied);
+        }
         let mut approvals = run.approvals(id);
         // One approval that does not count must not hide a quorum that stands without it.
         approvals.retain(|approval| self.counts(run, id, approval, None).is_ok());
@@ -341,17 +359,15 @@ impl State {
             // Alone it may be too few, and still be one of enough.
             Ok(_) | Err(_) => {}
         }
-        let signed = run.decision(approval).zip(self.policy_in_force());
-        let entitled = signed.is_some_and(|(decision, (_, policy))| {
-            let groups: Vec<&str> = decision.groups.iter().map(Group::as_str).collect();
-            let (principal, human) =
-                (decision.author.principal.as_str(), decision.author.role == Role::Human);
-            policy.entitles(&counterfoil_policy::Approver { principal, human, groups: &groups })
-        });
-        if entitled {
+        let decision = run.decision(approval);
+        let assessment = run.proposal(proposal).and_then(|proposal| self.assess(proposal));
+        let entitles = |(decision, assessment): (&DecisionState, Assessment<'_>)| {
+            assessment.entitles(&decision.approver())
+        };
+        if decision.zip(assessment).is_some_and(entitles) {
             return Ok(());
         }
-        let signer = signed.map_or("its signer", |(decision, _)| decision.author.principal.as_str());
+        let signer = decision.map_or("its signer", |decision| decision.author.principal.as_str());
         Err(Fault::violated(
             Rule::QuorumNotMet,
             format!("body.decisions: {signer} is not entitled to approve"),
@@ -506,12 +522,15 @@ pub(crate) fn apply(state: &mut State, record: &Record, index: u64) -> Effect {
     if let Body::Trigger(body) = record.body() {
         state.runs.insert(id, Run::started_by(record, body.owner.clone()));
     }
-    let entitled = entitled(state, record);
+    let entitled = match record.body() {
+        Body::Decision(body) => entitled(state, record.author(), body, id),
+        _ => false,
+    };
     let groups = state.keys.groups(&record.author().principal).to_vec();
     let Some(run) = state.runs.get_mut(&id) else { return Effect::None("belongs to no run".to_owned()) };
     run.enter(record);
     match record.body() {
-        Body::Proposal(body) => run.propose(record, body, index),
+        Body::Proposal(body) => run.propose(record, body, index, groups),
         Body::Decision(body) => run.decide(record, body, index, groups, entitled),
         Body::Cancel(body) => run.cancel(record.id(), body, index),
         Body::Execution(body) => {
@@ -541,23 +560,45 @@ pub(crate) fn apply(state: &mut State, record: &Record, index: u64) -> Effect {
 /// Whether the signer of a decision is one whose word counts under the policy in force.
 ///
 /// Without a policy in force, any human's word counts: nothing can be approved then, but it can be rejected.
-fn entitled(state: &State, record: &Record) -> bool {
-    let author = record.author();
+fn entitled(state: &State, author: &Author, body: &Decision, run: RunId) -> bool {
+    let proposal = state.runs.get(&run).and_then(|run| run.proposals.get(&body.proposal));
+    let groups = state.keys.groups(&author.principal);
     let human = author.role == Role::Human;
-    let Some((_, policy)) = state.policy_in_force() else { return human };
-    let groups: Vec<&str> = state.keys.groups(&author.principal).iter().map(Group::as_str).collect();
-    let principal = author.principal.as_str();
-    policy.entitles(&counterfoil_policy::Approver { principal, human, groups: &groups })
+    let assessment = proposal.and_then(|proposal| state.assess(proposal));
+    assessment.map_or(human, |assessment| assessment.entitles(&approver(author, groups, body.surface)))
+}
+
+/// A signer of decisions, as the policy asks about them.
+fn approver<'a>(author: &'a Author, groups: &'a [Group], surface: Surface) -> Approver<'a> {
+    let human = author.role == Role::Human;
+    Approver { principal: &author.principal, human, groups, surface, scheme: author.key.scheme().as_str() }
+}
+
+impl State {
+    /// What the policy in force says of a proposal's action; `None` where none is in force.
+    pub fn assess(&self, proposal: &ProposalState) -> Option<Assessment<'_>> {
+        self.policy_in_force().map(|(_, policy)| policy.assess(&proposal.request()))
+    }
+}
+
+impl DecisionState {
+    /// Its signer, as the policy asks about them.
+    pub(crate) fn approver(&self) -> Approver<'_> {
+        approver(&self.author, &self.groups, self.surface)
+    }
 }
 
 impl Run {
-    fn propose(&mut self, record: &Record, body: &Proposal, index: u64) -> Effect {
+    fn propose(&mut self, record: &Record, body: &Proposal, index: u64, groups: Vec<Group>) -> Effect {
         if let Some(old) = body.supersedes.and_then(|id| self.proposals.get_mut(&id)) {
             old.ended = Some((index, End::Superseded(record.id())));
         }
         let proposal = ProposalState {
             index,
             proposer: record.author().principal.clone(),
+            groups,
+            risk: body.risk,
+            tags: body.tags.as_deref().unwrap_or_default().to_vec(),
             digest: body.action.digest(),
             action: body.action.clone(),
             audience: body.audience.clone(),
@@ -584,6 +625,7 @@ impl Run {
             ruling: body.verdict,
             author: record.author().clone(),
             groups,
+            surface: body.surface,
             policy: body.policy,
             uses: body.uses.map_or(0, |uses| uses.get()),
             window: body.window.as_ref().map(|window| (window.from.get(), window.until.get())),
@@ -651,6 +693,11 @@ impl Run {
 }
 
 impl ProposalState {
+    /// What a policy is asked about it.
+    pub fn request(&self) -> Request<'_> {
+        Request::new(&self.action, self.risk, &self.tags, &self.proposer, &self.groups)
+    }
+
     /// Ends the proposal, unless something ended it at a lower index.
     fn end(&mut self, index: u64, end: Option<End>) -> Effect {
         match (self.ended, end) {

@@ -128,6 +128,11 @@ pub const FLAGS: &[(&str, &str, &str)] = &[
         "A record that was never logged seems to be.",
     ),
     (
+        "PolicyRules",
+        "Rules of the policy are left out, or what can't be resolved counts for whoever asks.",
+        "An action is executed that the policy denies, or with fewer approvals than it wants.",
+    ),
+    (
         "QuorumInflation",
         "Decisions are counted instead of distinct entitled principals.",
         "One person meets a quorum of two.",

@@ -4,6 +4,7 @@ mod authority;
 mod conduct;
 mod ownership;
 mod place;
+mod policies;
 mod quorums;
 mod steps;
 mod thresholds;
@@ -53,6 +54,7 @@ pub fn generate(files: &mut Files) {
         conduct::cases,
         quorums::cases,
         windows::cases,
+        policies::cases,
     ];
     for case in cases.into_iter().flat_map(|cases| cases()) {
         let mut scenario = Scenario::new();

@@ -164,6 +164,12 @@ fn valid(samples: &Samples) -> Vec<Case> {
         "An execution that stands on no decision and says why.",
         sign_anew(alone.into_bytes(), &samples.cast.gate),
     ));
+    let none = text.replace(&text[start..end], r#""decisions":[]"#);
+    cases.push(holds(
+        "execution-without-decisions",
+        "An execution that names no decision: whether it may is the policy's to say.",
+        sign_anew(none.into_bytes(), &samples.cast.gate),
+    ));
     cases.push(holds(
         "integer",
         "The smallest integer.",

@@ -1,0 +1,273 @@
+//! What a policy says of an action, and whether approvals are what it asks for (`spec/policy.md`).
+
+use counterfoil_receipt::text::Pointer;
+use thiserror::Error;
+
+use crate::{
+    document::{FreePaths, Policy},
+    matcher::{Answer, Case},
+    matching::{Matching, is_unmet},
+    request::Request,
+    rule::{Approver, Effect, Quorum, Rule},
+};
+
+/// What a policy says of an action.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Assessment<'p> {
+    /// It may be executed without approval, as these rules say.
+    Allowed(Vec<Allowing<'p>>),
+    /// Each of these rules has to be met.
+    Required(Vec<Requiring<'p>>),
+    /// It may not be executed.
+    Denied(Denial),
+}
+
+/// A rule that allows the action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowing<'p> {
+    /// Its name.
+    pub rule: &'p str,
+    /// The most uses of the proposal.
+    pub uses: u64,
+}
+
+/// A rule that asks for approvals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Requiring<'p> {
+    /// Its name.
+    pub rule: &'p str,
+    /// What it asks for.
+    pub quorum: &'p Quorum,
+}
+
+/// Why an action may not be executed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Denial {
+    /// It leaves a path unbound that must be bound (R-EXEC-16).
+    #[error("the policy does not let {0} be free")]
+    FreePath(Pointer),
+    /// These rules deny it (R-EXEC-15).
+    #[error("denied by {}", .0.join(", "))]
+    Rules(Vec<String>),
+    /// No rule is about it (R-EXEC-15).
+    #[error("no rule of the policy is about it")]
+    NoRule,
+}
+
+/// One approval and its terms.
+#[derive(Clone, Copy, Debug)]
+pub struct Approval<'a> {
+    /// Who gave it.
+    pub approver: Approver<'a>,
+    /// How often the proposal may be executed.
+    pub uses: u64,
+    /// How long the approval lasts, in milliseconds.
+    pub window: u64,
+}
+
+/// The terms on which an action may be executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// How often: the least that a rule or an approval grants.
+    pub uses: u64,
+}
+
+/// Why approvals do not suffice.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Shortfall {
+    /// No approval would.
+    #[error(transparent)]
+    Denied(#[from] Denial),
+    /// Too few distinct entitled principals.
+    #[error("{have} of {needed} distinct entitled principals approved{}", what_is_missing(.rule, .missing))]
+    Quorum {
+        /// The rule that is not met.
+        rule: String,
+        /// How many it wants.
+        needed: usize,
+        /// How many of those there are, each counted for one requirement.
+        have: usize,
+        /// What is not met, where the rule has several requirements.
+        missing: Vec<String>,
+    },
+    /// Somebody approved who must stay out of it.
+    #[error("{0} approved, and also requested the action or executes it")]
+    Segregation(String),
+    /// A decision grants more than the policy lets it.
+    #[error("the approval of {principal} grants {what} {granted}; the policy allows {allowed}")]
+    Terms {
+        /// Who granted it.
+        principal: String,
+        /// `uses` or `window`.
+        what: &'static str,
+        /// What was granted.
+        granted: u64,
+        /// What the policy allows.
+        allowed: u64,
+    },
+}
+
+fn what_is_missing(rule: &str, missing: &[String]) -> String {
+    if missing.is_empty() { String::new() } else { format!("; {rule} wants {}", missing.join(" and ")) }
+}
+
+impl Policy {
+    /// What the policy says of an action.
+    pub fn assess<'p>(&'p self, request: &Request<'_>) -> Assessment<'p> {
+        if let Some(path) = self.first_unlisted(request) {
+            return Assessment::Denied(Denial::FreePath(path.clone()));
+        }
+        let case = Case::new(request, &self.costs);
+        let (mut allowing, mut requiring, mut denying) = (Vec::new(), Vec::new(), Vec::new());
+        for Rule { name, matcher, effect } in &self.rules {
+            match (effect, matcher.test(&case)) {
+                (Effect::Allow { uses }, Answer::Yes) => allowing.push(Allowing { rule: name, uses: *uses }),
+                (Effect::Deny, Answer::Yes | Answer::Unresolved) => denying.push(name.clone()),
+                (Effect::Require(quorum), Answer::Yes | Answer::Unresolved) => {
+                    requiring.push(Requiring { rule: name, quorum });
+                }
+                (Effect::Allow { .. }, Answer::No | Answer::Unresolved)
+                | (Effect::Deny | Effect::Require(_), Answer::No) => {}
+            }
+        }
+        match (denying.is_empty(), requiring.is_empty(), allowing.is_empty()) {
+            (false, _, _) => Assessment::Denied(Denial::Rules(denying)),
+            (true, false, _) => Assessment::Required(requiring),
+            (true, true, false) => Assessment::Allowed(allowing),
+            (true, true, true) => Assessment::Denied(Denial::NoRule),
+        }
+    }
+
+    /// The first path that the action leaves unbound, and may not.
+    fn first_unlisted<'a>(&self, request: &Request<'a>) -> Option<&'a Pointer> {
+        let FreePaths::Listed(listed) = &self.free else { return None };
+        let tool = request.action.tool.as_str();
+        let may =
+            |path: &Pointer| listed.iter().any(|(glob, paths)| paths.contains(path) && glob.matches(tool));
+        request.free().iter().find(|path| !may(path))
+    }
+}
+
+impl Assessment<'_> {
+    /// Whether this signer's word counts, for or against.
+    pub fn entitles(&self, approver: &Approver<'_>) -> bool {
+        match self {
+            Self::Allowed(_) | Self::Denied(_) => approver.human,
+            Self::Required(rules) => rules
+                .iter()
+                .flat_map(|rule| &rule.quorum.requirements)
+                .any(|requirement| requirement.entitles(approver)),
+        }
+    }
+
+    /// Whether an action that `involved` requested or execute may be executed on these approvals.
+    ///
+    /// # Errors
+    /// [`Shortfall`]: a denial; else segregation and terms, rule by rule; else what is not met.
+    pub fn evaluate(&self, involved: &[&str], approvals: &[Approval<'_>]) -> Result<Terms, Shortfall> {
+        // Whoever is named limits what is granted, also where their approval is not needed.
+        let granted = approvals.iter().map(|approval| approval.uses);
+        let uses = granted.chain([self.uses()]).min().unwrap_or(0);
+        match self {
+            Self::Denied(denial) => return Err(denial.clone().into()),
+            Self::Allowed(_) => {}
+            Self::Required(rules) => {
+                rules.iter().try_for_each(|rule| rule.quorum.lets_stand(involved, approvals))?;
+                rules.iter().try_for_each(|rule| rule.is_met(approvals))?;
+            }
+        }
+        Ok(Terms { uses })
+    }
+
+    /// Which of these approvals to name so that every rule is met, by their places, ascending: the earlier ones where there is
+    /// a choice, and few, though not always the fewest. `None` if they do not suffice. Terms and segregation are not looked at.
+    pub fn select(&self, approvals: &[Approval<'_>]) -> Option<Vec<usize>> {
+        match self {
+            Self::Denied(_) => None,
+            Self::Allowed(_) => Some(Vec::new()),
+            Self::Required(rules) => {
+                let mut chosen = Vec::new();
+                for rule in rules {
+                    Matching::of(&rule.quorum.requirements, approvals, &chosen)
+                        .choose(approvals, &mut chosen)?;
+                }
+                chosen.sort_unstable();
+                Some(chosen)
+            }
+        }
+    }
+
+    /// The most uses that the proposal can have: the least that a rule lets it. 0 for an action that is denied.
+    pub fn uses(&self) -> u64 {
+        match self {
+            Self::Denied(_) => 0,
+            Self::Allowed(rules) => rules.iter().map(|rule| rule.uses).min().unwrap_or(0),
+            Self::Required(rules) => rules.iter().map(|rule| rule.quorum.uses).min().unwrap_or(0),
+        }
+    }
+
+    /// The longest window that a decision may grant, in milliseconds; `None` where no rule bounds it.
+    pub fn window(&self) -> Option<u64> {
+        match self {
+            Self::Allowed(_) | Self::Denied(_) => None,
+            Self::Required(rules) => rules.iter().map(|rule| rule.quorum.window).min(),
+        }
+    }
+
+    /// Whether an execution may stand on `break_glass` without decisions: where approvals are required, and every rule that
+    /// requires them says so.
+    pub fn allows_break_glass(&self) -> bool {
+        match self {
+            Self::Allowed(_) | Self::Denied(_) => false,
+            Self::Required(rules) => !rules.is_empty() && rules.iter().all(|rule| rule.quorum.break_glass),
+        }
+    }
+
+    /// Its name in JSON and in print.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Allowed(_) => "allowed",
+            Self::Required(_) => "required",
+            Self::Denied(_) => "denied",
+        }
+    }
+}
+
+impl Requiring<'_> {
+    fn is_met(&self, approvals: &[Approval<'_>]) -> Result<(), Shortfall> {
+        let requirements = &self.quorum.requirements;
+        let matching = Matching::of(requirements, approvals, &[]);
+        let needed = requirements.iter().map(|requirement| requirement.count).sum();
+        let have = matching.size();
+        if have >= needed {
+            return Ok(());
+        }
+        let unmet = requirements.iter().enumerate().filter(|(at, _)| is_unmet(&matching, requirements, *at));
+        let missing = if requirements.len() == 1 {
+            Vec::new()
+        } else {
+            unmet.map(|(_, one)| one.to_string()).collect()
+        };
+        Err(Shortfall::Quorum { rule: self.rule.to_owned(), needed, have, missing })
+    }
+}
+
+impl Quorum {
+    /// Whether nobody approved who must stay out, nor on terms that are too wide.
+    fn lets_stand(&self, involved: &[&str], approvals: &[Approval<'_>]) -> Result<(), Shortfall> {
+        for approval in approvals {
+            let principal = approval.approver.principal.as_str();
+            if self.segregation && involved.contains(&principal) {
+                return Err(Shortfall::Segregation(principal.to_owned()));
+            }
+            for (what, granted, allowed) in
+                [("uses", approval.uses, self.uses), ("window (ms)", approval.window, self.window)]
+            {
+                if granted > allowed {
+                    return Err(Shortfall::Terms { principal: principal.to_owned(), what, granted, allowed });
+                }
+            }
+        }
+        Ok(())
+    }
+}

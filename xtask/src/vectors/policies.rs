@@ -1,0 +1,484 @@
+//! `policy/`: what policies say of actions and of approvals for them, without any log.
+
+use counterfoil_testkit::{Asked, Given};
+use serde_json::{Value, json};
+
+use super::{Files, heading, insert};
+
+/// A policy, what is asked of it, and the part of the answer that the case is about.
+struct Case {
+    name: &'static str,
+    description: &'static str,
+    flags: &'static [&'static str],
+    policy: Value,
+    request: Value,
+    approvals: Vec<Value>,
+    expect: Expect,
+}
+
+/// What is to come out.
+enum Expect {
+    Unreadable,
+    Uses(u64),
+    Breaks(&'static str),
+}
+
+/// Who requested the action, and who executes it.
+const INVOLVED: [&str; 2] = ["gate", "scout"];
+
+pub fn generate(files: &mut Files) {
+    for case in [matchers(), costs(), documents(), quorums()].into_iter().flatten() {
+        let asked: Asked = serde_json::from_value(case.request.clone()).expect("a request");
+        let given: Vec<Given> = case
+            .approvals
+            .iter()
+            .map(|one| serde_json::from_value(one.clone()).expect("an approval"))
+            .collect();
+        let said = asked.judge(&case.policy, &INVOLVED.map(str::to_owned), &given);
+        let fails = match case.expect {
+            Expect::Unreadable => said["readable"] == false,
+            Expect::Uses(uses) => said["uses"] == uses,
+            Expect::Breaks(rule) => said["rule"] == rule,
+        };
+        assert!(fails, "{}: {said}", case.name);
+        let mut vector =
+            heading(case.name, case.description, case.flags, !matches!(case.expect, Expect::Uses(_)));
+        for (name, value) in [
+            ("policy", case.policy),
+            ("request", case.request),
+            ("involved", json!(INVOLVED)),
+            ("approvals", Value::Array(case.approvals)),
+            ("expect", said),
+        ] {
+            vector.insert(name.to_owned(), value);
+        }
+        insert(files, &format!("policy/{}.json", case.name), &Value::Object(vector));
+    }
+}
+
+/// Rules that allow, one for each matcher; which of them match is the answer, and is spelled out here.
+fn answers(
+    name: &'static str,
+    description: &'static str,
+    request: &Value,
+    costs: Value,
+    expected: &[(&str, Value)],
+) -> Case {
+    let rule = |(at, (_, matcher)): (usize, &(&str, Value))| json!({"effect": "allow", "match": matcher, "name": format!("m{at:02}"), "uses": 1});
+    let rules: Vec<Value> = expected.iter().enumerate().map(rule).collect();
+    let policy = json!({"costs": costs, "free": [{"paths": ["/open"], "tool": "*"}], "language": "counterfoil-policy/1", "rules": rules});
+    let asked: Asked = serde_json::from_value(request.clone()).expect("a request");
+    let said = asked.judge(&policy, &[], &[]);
+    for (at, (answer, matcher)) in expected.iter().enumerate() {
+        assert_eq!(said["matches"][format!("m{at:02}")], *answer, "{name}: {matcher}");
+    }
+    let request = request.clone();
+    Case { name, description, flags: &[], policy, request, approvals: Vec::new(), expect: Expect::Uses(1) }
+}
+
+fn request(arguments: Value) -> Value {
+    json!({
+        "action": {"arguments": arguments, "mode": "apply", "target": "db-1", "tool": "payments.refund"},
+        "groups": ["agents", "night"], "proposer": "scout", "risk": "high", "tags": ["eu", "routine"],
+    })
+}
+
+fn argument(path: &str, test: &str, value: Value) -> Value {
+    json!({"argument": {"path": path, test: value}})
+}
+
+fn matchers() -> Vec<Case> {
+    let values = request(json!({
+        "big": "999999999999999999.999999999999999999", "flag": true, "list": [{"n": "x"}, 2], "n": 1, "none": null,
+        "o": {"a/b": {"~": "deep"}}, "real": 1.5, "text": "a*b\n", "zero": "0.00", "negative": -3, "unit": "01",
+    }));
+    let mut hidden = request(json!({"card": {"last": "42"}, "cards": "7"}));
+    hidden["action"]["committed"] = json!({"/card/number": format!("sha256:{}", "0".repeat(64))});
+    hidden["action"]["free"] = json!(["/open"]);
+    let (yes, no, unresolved) = ("yes", "no", "unresolved");
+    let (always, never, unknown) =
+        (json!({"always": true}), json!({"mode": "preview"}), argument("/gone", "glob", json!("*")));
+    vec![
+        answers(
+            "globs",
+            "A star is any string, and everything else is itself, byte by byte.",
+            &values,
+            json!([]),
+            &[
+                (yes, json!({"tool": "payments.refund"})),
+                (yes, json!({"tool": "payments.*"})),
+                (yes, json!({"tool": "*"})),
+                (yes, json!({"tool": "p*s.*fund"})),
+                (yes, json!({"tool": "**payments.refund**"})),
+                (no, json!({"tool": "payments"})),
+                (no, json!({"tool": "payments?refund"})),
+                (no, json!({"tool": "[p]ayments.refund"})),
+                (no, json!({"tool": "*.refund.*"})),
+                (no, json!({"tool": "payments.refund*refund"})),
+                (no, json!({"tool": "Payments.*"})),
+                (yes, json!({"target": "db-*"})),
+                (no, json!({"target": "*-2"})),
+                (yes, argument("/text", "glob", json!("a*"))),
+                (no, argument("/text", "glob", json!("a*b"))),
+                (no, argument("/n", "glob", json!("*"))),
+            ],
+        ),
+        answers(
+            "arguments",
+            "Values of arguments by their paths: kinds are never converted, and what is no number is not compared.",
+            &values,
+            json!([]),
+            &[
+                (yes, argument("/n", "one_of", json!([1]))),
+                (no, argument("/n", "one_of", json!([true, "1"]))),
+                (no, argument("/flag", "one_of", json!([1, "true"]))),
+                (yes, argument("/none", "one_of", json!([null]))),
+                (no, argument("/real", "one_of", json!([1, 2]))),
+                (unresolved, argument("/gone", "one_of", json!([null]))),
+                (unresolved, argument("/gone", "glob", json!("*"))),
+                (unresolved, argument("/gone", "over", json!("0"))),
+                (yes, argument("/gone", "present", json!(false))),
+                (yes, argument("/none", "present", json!(true))),
+                (yes, argument("/list/0/n", "glob", json!("x"))),
+                (yes, argument("/list/1", "one_of", json!([2]))),
+                (no, argument("/list/00", "present", json!(true))),
+                (no, argument("/list/2", "present", json!(true))),
+                (no, argument("/list/-", "present", json!(true))),
+                (no, argument("/n/x", "present", json!(true))),
+                (yes, argument("/o/a~1b/~0", "one_of", json!(["deep"]))),
+                (no, argument("/n", "over", json!("1.0"))),
+                (yes, argument("/n", "over", json!("0.999999999999999999"))),
+                (yes, argument("/zero", "at_most", json!("0"))),
+                (no, argument("/big", "at_most", json!("999999999999999999.999999999999999998"))),
+                (yes, argument("/negative", "at_most", json!("0"))),
+                (unresolved, argument("/real", "over", json!("1"))),
+                (unresolved, argument("/unit", "over", json!("0"))),
+                (unresolved, argument("/flag", "at_most", json!("1"))),
+            ],
+        ),
+        answers(
+            "hidden",
+            "What lies at, within or above a committed or free path is not known.",
+            &hidden,
+            json!([]),
+            &[
+                (unresolved, argument("/card/number", "present", json!(true))),
+                (unresolved, argument("/card/number/0", "glob", json!("4*"))),
+                (unresolved, argument("/card", "present", json!(true))),
+                (unresolved, argument("/open", "present", json!(false))),
+                (unresolved, argument("/open/x", "one_of", json!(["y"]))),
+                (yes, argument("/card/last", "one_of", json!(["42"]))),
+                (no, argument("/card/numb", "present", json!(true))),
+                (yes, argument("/cards", "over", json!("6"))),
+            ],
+        ),
+        answers(
+            "claims",
+            "Risk, tags, and who proposed it.",
+            &values,
+            json!([]),
+            &[
+                (yes, json!({"risk": {"at_least": "high"}})),
+                (yes, json!({"risk": {"at_least": "low"}})),
+                (no, json!({"risk": {"at_least": "critical"}})),
+                (yes, json!({"tags": {"any": ["eu", "us"]}})),
+                (no, json!({"tags": {"all": ["eu", "us"]}})),
+                (yes, json!({"tags": {"all": ["eu", "routine"]}})),
+                (no, json!({"tags": {"none": ["eu", "us"]}})),
+                (yes, json!({"tags": {"none": ["us"]}})),
+                (yes, json!({"principal": ["fixer", "scout"]})),
+                (no, json!({"principal": ["agents"]})),
+                (yes, json!({"group": ["night"]})),
+                (no, json!({"group": ["scout"]})),
+                (yes, json!({"mode": "apply"})),
+            ],
+        ),
+        answers(
+            "logic",
+            "all, any and not, of yes, no and unresolved.",
+            &values,
+            json!([]),
+            &[
+                (yes, json!({"all": [always, always]})),
+                (no, json!({"all": [unknown, never, always]})),
+                (unresolved, json!({"all": [always, unknown]})),
+                (yes, json!({"any": [unknown, never, always]})),
+                (unresolved, json!({"any": [never, unknown]})),
+                (no, json!({"any": [never]})),
+                (no, json!({"not": always})),
+                (yes, json!({"not": never})),
+                (unresolved, json!({"not": unknown})),
+                (yes, json!({"not": {"all": [unknown, never]}})),
+                (no, json!({"not": {"any": [unknown, {"not": never}]}})),
+            ],
+        ),
+    ]
+}
+
+fn costs() -> Vec<Case> {
+    let source = |tool: &str, amount: &str, (name, currency): (&str, &str)| json!({"tool": tool, "amount": amount, name: currency});
+    let fixed = |tool: &str, amount: &str| source(tool, amount, ("currency", "EUR"));
+    let at = |amount: &str, path: &str| source("payments.*", amount, ("currency_at", path));
+    let over =
+        |amount: &str, currency: &str| json!({"cost": {"over": {"amount": amount, "currency": currency}}});
+    let at_most =
+        |amount: &str, currency: &str| json!({"cost": {"at_most": {"amount": amount, "currency": currency}}});
+    let values = request(
+        json!({"amount": "50.00", "cents": 5000, "currency": "USD", "minus": -50, "same": 50, "word": "euro"}),
+    );
+    let always = || ("yes", json!({"always": true}));
+    let unknown = |name, description, costs| {
+        let (over, at_most) = (over("0", "EUR"), at_most("1000000", "EUR"));
+        answers(name, description, &values, costs, &[always(), ("unresolved", over), ("unresolved", at_most)])
+    };
+    vec![
+        answers(
+            "cost",
+            "The cost stands in the arguments; two places that agree are one.",
+            &values,
+            json!([fixed("payments.*", "/amount"), fixed("*.refund", "/same"), fixed("fs.*", "/cents")]),
+            &[
+                ("yes", at_most("50", "EUR")),
+                ("no", over("50.000", "EUR")),
+                ("yes", over("49.999999999999999999", "EUR")),
+                ("unresolved", over("0", "USD")),
+                ("unresolved", json!({"not": at_most("0", "USD")})),
+            ],
+        ),
+        answers(
+            "cost-currency-at",
+            "The currency stands in the arguments too.",
+            &values,
+            json!([at("/amount", "/currency")]),
+            &[("yes", at_most("50", "USD")), ("unresolved", at_most("50", "EUR"))],
+        ),
+        unknown(
+            "cost-of-another-tool",
+            "The policy does not say where the cost of this tool stands.",
+            json!([fixed("fs.*", "/amount")]),
+        ),
+        unknown(
+            "cost-twice",
+            "Two places give two costs.",
+            json!([fixed("*", "/amount"), fixed("*", "/cents")]),
+        ),
+        unknown(
+            "cost-once-of-two",
+            "One of two places gives nothing.",
+            json!([fixed("*", "/amount"), fixed("*", "/gone")]),
+        ),
+        unknown("cost-negative", "Money that flows back is under no bound.", json!([fixed("*", "/minus")])),
+        unknown("cost-no-amount", "What stands there is no number.", json!([fixed("*", "/word")])),
+        unknown("cost-no-currency", "What stands there is no currency.", json!([at("/amount", "/word")])),
+        unknown("cost-without-currency", "No currency stands there.", json!([at("/amount", "/gone")])),
+    ]
+}
+
+fn documents() -> Vec<Case> {
+    let with = |name, description, policy| Case {
+        name,
+        description,
+        flags: &["PolicyRules"],
+        policy,
+        request: request(json!({})),
+        approvals: Vec::new(),
+        expect: Expect::Unreadable,
+    };
+    let rules = |rules: Value| json!({"language": "counterfoil-policy/1", "rules": rules});
+    let deny = |matcher: Value| rules(json!([{"effect": "deny", "match": matcher, "name": "r"}]));
+    let nested = |depth| (1..depth).fold(json!({"always": true}), |inner, _| json!({"not": inner}));
+    let require = |requirements: Value| {
+        rules(
+            json!([{"effect": "require", "match": {"always": true}, "name": "r", "requirements": requirements,
+            "segregation": true, "uses": 1, "window": 1}]),
+        )
+    };
+    vec![
+        with(
+            "document-member",
+            "A member that the language does not have.",
+            json!({"default": "allow", "language": "counterfoil-policy/1", "rules": [{"effect": "deny", "match": {"always": true}, "name": "r"}]}),
+        ),
+        with("document-without-rules", "No rule.", rules(json!([]))),
+        with(
+            "document-two-of-a-name",
+            "Two rules of one name.",
+            rules(
+                json!([{"effect": "deny", "match": {"always": true}, "name": "r"}, {"effect": "allow", "match": {"always": true}, "name": "r", "uses": 1}]),
+            ),
+        ),
+        with(
+            "document-allow-with-requirements",
+            "A rule that allows, and names approvers.",
+            rules(
+                json!([{"effect": "allow", "match": {"always": true}, "name": "r", "uses": 1, "requirements": [{"count": 1}]}]),
+            ),
+        ),
+        with(
+            "document-matcher-of-two",
+            "A matcher with two members.",
+            deny(json!({"target": "a", "tool": "b"})),
+        ),
+        with(
+            "document-unknown-matcher",
+            "A matcher that the language does not have.",
+            deny(json!({"expression": "true"})),
+        ),
+        with("document-always-false", "`always` that is not true.", deny(json!({"always": false}))),
+        with(
+            "document-two-tests",
+            "An argument with two tests.",
+            deny(json!({"argument": {"at_most": "2", "over": "1", "path": "/a"}})),
+        ),
+        with(
+            "document-mixed-order",
+            "Values that do not ascend: a string before an integer.",
+            deny(argument("/a", "one_of", json!(["1", 1]))),
+        ),
+        with("document-nine-stars", "A glob with nine stars.", deny(json!({"tool": "*********"}))),
+        with("document-nine-levels", "Matchers nine deep.", deny(nested(9))),
+        with(
+            "document-129-matchers",
+            "129 matchers of one rule.",
+            deny(
+                json!({"any": [{"any": vec![json!({"always": true}); 64]}, {"all": vec![json!({"always": true}); 62]}]}),
+            ),
+        ),
+        with(
+            "document-17-approvers",
+            "Requirements that want 17 approvers.",
+            require(json!([{"count": 16}, {"count": 1}])),
+        ),
+        with(
+            "document-empty-groups",
+            "A requirement of no group.",
+            require(json!([{"count": 1, "groups": []}])),
+        ),
+        with(
+            "document-unknown-surface",
+            "A surface that records don't have.",
+            require(json!([{"count": 1, "surfaces": ["telepathy"]}])),
+        ),
+        with(
+            "document-two-currencies",
+            "A cost in the currency that is spelled out, and in the one at a path.",
+            json!({"costs": [{"amount": "/a", "currency": "EUR", "currency_at": "/b", "tool": "*"}], "language": "counterfoil-policy/1", "rules": [{"effect": "deny", "match": {"always": true}, "name": "r"}]}),
+        ),
+    ]
+}
+
+fn quorums() -> Vec<Case> {
+    let policy = |requirements: Value| {
+        json!({"language": "counterfoil-policy/1", "rules": [{"effect": "require", "match": {"always": true}, "name": "r",
+            "requirements": requirements, "segregation": true, "uses": 3, "window": 1000}]})
+    };
+    let case = |name, description, requirements, approvals: &[Value], expect| Case {
+        name,
+        description,
+        flags: if matches!(expect, Expect::Uses(_)) { &[] } else { &["QuorumInflation"] },
+        policy: policy(requirements),
+        request: request(json!({})),
+        approvals: approvals.to_vec(),
+        expect,
+    };
+    let by = |principal: &str, groups: &[&str]| json!({"groups": groups, "principal": principal, "role": "human", "scheme": "ed25519", "surface": "terminal", "uses": 2, "window": 1000});
+    let but = |mut approval: Value, name: &str, value: Value| {
+        approval[name] = value;
+        approval
+    };
+    let chain = || json!([{"count": 1, "groups": ["a", "b"]}, {"count": 1, "groups": ["b", "c"]}, {"count": 1, "groups": ["c", "d"]}]);
+    let short = || Expect::Breaks("R-EXEC-06");
+    vec![
+        case(
+            "matching-chain",
+            "Each approver could take an earlier place; only one assignment fills all.",
+            chain(),
+            &[by("ana", &["b", "c"]), by("bo", &["a", "b"]), by("cy", &["c", "d"])],
+            Expect::Uses(2),
+        ),
+        case(
+            "matching-shift",
+            "The last place is filled only if those before it shift.",
+            chain(),
+            &[by("cy", &["c"]), by("bo", &["b"]), by("ana", &["a"])],
+            Expect::Uses(2),
+        ),
+        case(
+            "matching-none",
+            "Three approvers for three places, and no assignment fills all.",
+            chain(),
+            &[by("ana", &["b"]), by("bo", &["a", "b"]), by("cy", &["a"])],
+            short(),
+        ),
+        case(
+            "matching-one-for-two",
+            "One person with two decisions, each entitled by another requirement.",
+            json!([{"count": 1, "groups": ["a"]}, {"count": 1, "surfaces": ["link"]}]),
+            &[by("ana", &["a"]), but(by("ana", &["a"]), "surface", json!("link"))],
+            short(),
+        ),
+        case(
+            "matching-either-decision",
+            "Of one person's two decisions, the second is the one that is entitled.",
+            json!([{"count": 1, "surfaces": ["link"]}]),
+            &[by("ana", &[]), but(by("ana", &[]), "surface", json!("link"))],
+            Expect::Uses(2),
+        ),
+        case(
+            "approver-by-name-or-group",
+            "With both members either will do.",
+            json!([{"count": 2, "groups": ["a"], "principals": ["bo"]}]),
+            &[by("ana", &["a"]), by("bo", &[])],
+            Expect::Uses(2),
+        ),
+        case(
+            "approver-no-human",
+            "A policy engine belongs to the group.",
+            json!([{"count": 1, "groups": ["a"]}]),
+            &[but(by("engine", &["a"]), "role", json!("policy"))],
+            short(),
+        ),
+        case(
+            "approver-usual-surfaces",
+            "Without the member, a decision on no surface counts for nothing.",
+            json!([{"count": 1}]),
+            &[but(by("ana", &[]), "surface", json!("none"))],
+            short(),
+        ),
+        case(
+            "approver-operator-page",
+            "Without the member, a decision on the operator's page counts.",
+            json!([{"count": 1}]),
+            &[but(by("ana", &[]), "surface", json!("operator_page"))],
+            Expect::Uses(2),
+        ),
+        case(
+            "approver-reserved-scheme",
+            "A scheme that is reserved entitles whoever has such a key.",
+            json!([{"count": 1, "schemes": ["webauthn-p256"]}]),
+            &[but(by("ana", &[]), "scheme", json!("webauthn-p256"))],
+            Expect::Uses(2),
+        ),
+        case(
+            "approval-of-a-stranger",
+            "Whoever is named limits the uses, also if nobody needs them.",
+            json!([{"count": 1, "groups": ["a"]}]),
+            &[by("ana", &["a"]), but(by("eve", &[]), "uses", json!(1))],
+            Expect::Uses(1),
+        ),
+        case(
+            "approval-of-the-proposer",
+            "The proposer approves beside enough others.",
+            json!([{"count": 1}]),
+            &[by("ana", &[]), by("scout", &[])],
+            Expect::Breaks("R-EXEC-07"),
+        ),
+        case(
+            "approval-too-wide",
+            "An approval grants a millisecond too many.",
+            json!([{"count": 1}]),
+            &[but(by("ana", &[]), "window", json!(1001))],
+            Expect::Breaks("R-EXEC-12"),
+        ),
+    ]
+}
