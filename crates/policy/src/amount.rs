@@ -15,17 +15,29 @@ pub(crate) struct Decimal(i128);
 impl Decimal {
     /// The number that an amount spells.
     pub fn of(amount: &Amount) -> Self {
-        let (whole, fraction) = amount.as_str().split_once('.').unwrap_or((amount.as_str(), ""));
-        let digits =
-            |text: &str| text.bytes().fold(0, |sum: i128, digit| sum * 10 + i128::from(digit - b'0'));
-        let missing = u32::try_from(18 - fraction.len().min(18)).unwrap_or(0);
-        Self(digits(whole) * SCALE + digits(fraction) * 10_i128.pow(missing))
+        // Every amount is spelled so, which a test holds.
+        Self::spelled(amount.as_str()).unwrap_or(Self(0))
+    }
+
+    /// The number that a text spells as an amount is spelled; without the copy of it that an [`Amount`] is.
+    fn spelled(text: &str) -> Option<Self> {
+        let (whole, fraction) = match text.split_once('.') {
+            None => (text, None),
+            Some((whole, fraction)) => (whole, Some(fraction)),
+        };
+        let has_needless_zero = whole.len() > 1 && whole.starts_with('0');
+        let whole = digits(whole).filter(|_| !has_needless_zero)?;
+        let fraction = match fraction {
+            None => 0,
+            Some(text) => digits(text)? * 10_u64.pow(u32::try_from(18 - text.len()).ok()?),
+        };
+        Some(Self(i128::from(whole) * SCALE + i128::from(fraction)))
     }
 
     /// The number that an argument gives: a string that is an amount, or an integer, which may be negative.
     pub fn from_argument(value: &Value) -> Option<Self> {
         match value {
-            Value::String(text) => Amount::new(text.as_str()).map(|amount| Self::of(&amount)),
+            Value::String(text) => Self::spelled(text),
             Value::Number(number) => number.as_i64().map(|integer| Self(i128::from(integer) * SCALE)),
             Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
         }
@@ -35,6 +47,12 @@ impl Decimal {
     pub const fn is_negative(self) -> bool {
         self.0 < 0
     }
+}
+
+/// The number that 1 to 18 digits spell.
+fn digits(text: &str) -> Option<u64> {
+    let is_number = (1..=18).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.bytes().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')))
 }
 
 impl fmt::Display for Decimal {
@@ -86,6 +104,19 @@ mod tests {
         let smallest = Decimal::from_argument(&json!(-9_007_199_254_740_991_i64)).unwrap();
         assert!(smallest < of("0") && smallest.is_negative());
         assert_eq!(Decimal::from_argument(&json!(12)), Some(of("12")));
+    }
+
+    #[test]
+    fn a_number_is_spelled_as_amounts_are() {
+        let long = "9".repeat(18);
+        let texts = [
+            "", "0", "00", "01", "1", "1.", ".1", "1.0", "1.2.3", "1e3", "+1", "-1", " 1", "1_0", "٣", &long,
+        ];
+        let parts = texts.iter().flat_map(|whole| texts.iter().map(move |part| format!("{whole}.{part}")));
+        let longer = [format!("{long}9"), format!("{long}.{long}9"), format!("1.{long}")];
+        for text in texts.iter().map(|text| (*text).to_owned()).chain(parts).chain(longer) {
+            assert_eq!(Decimal::spelled(&text).is_some(), Amount::new(text.as_str()).is_some(), "{text:?}");
+        }
     }
 
     #[test]
