@@ -82,6 +82,9 @@ pub fn on(code: &str) -> &'static str {
         "break-glass-refused" => {
             "it was executed without approval, and the policy forbids that: treat it as an incident"
         }
+        "policy-denied" | "free-path-refused" => {
+            "it was executed, and the policy forbids that: treat it as an incident"
+        }
         "retry-refused" => {
             "a failed execution was tried again without a new proposal: treat it as an incident"
         }
@@ -132,6 +135,10 @@ pub fn when_refused(code: &str) -> &'static str {
         "window-closed" | "policy-not-in-force" | "approval-revoked" | "terms-exceed-policy" => {
             "have it decided again, under the policy in force: `counterfoil approve RUN`"
         }
+        "policy-denied" => {
+            "propose something that the policy lets be done: `counterfoil policy explain` says why"
+        }
+        "free-path-refused" => "propose it again with that argument bound",
         "audience-mismatch" => "the proposal names who may execute it: use that key",
         "not-owner" => "sign with the key of the run's owner, or have the owner hand it over",
         "role-not-allowed" | "key-unknown" | "key-role" | "key-principal" | "key-retired" | "key-revoked"

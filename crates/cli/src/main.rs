@@ -28,6 +28,7 @@ mod next;
 mod output;
 mod payload;
 mod policy;
+mod policy_file;
 mod process;
 mod reading;
 mod record;

@@ -3,19 +3,24 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use counterfoil_receipt::{Place, Role, action::Json, body, limits};
+use counterfoil_policy::{Explanation, Request};
+use counterfoil_receipt::{Place, Principal, Role, action::Json, body, body::Risk, limits, text::Label};
 use serde_json::{Value, json};
 
 use crate::{
+    approver,
     context::Context,
-    error::{Failure, NOT_SHOWN, Outcome},
+    error::{Failure, NOT_SHOWN, Outcome, VIOLATED},
     input, output,
+    policy_file::{self, Answer, PolicyFile},
+    reading,
     remote::{self, Actor},
     signing,
-    text::printable,
+    text::{counted, printable},
+    time, trust,
 };
 
-/// Show the policy, or change it.
+/// Show the policy, change it, or try one out.
 #[derive(Args, Debug)]
 pub struct Policy {
     #[command(subcommand)]
@@ -26,6 +31,10 @@ pub struct Policy {
 enum Command {
     Show(Show),
     Set(Set),
+    Check(Check),
+    Test(Test),
+    Explain(Explain),
+    Diff(Diff),
 }
 
 /// Print the policy document in force, as the server says.
@@ -43,8 +52,66 @@ struct Show {}
   counterfoil policy show > policy.json
   counterfoil policy set policy.json --key keys/authority.key")]
 struct Set {
-    /// The document (spec/policy.md): a JSON object in any spelling, or - for standard input
+    /// The document (spec/policy.md): a JSON object in any spelling, or TOML; or - for standard input
     file: PathBuf,
+}
+
+/// Check a policy file, and print the document that would be logged.
+///
+/// Prints the canonical JSON to standard output; its digest, and what to think about, to standard error.
+#[derive(Args, Debug)]
+struct Check {
+    /// The policy: JSON, or TOML (docs/policy.md); or - for standard input
+    file: PathBuf,
+}
+
+/// Run the test cases of a policy file.
+///
+/// Exit status 1 if one fails.
+#[derive(Args, Debug)]
+struct Test {
+    /// The policy in TOML, with its [[test]] tables
+    file: PathBuf,
+}
+
+/// Say what a policy says of an action, rule by rule, and why.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:
+  counterfoil policy explain policy.toml action.json --proposer agent --group night --risk high")]
+struct Explain {
+    /// The policy: JSON or TOML
+    file: PathBuf,
+    /// The action: a JSON object as in a proposal; or - for standard input
+    action: PathBuf,
+    /// Who proposes it
+    #[arg(long, value_name = "NAME", value_parser = name, default_value = "agent")]
+    proposer: Principal,
+    /// A group that the proposer belongs to
+    #[arg(long = "group", value_name = "NAME", value_parser = name)]
+    groups: Vec<Principal>,
+    /// The risk that they claim: low, medium, high or critical
+    #[arg(long, default_value = "low", value_parser = |word: &str| Risk::parse(word).ok_or("one of low, medium, high, critical"))]
+    risk: Risk,
+    /// A tag that they claim
+    #[arg(long = "tag", value_name = "LABEL", value_parser = |text: &str| Label::new(text).ok_or(Label::SYNTAX))]
+    tags: Vec<Label>,
+}
+
+/// Say what would change from one policy to another.
+///
+/// Asks both about the test cases of the new one (or of the old, if the new has none), and about every proposal of the
+/// bundles given.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:
+  counterfoil policy diff old.toml new.toml --run run-1.jsonl --run run-2.jsonl")]
+struct Diff {
+    /// The policy as it is
+    old: PathBuf,
+    /// The policy as it would be
+    new: PathBuf,
+    /// A bundle whose proposals to ask about, verified under the trust file
+    #[arg(long, value_name = "BUNDLE")]
+    run: Vec<PathBuf>,
 }
 
 impl Policy {
@@ -53,6 +120,10 @@ impl Policy {
         match &self.command {
             Command::Show(_) => show(context),
             Command::Set(command) => command.run(context),
+            Command::Check(command) => command.run(context),
+            Command::Test(command) => command.run(context),
+            Command::Explain(command) => command.run(context),
+            Command::Diff(command) => command.run(context),
         }
     }
 }
@@ -77,17 +148,186 @@ fn show(context: &Context) -> Outcome {
 
 impl Set {
     fn run(&self, context: &Context) -> Outcome {
-        let document = input::read(&self.file, "policy", limits::RECORD_BYTES)?;
-        let document = Value::Object(signing::parse_object(&document, "the policy")?);
+        let file = PolicyFile::read(&self.file)?;
         let document =
-            Json::from_value(&document).map_err(|fault| signing::malformed("the policy", &fault))?;
-        counterfoil_policy::Policy::parse(document.as_str().as_bytes()).map_err(|fault| {
-            let message = printable(&format!("no log would take it: {fault}"));
-            Failure::new("policy-unreadable", message, "compare it with spec/policy.md")
-        })?;
+            Json::parse(&file.document).map_err(|fault| signing::malformed("the policy", &fault))?;
         let actor = Actor::new(context, Role::Authority)?;
         let prev = actor.client.hints()?.policy()?.prev;
         let place = Place::Chain { log: actor.client.trust().genesis(), prev };
         actor.submit(context, place, body::Policy::Document(document))
     }
+}
+
+impl Check {
+    fn run(&self, context: &Context) -> Outcome {
+        let file = PolicyFile::read(&self.file)?;
+        let mut warnings: Vec<String> = file
+            .policy
+            .rules()
+            .iter()
+            .filter(|rule| rule.allows_on_claims())
+            .map(|rule| {
+                let name = rule.name();
+                format!("rule {name} allows because of risk or tags, which whoever proposes may claim as they like")
+            })
+            .collect();
+        if file.document.len() > limits::RECORD_BYTES {
+            let bytes = file.document.len();
+            warnings.push(format!("the document has {bytes} bytes and fits no record: log its digest"));
+        }
+        if context.json {
+            let document: Value = serde_json::from_slice(&file.document).unwrap_or_default();
+            let digest = file.digest().to_string();
+            output::print_json(&json!({"digest": digest, "document": document, "warnings": warnings}))?;
+            return Ok(0);
+        }
+        output::note(&format!(
+            "policy {}, {}\n",
+            file.digest(),
+            counted(file.policy.rules().len() as u64, "rule")
+        ));
+        warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}\n")));
+        output::print_bytes(&[&file.document[..], b"\n"].concat())?;
+        Ok(0)
+    }
+}
+
+impl Test {
+    fn run(&self, context: &Context) -> Outcome {
+        let file = PolicyFile::read(&self.file)?;
+        let mut failed = 0;
+        let mut results = Vec::new();
+        for test in &file.tests {
+            let answer = test.ask(&file.policy)?;
+            let passed = test.is_met_by(&answer);
+            failed += u64::from(!passed);
+            let rules = if answer.rules.is_empty() {
+                String::new()
+            } else {
+                format!(" by {}", answer.rules.join(", "))
+            };
+            if context.json {
+                results.push(json!({"name": test.name, "passed": passed, "expected": test.expect,
+                    "answer": answer.outcome, "rules": answer.rules, "why": answer.why}));
+            } else if passed {
+                output::print(&printable_line(&format!("ok    {}: {}{rules}", test.name, answer.outcome)))?;
+            } else {
+                let (name, expected, said, why) = (&test.name, &test.expect, &answer.outcome, &answer.why);
+                output::print(&printable_line(&format!(
+                    "FAIL  {name}: expected {expected}, is {said}{rules}: {why}"
+                )))?;
+            }
+        }
+        if context.json {
+            output::print_json(&json!({"tests": results, "failed": failed}))?;
+        } else {
+            output::note(&format!("{}, {failed} failed\n", counted(file.tests.len() as u64, "test")));
+        }
+        Ok(if failed > 0 { VIOLATED } else { 0 })
+    }
+}
+
+impl Explain {
+    fn run(&self, context: &Context) -> Outcome {
+        let file = PolicyFile::read(&self.file)?;
+        let action = approver::read_action(&self.action)?;
+        let request = Request::new(&action, self.risk, &self.tags, &self.proposer, &self.groups);
+        let explanation = file.policy.explain(&request);
+        if context.json {
+            let explanation = serde_json::to_value(&explanation).unwrap_or_default();
+            output::print_json(&explanation)?;
+            return Ok(0);
+        }
+        output::print(&explained(&explanation))?;
+        Ok(0)
+    }
+}
+
+fn explained(explanation: &Explanation) -> String {
+    let mut lines = vec![match (&explanation.denial, explanation.uses) {
+        (Some(denial), _) => format!("denied: {denial}"),
+        (None, uses) => format!("{}, {} at most", explanation.answer, counted(uses, "use")),
+    }];
+    if let Some(window) = explanation.window {
+        lines.push(format!("approved for {} at most", time::span(window)));
+    }
+    if explanation.break_glass {
+        lines.push("break-glass is allowed".to_owned());
+    }
+    for reason in &explanation.rules {
+        let applies = if reason.applies { "applies" } else { "does not apply" };
+        lines.push(format!("{} {}: {}, {applies}", reason.effect, reason.rule, reason.matches));
+        lines.extend(reason.because.iter().map(|because| format!("  {because}")));
+        lines.extend(reason.wants.iter().map(|wants| format!("  wants {wants}")));
+    }
+    lines.iter().map(|line| printable_line(line)).collect()
+}
+
+fn printable_line(text: &str) -> String {
+    printable(text) + "\n"
+}
+
+impl Diff {
+    fn run(&self, context: &Context) -> Outcome {
+        let (old, new) = (PolicyFile::read(&self.old)?, PolicyFile::read(&self.new)?);
+        let mut changes = Vec::new();
+        let tests = if new.tests.is_empty() { &old.tests } else { &new.tests };
+        for test in tests {
+            let (before, after) = (test.ask(&old.policy)?, test.ask(&new.policy)?);
+            let said = |answer: &Answer| said(&answer.outcome, &answer.rules);
+            changes.push(Change {
+                what: format!("test {}", test.name),
+                before: said(&before),
+                after: said(&after),
+            });
+        }
+        if !self.run.is_empty() {
+            let trust = trust::load(&context.trust_path())?;
+            for path in &self.run {
+                let reading = reading::read(path, &trust, time::now())?;
+                let run = reading.run().ok_or_else(|| {
+                    let message = format!("{} shows no run", input::shown(path));
+                    Failure::new("run-not-shown", message, "see what is wrong with `counterfoil verify`")
+                })?;
+                changes.extend(run.proposals().into_iter().map(|(id, proposal)| {
+                    let said = |policy: &counterfoil_policy::Policy| {
+                        let assessment = policy.assess(&proposal.request());
+                        said(assessment.as_str(), &policy_file::applying(&assessment))
+                    };
+                    let what = format!("proposal {id} {}", proposal.action.tool);
+                    Change { what, before: said(&old.policy), after: said(&new.policy) }
+                }));
+            }
+        }
+        let asked = changes.len() as u64;
+        changes.retain(|change| change.before != change.after);
+        if context.json {
+            let list: Vec<Value> = changes
+                .iter()
+                .map(|change| json!({"what": change.what, "old": change.before, "new": change.after}))
+                .collect();
+            output::print_json(&json!({"asked": asked, "changes": list}))?;
+            return Ok(0);
+        }
+        for Change { what, before, after } in &changes {
+            output::print(&printable_line(&format!("{what}: {before} -> {after}")))?;
+        }
+        output::note(&format!("{} of {asked} would change\n", changes.len()));
+        Ok(0)
+    }
+}
+
+/// What two policies say of one case.
+struct Change {
+    what: String,
+    before: String,
+    after: String,
+}
+
+fn said(outcome: &str, rules: &[String]) -> String {
+    if rules.is_empty() { outcome.to_owned() } else { format!("{outcome} by {}", rules.join(", ")) }
+}
+
+fn name(text: &str) -> Result<Principal, String> {
+    Principal::new(text).ok_or_else(|| format!("{text:?} is not {}", Principal::SYNTAX))
 }
