@@ -7,6 +7,7 @@
 mod floor;
 mod log;
 mod parse;
+mod policy;
 mod report;
 mod verify;
 
@@ -19,12 +20,14 @@ fn main() {
     }
     let wanted = arguments.first();
     type Measurement = (&'static str, fn() -> Figure);
-    let figures: [Measurement; 5] = [
+    let figures: [Measurement; 7] = [
         ("verify-bundle", verify::small_bundle),
         ("verify-run", verify::long_run),
         ("verify-memory", verify::memory),
         ("parse", parse::strict_parse),
         ("add", log::idle_add),
+        ("policy-few", policy::few_rules),
+        ("policy-many", policy::many_rules),
     ];
     for (name, measure) in figures {
         if wanted.is_none_or(|wanted| wanted == name) {
