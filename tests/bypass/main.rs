@@ -2,6 +2,7 @@
 
 mod evidence;
 mod execution;
+mod policies;
 mod records;
 
 use counterfoil_receipt::{RecordId, RunId, UnverifiedRecord, body::Execution};

@@ -52,6 +52,20 @@ fn windows() -> Vec<Case> {
             "The second of two witnesses cosigned when the window ended.",
             || by_witness_time(0),
         ),
+        holds(
+            "valid-allowed",
+            "The policy allows the action without approval: nothing has a window that witnesses could have come too late for.",
+            || {
+                let mut s = Scenario::under(allowing());
+                let run = s.trigger();
+                let proposal = s.propose(run, action("db.vacuum", json!({"full": false})));
+                s.execute(run, proposal, &[]);
+                for name in ["a.example", "b.example"] {
+                    s.ledger.cosign(&witness(name), (s.ledger.now() + WINDOW) / 1_000);
+                }
+                before_two_witnesses(Shown::of(&s, run))
+            },
+        ),
         breaks(
             "R-EXEC-08",
             "witnessed-after-window",
@@ -249,6 +263,12 @@ fn by_witness_time(late: u64) -> Shown {
     s.ledger.cosign(&witness("a.example"), s.ledger.now() / 1_000);
     s.ledger.cosign(&witness("b.example"), until / 1_000 + late);
     before_two_witnesses(Shown::of(&s, run))
+}
+
+/// A policy that allows everything.
+fn allowing() -> serde_json::Value {
+    let rule = json!({"effect": "allow", "match": {"always": true}, "name": "everything", "uses": 1});
+    json!({"language": "counterfoil-policy/1", "rules": [rule]})
 }
 
 /// Closes a batch at this log time.
