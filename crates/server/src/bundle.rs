@@ -10,7 +10,6 @@ use std::{
 use counterfoil_log::{LogCheckpoint, ReadError};
 use counterfoil_receipt::{
     Commitment, PolicyDigest, RecordId, Root, RunId, UnverifiedRecord,
-    action::Json,
     body::Type,
     bundle::{
         CheckpointLine, DocumentLine, EndLine, Format, Header, NoteText, PayloadLine, PositionLine,
@@ -292,8 +291,7 @@ fn checkpoint_lines(
 
 fn document(payloads: &Payloads, digest: &PolicyDigest) -> Result<DocumentLine, BundleError> {
     let missing = || BundleError::NoDocument(Kept::Document(*digest));
-    let bytes = payloads.get_document(digest)?.ok_or_else(missing)?;
-    Ok(DocumentLine { document: Json::parse(&bytes).map_err(|_| missing())?, policy: *digest })
+    payloads.get_document_line(digest)?.ok_or_else(missing)
 }
 
 fn hashes(hashes: &[Hash]) -> ProofHashes {

@@ -175,6 +175,15 @@ impl Payloads {
 
     /// The canonical bytes of a policy document, if it is here; checked against its digest.
     pub(crate) fn get_document(&self, digest: &PolicyDigest) -> Result<Option<Vec<u8>>, PayloadError> {
+        let line = self.get_document_line(digest)?;
+        Ok(line.map(|line| line.document.as_str().as_bytes().to_vec()))
+    }
+
+    /// The same as the line of a bundle, which holds more than a record.
+    pub(crate) fn get_document_line(
+        &self,
+        digest: &PolicyDigest,
+    ) -> Result<Option<DocumentLine>, PayloadError> {
         let kept = Kept::Document(*digest);
         let staged = || {
             Ok(self.incoming()?.into_iter().find(|(_, staged)| *staged == Some(kept)).map(|(path, _)| path))
@@ -184,15 +193,14 @@ impl Payloads {
         let Some(path) = path else { return Ok(None) };
         let Some(bytes) = read(&path)? else { return Ok(None) };
         let line: DocumentLine = read_line(&bytes).map_err(|fault| damaged(&path, fault.to_string()))?;
-        let document = line.document.as_str().as_bytes().to_vec();
-        let computed = PolicyDigest::of(&document);
+        let computed = PolicyDigest::of(line.document.as_str().as_bytes());
         if computed != *digest {
             return Err(damaged(&path, format!("it is the document {computed}")));
         }
-        Ok(Some(document))
+        Ok(Some(line))
     }
 
-    /// The same, of those only that are kept for good.
+    /// [`Payloads::get_document`], of those only that are kept for good.
     pub(crate) fn kept_document(&self, digest: &PolicyDigest) -> Result<Option<Vec<u8>>, PayloadError> {
         if self.has(Kept::Document(*digest))? { self.get_document(digest) } else { Ok(None) }
     }

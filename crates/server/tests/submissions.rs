@@ -484,6 +484,36 @@ fn a_policy_named_by_digest_brings_its_document() {
 }
 
 #[test]
+fn a_policy_that_fits_no_record_is_in_the_bundles_of_its_runs() {
+    let world = World::peopled();
+    let rule = |at: u64| {
+        let requirements = json!([{"count": 2, "groups": ["sre"]}]);
+        json!({"effect": "require", "match": {"always": true}, "name": format!("rule-{at:04}"), "requirements": requirements,
+            "segregation": true, "uses": 1, "window": 3_600_000})
+    };
+    let rules: Vec<_> = (0..1_000).map(rule).collect();
+    let document =
+        counterfoil_receipt::json::to_canonical(&json!({"language": "counterfoil-policy/1", "rules": rules}))
+            .unwrap();
+    assert!(document.len() > counterfoil_receipt::limits::RECORD_BYTES);
+    let digest = PolicyDigest::of(&document);
+    let prev = RecordId::parse(world.get("/v1/policy").json()["prev"].as_str().unwrap()).unwrap();
+    let place = counterfoil_receipt::Place::Chain { log: world.log, prev };
+    let policy = world.sign(&world.cast.root, place, body::Policy::Digest(digest));
+    let line = format!(r#"{{"document":{},"policy":"{digest}"}}"#, String::from_utf8(document).unwrap());
+    assert_eq!(
+        world.post_lines(&[line.as_bytes(), b"\n", policy.bytes()].concat()).lines()[0]["status"],
+        "included"
+    );
+    assert_eq!(world.get("/v1/policy").json()["document"]["rules"].as_array().unwrap().len(), 1_000);
+    let run = RunId::started_by(world.add(&world.trigger("one")));
+    let bundle = world.get(&format!("/v1/runs/{run}/bundle"));
+    assert!(bundle.text().lines().any(|found| found == line));
+    let require = [Dimension::Integrity, Dimension::Authority, Dimension::Inclusion];
+    assert_eq!(verify(&bundle.body, &world.trust(), now()).conclude(&require), Conclusion::Shown);
+}
+
+#[test]
 fn bodies_that_cannot_be_taken_say_why() {
     let world = World::peopled();
     let json = [("content-type", "application/json")];
