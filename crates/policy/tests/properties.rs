@@ -7,7 +7,7 @@
 
 mod naive;
 
-use counterfoil_policy::{Approval, Approver, Assessment, Denial, Policy, Request, Shortfall};
+use counterfoil_policy::{Approval, Approver, Assessment, Denial, Glob, Policy, Request, Shortfall};
 use counterfoil_receipt::{
     Action, Principal,
     body::{Risk, Surface},
@@ -341,6 +341,12 @@ proptest! {
     #[test]
     fn the_policy_says_what_the_naive_interpreter_says(document in document(), asked in asked(), given in given()) {
         prop_assert_eq!(ours(&policy(&document), &asked, &given), naive::answer(&document, &asked, &given));
+    }
+
+    #[test]
+    fn globs_match_what_trying_every_length_matches(glob in "[ab*]{1,10}", text in "[ab]{0,12}") {
+        prop_assume!(glob.matches('*').count() <= 8);
+        prop_assert_eq!(Glob::new(&glob).unwrap().matches(&text), naive::matches(&glob, &text));
     }
 
     #[test]

@@ -366,7 +366,7 @@ fn break_glass_is_allowed(assessment: &Assessment<'_>) -> Result<(), Fault> {
     Err(Fault::violated(Rule::BreakGlassRefused, "body.break_glass: the policy in force does not allow it"))
 }
 
-/// R-EXEC-14: a retry stands only where the policy allows it; the policy language of this version never does.
+/// R-EXEC-14: a retry stands only where the policy allows it; no policy language of this version does.
 fn retry_is_allowed(body: &Execution) -> Result<(), Fault> {
     match body.retries {
         None => Ok(()),

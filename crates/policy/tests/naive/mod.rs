@@ -258,7 +258,7 @@ fn padded(value: &Value) -> Option<String> {
 }
 
 /// A glob, by trying every length for its first star.
-fn matches(glob: &str, text: &str) -> bool {
+pub fn matches(glob: &str, text: &str) -> bool {
     match glob.chars().next() {
         None => text.is_empty(),
         Some('*') => (0..=text.len()).any(|at| matches(&glob[1..], &text[at..])),
