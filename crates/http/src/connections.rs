@@ -2,15 +2,21 @@
 
 use std::{
     collections::VecDeque,
+    convert::Infallible,
     future::Future as _,
     io,
     net::SocketAddr,
     pin::{Pin, pin},
+    sync::atomic::{AtomicBool, Ordering},
     task::{Context, Poll},
     time::Duration,
 };
 
-use axum::{Router, extract::ConnectInfo};
+use axum::{
+    Router,
+    extract::ConnectInfo,
+    http::{HeaderValue, header},
+};
 use hyper::{
     Request,
     body::Incoming,
@@ -142,17 +148,34 @@ async fn converse(
     http.timer(TokioTimer::new()).header_read_timeout(bounds.head);
     http.max_headers(limits::HEADERS).max_header_size(limits::HEAD_BYTES);
     let app = TowerToHyperService::new(app);
-    let app = service_fn(move |mut request: Request<Incoming>| {
+    let leaving = AtomicBool::new(false);
+    let app = service_fn(|mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
-        app.call(request)
+        let (answer, leaving) = (app.call(request), &leaving);
+        async move {
+            let mut answer = answer.await?;
+            if leaving.load(Ordering::Relaxed) {
+                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(answer)
+        }
     });
     let connection = http.serve_connection(TokioIo::new(stream), app);
     let mut connection = pin!(connection);
+    let mut told = pin!(async move { drop(closing.wait_for(|closing| *closing).await) });
     // How a connection breaks off is the peer's affair; what matters was answered.
     tokio::select! {
         _ = connection.as_mut() => return,
-        _ = closing.wait_for(|closing| *closing) => {}
-        _ = asked => {}
+        () = told.as_mut() => {}
+        _ = asked => {
+            // Its next request may be under way: closed now, the peer could not tell whether it was taken.
+            leaving.store(true, Ordering::Relaxed);
+            tokio::select! {
+                _ = connection.as_mut() => return,
+                () = told.as_mut() => {}
+                () = sleep(limits::YIELD_IDLE) => {}
+            }
+        }
     }
     connection.as_mut().graceful_shutdown();
     let _ = connection.await;
@@ -366,6 +389,22 @@ mod tests {
         let mut later = [served.connect(), served.connect(), served.connect()];
         assert!(later.iter_mut().all(is_answered), "in the order in which they came");
         assert!(idle.iter_mut().all(|stream| !is_answered(stream)), "they were the oldest");
+        served.stop();
+    }
+
+    /// Tessera's integration test: a connection was closed between its opening and its request, and nobody could tell whether
+    /// the request was taken.
+    #[test]
+    fn who_gives_way_while_it_asks_is_answered() {
+        let served = Served::start_with(Duration::from_secs(600));
+        let mut silent = [served.connect(), served.connect()];
+        let mut third = served.connect();
+        third.set_read_timeout(Some(limits::YIELD_IDLE / 8)).unwrap();
+        assert!(!is_answered(&mut third), "there is room for two");
+        let mut answer = String::new();
+        silent[0].write_all(REQUEST).unwrap();
+        silent[0].read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
         served.stop();
     }
 

@@ -17,6 +17,10 @@ pub const ACCEPT_TRIES: u32 = 60;
 /// come back find that others go next.
 pub const YIELDING: usize = 8;
 
-/// How long who waits for a place leaves those who were asked last, before more are: an answer takes some milliseconds, and
-/// an event stream does not end.
-pub const YIELD_TIME: Duration = Duration::from_millis(100);
+/// How long a connection that was asked to end may ask nothing before it is closed: whoever is about to ask has done so, and
+/// gets its answer with `Connection: close`.
+pub const YIELD_IDLE: Duration = Duration::from_secs(2);
+
+/// How long who waits for a place leaves those who were asked last, before more are: twice [`YIELD_IDLE`], because an event
+/// stream does not end.
+pub const YIELD_TIME: Duration = Duration::from_secs(4);

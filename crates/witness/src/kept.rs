@@ -306,6 +306,22 @@ mod tests {
     }
 
     #[test]
+    fn who_only_reads_takes_no_lock_and_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Kept::open_to_read(dir.path(), "log").unwrap().is_none());
+        assert!(!dir.path().join(FILE).exists());
+        let holder = filled(dir.path());
+        // What was interrupted is left to the holder.
+        let torn = [std::fs::read(dir.path().join(FILE)).unwrap(), MAGIC.to_vec()].concat();
+        std::fs::write(dir.path().join(FILE), &torn).unwrap();
+        let mut reader = Kept::open_to_read(dir.path(), "log").unwrap().unwrap();
+        assert_eq!(reader.latest().unwrap(), Some(checkpoint(9)));
+        assert!(matches!(reader.append(&checkpoint(10)), Err(KeptError::Failed)));
+        assert_eq!(std::fs::read(dir.path().join(FILE)).unwrap(), torn);
+        drop(holder);
+    }
+
+    #[test]
     fn only_larger_trees_of_the_same_log_are_kept() {
         let dir = tempfile::tempdir().unwrap();
         let mut kept = filled(dir.path());
