@@ -127,7 +127,7 @@ fn a_system_call_that_fails_or_kills_loses_nothing_acknowledged() {
     copy(&desk.path("log"), &desk.path("counted"));
     let server = Program::server();
     let counted = traced::count(&server, &desk, "counted", |url| Seen::default().write(url, "new", 10));
-    let cases = traced::sample(&counted);
+    let cases = traced::sample(&counted, 1);
     let (next, fired) = (AtomicUsize::new(0), AtomicUsize::new(0));
     thread::scope(|scope| {
         for _ in 0..WORKERS {

@@ -127,8 +127,9 @@ pub fn every(counted: &[Point]) -> Vec<(Point, Fault)> {
     counted.iter().flat_map(|point| Fault::ALL.map(|fault| (point.clone(), fault))).collect()
 }
 
-/// All faults at all occurrences in a seeded order, as many as the effort allows: first one for each file and call.
-pub fn sample(counted: &[Point]) -> Vec<(Point, Fault)> {
+/// All faults at all occurrences in a seeded order, as many as the effort allows: first one for each file and call, of which
+/// one in `share` is the usual effort.
+pub fn sample(counted: &[Point], share: usize) -> Vec<(Point, Fault)> {
     let mut all = every(counted);
     let mut seeded = Seeded(0x9e37_79b9_7f4a_7c15);
     for at in (1..all.len()).rev() {
@@ -141,7 +142,7 @@ pub fn sample(counted: &[Point]) -> Vec<(Point, Fault)> {
         *earlier
     });
     let length = all.len();
-    all.truncate(Effort::from_env().of(kinds.len(), length));
+    all.truncate(Effort::from_env().of(kinds.len().div_ceil(share), length));
     all
 }
 
