@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use common::{Desk, Serving, add, ask};
+use common::{Desk, Serving, add, ask, copy};
 use counterfoil_testkit::Effort;
 use traced::{Fault, Point, Program, Seeded};
 
@@ -95,19 +95,6 @@ fn stopped(entries: usize) -> (Desk, Seen) {
     assert_eq!(seen.acknowledged.len(), entries);
     drop(serving);
     (desk, seen)
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let from = entry.unwrap().path();
-        let to = to.join(from.file_name().unwrap());
-        if from.is_dir() {
-            copy(&from, &to);
-        } else {
-            fs::copy(from, to).unwrap();
-        }
-    }
 }
 
 /// Files below a directory, in order.

@@ -8,13 +8,12 @@ mod traced;
 
 use std::{
     fs,
-    path::Path,
     process::{Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
 
-use common::{Desk, add, ask};
+use common::{Desk, add, ask, copy};
 
 /// What is missing: three frames of one batch.
 const ENTRIES: usize = 10_000;
@@ -34,17 +33,6 @@ fn fill(url: &str) {
             });
         }
     });
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).unwrap();
-        match path.is_dir() {
-            true => copy(&path, &to.join(name)),
-            false => assert!(fs::copy(path, to.join(name)).is_ok()),
-        }
-    }
 }
 
 /// A log of one entry that was restored from a backup; `copy` is an export of what it was, and `mirror` all of it.

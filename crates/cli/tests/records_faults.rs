@@ -8,14 +8,12 @@ mod load;
 mod traced;
 
 use std::{
-    fs,
-    path::Path,
     process::Command,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
 
-use common::Desk;
+use common::{Desk, copy};
 use counterfoil_client::{Client, FileCheckpoints, PinnedClient, Promise};
 use counterfoil_receipt::UnverifiedRecord;
 use counterfoil_verify::Trust;
@@ -31,17 +29,6 @@ struct World {
     /// The witness's key.
     vkey: String,
     acknowledged: Vec<UnverifiedRecord>,
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).unwrap();
-        match path.is_dir() {
-            true => copy(&path, &to.join(name)),
-            false => assert!(fs::copy(path, to.join(name)).is_ok()),
-        }
-    }
 }
 
 fn serve(desk: &Desk, directory: &str) -> Command {

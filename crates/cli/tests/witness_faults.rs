@@ -7,13 +7,11 @@ mod common;
 mod traced;
 
 use std::{
-    fs,
-    path::Path,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
 
-use common::{Desk, add, ask};
+use common::{Desk, add, ask, copy};
 use counterfoil_tlog::{Checkpoint, MemoryTree, leaf_hash};
 use counterfoil_witness::origin_id;
 use traced::{Fault, Point, Program};
@@ -54,17 +52,6 @@ impl Fork {
         let init =
             ["witness", "init", name, "--name", "w.example", "--listen", "127.0.0.1:0", "--log", &self.key];
         self.desk.good(&init);
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).unwrap();
-        match path.is_dir() {
-            true => copy(&path, &to.join(name)),
-            false => assert!(fs::copy(path, to.join(name)).is_ok()),
-        }
     }
 }
 

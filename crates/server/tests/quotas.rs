@@ -13,11 +13,8 @@ use std::{
 };
 
 use common::*;
-use counterfoil_keys::NoteKey;
 use counterfoil_receipt::{Place, RecordId, RunId, UnverifiedRecord, body};
-use counterfoil_server::{Access, Config, Mode, create_log};
 use counterfoil_testkit::{Actor, enrolment};
-use counterfoil_tlog::Algorithm;
 
 const ONE: Option<NonZeroU32> = NonZeroU32::new(1);
 
@@ -133,21 +130,7 @@ fn add_from(local: &str, to: SocketAddr, entry: &str) -> String {
 #[test]
 fn each_peer_of_a_raw_log_has_its_own() {
     let dir = tempfile::tempdir().unwrap();
-    let at = |name: &str| dir.path().join(name);
-    let key = NoteKey::from_seed(ORIGIN, Algorithm::Ed25519, &[1; 32]).unwrap();
-    key.write(&at("note.key")).unwrap();
-    let config = Config {
-        listen: "127.0.0.1:0".parse().unwrap(),
-        quota: ONE,
-        reads: Access::Local,
-        log_dir: at("log"),
-        lock_dir: at("lock"),
-        note_key: at("note.key"),
-        published: Vec::new(),
-        mode: Mode::Raw { writes: Access::Local },
-        witnesses: None,
-    };
-    assert_eq!(create_log(&config).unwrap(), None);
+    let (config, _) = raw_log(dir.path(), ONE);
     let running = Running::start(&config);
     let address = running.address;
     let ends = |answer: String, with: &str| assert!(answer.ends_with(with), "{answer}");

@@ -7,11 +7,10 @@ mod common;
 use std::{io::Read as _, net::SocketAddr, thread};
 
 use common::*;
-use counterfoil_keys::NoteKey;
 use counterfoil_server::{Access, Config, Mode, Server, StartError, create_log, limits};
 use counterfoil_tlog::{
-    Algorithm, Hash, LeafIndex, SignedCheckpoint, Signer as _, TlogProof, TreeHead, TreeSize, UnverifiedNote,
-    VerifierKey, consistency, inclusion, leaf_hash, tile::decode_entries,
+    Hash, LeafIndex, SignedCheckpoint, TlogProof, TreeHead, TreeSize, UnverifiedNote, VerifierKey,
+    consistency, inclusion, leaf_hash, tile::decode_entries,
 };
 use tempfile::TempDir;
 
@@ -26,22 +25,8 @@ struct Raw {
 impl Raw {
     fn created() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let at = |name: &str| dir.path().join(name);
-        let key = NoteKey::from_seed(ORIGIN, Algorithm::Ed25519, &[1; 32]).unwrap();
-        key.write(&at("note.key")).unwrap();
-        let config = Config {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            quota: None,
-            reads: Access::Local,
-            log_dir: at("log"),
-            lock_dir: at("lock"),
-            note_key: at("note.key"),
-            published: Vec::new(),
-            mode: Mode::Raw { writes: Access::Local },
-            witnesses: None,
-        };
-        assert_eq!(create_log(&config).unwrap(), None);
-        Self { dir, config, vkey: key.key().clone(), running: None }
+        let (config, vkey) = raw_log(dir.path(), None);
+        Self { dir, config, vkey, running: None }
     }
 
     fn started() -> Self {

@@ -17,7 +17,7 @@ use counterfoil_client::{Client, MemoryCheckpoints};
 use counterfoil_keys::NoteKey;
 use counterfoil_log::OpenError;
 use counterfoil_receipt::{RunId, UnverifiedRecord};
-use counterfoil_server::{Access, Config, Fail, Mode, Server, StartError, Witnessing, create_log};
+use counterfoil_server::{Config, Fail, Server, StartError, Witnessing};
 use counterfoil_testkit::TrustFile;
 use counterfoil_tlog::{
     Algorithm, Hash, LeafIndex, Policy, SeedSigner, SignedCheckpoint, Signer as _, UnverifiedNote,
@@ -99,22 +99,8 @@ struct Raw {
 impl Raw {
     fn created() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let at = |name: &str| dir.path().join(name);
-        let key = NoteKey::from_seed(ORIGIN, Algorithm::Ed25519, &[1; 32]).unwrap();
-        key.write(&at("note.key")).unwrap();
-        let config = Config {
-            published: Vec::new(),
-            listen: "127.0.0.1:0".parse().unwrap(),
-            quota: None,
-            reads: Access::Local,
-            log_dir: at("log"),
-            lock_dir: at("lock"),
-            note_key: at("note.key"),
-            mode: Mode::Raw { writes: Access::Local },
-            witnesses: None,
-        };
-        assert_eq!(create_log(&config).unwrap(), None);
-        Self { vkey: key.key().clone(), dir, config }
+        let (config, vkey) = raw_log(dir.path(), None);
+        Self { dir, config, vkey }
     }
 
     /// Watched by a witness of its own.

@@ -193,6 +193,18 @@ impl Log {
     }
 }
 
+/// Copies a directory.
+pub fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).unwrap();
+        match path.is_dir() {
+            true => copy(&path, &to.join(name)),
+            false => assert!(fs::copy(path, to.join(name)).is_ok()),
+        }
+    }
+}
+
 /// A command with further options; they stand before `--`.
 pub fn before_dashes<'w>(arguments: &[&'w str], options: &[&'w str]) -> Vec<&'w str> {
     let at = arguments.iter().position(|word| *word == "--").unwrap_or(arguments.len());

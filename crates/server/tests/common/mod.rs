@@ -5,6 +5,7 @@
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
+    num::NonZeroU32,
     path::Path,
     thread::JoinHandle,
     time::{Duration, SystemTime},
@@ -30,6 +31,25 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 pub const ORIGIN: &str = "test.example/log";
+
+/// A raw log that was just created in this directory.
+pub fn raw_log(dir: &Path, quota: Option<NonZeroU32>) -> (Config, VerifierKey) {
+    let key = NoteKey::from_seed(ORIGIN, Algorithm::Ed25519, &[1; 32]).unwrap();
+    key.write(&dir.join("note.key")).unwrap();
+    let config = Config {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        quota,
+        reads: Access::Local,
+        log_dir: dir.join("log"),
+        lock_dir: dir.join("lock"),
+        note_key: dir.join("note.key"),
+        published: Vec::new(),
+        mode: Mode::Raw { writes: Access::Local },
+        witnesses: None,
+    };
+    assert_eq!(create_log(&config).unwrap(), None);
+    (config, key.key().clone())
+}
 
 /// A log with its server, and everybody who writes to it.
 pub struct World {
