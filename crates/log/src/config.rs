@@ -194,6 +194,15 @@ impl KnownKeys {
         self.open(&UnverifiedNote::new(note.text().to_owned(), own)?.to_string())
     }
 
+    /// Reads what a checkpoint says, of which it does not matter who signed it: what it says is compared with the tree.
+    pub fn read(&self, text: &str) -> Result<LogCheckpoint, BoxError> {
+        let checkpoint = Checkpoint::parse(UnverifiedNote::parse(text.as_bytes())?.text())?;
+        if checkpoint.origin() != self.origin || !checkpoint.extensions().is_empty() {
+            return Err("it is no checkpoint of this log".into());
+        }
+        Ok(LogCheckpoint { text: text.to_owned(), head: checkpoint.head() })
+    }
+
     /// Opens a checkpoint that this log has signed.
     pub fn open(&self, text: &str) -> Result<LogCheckpoint, BoxError> {
         let note = UnverifiedNote::parse(text.as_bytes())?;

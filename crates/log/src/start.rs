@@ -284,7 +284,7 @@ pub(crate) fn survey_journal(
             begun = Some(batch);
             continue;
         }
-        let checkpoint = signed(&frame, &survey.edge, known).map_err(bad)?;
+        let checkpoint = agreeing(&frame, &survey.edge, known).map_err(bad)?;
         survey.roots.extend(batch.roots);
         // Another batch was only appended after the one before it was locked.
         survey.safe = survey.last.take().map(|before| (survey.end, before)).or(survey.safe);
@@ -299,6 +299,15 @@ pub(crate) fn survey_journal(
         survey.last = Some(checkpoint);
     };
     survey.broken = broken;
+    // Each one gives the root of what is before it, so whoever signed these two signed all that is shown or written on.
+    for (end, checkpoint) in survey
+        .safe
+        .iter()
+        .map(|(end, safe)| (*end, safe))
+        .chain(survey.last.iter().map(|last| (survey.end, last)))
+    {
+        known.open(&checkpoint.text).map_err(|source| OpenError::BadFrame { offset: end, source })?;
+    }
     if let Some(begun) = begun {
         survey.edge = begun.edge;
     }
@@ -328,9 +337,9 @@ fn follows(frame: &Frame, size: TreeSize, time: u64, begun: Option<&Begun>) -> R
     }
 }
 
-/// Checks that the checkpoint of a frame is signed and that of the tree.
-fn signed(frame: &Frame, edge: &Edge, known: &KnownKeys) -> Result<LogCheckpoint, BoxError> {
-    let checkpoint = known.open(frame.checkpoint())?;
+/// Checks that the checkpoint of a frame is that of the tree.
+fn agreeing(frame: &Frame, edge: &Edge, known: &KnownKeys) -> Result<LogCheckpoint, BoxError> {
+    let checkpoint = known.read(frame.checkpoint())?;
     let computed = edge.head();
     if computed != Some(checkpoint.head) {
         let TreeHead { size, root } = checkpoint.head;
@@ -491,7 +500,8 @@ fn next_batch<A>(
         }
         offset += frame.len();
     };
-    let opened = writer.shared.known.open(frame.checkpoint());
+    // Which of them are signed was found out by the survey.
+    let opened = writer.shared.known.read(frame.checkpoint());
     let checkpoint = Arc::new(opened.map_err(|source| OpenError::BadFrame { offset, source })?);
     let known = checkpoint.head.size <= indexed;
     let is_new = Some(checkpoint.head.size) > locked;
