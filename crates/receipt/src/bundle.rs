@@ -12,7 +12,9 @@ use crate::{
     commitment::{Opening, Salt},
     field::{Count, Field, List, Node, Whole},
     hashes::{Commitment, PolicyDigest, RecordId, Root, RunId},
-    json, limits,
+    json,
+    key::decode_as,
+    limits,
     malformed::{Code, Malformed},
     text::Label,
 };
@@ -181,9 +183,9 @@ impl Field for Content {
 
 impl Field for ProofHash {
     fn read(node: Node<'_>) -> Result<Self, Malformed> {
-        let bytes = BASE64_STANDARD.decode(&*node.string()?).ok();
-        let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
-        bytes.map(Self).ok_or_else(|| node.wrong("standard base64 of 32 bytes"))
+        decode_as(&BASE64_STANDARD, &node.string()?)
+            .map(Self)
+            .ok_or_else(|| node.wrong("standard base64 of 32 bytes"))
     }
 
     fn write(&self, out: &mut Vec<u8>) {

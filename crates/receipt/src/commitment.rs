@@ -9,6 +9,7 @@ use crate::{
     field::{Field, Node},
     hashes::Commitment,
     json,
+    key::decode,
     malformed::Malformed,
     text::Label,
 };
@@ -56,7 +57,7 @@ impl Salt {
 
     /// Parses 43 characters of base64url; `None` for any other spelling.
     pub fn parse(text: &str) -> Option<Self> {
-        BASE64_URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok().map(Self)
+        decode(text).map(Self)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use base64::{Engine, engine::GeneralPurpose, prelude::BASE64_URL_SAFE_NO_PAD};
 use ed25519_dalek::Signer as _;
 
 use crate::{
@@ -194,7 +194,15 @@ impl fmt::Display for SignError {
 
 impl std::error::Error for SignError {}
 
-/// Decodes the one spelling of `N` bytes.
-fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
-    BASE64_URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()
+/// Decodes the one spelling of `N` bytes, 64 at most, in unpadded base64url.
+pub(crate) fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
+    decode_as(&BASE64_URL_SAFE_NO_PAD, text)
+}
+
+/// Decodes `N` bytes, 64 at most, without a buffer on the heap: records are full of them.
+pub(crate) fn decode_as<const N: usize>(spelling: &GeneralPurpose, text: &str) -> Option<[u8; N]> {
+    // What the decoder may ask for: whole groups of three bytes, for one character too many.
+    let mut buffer = [0; 72];
+    let length = spelling.decode_slice(text, &mut buffer).ok()?;
+    buffer.get(..length)?.try_into().ok()
 }

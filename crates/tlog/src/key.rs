@@ -9,6 +9,7 @@ use ml_dsa::MlDsa44;
 use sha2::{Digest as _, Sha256};
 
 use crate::cosignature::SignatureError;
+use crate::ed25519::Ed25519Key;
 use crate::limits;
 
 /// A public key with the name under which it signs notes, and the algorithm for which it may be used.
@@ -99,8 +100,9 @@ impl VerifierKey {
     /// [`SignatureError::DoesNotVerify`].
     pub fn verify_message(&self, message: &[u8], signature: &[u8]) -> Result<(), SignatureError> {
         let verifies = match &self.public {
-            PublicKey::Ed25519(key) => ed25519_dalek::Signature::from_slice(signature)
-                .is_ok_and(|signature| key.verify_strict(message, &signature).is_ok()),
+            PublicKey::Ed25519(key) => {
+                signature.try_into().is_ok_and(|signature| key.verify(message, signature))
+            }
             PublicKey::MlDsa44(key) => ml_dsa::Signature::<MlDsa44>::try_from(signature)
                 .is_ok_and(|signature| key.verify_with_context(message, b"", &signature)),
         };
@@ -278,7 +280,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), KeyError> {
 
 #[derive(Clone)]
 enum PublicKey {
-    Ed25519(ed25519_dalek::VerifyingKey),
+    Ed25519(Ed25519Key),
     MlDsa44(Arc<ml_dsa::VerifyingKey<MlDsa44>>),
 }
 
@@ -288,10 +290,7 @@ impl PublicKey {
         match algorithm {
             Algorithm::Ed25519 | Algorithm::CosignatureEd25519 => {
                 let bytes = bytes.try_into().map_err(|_| wrong_length(ed25519_dalek::PUBLIC_KEY_LENGTH))?;
-                match ed25519_dalek::VerifyingKey::from_bytes(bytes) {
-                    Ok(key) if !key.is_weak() => Ok(Self::Ed25519(key)),
-                    _ => Err(KeyError::InvalidPublicKey),
-                }
+                Ed25519Key::parse(bytes).map(Self::Ed25519).ok_or(KeyError::InvalidPublicKey)
             }
             Algorithm::CosignatureMlDsa44 => {
                 let encoded = ml_dsa::EncodedVerifyingKey::<MlDsa44>::try_from(bytes);

@@ -23,7 +23,6 @@ mod rule;
 mod run;
 mod snapshot;
 mod state;
-mod strict;
 mod trust;
 mod usage;
 mod verdict;

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use counterfoil_receipt::{PublicKey, UnverifiedRecord};
+use counterfoil_tlog::Ed25519Key;
 
-use crate::{fault::Fault, rule::Rule, strict::StrictKey};
+use crate::{fault::Fault, rule::Rule};
 
 /// A record whose signature holds and whose role may sign its type.
 ///
@@ -28,18 +29,18 @@ impl std::ops::Deref for Record {
 
 /// Parsed public keys, so that a key that signs often is decompressed once. Bounded.
 #[derive(Clone, Debug, Default)]
-pub struct KeyCache(HashMap<PublicKey, Option<StrictKey>>);
+pub struct KeyCache(HashMap<PublicKey, Option<Ed25519Key>>);
 
 impl KeyCache {
     /// Keys kept at a time: 1,024 × about 250 bytes.
     const KEYS: usize = 1_024;
 
     /// The key, ready to verify; `None` if its bytes are no canonical encoding of a point, or of one of small order.
-    fn get(&mut self, key: &PublicKey) -> Option<&StrictKey> {
+    fn get(&mut self, key: &PublicKey) -> Option<&Ed25519Key> {
         if self.0.len() >= Self::KEYS && !self.0.contains_key(key) {
             self.0.clear();
         }
-        self.0.entry(*key).or_insert_with(|| StrictKey::parse(key.material())).as_ref()
+        self.0.entry(*key).or_insert_with(|| Ed25519Key::parse(key.material())).as_ref()
     }
 }
 

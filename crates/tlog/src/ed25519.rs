@@ -1,24 +1,24 @@
-//! Ed25519 under the strict rules of `spec/records.md` §4.
+//! Ed25519 under strict rules (`spec/records.md` §4): no second spelling of a key or signature, and no point of small order.
 
 use ed25519_dalek::{Signature, Verifier, VerifyingKey};
 
 /// A public key that can verify: a canonical encoding of a point that is not of small order.
 #[derive(Clone, Debug)]
-pub(crate) struct StrictKey(VerifyingKey);
+pub struct Ed25519Key(VerifyingKey);
 
-impl StrictKey {
+impl Ed25519Key {
     /// The key with these bytes, if they are such an encoding.
-    pub(crate) fn parse(bytes: &[u8; 32]) -> Option<Self> {
+    pub fn parse(bytes: &[u8; 32]) -> Option<Self> {
         let key = is_reduced(bytes).then(|| VerifyingKey::from_bytes(bytes).ok()).flatten()?;
         (!key.is_weak()).then_some(Self(key))
     }
 
-    /// Whether the signature holds.
-    ///
-    /// The library's cofactorless check compares the encoding of the point that it computes with the bytes of R, and refuses an
-    /// unreduced S. So R is canonical wherever it agrees, and R is of small order only if it is one of eight encodings: looking
-    /// there saves the decompression of R that `verify_strict` does, and agrees with it on every input.
-    pub(crate) fn verify(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+    /// Whether the signature over exactly this message holds.
+    //
+    // The library's cofactorless check compares the encoding of the point that it computes with the bytes of R, and refuses an
+    // unreduced S. So R is canonical wherever it agrees, and of small order only if it is one of eight encodings: looking there
+    // saves the decompression of R that `verify_strict` does, and agrees with it on every input.
+    pub fn verify(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         let signature = Signature::from_bytes(signature);
         !SMALL_ORDER.contains(signature.r_bytes()) && self.0.verify(message, &signature).is_ok()
     }
@@ -86,7 +86,7 @@ mod tests {
 
     fn holds(key: &serde_json::Value, message: &[u8], signature: &serde_json::Value) -> bool {
         let Some(signature) = hex(signature) else { return false };
-        hex(key).and_then(|key| StrictKey::parse(&key)).is_some_and(|key| key.verify(message, &signature))
+        hex(key).and_then(|key| Ed25519Key::parse(&key)).is_some_and(|key| key.verify(message, &signature))
     }
 
     /// What the library's own strict check says, on a key that it takes.
@@ -128,7 +128,7 @@ mod tests {
     fn the_table_holds_exactly_the_points_of_small_order() {
         for encoding in SMALL_ORDER {
             assert!(VerifyingKey::from_bytes(&encoding).unwrap().is_weak());
-            assert!(StrictKey::parse(&encoding).is_none());
+            assert!(Ed25519Key::parse(&encoding).is_none());
         }
         let distinct: std::collections::BTreeSet<_> = SMALL_ORDER.iter().collect();
         assert_eq!(distinct.len(), 8);
@@ -139,8 +139,8 @@ mod tests {
         let mut key = [0xff; 32];
         (key[0], key[31]) = (0xed + 3, 0x7f);
         assert!(VerifyingKey::from_bytes(&key).is_ok_and(|key| !key.is_weak()), "the library takes it");
-        assert!(StrictKey::parse(&key).is_none());
+        assert!(Ed25519Key::parse(&key).is_none());
         let reduced: [u8; 32] = std::array::from_fn(|at| if at == 0 { 3 } else { 0 });
-        assert!(StrictKey::parse(&reduced).is_some());
+        assert!(Ed25519Key::parse(&reduced).is_some());
     }
 }
