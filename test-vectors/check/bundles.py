@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -424,8 +425,14 @@ class _Verifier:
             if one.type == "genesis":
                 for holder in [*one.body["authority"]["roots"], one.body["log"]["snapshot"]]:
                     keys[s.key_bytes(holder["key"])] = holder["principal"]
+        links = {one.body.get("delegation") for one in chosen if one.type == "proposal"}
+        links |= {one.value["prev"] for one in chosen if one.type == "delegation"}
         for index, one in self.records.items():
             if one.type == "endorsement" and one.body["candidate"] in ids:
+                needed.add(index)
+            if one.type == "delegation" and one.id in links:
+                needed.add(index)
+            if one.type == "revocation" and one.body["target"].get("delegation") in ids:
                 needed.add(index)
             if one.type == "revocation" and "key" in one.body["target"]:
                 if keys.get(s.key_bytes(one.body["target"]["key"])) in principals:
@@ -479,12 +486,12 @@ class _Verifier:
             self.not_shown.add("conformity")
         for one in executions:
             if not one.windows:
-                continue  # without decisions there is no window
+                continue  # without decisions, and without a link that has a validity, there is no window
             if one.log_time is None or one.gap:
                 self.doubt("R-EXEC-08", one.index)
             elif not self.trust.witnesses.is_none:
-                existed = self.existed_by(one.index)
-                if existed is None or existed > min(until for _, until in one.windows):
+                existed, until = self.existed_by(one.index), min(until for _, until in one.windows)
+                if until < math.inf and (existed is None or existed > until):
                     self.doubt("R-EXEC-08", one.index)
 
     def cosignatures(self, opened: _Opened) -> dict[str, list[int]]:

@@ -126,7 +126,12 @@ def check_policy(vector: dict[str, Any], schemas: Schemas) -> list[str]:
         return differences({"readable": False}, want)
     asked = vector["request"]
     request = language.Request(
-        asked["action"], asked["risk"], asked["tags"], asked["proposer"], frozenset(asked["groups"])
+        asked["action"],
+        asked["risk"],
+        asked["tags"],
+        asked["proposer"],
+        frozenset(asked["groups"]),
+        frozenset(asked.get("links", [])),
     )
     said = language.assess(document, request)
     got: dict[str, Any] = {

@@ -13,6 +13,7 @@ from typing import Any
 
 import policy as language
 import shapes as s
+from delegation import Link, Window, check_narrowing, check_scope, in_scope
 from notes import parse_vkey
 from records import Record, action_digest, parse_record, policy_digest, spell
 from rules import Finding, NotShown, RuleError
@@ -68,6 +69,7 @@ class Run:
 class Proposal:
     record: Record
     groups: frozenset[str]  # of the proposer, at the proposal's index
+    chain: list[Link]  # of the delegation under which it acts
     ended: bool = False
     cancelled: bool = False
     superseded: bool = False
@@ -77,7 +79,12 @@ class Proposal:
     def request(self) -> language.Request:
         body = self.record.body
         return language.Request(
-            body["action"], body["risk"], body.get("tags", []), self.record.principal, self.groups
+            body["action"],
+            body["risk"],
+            body.get("tags", []),
+            self.record.principal,
+            self.groups,
+            frozenset(link.record.id for link in self.chain),
         )
 
 
@@ -106,7 +113,7 @@ class Decision:
 class Execution:
     record: Record
     index: int
-    windows: list[tuple[int, int]]
+    windows: list[Window]  # of its decisions, and the validity of links
     unknown: bool = True  # no conclusive outcome and no settlement yet
     log_time: int | None = None
     late: bool = False  # log time lies outside a window
@@ -164,6 +171,7 @@ class Fold:
         self.policy_head: str | None = None
         self.policy: PolicyInForce | None = None
         self.snapshot: tuple[int, Record] | None = None
+        self.links: dict[str, Link] = {}  # delegations that took effect
         self.revoked_delegations: set[str] = set()
         self.runs: dict[str, Run] = {}
         self.proposals: dict[str, Proposal] = {}
@@ -368,21 +376,69 @@ class Fold:
         if record.principal in candidate.signers:
             raise RuleError("R-AUTH-01")
 
+    def check_delegation(self, index: int, record: Record) -> None:
+        """R-DEL-01 to R-DEL-03 and R-DEL-06; also where the record takes effect."""
+        assert self.genesis is not None
+        check_scope(record.body["scope"])
+        prev = record.value["prev"]
+        if prev == self.genesis.id:
+            if record.role != "authority":
+                raise RuleError("R-DEL-02", "not the authority")
+            return
+        above = self.link("R-DEL-02", prev, record)
+        self.check_ended(above.chain)
+        check_narrowing(record.body, above.record.body)
+
+    def link(self, rule: str, named: str, record: Record) -> Link:
+        """A delegation in effect, of which the record's signer is the delegate."""
+        if named not in self.entries and not self.complete:
+            raise NotShown(rule, "the delegation is not shown")
+        link = self.links.get(named)
+        if link is None:
+            raise RuleError(rule, "not in effect")
+        if not self.is_holder(record, link.delegate):
+            raise RuleError(rule, "not the delegate")
+        return link
+
+    def is_holder(self, record: Record, holder: dict[str, str]) -> bool:
+        """Whether it is signed with the named key or the one that rotations put in its place."""
+        return record.key == self.rotated(s.key_bytes(holder["key"])) and record.principal == holder["principal"]
+
+    def rotated(self, material: bytes) -> bytes:
+        key = self.keys.get(material)
+        return material if key is None or key.replaced_by is None else self.rotated(key.replaced_by)
+
+    def check_ended(self, chain: list[Link]) -> None:
+        """R-DEL-06."""
+        if any(self.has_ended(link) for link in chain):
+            raise RuleError("R-DEL-06")
+
+    def has_ended(self, link: Link) -> bool:
+        """spec/delegation.md §4: it is revoked, or its delegate's key or what that was rotated to is, or that of a delegate that signed it."""
+        named = s.key_bytes(link.delegate["key"])
+        keys = [self.keys.get(named), self.keys.get(self.rotated(named))]
+        if link.above is not None:
+            keys.append(self.keys[link.record.key])
+        revoked = any(key is not None and key.revoked is not None for key in keys)
+        return revoked or link.record.id in self.revoked_delegations
+
     def check_revocation(self, index: int, record: Record) -> None:
         """R-REV-01, R-REV-02 and, for an authority key, R-AUTH-03."""
         target = record.body["target"]
         if "delegation" in target:
             found = self.entries.get(target["delegation"])
+            if found is None and not self.complete:
+                raise NotShown("R-REV-01", "the delegation is not shown")
             if found is None or found[1].type != "delegation" or found[1].id in self.revoked_delegations:
                 raise RuleError("R-REV-01")
-            holder = None  # spec/runs.md §3: a delegation is revoked by the authority
+            holders = {found[1].principal, found[1].body["delegate"]["principal"]}
         else:
             key = self.keys.get(s.key_bytes(target["key"]))
             first_dispute = key is not None and not key.disputed and "distrust_from" in record.body
             if key is None or (key.revoked is not None and not first_dispute):
                 raise RuleError("R-REV-01")
-            holder = key.principal
-        if record.role != "authority" and ("distrust_from" in record.body or record.principal != holder):
+            holders = set() if "distrust_from" in record.body else {key.principal}
+        if record.role != "authority" and record.principal not in holders:
             raise RuleError("R-REV-02")
         if self.revokes_authority(record):
             self.check_threshold(self.threshold, self.authority_holders(without=s.key_bytes(target["key"])))
@@ -409,10 +465,7 @@ class Fold:
     def check_owner(self, record: Record) -> None:
         """R-OWN-01: the named key, or the one that rotations put in its place."""
         run = self.runs[record.value["run"]]
-        material = run.owner_key
-        while (replacement := self.keys[material].replaced_by) is not None:
-            material = replacement
-        if record.key != material or record.principal != run.owner:
+        if record.key != self.rotated(run.owner_key) or record.principal != run.owner:
             raise RuleError("R-OWN-01")
 
     def check_observation(self, index: int, record: Record) -> None:
@@ -424,6 +477,15 @@ class Fold:
             old = self.proposals[record.body["supersedes"]]
             if old.superseded or old.cancelled or old.uses:
                 raise RuleError("R-PROP-01")
+        if "delegation" in record.body:
+            self.check_acting(record)
+
+    def check_acting(self, record: Record) -> None:
+        """R-DEL-04 to R-DEL-06 (spec/delegation.md §3)."""
+        chain = self.link("R-DEL-04", record.body["delegation"], record).chain
+        if not all(in_scope(record.body["action"], link.record.body["scope"]) for link in chain):
+            raise RuleError("R-DEL-05")
+        self.check_ended(chain)
 
     def check_cancel(self, index: int, record: Record) -> None:
         if record.role == "agent":
@@ -443,21 +505,26 @@ class Fold:
             raise RuleError("R-DEC-02")
 
     def check_execution(self, index: int, record: Record) -> None:
-        """R-EXEC-01 to R-EXEC-16 (spec/runs.md §5); R-EXEC-08 for log time waits for the next snapshot."""
+        """R-EXEC-01 to R-EXEC-16, R-DEL-06, R-DEL-07 (spec/runs.md §5).
+
+        R-EXEC-08 for log time waits for the next snapshot.
+        """
         body = record.body
         proposal = self.proposals[body["proposal"]]
         if canonical(body["action"]) != canonical(proposal.record.body["action"]):
             raise RuleError("R-EXEC-01")
-        if not self.in_audience(record.principal, proposal.record.body["audience"]):
+        named = [proposal.record.body, *(link.record.body for link in proposal.chain)]
+        if not all(self.in_audience(record.principal, one["audience"]) for one in named if "audience" in one):
             raise RuleError("R-EXEC-10")
-        if "retries" in body:
-            raise RuleError("R-EXEC-14")
+        self.check_ended(proposal.chain)
         if body["use"] in proposal.uses:
             raise RuleError("R-EXEC-02")
         if proposal.ended:
             raise RuleError("R-EXEC-04")
         if self.policy is None or self.policy.digest != body["policy"]:
             raise RuleError("R-EXEC-09", "execution")
+        if "retries" in body:
+            raise RuleError("R-EXEC-14")
         if "break_glass" in body:
             said = language.assess(self.policy.document, proposal.request)
             if said.says not in ("allowed", "required"):
@@ -466,8 +533,18 @@ class Fold:
                 raise RuleError("R-EXEC-13")
             if body["use"] > said.uses:
                 raise RuleError("R-EXEC-03", "break-glass")
-            return
-        self.check_quorum(record, proposal, [self.decisions[one] for one in body["decisions"]])
+        else:
+            self.check_quorum(record, proposal, [self.decisions[one] for one in body["decisions"]])
+        self.check_bounds(record, proposal)
+
+    def check_bounds(self, record: Record, proposal: Proposal) -> None:
+        """R-EXEC-08 by the validity of links, and R-DEL-07."""
+        assert self.policy is not None
+        if not all(inside(record.time, window) for link in proposal.chain for window in link.validity):
+            raise RuleError("R-EXEC-08", "the runtime's own time, and the validity of a link")
+        cost = language.cost_of(self.policy.document, record.body["action"])
+        for link in proposal.chain:
+            link.check(cost)
 
     def check_quorum(self, record: Record, proposal: Proposal, decisions: list[Decision]) -> None:
         assert self.policy is not None
@@ -483,6 +560,7 @@ class Fold:
                 raise RuleError("R-EXEC-11")
         requester = self.runs[record.value["run"]].requester
         involved = {requester, proposal.record.principal, record.principal}
+        involved |= {link.delegate["principal"] for link in proposal.chain}
         said = language.assess(self.policy.document, proposal.request)
         granted = said.judge(involved, [decision.approval for decision in decisions])
         if body["use"] > granted:
@@ -559,6 +637,12 @@ class Fold:
         else:
             self.revoke(index, record)
 
+    def apply_delegation(self, index: int, record: Record) -> None:
+        if record.value["prev"] in self.links:
+            self.take_effect(index, record)
+        else:
+            self.authorize(index, record)
+
     def authorize(self, index: int, record: Record) -> None:
         """Takes effect at once, or waits for endorsements (spec/runs.md §3)."""
         signers = {record.principal} if record.role == "authority" else set()
@@ -584,6 +668,8 @@ class Fold:
             self.change_keys(record)
         elif record.type == "policy":
             self.set_policy(record)
+        elif record.type == "delegation":
+            self.links[record.id] = Link(record, self.links.get(record.value["prev"]))
         else:
             self.revoke(index, record)
 
@@ -628,7 +714,8 @@ class Fold:
         run.owner_key, run.owner = s.key_bytes(to["key"]), to["principal"]
 
     def apply_proposal(self, index: int, record: Record) -> None:
-        self.proposals[record.id] = Proposal(record, self.groups.get(record.principal, frozenset()))
+        chain = self.links[record.body["delegation"]].chain if "delegation" in record.body else []
+        self.proposals[record.id] = Proposal(record, self.groups.get(record.principal, frozenset()), chain)
         if "supersedes" in record.body:
             old = self.proposals[record.body["supersedes"]]
             old.superseded = old.ended = True
@@ -655,9 +742,15 @@ class Fold:
             proposal.cancelled = proposal.ended = True
 
     def apply_execution(self, index: int, record: Record) -> None:
-        self.proposals[record.body["proposal"]].uses.add(record.body["use"])
+        assert self.policy is not None
+        proposal = self.proposals[record.body["proposal"]]
+        proposal.uses.add(record.body["use"])
+        cost = language.cost_of(self.policy.document, record.body["action"])
+        for link in proposal.chain:
+            link.take(cost)
         named = [] if "break_glass" in record.body else [self.decisions[one] for one in record.body["decisions"]]
-        execution = Execution(record, index, windows(named))
+        validity = [window for link in proposal.chain for window in link.validity]
+        execution = Execution(record, index, windows(named) + validity)
         self.executions[record.id] = execution
         self.waiting.append(execution)
 
@@ -669,11 +762,11 @@ class Fold:
         self.executions[record.body["execution"]].unknown = False
 
 
-def windows(decisions: list[Decision]) -> list[tuple[int, int]]:
+def windows(decisions: list[Decision]) -> list[Window]:
     approvals = [one.record.body["window"] for one in decisions if "window" in one.record.body]
     return [(window["from"], window["until"]) for window in approvals]
 
 
-def inside(time: int, window: tuple[int, int]) -> bool:
+def inside(time: int, window: Window) -> bool:
     """Both ends lie inside (spec/runs.md §5)."""
     return window[0] <= time <= window[1]

@@ -55,7 +55,7 @@ def _one_member(**members: s.Check) -> s.Check:
     return check
 
 
-def _glob(value: Any) -> None:
+def glob(value: Any) -> None:
     if not isinstance(value, str) or not 1 <= len(value.encode()) <= 256 or value.count("*") > 8:
         s.fail("no glob")
 
@@ -79,14 +79,15 @@ def _literals(value: Any) -> None:
         s.fail("one_of does not ascend")
 
 
-_argument = s.obj(
-    path=s.pointer,
-    one_of_=_literals,
-    glob_=_glob,
-    over_=s.amount,
-    at_most_=s.amount,
-    present_=s.boolean,
-)
+_tests: dict[str, s.Check] = {
+    "one_of_": _literals,
+    "glob_": glob,
+    "over_": s.amount,
+    "at_most_": s.amount,
+    "present_": s.boolean,
+}
+tests = s.obj(**_tests)  # of the value at one pointer, any number of them
+_argument = s.obj(path=s.pointer, **_tests)
 
 
 def _test_of_argument(value: Any) -> None:
@@ -98,10 +99,17 @@ def _test_of_argument(value: Any) -> None:
 _cost = s.obj(amount=s.amount, currency=s.currency)
 _tags = s.ascending(s.label, 1, 32)
 
+
+def _delegation(value: Any) -> None:
+    """Whether there is one, or ids of links."""
+    if not isinstance(value, bool):
+        s.ascending(s.hash_, 1, 32)(value)
+
+
 _leaf: dict[str, s.Check] = {
     "always": s.one_of(True),
-    "tool": _glob,
-    "target": _glob,
+    "tool": glob,
+    "target": glob,
     "mode": s.one_of("apply", "preview"),
     "argument": _test_of_argument,
     "cost": _one_member(over=_cost, at_most=_cost),
@@ -109,6 +117,7 @@ _leaf: dict[str, s.Check] = {
     "tags": _one_member(any=_tags, all=_tags, none=_tags),
     "principal": s.ascending(s.principal, 1, 64),
     "group": s.ascending(s.principal, 1, 32),
+    "delegation": _delegation,
 }
 
 
@@ -169,7 +178,7 @@ def _rule(value: Any) -> None:
 
 
 def _source(value: Any) -> None:
-    s.obj(tool=_glob, amount=s.pointer, currency_=s.currency, currency_at_=s.pointer)(value)
+    s.obj(tool=glob, amount=s.pointer, currency_=s.currency, currency_at_=s.pointer)(value)
     if ("currency" in value) == ("currency_at" in value):
         s.fail("exactly one of currency and currency_at")
 
@@ -178,7 +187,7 @@ _document_1 = s.obj(
     language=s.one_of("counterfoil-policy/1"),
     rules=_array(_rule, 1, 1000),
     costs_=_array(_source, 0, 256),
-    free_=_array(s.obj(tool=_glob, paths=s.ascending(s.pointer, 1, 32)), 0, 256),
+    free_=_array(s.obj(tool=glob, paths=s.ascending(s.pointer, 1, 32)), 0, 256),
 )
 
 
@@ -210,13 +219,17 @@ def readable(document: Any) -> bool:
 
 @dataclass
 class Request:
-    """An action, and what is known of its proposal; `groups` are the proposer's at the proposal's index."""
+    """An action, and what is known of its proposal; `groups` are the proposer's at the proposal's index.
+
+    `links` are the ids of the delegations under which it acts, none if it acts under none.
+    """
 
     action: dict[str, Any]
     risk: str
     tags: list[str]
     proposer: str
     groups: frozenset[str]
+    links: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -284,7 +297,7 @@ def assess(document: dict[str, Any], request: Request) -> Assessment:
     if document["language"] == "counterfoil-policy/0":
         return Assessment("required", _as_1(document)["rules"])
     tool = request.action["tool"]
-    listed = {path for entry in document.get("free", []) if _matches(entry["tool"], tool) for path in entry["paths"]}
+    listed = {path for entry in document.get("free", []) if matches(entry["tool"], tool) for path in entry["paths"]}
     if not set(request.action.get("free", [])) <= listed:
         return Assessment("R-EXEC-16", [])
 
@@ -322,43 +335,60 @@ def _test(matcher: dict[str, Any], document: dict[str, Any], request: Request) -
 
 
 def _test_argument(inner: dict[str, Any], document: dict[str, Any], request: Request) -> bool | None:
-    found, value = _find(request, inner["path"])
-    if found is None:
-        return None
-    if "present" in inner:
-        return found is inner["present"]
-    if not found:
-        return None
-    if "one_of" in inner:
-        return any(type(one) is type(value) and one == value for one in inner["one_of"])
-    if "glob" in inner:
-        return isinstance(value, str) and _matches(inner["glob"], value)
+    ((name, bound),) = ((name, bound) for name, bound in inner.items() if name != "path")
+    return test_at(inner["path"], name, bound, request.action)
+
+
+def test_at(path: str, name: str, bound: Any, action: dict[str, Any]) -> bool | None:
+    """What a test answers of the argument at a pointer."""
+    found, value = _find(action, path)
+    if name == "present":
+        return None if found is None else found is bound
+    return passes(name, bound, value) if found else None
+
+
+def passes(name: str, bound: Any, value: Any) -> bool | None:
+    """What a test answers of a value that is there."""
+    if name == "present":
+        return bool(bound)
+    if name == "one_of":
+        return any(type(one) is type(value) and one == value for one in bound)
+    if name == "glob":
+        return isinstance(value, str) and matches(bound, value)
     number = _number(value)
     if number is None:
         return None
-    return number > Decimal(inner["over"]) if "over" in inner else number <= Decimal(inner["at_most"])
+    return number > Decimal(bound) if name == "over" else number <= Decimal(bound)
 
 
 def _test_cost(inner: dict[str, Any], document: dict[str, Any], request: Request) -> bool | None:
     ((side, bound),) = inner.items()
-    tool = request.action["tool"]
-    costs = {_cost_by(one, request) for one in document.get("costs", []) if _matches(one["tool"], tool)}
-    if len(costs) != 1 or None in costs:
+    cost = cost_of(document, request.action)
+    if cost is None:
         return None
-    (cost,) = costs
-    assert cost is not None
     amount, currency = cost
     if currency != bound["currency"]:
         return None
     return amount > Decimal(bound["amount"]) if side == "over" else amount <= Decimal(bound["amount"])
 
 
-def _cost_by(source: dict[str, Any], request: Request) -> tuple[Decimal, str] | None:
-    found, value = _find(request, source["amount"])
+def cost_of(document: dict[str, Any], action: dict[str, Any]) -> tuple[Decimal, str] | None:
+    """The cost of an action, if the policy knows it."""
+    tool = action["tool"]
+    costs = {_cost_by(one, action) for one in document.get("costs", []) if matches(one["tool"], tool)}
+    return costs.pop() if len(costs) == 1 else None
+
+
+def _test_delegation(inner: bool | list[str], document: dict[str, Any], request: Request) -> bool:
+    return bool(request.links) is inner if isinstance(inner, bool) else bool(request.links & set(inner))
+
+
+def _cost_by(source: dict[str, Any], action: dict[str, Any]) -> tuple[Decimal, str] | None:
+    found, value = _find(action, source["amount"])
     amount = _number(value) if found else None
     currency = source.get("currency")
     if currency is None:
-        found, currency = _find(request, source["currency_at"])
+        found, currency = _find(action, source["currency_at"])
         if not found or not isinstance(currency, str) or not re.fullmatch("[A-Z0-9]{3,12}", currency):
             return None
     return None if amount is None or amount < 0 else (amount, currency)
@@ -372,9 +402,9 @@ def _test_tags(inner: dict[str, Any], document: dict[str, Any], request: Request
 
 LEAVES: dict[str, Callable[[Any, dict[str, Any], Request], bool | None]] = {
     "always": lambda inner, document, request: True,
-    "tool": lambda inner, document, request: _matches(inner, request.action["tool"]),
+    "tool": lambda inner, document, request: matches(inner, request.action["tool"]),
     "target": lambda inner, document, request: (
-        "target" in request.action and _matches(inner, request.action["target"])
+        "target" in request.action and matches(inner, request.action["target"])
     ),
     "mode": lambda inner, document, request: inner == request.action["mode"],
     "argument": _test_argument,
@@ -383,21 +413,22 @@ LEAVES: dict[str, Callable[[Any, dict[str, Any], Request], bool | None]] = {
     "tags": _test_tags,
     "principal": lambda inner, document, request: request.proposer in inner,
     "group": lambda inner, document, request: bool(request.groups & set(inner)),
+    "delegation": _test_delegation,
 }
 
 
-def _matches(glob: str, text: str) -> bool:
-    parts = [re.escape(part) for part in glob.encode().split(b"*")]
+def matches(pattern: str, text: str) -> bool:
+    parts = [re.escape(part) for part in pattern.encode().split(b"*")]
     return re.fullmatch(b".*".join(parts), text.encode(), re.DOTALL) is not None
 
 
-def _find(request: Request, path: str) -> tuple[bool | None, Any]:
+def _find(action: dict[str, Any], path: str) -> tuple[bool | None, Any]:
     """Whether there is a value at the path, None if that is not known; and the value."""
-    hidden: Iterable[str] = [*request.action.get("committed", {}), *request.action.get("free", [])]
+    hidden: Iterable[str] = [*action.get("committed", {}), *action.get("free", [])]
     for other in hidden:
         if (path + "/").startswith(other + "/") or (other + "/").startswith(path + "/"):
             return None, None
-    value = request.action["arguments"]
+    value = action["arguments"]
     for token in path.split("/")[1:]:
         token = token.replace("~1", "/").replace("~0", "~")
         if isinstance(value, dict) and token in value:

@@ -192,6 +192,7 @@ TYPES: dict[str, Type] = {
             risk=s.one_of("low", "medium", "high", "critical"),
             cost_=s.cost,
             tags_=s.ascending(s.label, 0, 32),
+            delegation_=s.hash_,
             evidence_=s.items,
             summary_=s.text,
             metadata_=s.mapping(s.label, s.label, 32),

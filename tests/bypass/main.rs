@@ -1,5 +1,6 @@
 //! Attacks that worked on other systems, each with the code by which it is refused here.
 
+mod delegations;
 mod evidence;
 mod execution;
 mod policies;

@@ -174,7 +174,7 @@ fn proposal() -> impl Strategy<Value = Body> {
         Map::new(members.into_iter().map(|(name, value)| (Label::new(name).unwrap(), value))).unwrap()
     });
     let tags = prop::collection::vec(label(), 0..4).prop_map(|tags| Set::new(tags).unwrap());
-    let said = (option::of(text()), option::of(id()), option::of(tags));
+    let said = (option::of(text()), option::of(id()), option::of(id()), option::of(tags));
     (
         action(),
         audience(),
@@ -184,9 +184,23 @@ fn proposal() -> impl Strategy<Value = Body> {
         select(Risk::ALL),
         said,
     )
-        .prop_map(|(action, audience, cost, evidence, metadata, risk, (summary, supersedes, tags))| {
-            Proposal { action, audience, cost, evidence, metadata, risk, summary, supersedes, tags }.into()
-        })
+        .prop_map(
+            |(action, audience, cost, evidence, metadata, risk, (summary, delegation, supersedes, tags))| {
+                Proposal {
+                    action,
+                    audience,
+                    cost,
+                    delegation,
+                    evidence,
+                    metadata,
+                    risk,
+                    summary,
+                    supersedes,
+                    tags,
+                }
+                .into()
+            },
+        )
 }
 
 fn decision() -> impl Strategy<Value = Body> {

@@ -1,6 +1,7 @@
 //! Properties that hold for all inputs: nothing panics, what is written is read back, and a verdict depends on the evidence alone.
 
 mod bodies;
+mod delegations;
 
 use std::{num::NonZeroUsize, sync::LazyLock};
 

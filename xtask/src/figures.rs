@@ -1,4 +1,4 @@
-//! `cargo xtask figures foundation|log [--long]`: measures what is claimed, and counts what is tested.
+//! `cargo xtask figures foundation|log [--long]|authority`: measures what is claimed, and counts what is tested.
 
 use std::process::Command;
 
@@ -13,6 +13,10 @@ const FOUNDATION: [&[&str]; 3] = [
     &["-p", "counterfoil-tests"],
     &["-p", "counterfoil-log", "--test", "crash"],
     &["-p", "counterfoil", "--test", "kill", "--test", "demo"],
+];
+const AUTHORITY: [&[&str]; 2] = [
+    &["-p", "counterfoil-tests", "--test", "bypass", "--test", "vectors", "--test", "properties"],
+    &["-p", "counterfoil-policy"],
 ];
 const LOG: [&[&str]; 4] = [
     &["-p", "counterfoil-tests", "--test", "model"],
@@ -38,6 +42,24 @@ const LOG: [&[&str]; 4] = [
 pub fn foundation() -> Step {
     run("cargo", &["run", "--quiet", "--release", "--locked", "-p", "counterfoil-benches"])?;
     FOUNDATION.iter().try_for_each(|which| count(which, None))
+}
+
+/// What is claimed of policies and delegations.
+pub fn authority() -> Step {
+    let benches = [
+        "run",
+        "--quiet",
+        "--release",
+        "--locked",
+        "-p",
+        "counterfoil-benches",
+        "--",
+        "chain",
+        "policy-few",
+        "policy-many",
+    ];
+    run("cargo", &benches)?;
+    AUTHORITY.iter().try_for_each(|which| count(which, None))
 }
 
 /// What is claimed of the log. If it may take long, with all faults that there are, and the soak at its length.

@@ -58,6 +58,21 @@ pub fn on(code: &str) -> &'static str {
         "policy-unreadable" => {
             "the policy can't be applied, so nothing is authorized: have the authority log one that can"
         }
+        "delegation-unreadable" | "delegation-widens" => {
+            "the delegation grants nothing: have one made that lies within what its signer holds"
+        }
+        "delegation-signer" | "delegation-holder" => {
+            "the signer does not hold the delegation: have its delegate sign, with the key that it names"
+        }
+        "delegation-scope" => {
+            "the delegation is not about this action: propose what it is about, or have another granted"
+        }
+        "delegation-ended" => {
+            "the delegation is over: nothing more is done under it until another is granted"
+        }
+        "delegation-spent" => {
+            "what the delegation grants is used up, or does not suffice: have another granted"
+        }
         "not-owner" => "somebody acted on a run that they do not own: a handoff by the owner would allow it",
         "cancel-signer" => "only the owner, the decision's own signer or the authority may withdraw it",
         "handoff-recipient" => "the recipient is no live agent key: hand the run to one that is enrolled",
@@ -139,6 +154,18 @@ pub fn when_refused(code: &str) -> &'static str {
             "propose something that the policy lets be done: `counterfoil policy explain` says why"
         }
         "free-path-refused" => "propose it again with that argument bound",
+        "delegation-widens" => {
+            "let it lie within the delegation that it narrows: `counterfoil delegation show` says what that is"
+        }
+        "delegation-signer" | "delegation-holder" => {
+            "sign with the key of the delegate, or use a delegation of your own"
+        }
+        "delegation-scope" | "delegation-spent" => {
+            "ask for what the delegation grants, or for another: `counterfoil delegation show` says what is left"
+        }
+        "delegation-ended" => {
+            "ask for another delegation: `counterfoil delegation show` says what ended this one"
+        }
         "audience-mismatch" => "the proposal names who may execute it: use that key",
         "not-owner" => "sign with the key of the run's owner, or have the owner hand it over",
         "role-not-allowed" | "key-unknown" | "key-role" | "key-principal" | "key-retired" | "key-revoked"

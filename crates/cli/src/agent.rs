@@ -94,6 +94,9 @@ pub struct Propose {
     /// What it costs, such as "12.50 EUR"
     #[arg(long, value_name = "AMOUNT CURRENCY", value_parser = cost)]
     cost: Option<Cost>,
+    /// The delegation that it acts under
+    #[arg(long, value_name = "ID", value_parser = record_id)]
+    delegation: Option<RecordId>,
     /// A tag
     #[arg(long = "tag", value_name = "LABEL")]
     tags: Vec<String>,
@@ -181,6 +184,7 @@ impl Propose {
             action,
             audience: self.audience.clone(),
             cost: self.cost.clone(),
+            delegation: self.delegation,
             evidence,
             metadata: self.metadata()?,
             risk: self.risk,
@@ -265,7 +269,7 @@ impl HandOver {
 }
 
 /// An agent by name: its key is what the log says it is; whoever is named wrongly can't act, so a hint suffices.
-fn holder(actor: &Actor, principal: &Principal, key: Option<PublicKey>) -> Outcome<Holder> {
+pub fn holder(actor: &Actor, principal: &Principal, key: Option<PublicKey>) -> Outcome<Holder> {
     if let Some(key) = key {
         return Ok(Holder { key, principal: principal.clone() });
     }
@@ -287,14 +291,14 @@ pub fn principal(text: &str) -> Result<Principal, String> {
 }
 
 /// A principal, or `group:NAME`, on the command line.
-fn audience(text: &str) -> Result<Audience, String> {
+pub fn audience(text: &str) -> Result<Audience, String> {
     match text.strip_prefix("group:") {
         Some(group) => principal(group).map(Audience::Group),
         None => principal(text).map(Audience::Principal),
     }
 }
 
-fn cost(text: &str) -> Result<Cost, String> {
+pub fn cost(text: &str) -> Result<Cost, String> {
     let read = |(amount, currency): (&str, &str)| {
         Some(Cost { amount: Amount::new(amount)?, currency: Currency::new(currency)? })
     };

@@ -9,6 +9,7 @@ mod backup;
 mod cli;
 mod completions;
 mod context;
+mod delegation;
 mod demo;
 mod diff;
 mod doctor;

@@ -108,6 +108,7 @@ fn about_proposal(
 
 /// The next use that a quorum grants and log time still allows.
 fn free_use(state: &State, run: &Run, id: &RecordId, proposal: &ProposalState) -> Option<u64> {
+    proposal.chain.first().map_or(Ok(()), |delegation| state.is_live(delegation)).ok()?;
     let quorum = state.quorum(run, id, &run.approvals(id), None).ok()?;
     let now = state.log_time()?.get();
     let number = (1..=quorum.uses).find(|number| !proposal.uses.contains_key(number))?;

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use counterfoil_policy::{Explanation, Request};
-use counterfoil_receipt::{Place, Principal, Role, action::Json, body, body::Risk, limits, text::Label};
+use counterfoil_receipt::{
+    Place, Principal, RecordId, Role, action::Json, body, body::Risk, limits, text::Label,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -14,6 +16,7 @@ use crate::{
     input, output,
     policy_file::{self, Answer, PolicyFile},
     reading,
+    record::record_id,
     remote::{self, Actor},
     signing,
     text::{counted, printable},
@@ -95,6 +98,9 @@ struct Explain {
     /// A tag that they claim
     #[arg(long = "tag", value_name = "LABEL", value_parser = |text: &str| Label::new(text).ok_or(Label::SYNTAX))]
     tags: Vec<Label>,
+    /// A link of the delegation under which they propose it
+    #[arg(long = "delegation", value_name = "ID", value_parser = record_id)]
+    delegations: Vec<RecordId>,
 }
 
 /// Say what would change from one policy to another.
@@ -231,7 +237,8 @@ impl Explain {
     fn run(&self, context: &Context) -> Outcome {
         let file = PolicyFile::read(&self.file)?;
         let action = approver::read_action(&self.action)?;
-        let request = Request::new(&action, self.risk, &self.tags, &self.proposer, &self.groups);
+        let request = Request::new(&action, self.risk, &self.tags, &self.proposer, &self.groups)
+            .under(&self.delegations);
         let explanation = file.policy.explain(&request);
         if context.json {
             let explanation = serde_json::to_value(&explanation).unwrap_or_default();

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use counterfoil_policy::{Approval, Approver, Assessment, Denial, Policy, Request, Shortfall, limits};
 use counterfoil_receipt::{
-    Action, Malformed, PolicyDigest, Principal,
+    Action, Malformed, PolicyDigest, Principal, RecordId,
     body::{Risk, Surface},
     json,
     text::{Group, Label},
@@ -49,6 +49,9 @@ pub struct Test {
     risk: String,
     #[serde(default)]
     tags: Vec<String>,
+    /// The links of the delegation under which it is proposed.
+    #[serde(default)]
+    delegations: Vec<String>,
     /// Who signed the trigger; the proposer if absent.
     requester: Option<String>,
     runtime: Option<String>,
@@ -201,13 +204,19 @@ impl Test {
     fn try_ask(&self, policy: &Policy) -> Result<Answer, String> {
         let action = self.action()?;
         let (proposer, groups) = (name(&self.proposer)?, names(&self.groups)?);
+        let delegations = self
+            .delegations
+            .iter()
+            .map(|id| parsed(RecordId::parse(id), id))
+            .collect::<Result<Vec<_>, _>>()?;
         let tags = self
             .tags
             .iter()
             .map(|tag| parsed(Label::new(tag.as_str()), tag))
             .collect::<Result<Vec<_>, _>>()?;
         let request =
-            Request::new(&action, parsed(Risk::parse(&self.risk), &self.risk)?, &tags, &proposer, &groups);
+            Request::new(&action, parsed(Risk::parse(&self.risk), &self.risk)?, &tags, &proposer, &groups)
+                .under(&delegations);
         let approvers = self
             .approvals
             .iter()

@@ -175,6 +175,18 @@ impl Standing<'_> {
         })
     }
 
+    /// One link of the delegation under which a proposal acts. What is used up of it, as far as this run shows.
+    fn delegation(&self, id: &RecordId) -> Option<Value> {
+        let link = self.state.delegation(id)?;
+        Some(json!({
+            "id": id.to_string(),
+            "delegate": link.body.delegate.principal.as_str(),
+            "ended": self.state.is_live(id).err().map(|fault| fault.detail),
+            "spent_in_this_run": link.spent.to_string(),
+            "uses_in_this_run": link.used,
+        }))
+    }
+
     fn proposal(&self, id: &RecordId, proposal: &ProposalState) -> Value {
         let decisions = proposal.decisions.iter().filter_map(|id| {
             let decision = self.run.decision(id)?;
@@ -196,6 +208,7 @@ impl Standing<'_> {
             "action": serde_json::from_slice::<Value>(&proposal.action.to_canonical()).unwrap_or_default(),
             "action_digest": proposal.digest.to_string(),
             "audience": tree::audience(&proposal.audience),
+            "delegations": proposal.chain.iter().filter_map(|id| self.delegation(id)).collect::<Vec<_>>(),
             "supersedes": proposal.supersedes.map(|old| old.to_string()),
             "ended": proposal.ended.as_ref().map(|(index, end)| {
                 let (word, by) = end_of(end);

@@ -73,6 +73,9 @@ fn terms(out: &mut String, body: &Proposal) {
     if let Some(cost) = &body.cost {
         field(out, "cost", &format!("{} {}", cost.amount, cost.currency));
     }
+    if let Some(delegation) = &body.delegation {
+        field(out, "under", &format!("delegation {delegation}"));
+    }
     if let Some(tags) = &body.tags {
         field(out, "tags", &tags.iter().map(|tag| printable(tag.as_str())).collect::<Vec<_>>().join(", "));
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use counterfoil_receipt::{
     Body, RecordId, UnverifiedRecord,
-    body::{Audience, Ruling, Type},
+    body::{Audience, Delegation, Ruling, Type},
 };
 
 use crate::{
@@ -177,11 +177,16 @@ pub fn says(record: &UnverifiedRecord, reading: &Reading) -> String {
         Body::Keyring(body) => format!("{} {} as {}", body.change, body.principal, body.role),
         Body::Policy(_) => "a policy".to_owned(),
         Body::Endorsement(body) => format!("of {}", short(&body.candidate)),
-        Body::Delegation(body) => format!("to {}", body.delegate.principal),
+        Body::Delegation(body) => format!("to {}, {}", body.delegate.principal, scope(body)),
         Body::Revocation(body) => with("a key or delegation".to_owned(), body.reason.as_ref()),
         Body::Rejection(body) => format!("{} ({})", body.code, body.rule),
     };
     shortened(&printable(&line), 120)
+}
+
+/// The tools that a delegation is about.
+pub fn scope(body: &Delegation) -> String {
+    body.scope.0.iter().map(|entry| entry.tool.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// A principal or a group, named.

@@ -209,7 +209,12 @@ fn json_is_as_its_schema_says() {
         serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
     };
     let (verdict, resume) = (schema("verdict"), schema("resume"));
-    for play in [Scenario::approved_run, Scenario::rejected_run, Scenario::revised_run] {
+    let delegated_run = |scenario: &mut Scenario| {
+        let body = counterfoil_testkit::delegation(&scenario.cast.scout, "db.*", 0);
+        scenario.delegation = Some(scenario.ledger.add(&scenario.cast.root.clone(), None, body));
+        scenario.approved_run()
+    };
+    for play in [Scenario::approved_run, Scenario::rejected_run, Scenario::revised_run, delegated_run] {
         let (desk, _, run) = desk(play);
         let forged = desk.read("run.jsonl").replace("\"high\"", "\"low\"");
         assert_ne!(forged, desk.read("run.jsonl"));

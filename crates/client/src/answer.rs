@@ -1,7 +1,11 @@
 //! The JSON answers of `spec/http.md`: hints, until something proves them.
 
 use counterfoil_receipt::{
-    PolicyDigest, Principal, PublicKey, RecordId, Role, RunId, action::Json, body::Type, text::Group,
+    PolicyDigest, Principal, PublicKey, RecordId, Role, RunId,
+    action::Json,
+    body::{Delegation, Type},
+    bundle::read_line,
+    text::Group,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -95,6 +99,36 @@ pub struct PrincipalView {
     pub prev: RecordId,
 }
 
+/// Delegations, as the log lists them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delegations {
+    /// The newest first.
+    pub delegations: Vec<DelegationView>,
+    /// The `before` of the next page; `None` if there is none.
+    pub next: Option<u64>,
+}
+
+/// A delegation in effect, as the log sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DelegationView {
+    /// Its id.
+    pub id: RecordId,
+    /// The index at which it took effect.
+    pub index: u64,
+    /// The delegation that it narrows; `None` for one of the authority.
+    pub narrows: Option<RecordId>,
+    /// Who passed it on; `None` for one of the authority.
+    pub issuer: Option<Principal>,
+    /// What it says.
+    pub body: Delegation,
+    /// Why nothing more can be done under it.
+    pub ended: Option<String>,
+    /// What was spent under it.
+    pub spent: String,
+    /// How many executions stand under it.
+    pub used: u64,
+}
+
 /// A key, as the log sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyView {
@@ -176,6 +210,32 @@ struct PrincipalJson {
 }
 
 #[derive(Deserialize)]
+struct DelegationsJson<'a> {
+    #[serde(borrow)]
+    delegations: Vec<DelegationJson<'a>>,
+    next: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct ChainJson<'a> {
+    #[serde(borrow)]
+    chain: Vec<DelegationJson<'a>>,
+}
+
+#[derive(Deserialize)]
+struct DelegationJson<'a> {
+    #[serde(borrow)]
+    body: &'a RawValue,
+    ended: Option<String>,
+    id: String,
+    index: u64,
+    issuer: Option<String>,
+    narrows: Option<String>,
+    spent: String,
+    used: u64,
+}
+
+#[derive(Deserialize)]
 struct KeyJson {
     key: String,
     role: String,
@@ -229,6 +289,35 @@ impl PrincipalView {
             groups: all(groups, "groups", Principal::new)?,
             keys: all(keys, "keys", read)?,
             prev: RecordId::parse(&prev).ok_or("prev is no record id")?,
+        })
+    }
+}
+
+impl Delegations {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let DelegationsJson { delegations, next } = json(bytes)?;
+        Ok(Self { delegations: all(delegations, "delegations", DelegationView::read)?, next })
+    }
+
+    /// One with all above it.
+    pub(crate) fn parse_chain(bytes: &[u8]) -> Result<Vec<DelegationView>, String> {
+        let ChainJson { chain } = json(bytes)?;
+        all(chain, "chain", DelegationView::read)
+    }
+}
+
+impl DelegationView {
+    fn read(json: DelegationJson<'_>) -> Option<Self> {
+        let DelegationJson { body, ended, id, index, issuer, narrows, spent, used } = json;
+        Some(Self {
+            id: RecordId::parse(&id)?,
+            index,
+            narrows: narrows.map_or(Some(None), |id| RecordId::parse(&id).map(Some))?,
+            issuer: issuer.map_or(Some(None), |name| Principal::new(name).map(Some))?,
+            body: read_line(body.get().as_bytes()).ok()?,
+            ended,
+            spent,
+            used,
         })
     }
 }

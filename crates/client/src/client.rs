@@ -10,7 +10,7 @@ use counterfoil_tlog::tile::TilePath;
 use counterfoil_verify::Trust;
 
 use crate::{
-    answer::{LogAnswer, PolicyView, PrincipalView, RunView, Runs, json},
+    answer::{DelegationView, Delegations, LogAnswer, PolicyView, PrincipalView, RunView, Runs, json},
     error::ClientError,
     http::Http,
     limits,
@@ -170,6 +170,32 @@ impl Client {
     /// [`ClientError`].
     pub fn policy(&self) -> Result<PolicyView, ClientError> {
         self.hint("/v1/policy", self.http.call, limits::STATE_BYTES, PolicyView::parse)
+    }
+
+    /// At most `limit` delegations (1–100), the newest first: those to this delegate, or to anybody, that took effect below
+    /// `before`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn delegations(
+        &self,
+        delegate: Option<&Principal>,
+        before: Option<u64>,
+        limit: u64,
+    ) -> Result<Delegations, ClientError> {
+        let delegate = delegate.map(|delegate| format!("delegate={delegate}&")).unwrap_or_default();
+        let before = before.map(|before| format!("before={before}&")).unwrap_or_default();
+        let path = format!("/v1/delegations?{delegate}{before}limit={limit}");
+        self.hint(&path, self.http.call, limits::LISTING_BYTES, Delegations::parse)
+    }
+
+    /// A delegation with all above it, up to that of the authority, as the log sees them.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn delegation(&self, id: RecordId) -> Result<Vec<DelegationView>, ClientError> {
+        let path = format!("/v1/delegations/{id}");
+        self.hint(&path, self.http.call, limits::LISTING_BYTES, Delegations::parse_chain)
     }
 
     /// A signed note that nobody has opened.

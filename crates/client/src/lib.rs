@@ -19,7 +19,10 @@ mod seal;
 mod session;
 mod store;
 
-pub use answer::{KeyView, Logged, PolicyView, PrincipalView, Promise, RunSummary, RunView, Runs};
+pub use answer::{
+    DelegationView, Delegations, KeyView, Logged, PolicyView, PrincipalView, Promise, RunSummary, RunView,
+    Runs,
+};
 pub use checkpoint::{Fork, PinnedCheckpoint};
 pub use client::Client;
 pub use clock::{Clock, SystemClock};

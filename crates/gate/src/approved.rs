@@ -125,8 +125,9 @@ impl Approved {
         }
         let is_inside =
             |time: u64| logged.windows.iter().all(|(from, until)| (*from..=*until).contains(&time));
-        // What the policy allows without decisions has no window.
-        let is_complete = logged.windows.len() == self.execution.decisions.len();
+        // What the policy allows without decisions has no window, unless a delegation gives it one.
+        let has_window = |id: &RecordId| run.decision(id).is_some_and(|decision| decision.window.is_some());
+        let is_complete = self.execution.decisions.iter().all(has_window);
         if !is_complete || !is_inside(now.get()) || !logged.log_time.is_some_and(is_inside) {
             let detail =
                 format!("time {now} or log time {:?} lies outside the approved window", logged.log_time);

@@ -104,7 +104,7 @@ fn judge(request: &Request, evidence: &Verdict, now: Millis) -> Result<Execution
     };
     match state.may_execute(run, &execution, &request.runtime.principal, now.get()) {
         Ok(()) => log_time_is_inside(state, run, &execution).map(|()| execution),
-        Err(fault) if is_outstanding(&fault, run, &execution, now.get()) => {
+        Err(fault) if is_outstanding(&fault, state, run, &execution, now.get()) => {
             Err(No::NotYet(approvals.what_is_missing(&fault)))
         }
         Err(fault) => Err(fault.into()),
@@ -271,22 +271,21 @@ fn without_path(detail: &str) -> &str {
 }
 
 /// Whether more decisions, or time alone, can still make the execution right.
-fn is_outstanding(fault: &Fault, run: &Run, execution: &Execution, now: u64) -> bool {
-    let windows = || execution.decisions.iter().filter_map(|id| run.decision(id)?.window);
+fn is_outstanding(fault: &Fault, state: &State, run: &Run, execution: &Execution, now: u64) -> bool {
     match fault.rule {
         Rule::QuorumNotMet => true,
-        Rule::WindowClosed => windows().all(|(_, until)| now <= until),
+        Rule::WindowClosed => state.windows(run, execution).iter().all(|(_, until)| now <= *until),
         _ => false,
     }
 }
 
 /// The half of R-EXEC-08 that the log's clock decides: it may already be past the window, whatever this clock says.
 fn log_time_is_inside(state: &State, run: &Run, execution: &Execution) -> Result<(), No> {
-    if execution.decisions.is_empty() {
+    let windows = state.windows(run, execution);
+    if execution.decisions.is_empty() && windows.is_empty() {
         return Ok(());
     }
-    let until =
-        execution.decisions.iter().filter_map(|id| run.decision(id)?.window).map(|(_, until)| until).min();
+    let until = windows.iter().map(|(_, until)| *until).min();
     match (state.log_time().map(Millis::get), until) {
         (Some(time), Some(until)) if time <= until => Ok(()),
         (time, until) => {

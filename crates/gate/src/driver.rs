@@ -487,8 +487,8 @@ impl<L: Log> Gate<L> {
 fn window_is_over(execution: &UnverifiedRecord, run: RunId, evidence: &Verdict) -> bool {
     let Body::Execution(body) = execution.body() else { return false };
     let state = evidence.state();
-    let windows = body.decisions.iter().map(|id| state.run(&run)?.decision(id)?.window);
-    let until = windows.map(|window| window.map(|(_, until)| until)).min().flatten();
+    let windows = state.run(&run).map_or_else(Vec::new, |run| state.windows(run, body));
+    let until = windows.iter().map(|(_, until)| *until).min();
     until.zip(state.log_time()).is_some_and(|(until, log_time)| log_time.get() > until)
 }
 

@@ -9,8 +9,8 @@ use serde_json::Value;
 const SCALE: i128 = 1_000_000_000_000_000_000;
 
 /// A decimal number in units of 10⁻¹⁸. The largest amount has 36 digits, and 38 fit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Decimal(i128);
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Decimal(i128);
 
 impl Decimal {
     /// The number that an amount spells.
@@ -41,6 +41,11 @@ impl Decimal {
             Value::Number(number) => number.as_i64().map(|integer| Self(i128::from(integer) * SCALE)),
             Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
         }
+    }
+
+    /// The sum; `None` if it does not fit, as that of two amounts always does.
+    pub fn plus(self, other: Self) -> Option<Self> {
+        self.0.checked_add(other.0).map(Self)
     }
 
     /// Whether it is less than zero, as no amount is.

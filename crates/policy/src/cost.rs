@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::{
     amount::Decimal,
+    document::Policy,
     glob::Glob,
     request::{Found, Path, Request},
 };
@@ -24,10 +25,12 @@ pub(crate) enum Unit {
     At(Path),
 }
 
-/// A cost that was found.
+/// What an action costs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Spent {
+pub struct Spent {
+    /// How much.
     pub amount: Decimal,
+    /// Of what.
     pub currency: Currency,
 }
 
@@ -47,6 +50,16 @@ pub(crate) fn cost(sources: &[CostSource], request: &Request<'_>) -> Result<Spen
         }
     }
     Ok(first)
+}
+
+impl Policy {
+    /// What an action costs, as its own arguments say.
+    ///
+    /// # Errors
+    /// Why that is not known.
+    pub fn cost(&self, request: &Request<'_>) -> Result<Spent, &'static str> {
+        cost(&self.costs, request)
+    }
 }
 
 impl CostSource {

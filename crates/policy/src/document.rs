@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use counterfoil_receipt::{
-    Principal,
+    Principal, RecordId,
     action::Mode,
     body::{Risk, Surface},
     json,
@@ -282,15 +282,28 @@ fn matcher(node: &Node<'_>, depth: usize, budget: &mut Budget) -> Result<Matcher
         "tags" => tags(&inner)?,
         "principal" => Matcher::Principal(inner.ascending(1, limits::ELEMENTS, self::name)?),
         "group" => Matcher::Group(inner.ascending(1, limits::NAMES, self::name)?),
+        "delegation" => match inner.value {
+            Value::Bool(wanted) => Matcher::Delegated(*wanted),
+            _ => Matcher::Delegation(inner.ascending(1, limits::NAMES, delegation)?),
+        },
         _ => return Err(node.wrong(format!("an object with one of {MATCHERS}"))),
     })
 }
 
 const MATCHERS: &str =
-    "all, always, any, argument, cost, group, mode, not, principal, risk, tags, target, tool";
+    "all, always, any, argument, cost, delegation, group, mode, not, principal, risk, tags, target, tool";
 
 fn argument(node: &Node<'_>) -> Result<Matcher, Unreadable> {
     let members = node.members(&["at_most", "glob", "one_of", "over", "path", "present"])?;
+    let mut tests = tests(&members)?;
+    match (tests.pop(), tests.is_empty()) {
+        (Some(test), true) => Ok(Matcher::Argument(path(&members.required("path")?)?, test)),
+        _ => Err(node.wrong("an object with path and exactly one of at_most, glob, one_of, over, present")),
+    }
+}
+
+/// The tests of an argument that stand here.
+pub(crate) fn tests(members: &Members<'_>) -> Result<Vec<Test>, Unreadable> {
     let mut tests = Vec::new();
     if let Some(node) = members.optional("one_of") {
         let literal = |node: &Node<'_>| {
@@ -310,10 +323,7 @@ fn argument(node: &Node<'_>) -> Result<Matcher, Unreadable> {
     if let Some(node) = members.optional("present") {
         tests.push(Test::Present(node.boolean()?));
     }
-    match (tests.pop(), tests.is_empty()) {
-        (Some(test), true) => Ok(Matcher::Argument(path(&members.required("path")?)?, test)),
-        _ => Err(node.wrong("an object with path and exactly one of at_most, glob, one_of, over, present")),
-    }
+    Ok(tests)
 }
 
 fn cost(node: &Node<'_>) -> Result<Matcher, Unreadable> {
@@ -340,15 +350,19 @@ fn tags(node: &Node<'_>) -> Result<Matcher, Unreadable> {
     Ok(Matcher::Tags(share, inner.ascending(1, limits::NAMES, tag)?))
 }
 
+fn delegation(node: &Node<'_>) -> Result<RecordId, Unreadable> {
+    node.text(RecordId::parse, "the id of a delegation")
+}
+
 fn name(node: &Node<'_>) -> Result<Principal, Unreadable> {
     node.text(Principal::new, Principal::SYNTAX)
 }
 
-fn glob(node: &Node<'_>) -> Result<Glob, Unreadable> {
+pub(crate) fn glob(node: &Node<'_>) -> Result<Glob, Unreadable> {
     node.text(Glob::new, "a glob of 1–256 bytes with 8 stars at most")
 }
 
-fn path(node: &Node<'_>) -> Result<Path, Unreadable> {
+pub(crate) fn path(node: &Node<'_>) -> Result<Path, Unreadable> {
     node.text(Pointer::new, Pointer::SYNTAX).map(Path::new)
 }
 

@@ -124,6 +124,7 @@ impl Matcher {
             Self::RiskAtLeast(_) => Some(format!("claimed {}", request.risk)),
             Self::Tags(..) => Some(format!("claimed {}", crate::matcher::list(request.tags))),
             Self::Principal(_) | Self::Group(_) => Some(request.proposer.to_string()),
+            Self::Delegated(_) | Self::Delegation(_) => request.chain.first().map(ToString::to_string),
             Self::Mode(_) | Self::Always | Self::All(_) | Self::Any(_) | Self::Not(_) => None,
         }
     }

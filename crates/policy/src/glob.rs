@@ -29,9 +29,23 @@ impl Glob {
         &self.0
     }
 
-    /// Whether it matches. Takes each part where it stands first, so the work is at most one search of the text for each star.
+    /// Whether it matches.
     pub fn matches(&self, text: &str) -> bool {
-        let (pattern, text) = (self.0.as_bytes(), text.as_bytes());
+        self.matches_bytes(text.as_bytes())
+    }
+
+    /// Whether every string that `self` matches is matched by `other` too.
+    ///
+    /// That is so exactly if `other` matches `self` with each star taken for a character that stands in neither: 0xff stands in
+    /// no string, so nothing but a star of `other` takes it, and a star takes whatever stands there instead.
+    pub fn lies_within(&self, other: &Self) -> bool {
+        let taken: Vec<u8> = self.0.bytes().map(|byte| if byte == b'*' { 0xff } else { byte }).collect();
+        other.matches_bytes(&taken)
+    }
+
+    /// Takes each part where it stands first, so the work is at most one search of the text for each star.
+    fn matches_bytes(&self, text: &[u8]) -> bool {
+        let pattern = self.0.as_bytes();
         let Some(first) = memchr::memchr(b'*', pattern) else { return pattern == text };
         let last = memchr::memrchr(b'*', pattern).unwrap_or(first);
         let (prefix, suffix) = (&pattern[..first], &pattern[last + 1..]);
@@ -77,6 +91,33 @@ mod tests {
             let glob = Glob::new(pattern).unwrap();
             yes.iter().for_each(|text| assert!(glob.matches(text), "{pattern} {text}"));
             no.iter().for_each(|text| assert!(!glob.matches(text), "{pattern} {text}"));
+        }
+    }
+
+    #[test]
+    fn a_glob_lies_within_another_if_that_matches_whatever_it_matches() {
+        for (inner, outer) in [
+            ("a", "a"),
+            ("a", "*"),
+            ("*", "*"),
+            ("a*", "*"),
+            ("a*b", "a*"),
+            ("ab*cd", "a*c*"),
+            ("a**b", "a*b"),
+            ("a*b", "a**b"),
+        ] {
+            assert!(Glob::new(inner).unwrap().lies_within(&Glob::new(outer).unwrap()), "{inner} in {outer}");
+        }
+        for (inner, outer) in [
+            ("*", "a"),
+            ("a*", "a"),
+            ("a*", "*a"),
+            ("a*b", "a*c"),
+            ("*a*", "a*"),
+            ("a*b", "ab"),
+            ("a\0*", "a\0"),
+        ] {
+            assert!(!Glob::new(inner).unwrap().lies_within(&Glob::new(outer).unwrap()), "{inner} in {outer}");
         }
     }
 

@@ -14,6 +14,8 @@ pub const MATCHERS: usize = 8_192;
 pub const MATCHER_DEPTH: usize = 8;
 /// Elements of one list of a matcher: matchers, values, principals.
 pub const ELEMENTS: usize = 64;
+/// Arguments that one entry of a scope bounds: as many as items of a record.
+pub const SCOPE_ARGUMENTS: usize = 64;
 /// Bytes of a glob: as long as the tools and targets that it is about.
 pub const GLOB_BYTES: usize = counterfoil_receipt::limits::LABEL_BYTES;
 /// Stars of a glob: each is one more search through the string.

@@ -3,7 +3,7 @@
 use std::{cell::OnceCell, fmt};
 
 use counterfoil_receipt::{
-    Principal,
+    Principal, RecordId,
     action::Mode,
     body::Risk,
     text::{Currency, Group, Label},
@@ -41,6 +41,8 @@ pub(crate) enum Matcher {
     Tags(Share, Vec<Label>),
     Principal(Vec<Principal>),
     Group(Vec<Group>),
+    Delegated(bool),
+    Delegation(Vec<RecordId>),
     All(Vec<Matcher>),
     Any(Vec<Matcher>),
     Not(Box<Matcher>),
@@ -124,6 +126,8 @@ impl Matcher {
             }
             Self::Principal(principals) => Answer::of(principals.contains(request.proposer)),
             Self::Group(groups) => Answer::of(groups.iter().any(|group| request.groups.contains(group))),
+            Self::Delegated(wanted) => Answer::of(*wanted != request.chain.is_empty()),
+            Self::Delegation(ids) => Answer::of(ids.iter().any(|id| request.chain.contains(id))),
             Self::All(matchers) => least(matchers.iter().map(|matcher| matcher.test(case))),
             Self::Any(matchers) => least(matchers.iter().map(|matcher| matcher.test(case).not())).not(),
             Self::Not(matcher) => matcher.test(case).not(),
@@ -143,7 +147,9 @@ impl Matcher {
             | Self::Argument(..)
             | Self::Cost(..)
             | Self::Principal(_)
-            | Self::Group(_) => false,
+            | Self::Group(_)
+            | Self::Delegated(_)
+            | Self::Delegation(_) => false,
         }
     }
 }
@@ -161,7 +167,7 @@ fn least(answers: impl Iterator<Item = Answer>) -> Answer {
 }
 
 impl Test {
-    fn of(&self, found: Found<'_>) -> Answer {
+    pub fn of(&self, found: Found<'_>) -> Answer {
         match (self, found) {
             (_, Found::Hidden) => Answer::Unresolved,
             (Self::Present(wanted), found) => Answer::of(*wanted == matches!(found, Found::Value(_))),
@@ -174,6 +180,35 @@ impl Test {
             }
             (Self::Amount(bound, amount), Found::Value(value)) => {
                 Decimal::from_argument(value).map_or(Answer::Unresolved, |found| bound.holds(found, amount))
+            }
+        }
+    }
+}
+
+impl Test {
+    /// Whether every value that passes `self` passes `other` too, as far as the two can be compared.
+    pub fn lies_within(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::OneOf(literals), _) => literals.iter().all(|literal| other.takes(literal)),
+            (Self::Glob(inner), Self::Glob(outer)) => inner.lies_within(outer),
+            (Self::Amount(Bound::Over, inner), Self::Amount(Bound::Over, outer)) => {
+                inner.number >= outer.number
+            }
+            (Self::Amount(Bound::AtMost, inner), Self::Amount(Bound::AtMost, outer)) => {
+                inner.number <= outer.number
+            }
+            (Self::Glob(_) | Self::Amount(..), Self::Present(true)) => true,
+            (Self::Present(inner), Self::Present(outer)) => inner == outer,
+            (Self::Glob(_) | Self::Amount(..) | Self::Present(_), _) => false,
+        }
+    }
+
+    fn takes(&self, literal: &Literal) -> bool {
+        match self {
+            // They ascend.
+            Self::OneOf(literals) => literals.binary_search(literal).is_ok(),
+            Self::Glob(_) | Self::Amount(..) | Self::Present(_) => {
+                self.of(Found::Value(&literal.to_value())) == Answer::Yes
             }
         }
     }
@@ -198,6 +233,15 @@ impl Literal {
             Value::Number(number) => number.as_i64().map(Self::Integer),
             Value::String(text) => Some(Self::Text(text.clone())),
             Value::Array(_) | Value::Object(_) => None,
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        match self {
+            Self::Null => Value::Null,
+            Self::Boolean(boolean) => (*boolean).into(),
+            Self::Integer(integer) => (*integer).into(),
+            Self::Text(text) => text.as_str().into(),
         }
     }
 
@@ -257,6 +301,9 @@ impl fmt::Display for Matcher {
             Self::Tags(Share::None, tags) => write!(f, "tags none of {}", list(tags)),
             Self::Principal(principals) => write!(f, "principal {}", list(principals)),
             Self::Group(groups) => write!(f, "group {}", list(groups)),
+            Self::Delegated(true) => f.write_str("delegated"),
+            Self::Delegated(false) => f.write_str("not delegated"),
+            Self::Delegation(ids) => write!(f, "delegation {}", list(ids)),
             Self::All(matchers) => write!(f, "all ({})", list(matchers)),
             Self::Any(matchers) => write!(f, "any ({})", list(matchers)),
             Self::Not(matcher) => write!(f, "not ({matcher})"),

@@ -6,7 +6,7 @@ use counterfoil_receipt::json::JsonError;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-/// Why a document is not a policy.
+/// Why a document is not a policy, or a scope not one.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Unreadable {
     /// Not a canonical JSON object, or too large.
@@ -18,7 +18,7 @@ pub enum Unreadable {
     )]
     Language(String),
     /// A member that must not stand, or is not what it must be.
-    #[error("the policy's {member}{} is {found}; it must be {expected}", in_rule(.rule.as_deref()))]
+    #[error("{member}{} is {found}; it must be {expected}", in_rule(.rule.as_deref()))]
     Member {
         /// Where, from the outside in: `rules.3.match.tool`.
         member: String,
@@ -61,6 +61,11 @@ pub(crate) struct Members<'a> {
 }
 
 impl<'a> Node<'a> {
+    /// What stands at this path.
+    pub const fn at(value: &'a Value, at: String) -> Self {
+        Self { value, at }
+    }
+
     /// The whole document.
     pub const fn document(value: &'a Value) -> Self {
         Self { value, at: String::new() }
@@ -90,6 +95,17 @@ impl<'a> Node<'a> {
             }
             _ => Err(self.wrong("an object with exactly one member")),
         }
+    }
+
+    /// The members of an object that has this many: their names and values.
+    pub fn entries(&self, least: usize, most: usize) -> Result<Vec<(&'a str, Node<'a>)>, Unreadable> {
+        let Value::Object(members) = self.value else { return Err(self.wrong("an object")) };
+        if !(least..=most).contains(&members.len()) {
+            let range = format!("an object of {least} to {most} members");
+            return Err(self.fault(format!("{} members large", members.len()), range));
+        }
+        let all = Members { members, at: self.at.clone() };
+        Ok(members.iter().map(|(name, value)| (name.as_str(), Node { value, at: all.path(name) })).collect())
     }
 
     /// An array with this many elements.

@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 
 use counterfoil_receipt::{
-    Action, Principal,
+    Action, Principal, RecordId,
     body::Risk,
     text::{Group, Label, Pointer},
 };
@@ -22,6 +22,8 @@ pub struct Request<'a> {
     pub proposer: &'a Principal,
     /// The groups of the proposer at the proposal's index.
     pub groups: &'a [Group],
+    /// The delegations under which it was proposed, each narrowing the next; none without one ([`Request::under`]).
+    pub chain: &'a [RecordId],
     /// The arguments, once a matcher looked inside them.
     arguments: OnceCell<Value>,
 }
@@ -45,7 +47,7 @@ pub(crate) struct Path {
 }
 
 impl<'a> Request<'a> {
-    /// What is asked.
+    /// What is asked, under no delegation.
     pub const fn new(
         action: &'a Action,
         risk: Risk,
@@ -53,7 +55,12 @@ impl<'a> Request<'a> {
         proposer: &'a Principal,
         groups: &'a [Group],
     ) -> Self {
-        Self { action, risk, tags, proposer, groups, arguments: OnceCell::new() }
+        Self { action, risk, tags, proposer, groups, chain: &[], arguments: OnceCell::new() }
+    }
+
+    /// The same, proposed under these delegations: from the one that the proposal names up to that of the authority.
+    pub fn under(self, chain: &'a [RecordId]) -> Self {
+        Self { chain, ..self }
     }
 
     /// The arguments; read when first asked for.

@@ -211,7 +211,8 @@ fn what_the_language_does_not_say_is_refused_with_its_place() {
         }
     }
     let fault = parse(&deny(json!({"all": [{"tool": ""}]}))).unwrap_err();
-    let message = "the policy's rules.0.match.all.0.tool (rule r) is \"\"; it must be a glob of 1–256 bytes with 8 stars at most";
+    let message =
+        "rules.0.match.all.0.tool (rule r) is \"\"; it must be a glob of 1–256 bytes with 8 stars at most";
     assert_eq!(fault.to_string(), message);
     assert!(matches!(
         Policy::parse(br#"{"language":"counterfoil-policy/1", "rules":[]}"#),

@@ -9,7 +9,7 @@ mod naive;
 
 use counterfoil_policy::{Approval, Approver, Assessment, Denial, Glob, Policy, Request, Shortfall};
 use counterfoil_receipt::{
-    Action, Principal,
+    Action, Principal, RecordId,
     body::{Risk, Surface},
     json,
     text::{Group, Label},
@@ -23,6 +23,7 @@ struct Asked {
     action: Value,
     risk: &'static str,
     tags: Vec<&'static str>,
+    chain: Vec<&'static str>,
     proposer: &'static str,
     groups: Vec<&'static str>,
 }
@@ -42,6 +43,11 @@ const NAMES: [&str; 4] = ["ana", "bo", "cy", "dot"];
 const GROUPS: [&str; 3] = ["ops", "risk", "sre"];
 const SURFACES: [&str; 5] = ["independent_page", "link", "none", "operator_page", "terminal"];
 const RISKS: [&str; 4] = ["low", "medium", "high", "critical"];
+/// Ids of delegations.
+const LINKS: [&str; 2] = [
+    "sha256:0000000000000000000000000000000000000000000000000000000000000001",
+    "sha256:0000000000000000000000000000000000000000000000000000000000000002",
+];
 const INVOLVED: [&str; 1] = ["dot"];
 
 fn some_of(from: &'static [&'static str], least: usize) -> impl Strategy<Value = Vec<&'static str>> {
@@ -134,6 +140,8 @@ fn matcher() -> impl Strategy<Value = Value> {
         1 => (0..3usize, some_of(&["x", "y", "z"], 1)).prop_map(|(share, tags)| json!({"tags": {["all", "any", "none"][share]: tags}})),
         1 => some_of(&NAMES, 1).prop_map(|names| json!({"principal": names})),
         1 => some_of(&GROUPS, 1).prop_map(|groups| json!({"group": groups})),
+        1 => any::<bool>().prop_map(|wanted| json!({"delegation": wanted})),
+        1 => some_of(&LINKS, 1).prop_map(|links| json!({"delegation": links})),
     ];
     leaf.prop_recursive(3, 12, 3, |inner| {
         prop_oneof![
@@ -227,9 +235,10 @@ fn asked() -> impl Strategy<Value = Asked> {
     let commitment = format!("sha256:{}", "0".repeat(64));
     let names = ("[ab.]{1,4}", proptest::option::of("[ab.]{1,4}"), any::<bool>());
     let hidden = (proptest::option::weighted(0.3, pointer()), proptest::option::weighted(0.3, pointer()));
-    let claims = (0..4usize, some_of(&["x", "y", "z"], 0), 0..4usize, some_of(&GROUPS, 0));
+    let claims =
+        (0..4usize, some_of(&["x", "y", "z"], 0), 0..4usize, some_of(&GROUPS, 0), some_of(&LINKS, 0));
     (arguments(), names, hidden, claims)
-        .prop_map(move |(arguments, (tool, target, preview), (committed, free), (risk, tags, proposer, groups))| {
+        .prop_map(move |(arguments, (tool, target, preview), (committed, free), (risk, tags, proposer, groups, chain))| {
             let mut action = json!({"arguments": arguments, "tool": tool, "mode": if preview { "preview" } else { "apply" }});
             if let Some(target) = target {
                 action["target"] = json!(target);
@@ -240,7 +249,7 @@ fn asked() -> impl Strategy<Value = Asked> {
             if let Some(path) = free {
                 action["free"] = json!([path]);
             }
-            Asked { action, risk: RISKS[risk], tags, proposer: NAMES[proposer], groups }
+            Asked { action, risk: RISKS[risk], tags, chain, proposer: NAMES[proposer], groups }
         })
         .prop_filter("paths overlap", |asked| Action::parse(&json::to_canonical(&asked.action).unwrap()).is_ok())
 }
@@ -308,7 +317,9 @@ fn with<T>(asked: &Asked, given: &[Given], ask: impl FnOnce(&Request<'_>, &[Appr
     let group = |group: &&str| Group::new(*group).unwrap();
     let groups: Vec<Group> = asked.groups.iter().map(group).collect();
     let proposer = Principal::new(asked.proposer).unwrap();
-    let request = Request::new(&action, Risk::parse(asked.risk).unwrap(), &tags, &proposer, &groups);
+    let chain: Vec<RecordId> = asked.chain.iter().map(|id| RecordId::parse(id).unwrap()).collect();
+    let request =
+        Request::new(&action, Risk::parse(asked.risk).unwrap(), &tags, &proposer, &groups).under(&chain);
     let approvers: Vec<(Principal, Vec<Group>)> = given
         .iter()
         .map(|one| (Principal::new(one.principal).unwrap(), one.groups.iter().map(group).collect()))

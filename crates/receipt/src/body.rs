@@ -180,14 +180,14 @@ object! {
 }
 
 object! {
-    /// Narrowed authority; grants nothing under fold version 0.
+    /// What the holder of a key may propose, and pass on.
     pub struct Delegation {
         opt "audience" audience: Audience,
         req "delegate" delegate: Holder,
-        req "depth" depth: Whole<0, 16>,
+        req "depth" depth: Whole<0, { limits::DELEGATION_DEPTH }>,
         opt "not_after" not_after: Millis,
         opt "not_before" not_before: Millis,
-        req "scope" scope: List<Scope, 1, { limits::OPEN }>,
+        req "scope" scope: List<Scope, 1, { limits::SCOPE_ENTRIES }>,
         opt "spend" spend: Spend,
         opt "uses" uses: Whole<1, 1_000_000>,
     }
@@ -282,6 +282,7 @@ object! {
         req "action" action: Action,
         req "audience" audience: Audience,
         opt "cost" cost: Cost,
+        opt "delegation" delegation: RecordId,
         opt "evidence" evidence: Items,
         opt "metadata" metadata: Map<Label, Label>,
         req "risk" risk: Risk,

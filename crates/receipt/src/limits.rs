@@ -16,8 +16,12 @@ pub const ITEMS: usize = 64;
 pub const SET_ITEMS: u64 = 65_536;
 /// Groups of a principal, tags and metadata of a proposal, addressees of an escalation.
 pub const NAMES: usize = 32;
-/// Ids in a handoff's `open`, entries of a delegation's scope.
+/// Ids in a handoff's `open`.
 pub const OPEN: usize = 64;
+/// Entries of a delegation's scope: more are several delegations.
+pub const SCOPE_ENTRIES: usize = 64;
+/// How often a delegation may be passed on at most. An action is compared with the scope of each link of its chain.
+pub const DELEGATION_DEPTH: u64 = 16;
 /// Bytes of a free text: readable at a terminal; more goes into an item.
 pub const TEXT_BYTES: usize = 4_096;
 /// Bytes of a label or pointer: one line.

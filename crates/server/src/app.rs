@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     handlers::{
-        add, health, proofs, runs, state, submissions,
+        add, delegations, health, proofs, runs, state, submissions,
         tiles::{self, ReadPath},
     },
     limits,
@@ -57,6 +57,8 @@ pub(crate) fn records_app(app: Arc<App>) -> Router {
         .route("/v1/log", get(state::log))
         .route("/v1/principals/{principal}", get(state::principal))
         .route("/v1/policy", get(state::policy))
+        .route("/v1/delegations", get(delegations::list))
+        .route("/v1/delegations/{id}", get(delegations::chain))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&app.view), may_read::<LogView>));
     let records = Router::new()
         .route("/v1/records", post(submissions::record))

@@ -61,6 +61,9 @@ pub const WAIT: Duration = Duration::from_secs(60);
 /// How often an event stream says that it is alive: proxies end a silent one after 30 s and more.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// Delegations on one page: with bodies as large as a record, 6.5 MB.
+pub const DELEGATIONS: usize = 100;
+
 /// Runs on one page.
 pub const RUNS: usize = 1_000;
 

@@ -30,6 +30,7 @@ pub(crate) enum Kind {
     RecordUnknown,
     RunUnknown,
     PayloadUnknown,
+    DelegationUnknown,
     TileUnknown,
     LeafUnknown,
     EntryUnknown,
@@ -116,6 +117,12 @@ impl Kind {
                 "payload-unknown",
                 "No such payload",
                 "It was never disclosed to this server, it was erased, or no record names it.",
+            ),
+            Self::DelegationUnknown => (
+                S::NOT_FOUND,
+                "delegation-unknown",
+                "No such delegation",
+                "GET /v1/delegations lists those in effect; one of the authority waits for its threshold.",
             ),
             Self::TileUnknown => (
                 S::NOT_FOUND,

@@ -130,7 +130,7 @@ impl Records {
 impl Application for Records {
     type Entry = Submission;
     type Refusal = Refusal;
-    const PROJECTION: u32 = 2;
+    const PROJECTION: u32 = 3;
 
     /// What can stop an execution goes first (`spec/log.md`, "Order within a batch").
     fn place(&self, entry: &Submission) -> BatchPlace {
@@ -191,8 +191,7 @@ fn changes_keys(record: &UnverifiedRecord) -> bool {
 fn execution_is_in_time(state: &State, record: &Record, time: u64) -> Result<(), Fault> {
     let Body::Execution(body) = record.body() else { return Ok(()) };
     let Some(run) = record.run().and_then(|run| state.run(&run)) else { return Ok(()) };
-    let windows = body.decisions.iter().filter_map(|id| run.decision(id)?.window);
-    for (from, until) in windows {
+    for (from, until) in state.windows(run, body) {
         if !(from..=until).contains(&time) {
             let detail = format!("log time: {time} lies outside the approved window, {from} to {until}");
             return Err(Fault { rule: Rule::WindowClosed, shown: Shown::Violated, detail });
@@ -215,7 +214,7 @@ fn names(record: &UnverifiedRecord) -> Vec<RecordId> {
             RevocationTarget::Delegation(id) => ids.push(id),
             RevocationTarget::Key(_) => {}
         },
-        Body::Proposal(body) => ids.extend(body.supersedes),
+        Body::Proposal(body) => ids.extend(body.supersedes.iter().chain(&body.delegation)),
         Body::Decision(body) => ids.push(body.proposal),
         Body::Escalation(body) => ids.push(body.proposal),
         Body::Cancel(body) => ids.push(body.target),

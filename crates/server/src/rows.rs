@@ -225,6 +225,7 @@ fn place(key: &IndexKey, index: u64) -> Vec<u8> {
         IndexKey::Group(group) => (b'g', group.as_str().as_bytes()),
         IndexKey::Key(material) => (b'k', material),
         IndexKey::Candidate(candidate) => (b'c', candidate.as_bytes()),
+        IndexKey::Delegation(delegation) => (b'd', delegation.as_bytes()),
         IndexKey::Policy => (b'p', b""),
         IndexKey::Snapshot => (b's', b""),
     };

@@ -59,7 +59,7 @@ fn example(scenario: &mut Scenario, run: RunId, kind: Type) -> UnverifiedRecord 
             ledger.sign(&cast.root, None, counterfoil_receipt::body::Policy::Digest(digest))
         }
         Type::Endorsement => ledger.sign(&cast.spare_root, None, Endorsement { candidate: genesis }),
-        Type::Delegation => ledger.sign(&cast.ana, None, delegation(&cast.scout)),
+        Type::Delegation => ledger.sign(&cast.root, None, delegation(&cast.scout)),
         Type::Revocation => {
             let body = Revocation {
                 distrust_from: Some(count(3)),
@@ -190,6 +190,7 @@ fn full_proposal(ledger: &mut Ledger, supersedes: RecordId) -> Proposal {
         action: full_action(ledger),
         audience: Audience::Group(name("prod")),
         cost: Some(cost("12.50")),
+        delegation: Some(supersedes),
         evidence: Some(items(ledger)),
         metadata: Map::new([(label("\u{20ac}"), label("euro")), (label("ticket"), label("T-1"))]),
         risk: Risk::Critical,
@@ -207,7 +208,7 @@ fn delegation(delegate: &Actor) -> Delegation {
         not_after: Some(count(2)),
         not_before: Some(count(1)),
         scope: List(vec![Scope {
-            arguments: Some(Json::from_value(&json!({"full": false})).expect("an object")),
+            arguments: Some(Json::from_value(&json!({"/full": {"one_of": [false]}})).expect("an object")),
             target: Some(label("db-1")),
             tool: label("db.vacuum"),
         }]),

@@ -21,7 +21,8 @@ pub use effort::Effort;
 pub use examples::{example_run, examples};
 pub use ledger::{Ledger, Refused};
 pub use scenario::{
-    ORIGIN, Scenario, WINDOW, action, enrolment, label, pointer, policy_document, text, trigger_body,
+    ORIGIN, Scenario, WINDOW, action, delegation, enrolment, label, pointer, policy_document, text,
+    trigger_body,
 };
 pub use trust::TrustFile;
 pub use vectors::{own_vectors, third_party_vectors};

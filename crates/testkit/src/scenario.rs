@@ -4,9 +4,9 @@ use counterfoil_receipt::{
     Action, ActionDigest, PolicyDigest, RecordId, Role, RunId,
     action::{Json, Mode},
     body::{
-        Audience, Authority, Changes, Decision, Effects, Event, Execution, Genesis, GenesisLimits, Handoff,
-        KeyChange, Keyring, LogKeys, Observation, ObservationKind, Outcome, Policy, Proposal, Risk, Ruling,
-        Status, Surface, Trigger, Window,
+        Audience, Authority, Changes, Decision, Delegation, Effects, Event, Execution, Genesis,
+        GenesisLimits, Handoff, KeyChange, Keyring, LogKeys, Observation, ObservationKind, Outcome, Policy,
+        Proposal, Risk, Ruling, Scope, Status, Surface, Trigger, Window,
     },
     field::{List, Millis, Set, Whole},
     text::{Group, Label, Nonce, Text},
@@ -27,6 +27,8 @@ pub struct Scenario {
     pub ledger: Ledger,
     /// Who signs.
     pub cast: Cast,
+    /// The delegation under which `scout` proposes, if under one.
+    pub delegation: Option<RecordId>,
 }
 
 impl Default for Scenario {
@@ -55,7 +57,7 @@ impl Scenario {
         let cast = Cast::standard();
         let mut genesis = genesis(&cast);
         change(&mut genesis);
-        Self { ledger: Ledger::new(ORIGIN, genesis, &cast.root, &cast.log), cast }
+        Self { ledger: Ledger::new(ORIGIN, genesis, &cast.root, &cast.log), cast, delegation: None }
     }
 
     /// Enrols everybody whom the genesis does not name.
@@ -117,6 +119,7 @@ impl Scenario {
             action,
             audience: Audience::Principal(self.cast.gate.principal.clone()),
             cost: None,
+            delegation: self.delegation,
             evidence: None,
             metadata: None,
             risk: Risk::High,
@@ -359,6 +362,20 @@ pub fn action(tool: &str, arguments: Value) -> Action {
         precondition: None,
         target: Some(label("db-1")),
         tool: label(tool),
+    }
+}
+
+/// A delegation of these tools, that may be passed on so often, without any other bound.
+pub fn delegation(delegate: &Actor, tool: &str, depth: u64) -> Delegation {
+    Delegation {
+        audience: None,
+        delegate: delegate.holder(),
+        depth: number(depth),
+        not_after: None,
+        not_before: None,
+        scope: List(vec![Scope { arguments: None, target: None, tool: label(tool) }]),
+        spend: None,
+        uses: None,
     }
 }
 

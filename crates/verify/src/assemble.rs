@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use counterfoil_receipt::{
-    Body, Principal, RecordId, RunId, UnverifiedRecord,
+    Body, Place, Principal, RecordId, RunId, UnverifiedRecord,
     body::{Audience, RevocationTarget, Type},
     bundle::{
         CheckpointLine, DocumentLine, EndLine, Format, Header, PayloadLine, PositionLine, ProofHash,
@@ -28,6 +28,8 @@ pub enum IndexKey {
     Key([u8; 32]),
     /// The endorsements of a record.
     Candidate(RecordId),
+    /// A delegation and its revocations.
+    Delegation(RecordId),
     /// Every policy record.
     Policy,
     /// Every snapshot.
@@ -70,8 +72,9 @@ pub fn index_keys(record: &UnverifiedRecord) -> Vec<IndexKey> {
         }
         Body::Revocation(body) => match &body.target {
             RevocationTarget::Key(key) => vec![IndexKey::Key(*key.material())],
-            RevocationTarget::Delegation(_) => Vec::new(),
+            RevocationTarget::Delegation(id) => vec![IndexKey::Delegation(*id)],
         },
+        Body::Delegation(_) => vec![IndexKey::Delegation(record.id())],
         Body::Endorsement(body) => vec![IndexKey::Candidate(body.candidate)],
         Body::Policy(_) => vec![IndexKey::Policy],
         Body::Snapshot(_) => vec![IndexKey::Snapshot],
@@ -98,7 +101,7 @@ pub fn select<L: Lookup>(run: RunId, size: u64, lookup: &L) -> Result<Vec<u64>, 
             let (before, after) = lookup.snapshots_around(index, size)?;
             found.extend(before.into_iter().chain(after));
         }
-        if matches!(record.kind(), Type::Policy | Type::Keyring | Type::Revocation) {
+        if matches!(record.kind(), Type::Policy | Type::Keyring | Type::Delegation | Type::Revocation) {
             found.extend(lookup.indices(&IndexKey::Candidate(record.id()), size)?);
         }
         for principal in principals_of(&record) {
@@ -111,12 +114,24 @@ pub fn select<L: Lookup>(run: RunId, size: u64, lookup: &L) -> Result<Vec<u64>, 
         {
             found.extend(lookup.indices(&IndexKey::Group(group.clone()), size)?);
         }
+        if let Some(delegation) = delegation_named(&record) {
+            found.extend(lookup.indices(&IndexKey::Delegation(delegation), size)?);
+        }
         for key in keys_of(&record) {
             found.extend(lookup.indices(&IndexKey::Key(key), size)?);
         }
         todo.extend(found.into_iter().filter(|index| chosen.insert(*index)));
     }
     Ok(chosen.into_iter().collect())
+}
+
+/// The delegation that a proposal acts under, or that a delegation narrows.
+pub(crate) fn delegation_named(record: &UnverifiedRecord) -> Option<RecordId> {
+    match (record.body(), record.place()) {
+        (Body::Proposal(body), _) => body.delegation,
+        (Body::Delegation(_), Place::Chain { prev, .. }) => Some(*prev),
+        _ => None,
+    }
 }
 
 /// Which records are judged by log time: executions, and what a key signs that was enrolled before with a validity.

@@ -218,6 +218,8 @@ impl<'t> Verifier<'t> {
             read_line(line).map_err(|why| Fault::violated(Rule::BundleHeader, why.to_string()))?;
         counts_lie_within_limits(&header)?;
         self.findings.extend(genesis_is_pinned(header.log, self.trust).err().map(Finding::of));
+        // What a header claims is worth a page of memory.
+        self.state.expect(usize::try_from(header.entries.get()).unwrap_or(usize::MAX).min(64));
         self.header = Some(header);
         Ok(())
     }

@@ -5,12 +5,13 @@
 
 use counterfoil_policy::{Approval, Assessment, Denial, Policy, Shortfall};
 use counterfoil_receipt::{
-    PolicyDigest, Principal, RecordId,
+    PolicyDigest, Principal, RecordId, RunId,
     body::{Audience, Execution, Ruling},
 };
 use counterfoil_tlog::policy::QuorumTime;
 
 use crate::{
+    delegation,
     fault::Fault,
     record::Record,
     rule::Rule,
@@ -37,6 +38,18 @@ pub(crate) fn check(state: &State, body: &Execution, record: &Record) -> Result<
     state.may_execute(run, body, &record.author().principal, record.time().get())
 }
 
+/// What an execution that stands takes from the delegations under which it acts; gives the windows in which it has to lie.
+pub(crate) fn take(state: &mut State, run: RunId, body: &Execution) -> Vec<(u64, u64)> {
+    let Some(run) = state.run(&run) else { return Vec::new() };
+    let windows = state.windows(run, body);
+    if let Some(proposal) = run.proposal(&body.proposal) {
+        let chain = proposal.chain.clone();
+        let cost = delegation::enough_is_left(state, proposal).ok().flatten();
+        state.delegations.take(&chain, cost);
+    }
+    windows
+}
+
 impl State {
     /// Whether `runtime` may record this execution next, at its own time `time` in milliseconds.
     ///
@@ -55,18 +68,39 @@ impl State {
         };
         action_is_the_one_proposed(proposal, body)?;
         audience_is_the_runtime(self, proposal, runtime)?;
+        delegation::runtime_is_every_audience(self, &proposal.chain, runtime)?;
+        delegation::no_link_has_ended(self, &proposal.chain, "body.proposal")?;
         use_is_free(proposal, body)?;
         proposal_is_open(proposal)?;
         let policy = policy_is_in_force(self, &body.policy)?;
         retry_is_allowed(body)?;
-        if body.break_glass.is_some() {
+        let granted = if body.break_glass.is_some() {
             let assessment = policy.assess(&proposal.request());
             break_glass_is_allowed(&assessment)?;
-            return use_is_granted(assessment.uses(), body.use_number.get());
+            assessment.uses()
+        } else {
+            self.quorum(run, &body.proposal, &body.decisions, Some(runtime))?.uses
+        };
+        use_is_granted(granted, body.use_number.get())?;
+        let windows = self.windows(run, body);
+        windows.into_iter().try_for_each(|window| time_is_inside(time, window, "time"))?;
+        delegation::enough_is_left(self, proposal).map(|_| ())
+    }
+
+    /// The log times, in milliseconds, in each of which this execution has to lie: the windows of the decisions that it names,
+    /// and the validities of the delegations under which its proposal acts.
+    pub fn windows(&self, run: &Run, body: &Execution) -> Vec<(u64, u64)> {
+        let decided = body.decisions.iter().filter_map(|id| run.decision(id)?.window);
+        let delegated = run.proposal(&body.proposal).map(|proposal| self.validities(proposal));
+        decided.chain(delegated.into_iter().flatten()).collect()
+    }
+
+    /// Whether a runtime is meant by an audience, as of the last entry.
+    pub(crate) fn is_audience(&self, audience: &Audience, runtime: &Principal) -> bool {
+        match audience {
+            Audience::Principal(principal) => principal == runtime,
+            Audience::Group(group) => self.keys.groups(runtime).contains(group),
         }
-        let quorum = self.quorum(run, &body.proposal, &body.decisions, Some(runtime))?;
-        use_is_granted(quorum.uses, body.use_number.get())?;
-        time_is_inside(time, quorum.window, "time")
     }
 
     /// Whether these decisions approve the proposal, for execution by `runtime` where one is named.
@@ -92,8 +126,9 @@ impl State {
         };
         decisions_name_the_policy(&named, in_force)?;
         approvers_are_not_revoked(self, &named)?;
-        let involved = [Some(&run.requester), Some(&proposed.proposer), runtime];
-        let involved: Vec<&str> = involved.into_iter().flatten().map(Principal::as_str).collect();
+        let involved = [Some(&run.requester), Some(&proposed.proposer), runtime].into_iter().flatten();
+        let involved = involved.chain(self.delegates(&proposed.chain));
+        let involved: Vec<&str> = involved.map(Principal::as_str).collect();
         let uses = enough_approve(&policy.assess(&proposed.request()), &involved, &named)?;
         let from = named.iter().filter_map(|decision| decision.window).map(|(from, _)| from).max();
         let until = named.iter().filter_map(|decision| decision.window).map(|(_, until)| until).min();
@@ -245,7 +280,8 @@ fn quorum_is_short(shortfall: &Shortfall) -> Fault {
     Fault::violated(Rule::QuorumNotMet, format!("body.decisions: {shortfall}"))
 }
 
-/// R-EXEC-07: no approver is the requester or the executing runtime's principal, where the policy wants that.
+/// R-EXEC-07: no approver is the requester, a delegate of the chain or the executing runtime's principal, where the policy wants
+/// that.
 fn approver_is_involved(shortfall: &Shortfall) -> Fault {
     Fault::violated(Rule::Segregation, format!("body.decisions: {shortfall}"))
 }
@@ -256,7 +292,7 @@ fn terms_are_too_wide(shortfall: &Shortfall) -> Fault {
 }
 
 /// R-EXEC-08: the runtime's own time and the log time of the execution lie inside the window of every decision that it
-/// names.
+/// names, and inside the validity of every link.
 pub(crate) fn time_is_inside(time: u64, (from, until): (u64, u64), what: &str) -> Result<(), Fault> {
     if (from..=until).contains(&time) {
         return Ok(());
@@ -325,19 +361,16 @@ fn decisions_name_the_policy(named: &[&DecisionState], in_force: PolicyDigest) -
     }
 }
 
-/// R-EXEC-10: the runtime is the proposal's audience.
+/// R-EXEC-10: the runtime is the audience of the proposal and of every link.
 fn audience_is_the_runtime(
     state: &State,
     proposal: &ProposalState,
     runtime: &Principal,
 ) -> Result<(), Fault> {
-    let (meant, is_meant) = match &proposal.audience {
-        Audience::Principal(principal) => (principal, principal == runtime),
-        Audience::Group(group) => (group, state.keys.groups(runtime).contains(group)),
-    };
-    if is_meant {
+    if state.is_audience(&proposal.audience, runtime) {
         return Ok(());
     }
+    let (Audience::Principal(meant) | Audience::Group(meant)) = &proposal.audience;
     let detail = format!("signer.principal: {runtime} is not the proposal's audience, {meant}");
     Err(Fault::violated(Rule::AudienceMismatch, detail))
 }

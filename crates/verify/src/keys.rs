@@ -10,6 +10,7 @@ use counterfoil_receipt::{
 };
 
 use crate::{
+    delegation,
     fault::Fault,
     place::with_article,
     record::Record,
@@ -64,7 +65,6 @@ pub(crate) struct Keys {
     latest: HashMap<[u8; 32], PublicKey>,
     threshold: u64,
     candidates: HashMap<RecordId, Candidate>,
-    revoked_delegations: BTreeSet<RecordId>,
 }
 
 /// A record of the authority that does not have its threshold yet.
@@ -417,7 +417,7 @@ fn revocation_names_something_live(state: &State, body: &Revocation) -> Result<(
             Some(_) => Ok(()),
         },
         RevocationTarget::Delegation(id) => match state.entries.get(id) {
-            Some(_) if state.keys.revoked_delegations.contains(id) => Err(Fault::violated(
+            Some(_) if state.delegations.is_revoked(id) => Err(Fault::violated(
                 Rule::RevocationTarget,
                 format!("body.target.delegation: {id} was revoked before"),
             )),
@@ -432,17 +432,18 @@ fn revocation_names_something_live(state: &State, body: &Revocation) -> Result<(
     }
 }
 
-/// R-REV-02: it is signed by the authority, or, without `distrust_from`, by the key's own principal.
+/// R-REV-02: it is signed by the authority; or, without `distrust_from`, by the key's own principal; or by whoever signed or holds
+/// the delegation.
 fn revocation_signer_may(state: &State, body: &Revocation, author: &Author) -> Result<(), Fault> {
     let owns = match &body.target {
         RevocationTarget::Key(key) => {
             state.keys.get(key).is_some_and(|facts| facts.principal == author.principal)
         }
-        // Delegations grant nothing under this fold version, so only the authority has one to take back.
-        RevocationTarget::Delegation(_) => false,
+        RevocationTarget::Delegation(id) => delegation::may_revoke(state, id, author),
     };
     // Whoever could dispute their own past could repudiate it.
-    if author.role == Role::Authority || (owns && body.distrust_from.is_none()) {
+    let disputes = body.distrust_from.is_some() && matches!(body.target, RevocationTarget::Key(_));
+    if author.role == Role::Authority || (owns && !disputes) {
         return Ok(());
     }
     let detail =
@@ -472,7 +473,7 @@ pub(crate) fn propose(state: &mut State, record: &Record, index: u64) -> Effect 
     let endorsers: BTreeSet<Principal> = is_root.then(|| author.principal.clone()).into_iter().collect();
     let candidate = Candidate { body: record.body().clone(), endorsers };
     if candidate.endorsers.len() as u64 >= state.keys.threshold {
-        return enact(state, &candidate.body, index);
+        return enact(state, record.id(), &candidate.body, index);
     }
     state.keys.candidates.insert(record.id(), candidate);
     Effect::Waits
@@ -488,14 +489,15 @@ fn endorse(state: &mut State, body: &Endorsement, signer: &Principal, index: u64
         return Effect::Waits;
     }
     match state.keys.candidates.remove(&body.candidate) {
-        Some(candidate) => enact(state, &candidate.body, index),
+        Some(candidate) => enact(state, body.candidate, &candidate.body, index),
         None => Effect::None("the candidate waits for no signature".to_owned()),
     }
 }
 
 /// A candidate takes effect at the index of the signature that completes its threshold, if it is still sound there.
-fn enact(state: &mut State, body: &Body, index: u64) -> Effect {
+fn enact(state: &mut State, id: RecordId, body: &Body, index: u64) -> Effect {
     match body {
+        Body::Delegation(body) => delegation::enact(state, id, body, None, index),
         Body::Keyring(body) => match change_is_sound(state, body) {
             Ok(()) => {
                 state.keys.apply_change(body, index);
@@ -525,10 +527,7 @@ fn enact(state: &mut State, body: &Body, index: u64) -> Effect {
 fn revoke(state: &mut State, body: &Revocation, index: u64) -> Effect {
     let key = match &body.target {
         RevocationTarget::Key(key) => key,
-        RevocationTarget::Delegation(id) => {
-            state.keys.revoked_delegations.insert(*id);
-            return Effect::None("delegations grant nothing under fold version 0".to_owned());
-        }
+        RevocationTarget::Delegation(id) => return state.delegations.revoke(id, index),
     };
     state.keys.end(key, |facts| {
         facts.revoked.get_or_insert(index);

@@ -37,6 +37,13 @@ rules! {
         RevocationTarget = "R-REV-01" "revocation-target",
         RevocationSigner = "R-REV-02" "revocation-signer",
         PolicyUnreadable = "R-POL-01" "policy-unreadable",
+        DelegationUnreadable = "R-DEL-01" "delegation-unreadable",
+        DelegationSigner = "R-DEL-02" "delegation-signer",
+        DelegationWidens = "R-DEL-03" "delegation-widens",
+        DelegationHolder = "R-DEL-04" "delegation-holder",
+        DelegationScope = "R-DEL-05" "delegation-scope",
+        DelegationEnded = "R-DEL-06" "delegation-ended",
+        DelegationSpent = "R-DEL-07" "delegation-spent",
         NotOwner = "R-OWN-01" "not-owner",
         CancelSigner = "R-CAN-01" "cancel-signer",
         HandoffRecipient = "R-HAND-01" "handoff-recipient",
@@ -149,10 +156,12 @@ impl Rule {
             }
             RoleNotAllowed | KeyUnknown | KeyRole | KeyPrincipal | KeyRetired | KeyRevoked | KeyValidity
             | KeyReused | KeyChange | KeyDistrusted | EndorsementTarget | AuthorityNotPinned
-            | ThresholdUnreachable | RevocationTarget | RevocationSigner | PolicyUnreadable | NotOwner
-            | CancelSigner | HandoffRecipient | DecisionNotApproval | QuorumNotMet | Segregation
-            | PolicyNotInForce | AudienceMismatch | ApprovalRevoked | TermsExceedPolicy
-            | BreakGlassRefused | PolicyDenied | FreePathRefused => Dimension::Authority,
+            | ThresholdUnreachable | RevocationTarget | RevocationSigner | PolicyUnreadable
+            | DelegationUnreadable | DelegationSigner | DelegationWidens | DelegationHolder
+            | DelegationScope | DelegationEnded | DelegationSpent | NotOwner | CancelSigner
+            | HandoffRecipient | DecisionNotApproval | QuorumNotMet | Segregation | PolicyNotInForce
+            | AudienceMismatch | ApprovalRevoked | TermsExceedPolicy | BreakGlassRefused | PolicyDenied
+            | FreePathRefused => Dimension::Authority,
             SupersedeTarget | DecisionAction | ActionDiffers | UseConsumed | UseExceeded | ProposalEnded
             | WindowClosed | RetryRefused | OutcomeSettled | SettlementOpen => Dimension::Conformity,
             OutcomeSigner => Dimension::Authority,

@@ -6,14 +6,15 @@ use counterfoil_policy::{Approver, Assessment, Request};
 use counterfoil_receipt::{
     Action, ActionDigest, Author, Body, PolicyDigest, Principal, PublicKey, RecordId, Role, RunId,
     body::{
-        Audience, Cancel, Decision, Effects, Holder, Outcome, Proposal, Risk, Ruling, Settlement, Status,
-        Surface,
+        Audience, Cancel, Decision, Effects, Execution, Holder, Outcome, Proposal, Risk, Ruling, Settlement,
+        Status, Surface,
     },
     field::Millis,
     text::{Group, Label},
 };
 
 use crate::{
+    delegation, execution,
     fault::Fault,
     keys::Keys,
     place::with_article,
@@ -49,6 +50,8 @@ pub struct ProposalState {
     pub risk: Risk,
     /// Its tags, by the proposer's word.
     pub tags: Vec<Label>,
+    /// The delegations under which it acts, from the one that it names up to that of the authority; none without one.
+    pub chain: Vec<RecordId>,
     /// The digest of its action.
     pub digest: ActionDigest,
     /// The action.
@@ -116,7 +119,7 @@ pub struct ExecutionState {
     pub runtime: Principal,
     /// When the runtime says it started, in milliseconds.
     pub time: u64,
-    /// The windows of the decisions that it names, in milliseconds.
+    /// The windows of the decisions that it names and the validities of its delegations, in milliseconds.
     pub windows: Vec<(u64, u64)>,
     /// Log time: that of the first snapshot after it; `None` until one is shown that leaves no gap.
     pub log_time: Option<u64>,
@@ -135,7 +138,7 @@ pub enum ProposalStatus {
     Open,
     /// A quorum approved, or the policy wants none, and it may be executed.
     Approved,
-    /// The policy in force denies it.
+    /// The policy in force denies it, or a delegation under which it acts has ended.
     Denied,
     /// Somebody entitled rejected it.
     Rejected,
@@ -320,7 +323,8 @@ impl State {
             Some((_, End::Superseded(_))) => return Some(ProposalStatus::Superseded),
             None => {}
         }
-        if let Some(Assessment::Denied(_)) = self.assess(proposal) {
+        let is_over = delegation::no_link_has_ended(self, &proposal.chain, "").is_err();
+        if is_over || matches!(self.assess(proposal), Some(Assessment::Denied(_))) {
             return Some(ProposalStatus::Denied);
         }
         let mut approvals = run.approvals(id);
@@ -386,7 +390,11 @@ pub(crate) fn check(state: &State, record: &Record) -> Result<(), Fault> {
         Body::Observation(_) => owner_signs(&state.keys, run, author),
         Body::Proposal(body) => {
             owner_signs(&state.keys, run, author)?;
-            superseded_is_open(run, body)
+            superseded_is_open(run, body)?;
+            // No chain yet: what a scope asks about is the action.
+            let tags = body.tags.as_deref().unwrap_or_default();
+            let request = Request::new(&body.action, body.risk, tags, &author.principal, &[]);
+            delegation::proposal_is_delegated(state, body, author, &request)
         }
         Body::Decision(body) => decision_is_about_the_action(run, body),
         Body::Cancel(body) => {
@@ -527,14 +535,22 @@ pub(crate) fn apply(state: &mut State, record: &Record, index: u64) -> Effect {
         _ => false,
     };
     let groups = state.keys.groups(&record.author().principal).to_vec();
+    let chain = match record.body() {
+        Body::Proposal(body) => body.delegation.map_or_else(Vec::new, |id| state.chain(&id)),
+        _ => Vec::new(),
+    };
+    let executed = match record.body() {
+        Body::Execution(body) => execution::take(state, id, body),
+        _ => Vec::new(),
+    };
     let Some(run) = state.runs.get_mut(&id) else { return Effect::None("belongs to no run".to_owned()) };
     run.enter(record);
     match record.body() {
-        Body::Proposal(body) => run.propose(record, body, index, groups),
+        Body::Proposal(body) => run.propose(record, body, index, groups, chain),
         Body::Decision(body) => run.decide(record, body, index, groups, entitled),
         Body::Cancel(body) => run.cancel(record.id(), body, index),
         Body::Execution(body) => {
-            run.execute(record, body, index);
+            run.execute(record, body, index, executed);
             state.awaiting_log_time.push((id, record.id()));
             Effect::Took
         }
@@ -589,7 +605,14 @@ impl DecisionState {
 }
 
 impl Run {
-    fn propose(&mut self, record: &Record, body: &Proposal, index: u64, groups: Vec<Group>) -> Effect {
+    fn propose(
+        &mut self,
+        record: &Record,
+        body: &Proposal,
+        index: u64,
+        groups: Vec<Group>,
+        chain: Vec<RecordId>,
+    ) -> Effect {
         if let Some(old) = body.supersedes.and_then(|id| self.proposals.get_mut(&id)) {
             old.ended = Some((index, End::Superseded(record.id())));
         }
@@ -599,6 +622,7 @@ impl Run {
             groups,
             risk: body.risk,
             tags: body.tags.as_deref().unwrap_or_default().to_vec(),
+            chain,
             digest: body.action.digest(),
             action: body.action.clone(),
             audience: body.audience.clone(),
@@ -661,8 +685,7 @@ impl Run {
         }
     }
 
-    fn execute(&mut self, record: &Record, body: &counterfoil_receipt::body::Execution, index: u64) {
-        let windows = body.decisions.iter().filter_map(|id| self.decisions.get(id)?.window).collect();
+    fn execute(&mut self, record: &Record, body: &Execution, index: u64, windows: Vec<(u64, u64)>) {
         let execution = ExecutionState {
             index,
             proposal: body.proposal,
@@ -695,7 +718,7 @@ impl Run {
 impl ProposalState {
     /// What a policy is asked about it.
     pub fn request(&self) -> Request<'_> {
-        Request::new(&self.action, self.risk, &self.tags, &self.proposer, &self.groups)
+        Request::new(&self.action, self.risk, &self.tags, &self.proposer, &self.groups).under(&self.chain)
     }
 
     /// Ends the proposal, unless something ended it at a lower index.

@@ -11,6 +11,7 @@ use counterfoil_receipt::{
 };
 
 use crate::{
+    delegation::{self, Delegations},
     execution,
     fault::{Fault, Shown},
     keys::{self, Keys},
@@ -55,6 +56,7 @@ pub struct State {
     statements: HashSet<Statement>,
     pub(crate) entries: HashMap<RecordId, Entry>,
     pub(crate) keys: Keys,
+    pub(crate) delegations: Delegations,
     pub(crate) policies: Vec<PolicyInForce>,
     pub(crate) policy_head: Option<RecordId>,
     documents: HashMap<PolicyDigest, Vec<u8>>,
@@ -108,6 +110,7 @@ impl State {
             statements: HashSet::new(),
             entries: HashMap::new(),
             keys: Keys::default(),
+            delegations: Delegations::default(),
             policies: Vec::new(),
             policy_head: None,
             documents: HashMap::new(),
@@ -117,6 +120,12 @@ impl State {
             judged_by_log_time: Vec::new(),
             untimed: Vec::new(),
         }
+    }
+
+    /// Makes room for so many entries.
+    pub(crate) fn expect(&mut self, entries: usize) {
+        self.entries.reserve(entries);
+        self.statements.reserve(entries);
     }
 
     /// Folds one entry: checks every positional rule at `index`, then applies the record.
@@ -190,6 +199,7 @@ impl State {
             Body::Policy(body) => self.read_policy(body).map(|_| ()),
             Body::Endorsement(body) => keys::candidate_waits(self, body, record),
             Body::Revocation(body) => keys::revocation_is_sound(self, body, record.author()),
+            Body::Delegation(body) => delegation::check(self, body, record),
             Body::Execution(body) => execution::check(self, body, record),
             _ => run::check(self, record),
         }
@@ -351,7 +361,7 @@ impl State {
                 keys::propose(self, record, index)
             }
             Body::Keyring(_) | Body::Endorsement(_) | Body::Revocation(_) => keys::apply(self, record, index),
-            Body::Delegation(_) => Effect::None("delegations grant nothing under fold version 0".to_owned()),
+            Body::Delegation(body) => delegation::apply(self, record, body, index),
             Body::Rejection(_) => Effect::None("a rejection is no entry".to_owned()),
             Body::Trigger(_)
             | Body::Observation(_)

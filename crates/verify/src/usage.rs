@@ -11,7 +11,7 @@ use counterfoil_receipt::{
 use counterfoil_tlog::{Hash, LeafIndex, TreeHead, TreeSize, inclusion, leaf_hash};
 
 use crate::{
-    assemble::limited_key,
+    assemble::{delegation_named, limited_key},
     bundle::content_differs,
     fault::{Fault, Finding},
     rule::Rule,
@@ -33,6 +33,9 @@ pub(crate) struct Used {
     /// Whose key it is that a revocation ends.
     holders: HashMap<[u8; 32], Principal>,
     concerned: Vec<(Entry, Concern)>,
+    /// What each delegation narrows, and which ones proposals name.
+    narrows: HashMap<RecordId, RecordId>,
+    delegations: HashSet<RecordId>,
     /// Keys that were enrolled with a validity.
     limited: HashSet<[u8; 32]>,
     /// Snapshots and what is judged by log time, in order; `true` for a snapshot.
@@ -57,7 +60,7 @@ struct Claim {
 enum Concern {
     Principal(Principal),
     Key([u8; 32]),
-    Nothing,
+    Delegation(RecordId),
 }
 
 impl Used {
@@ -85,14 +88,13 @@ impl Used {
                     self.documents.insert(digest);
                 }
             }
-            Body::Proposal(body) => match &body.audience {
-                Audience::Principal(principal) => {
-                    self.principals.insert(principal.clone());
-                }
-                Audience::Group(group) => {
-                    self.groups.insert(group.clone());
-                }
-            },
+            Body::Proposal(body) => {
+                self.delegations.extend(body.delegation);
+                match &body.audience {
+                    Audience::Principal(principal) => self.principals.insert(principal.clone()),
+                    Audience::Group(group) => self.groups.insert(group.clone()),
+                };
+            }
             Body::Keyring(body) => {
                 self.memberships
                     .entry(body.principal.clone())
@@ -105,7 +107,7 @@ impl Used {
                 entry,
                 match &body.target {
                     RevocationTarget::Key(key) => Concern::Key(*key.material()),
-                    RevocationTarget::Delegation(_) => Concern::Nothing,
+                    RevocationTarget::Delegation(id) => Concern::Delegation(*id),
                 },
             )),
             Body::Genesis(body) => {
@@ -113,7 +115,10 @@ impl Used {
                 self.principals.extend(roots.clone().map(|root| root.principal.clone()));
                 self.holders.extend(roots.map(|root| (*root.key.material(), root.principal.clone())));
             }
-            Body::Delegation(_) => self.concerned.push((entry, Concern::Nothing)),
+            Body::Delegation(_) => {
+                self.narrows.extend(delegation_named(record).map(|prev| (entry.1, prev)));
+                self.concerned.push((entry, Concern::Delegation(entry.1)));
+            }
             _ => {}
         }
         if let Some(end) = self.ends.get_mut(&index) {
@@ -217,16 +222,23 @@ impl Used {
     pub(crate) fn leftovers(&self, documents: &[PolicyDigest], ends_are_known: bool) -> Vec<Finding> {
         let mut unused = Vec::new();
         let mut known: HashMap<&Principal, bool> = HashMap::new();
+        let mut matters = |principal| *known.entry(principal).or_insert_with(|| self.concerns(principal));
+        let links = self.links();
         for (entry, concern) in &self.concerned {
-            let principal = match concern {
-                Concern::Principal(principal) => Some(principal),
-                Concern::Key(key) => self.holders.get(key),
-                Concern::Nothing => None,
+            let (is_used, why) = match concern {
+                Concern::Principal(principal) => {
+                    (matters(principal), "concerns nobody who signed a record of the run")
+                }
+                Concern::Key(key) => (
+                    self.holders.get(key).is_some_and(&mut matters),
+                    "concerns nobody who signed a record of the run",
+                ),
+                Concern::Delegation(id) => {
+                    (links.contains(id), "is about a delegation under which nothing was proposed")
+                }
             };
-            if !principal
-                .is_some_and(|principal| *known.entry(principal).or_insert_with(|| self.concerns(principal)))
-            {
-                unused.push((entry, "concerns nobody who signed a record of the run"));
+            if !is_used {
+                unused.push((entry, why));
             }
         }
         for (at, (entry, is_snapshot)) in self.timeline.iter().enumerate() {
@@ -244,6 +256,18 @@ impl Used {
         let unnamed = unnamed
             .map(|digest| Finding::of(not_used(&format!("no policy record names the document {digest}"))));
         unused.chain(unnamed).collect()
+    }
+
+    /// Every link of the delegations that proposals name.
+    fn links(&self) -> HashSet<RecordId> {
+        let mut links = HashSet::new();
+        for named in &self.delegations {
+            let mut link = Some(named);
+            while let Some(id) = link.filter(|id| links.insert(**id)) {
+                link = self.narrows.get(id);
+            }
+        }
+        links
     }
 
     /// Whether the keyring of `principal` matters to the records that were read.

@@ -1,6 +1,7 @@
 //! `bundles/`: a bundle, a trust file and a time, and the verdict that they give.
 
 mod claims;
+mod delegations;
 mod ends;
 mod faults;
 mod validity;
@@ -51,7 +52,9 @@ impl Shown {
 pub fn generate(files: &mut Files) {
     let mut trusts: BTreeMap<String, String> = BTreeMap::new();
     for case in
-        [valid(), faults::cases(), claims::cases(), ends::cases(), validity::cases()].into_iter().flatten()
+        [valid(), faults::cases(), claims::cases(), ends::cases(), validity::cases(), delegations::cases()]
+            .into_iter()
+            .flatten()
     {
         let shown = (case.build)();
         let text = shown.trust.to_toml();

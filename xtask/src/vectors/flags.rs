@@ -23,6 +23,11 @@ pub const FLAGS: &[(&str, &str, &str)] = &[
         "One key or signature has several spellings, and one statement several ids.",
     ),
     (
+        "BorrowedDelegation",
+        "A delegation counts whoever signs, or whoever granted it.",
+        "An agent grants itself everything, or acts under what was given to another.",
+    ),
+    (
         "BreakGlass",
         "Break-glass or a retry is accepted whether or not the policy knows it.",
         "A runtime acts without any approval.",
@@ -58,11 +63,21 @@ pub const FLAGS: &[(&str, &str, &str)] = &[
         "An approval without terms, or a rejection with some, is accepted.",
         "An approval never ends.",
     ),
+    (
+        "DelegationWidening",
+        "Links are not compared, or the action with only one of them.",
+        "Somebody passes more on than they hold.",
+    ),
     ("DoubleExecution", "Uses are not counted per proposal.", "One approval is executed twice."),
     (
         "DuplicateKey",
         "The last, or the first, of two equal names wins.",
         "Two readers see two different records.",
+    ),
+    (
+        "EndedDelegation",
+        "A link is looked at when it is granted, and not when it is used.",
+        "Somebody acts under a delegation that was revoked.",
     ),
     ("EndedProposal", "What ended a proposal is not looked for.", "Something rejected is executed."),
     (
@@ -110,6 +125,11 @@ pub const FLAGS: &[(&str, &str, &str)] = &[
         "OversizedRecord",
         "Size is not limited, or the log's own limit is ignored.",
         "An entry does not fit its tile, or exhausts a reader.",
+    ),
+    (
+        "Overspending",
+        "Costs are not added up over a chain, or not read from the action.",
+        "Those who share a budget each spend all of it.",
     ),
     ("OwnershipTheft", "Who owns a run is not checked.", "Another agent speaks for the run."),
     (

@@ -2,10 +2,12 @@
 
 mod authority;
 mod conduct;
+mod delegations;
 mod ownership;
 mod place;
 mod policies;
 mod quorums;
+mod spending;
 mod steps;
 mod thresholds;
 mod windows;
@@ -27,22 +29,26 @@ pub struct Case {
 }
 
 /// Plays what happens before, and gives the entry that is forced into the log.
-type Build = fn(&mut Scenario) -> UnverifiedRecord;
+type Build = Box<dyn Fn(&mut Scenario) -> UnverifiedRecord>;
 
 /// A log whose entry breaks `rule`.
-const fn breaks(
+fn breaks(
     rule: &'static str,
     name: &'static str,
     flags: &'static [&'static str],
     description: &'static str,
-    build: Build,
+    build: impl Fn(&mut Scenario) -> UnverifiedRecord + 'static,
 ) -> Case {
-    Case { name, description, flags, breaks: Some(rule), build }
+    Case { name, description, flags, breaks: Some(rule), build: Box::new(build) }
 }
 
 /// A log in which everything holds.
-const fn holds(name: &'static str, description: &'static str, build: Build) -> Case {
-    Case { name, description, flags: &[], breaks: None, build }
+fn holds(
+    name: &'static str,
+    description: &'static str,
+    build: impl Fn(&mut Scenario) -> UnverifiedRecord + 'static,
+) -> Case {
+    Case { name, description, flags: &[], breaks: None, build: Box::new(build) }
 }
 
 pub fn generate(files: &mut Files) {
@@ -55,6 +61,8 @@ pub fn generate(files: &mut Files) {
         quorums::cases,
         windows::cases,
         policies::cases,
+        delegations::cases,
+        spending::cases,
     ];
     for case in cases.into_iter().flat_map(|cases| cases()) {
         let mut scenario = Scenario::new();

@@ -165,6 +165,10 @@ fn test(matcher: &Value, document: &Value, asked: &Asked) -> Option<bool> {
             })
         }
         "principal" => Some(list(inner).iter().any(|one| one == asked.proposer)),
+        "delegation" => Some(match inner {
+            Value::Bool(wanted) => *wanted != asked.chain.is_empty(),
+            ids => list(ids).iter().any(|id| asked.chain.contains(&text(id))),
+        }),
         "group" => Some(list(inner).iter().any(|one| asked.groups.contains(&text(one)))),
         "all" => {
             let each = each();

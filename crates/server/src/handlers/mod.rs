@@ -1,6 +1,7 @@
 //! One handler for each route, by subject. They translate; what is decided, is decided elsewhere.
 
 pub(crate) mod add;
+pub(crate) mod delegations;
 pub(crate) mod health;
 pub(crate) mod proofs;
 pub(crate) mod runs;

@@ -336,6 +336,7 @@ impl World {
             action: action("db.vacuum", json!({"full": true})),
             audience: body::Audience::Principal(self.cast.gate.principal.clone()),
             cost: None,
+            delegation: None,
             evidence: None,
             metadata: None,
             risk: body::Risk::High,

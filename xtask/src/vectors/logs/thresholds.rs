@@ -3,10 +3,10 @@
 use counterfoil_receipt::{
     RecordId, Role, UnverifiedRecord,
     action::Json,
-    body::{Delegation, Endorsement, Policy, Revocation, RevocationTarget, Scope},
-    field::{List, Whole},
+    body::{Endorsement, Policy, Revocation, RevocationTarget},
+    field::Whole,
 };
-use counterfoil_testkit::{Actor, Scenario, enrolment, label, policy_document};
+use counterfoil_testkit::{Actor, Scenario, delegation, enrolment, policy_document};
 
 use super::{
     Case, breaks, holds,
@@ -339,9 +339,9 @@ fn revocations() -> Vec<Case> {
         ),
         breaks(
             "R-REV-02",
-            "revocation-of-delegation-by-its-signer",
+            "revocation-of-delegation-by-another",
             &["RevocationAbuse"],
-            "Ana revokes the delegation that she signed, which only the authority may.",
+            "Ana revokes a delegation that she neither signed nor holds.",
             |s| {
                 let body = revocation_of_delegation(s);
                 s.ledger.sign(&s.cast.ana.clone(), None, body)
@@ -387,18 +387,9 @@ fn agreed() -> Scenario {
     s
 }
 
-/// The revocation of a delegation that Ana has just signed.
+/// The revocation of a delegation that the authority has just granted.
 fn revocation_of_delegation(s: &mut Scenario) -> Revocation {
-    let body = Delegation {
-        audience: None,
-        delegate: s.cast.scout.holder(),
-        depth: Whole::new(0).expect("a depth"),
-        not_after: None,
-        not_before: None,
-        scope: List(vec![Scope { arguments: None, target: None, tool: label("db.vacuum") }]),
-        spend: None,
-        uses: None,
-    };
-    let delegation = s.ledger.add(&s.cast.ana.clone(), None, body);
+    let body = delegation(&s.cast.scout, "db.vacuum", 0);
+    let delegation = s.ledger.add(&s.cast.root.clone(), None, body);
     Revocation { distrust_from: None, reason: None, target: RevocationTarget::Delegation(delegation) }
 }

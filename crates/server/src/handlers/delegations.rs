@@ -1,0 +1,119 @@
+//! Delegations: what is granted, what is used up of it, what ended.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Path, Query, State as Shared, rejection::QueryRejection},
+    response::Response,
+};
+use counterfoil_receipt::{Principal, RecordId, field::Field as _};
+use counterfoil_verify::{DelegationState, State};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{
+    app::App,
+    handlers::{asked, json},
+    limits,
+    problem::{Kind, Problem},
+};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Page {
+    before: Option<u64>,
+    delegate: Option<String>,
+    limit: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct Delegation {
+    body: Box<RawValue>,
+    ended: Option<String>,
+    id: String,
+    index: u64,
+    issuer: Option<String>,
+    narrows: Option<String>,
+    spent: String,
+    used: u64,
+}
+
+#[derive(Serialize)]
+struct List {
+    delegations: Vec<Delegation>,
+    next: Option<u64>,
+    size: u64,
+}
+
+#[derive(Serialize)]
+struct Chain {
+    chain: Vec<Delegation>,
+    size: u64,
+}
+
+/// `GET /v1/delegations`
+pub(crate) async fn list(
+    Shared(app): Shared<Arc<App>>,
+    query: Result<Query<Page>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Page { before, delegate, limit } = asked(query)?;
+    let limit = limit.unwrap_or(100);
+    if limit == 0 || limit > limits::DELEGATIONS {
+        return Err(Kind::QueryInvalid.because(format!("limit: {limit} is not 1 to {}", limits::DELEGATIONS)));
+    }
+    let delegate = delegate.map(|text| {
+        let wrong = || Kind::QueryInvalid.because(format!("delegate: {text:?} is not {}", Principal::SYNTAX));
+        Principal::new(text.as_str()).ok_or_else(wrong)
+    });
+    let (before, delegate) = (before.unwrap_or(u64::MAX), delegate.transpose()?);
+    let listed = app.inspect(move |records, checkpoint| {
+        let state = records.state();
+        let is_asked = |(_, link): &(RecordId, &DelegationState)| {
+            let is_delegate = |principal: &Principal| link.body.delegate.principal == *principal;
+            link.index < before && delegate.as_ref().is_none_or(is_delegate)
+        };
+        // One more says whether there is a next page.
+        let mut found: Vec<_> =
+            state.delegations().into_iter().rev().filter(is_asked).take(limit + 1).collect();
+        let is_last = found.len() <= limit;
+        found.truncate(limit);
+        let next = found.last().map(|(_, link)| link.index).filter(|_| !is_last);
+        let delegations = found.into_iter().map(|(id, link)| describe(state, id, link)).collect();
+        List { delegations, next, size: checkpoint.head.size.0 }
+    });
+    Ok(json(&listed.await?))
+}
+
+/// `GET /v1/delegations/{id}`
+pub(crate) async fn chain(
+    Shared(app): Shared<Arc<App>>,
+    Path(text): Path<String>,
+) -> Result<Response, Problem> {
+    let unknown = || Kind::DelegationUnknown.because(format!("{text:?} is no delegation in effect"));
+    let id = RecordId::parse(&text).ok_or_else(unknown)?;
+    let shown = app.inspect(move |records, checkpoint| {
+        let state = records.state();
+        let links = state.chain(&id).into_iter().filter_map(|id| Some((id, state.delegation(&id)?)));
+        let chain: Vec<_> = links.map(|(id, link)| describe(state, id, link)).collect();
+        Chain { chain, size: checkpoint.head.size.0 }
+    });
+    let shown = shown.await?;
+    if shown.chain.is_empty() { Err(unknown()) } else { Ok(json(&shown)) }
+}
+
+fn describe(state: &State, id: RecordId, link: &DelegationState) -> Delegation {
+    let mut body = Vec::new();
+    link.body.write(&mut body);
+    // What was read as canonical JSON is written as such.
+    let body = String::from_utf8(body).ok().and_then(|body| RawValue::from_string(body).ok());
+    Delegation {
+        body: body.unwrap_or_default(),
+        ended: state.is_live(&id).err().map(|fault| fault.detail),
+        id: id.to_string(),
+        index: link.index,
+        issuer: link.issuer.as_ref().map(|issuer| issuer.principal.to_string()),
+        narrows: link.narrows.map(|narrows| narrows.to_string()),
+        spent: link.spent.to_string(),
+        used: link.used,
+    }
+}
