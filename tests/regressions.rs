@@ -1,11 +1,11 @@
 //! Defects that were found, each named after what went wrong.
 
 use counterfoil_receipt::{
-    PublicKey, RecordId, Role,
+    PublicKey, RecordId, Role, RunId, UnverifiedRecord,
     body::{BreakGlass, Cancel, Endorsement, KeyChange, Revocation, RevocationTarget, Ruling},
     field::{Set, Whole},
 };
-use counterfoil_testkit::{Actor, Scenario, action, enrolment, policy_document, text};
+use counterfoil_testkit::{Actor, Scenario, action, delegation, enrolment, policy_document, text, witness};
 use counterfoil_verify::{Answer, Conclusion, Dimension, Effect, ProposalStatus, Trust, Verifier, verify};
 use serde_json::json;
 
@@ -323,4 +323,84 @@ fn a_key_with_a_validity_was_judged_by_whichever_snapshot_was_shown() {
     let trust = scenario.ledger.trust().requiring(&[Dimension::Authority]).trust();
     let verdict = verify(&assembly.to_bytes().unwrap(), &trust, 0);
     assert_eq!(verdict.conclude(trust.require()), Conclusion::Shown, "{:#?}", verdict.findings());
+}
+
+/// An allowed run, proposed under a delegation with this validity, that nobody approved.
+fn allowed_under_a_delegation(
+    change: impl FnOnce(&mut counterfoil_receipt::body::Delegation),
+) -> (Scenario, RunId) {
+    let rule = json!({"effect": "allow", "match": {"delegation": true}, "name": "delegates", "uses": 1});
+    let mut s = Scenario::under(json!({"language": "counterfoil-policy/1", "rules": [rule]}));
+    let mut body = delegation(&s.cast.scout, "*", 0);
+    change(&mut body);
+    s.delegation = Some(s.ledger.add(&s.cast.root.clone(), None, body));
+    let run = s.trigger();
+    let proposal = s.propose(run, action("db.vacuum", json!({})));
+    s.execute(run, proposal, &[]);
+    (s, run)
+}
+
+/// The windows of an execution were taken for those of decisions, and a delegation's validity is one of them.
+#[test]
+fn the_validity_of_a_delegation_passed_for_an_approval() {
+    let (s, run) = allowed_under_a_delegation(|body| body.not_after = Whole::new(u64::pow(2, 50)));
+    let verdict = verify(&s.ledger.bundle(run), &s.ledger.trust().trust(), 0);
+    let Answer::Pass(said) = verdict.answer(Dimension::Conformity) else { panic!("it is shown") };
+    assert!(said.starts_with("1 executed as the policy allows, approved by nobody"), "{said}");
+}
+
+/// Witnesses had to have seen an execution before the end of a validity that has none.
+#[test]
+fn a_delegation_that_only_begins_waited_for_witnesses() {
+    let (s, run) = allowed_under_a_delegation(|body| body.not_before = Whole::new(1));
+    let mut trust = s.ledger.trust();
+    trust.witnesses =
+        format!("witness a {}\nquorum a\n", counterfoil_tlog::Signer::key(&witness("a.example")));
+    let verdict = verify(&s.ledger.bundle(run), &trust.trust(), 0);
+    assert!(verdict.answer(Dimension::Conformity).passes(), "{:?}", verdict.findings());
+}
+
+/// What waits for an endorsement that a bundle leaves out was said to be no delegation, where it only is not shown to be one.
+#[test]
+fn an_endorsement_that_was_left_out_looked_like_a_violation() {
+    let mut s = Scenario::founded(|genesis| genesis.authority.threshold = Whole::new(2).unwrap());
+    let (root, spare) = (s.cast.root.clone(), s.cast.spare_root.clone());
+    let mut candidates = vec![];
+    for (actor, groups) in [(s.cast.scout.clone(), &[][..]), (s.cast.gate.clone(), &["prod"])] {
+        candidates.push(s.enrol(&actor, groups));
+    }
+    candidates.push(s.ledger.add(&root, None, delegation(&s.cast.scout, "*", 0)));
+    let last = candidates
+        .iter()
+        .map(|candidate| s.ledger.add(&spare, None, Endorsement { candidate: *candidate }))
+        .last();
+    s.delegation = candidates.last().copied();
+    s.ledger.close();
+    let run = s.trigger();
+    s.propose(run, action("db.vacuum", json!({})));
+    let endorsed = s.ledger.state().index_of(&last.unwrap()).unwrap();
+    let mut entries: Vec<u64> = s.ledger.assembly(run).entries.iter().map(|(index, _)| *index).collect();
+    assert!(entries.contains(&endorsed));
+    entries.retain(|index| *index != endorsed);
+    let mut state = counterfoil_verify::State::new(counterfoil_verify::Scope::Shown);
+    let mut keys = counterfoil_verify::KeyCache::default();
+    let faults: Vec<_> = entries
+        .into_iter()
+        .filter_map(|index| {
+            let record = UnverifiedRecord::parse(&s.ledger.entries()[index as usize]).unwrap();
+            let record = counterfoil_verify::check_signature(record, &mut keys).unwrap();
+            state.fold(&record, index, &NoRoots).err()
+        })
+        .collect();
+    let said: Vec<_> = faults.iter().map(|fault| (fault.rule.id(), fault.shown)).collect();
+    assert_eq!(said, [("R-DEL-04", counterfoil_verify::Shown::NotShown)], "{faults:?}");
+}
+
+/// A bundle without earlier checkpoints.
+struct NoRoots;
+
+impl counterfoil_verify::Roots for NoRoots {
+    fn root_at(&self, _: u64) -> Option<[u8; 32]> {
+        None
+    }
 }

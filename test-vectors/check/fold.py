@@ -394,6 +394,8 @@ class Fold:
         if named not in self.entries and not self.complete:
             raise NotShown(rule, "the delegation is not shown")
         link = self.links.get(named)
+        if link is None and (named in self.doubtful or (named in self.candidates and not self.complete)):
+            raise NotShown(rule, "not shown to be in effect")
         if link is None:
             raise RuleError(rule, "not in effect")
         if not self.is_holder(record, link.delegate):
@@ -414,13 +416,10 @@ class Fold:
             raise RuleError("R-DEL-06")
 
     def has_ended(self, link: Link) -> bool:
-        """spec/delegation.md §4: it is revoked, or its delegate's key or what that was rotated to is, or that of a delegate that signed it."""
-        named = s.key_bytes(link.delegate["key"])
-        keys = [self.keys.get(named), self.keys.get(self.rotated(named))]
-        if link.above is not None:
-            keys.append(self.keys[link.record.key])
-        revoked = any(key is not None and key.revoked is not None for key in keys)
-        return revoked or link.record.id in self.revoked_delegations
+        """spec/delegation.md §4: it is revoked, or a key of its delegate is that rotations connect with the named one."""
+        last = self.rotated(s.key_bytes(link.delegate["key"]))
+        connected = [key for material, key in self.keys.items() if self.rotated(material) == last]
+        return any(key.revoked is not None for key in connected) or link.record.id in self.revoked_delegations
 
     def check_revocation(self, index: int, record: Record) -> None:
         """R-REV-01, R-REV-02 and, for an authority key, R-AUTH-03."""

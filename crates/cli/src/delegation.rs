@@ -43,7 +43,8 @@ enum Command {
 
 /// Let the holder of a key propose actions within bounds.
 ///
-/// The authority grants it; with --under, whoever holds a delegation passes on some of it. What is not bounded here is bounded
+/// The authority grants it; with --under, whoever holds a delegation passes on some of it, an agent unless --key and --to-key name
+/// others' keys. What is not bounded here is bounded
 /// as above. A delegation replaces no approval: `counterfoil policy` says what needs one, and what needs a delegation.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
@@ -96,7 +97,7 @@ struct Grant {
 
 /// End a delegation, and everything that was passed on of it: at once.
 ///
-/// The authority may, whoever passed it on, and its own delegate.
+/// The authority may; with --key, whoever passed it on, and its own delegate.
 #[derive(Args, Debug)]
 struct Revoke {
     /// The delegation

@@ -158,7 +158,8 @@ fn a_command_runs_under_a_delegation_once_and_not_after_it_ended() {
     let policy = POLICY.replace("payments.*", "none.*");
     log.desk.write("policy.toml", policy);
     log.good(&["policy", "set", "policy.toml"]);
-    let id = grant(&log, &["--to", "agent", "--tool", "*", "--uses", "1"]);
+    let id =
+        grant(&log, &["--to", "agent", "--tool", "*", "--uses", "1", "--not-after", "2100-01-01T00:00:00Z"]);
     log.desk.write("action.json", log.desk.good(&["gate", "action", "--", "echo", "done"]));
     let propose = |under: &str| {
         let run = log.trigger();

@@ -259,6 +259,8 @@ pub(crate) fn survey_journal(
     let empty = sizes.contains(&0).then_some((0, TreeHead::EMPTY.root));
     survey.roots.extend(empty);
     let mut begun: Option<Begun> = None;
+    // Where the frames with the checkpoints `last` and `safe` start.
+    let (mut last_at, mut safe_at) = (0, 0);
     let broken = loop {
         let frame = match read_frame(storage, survey.intact, length).map_err(read_failed)? {
             Found::Frame(frame) => frame,
@@ -287,26 +289,28 @@ pub(crate) fn survey_journal(
         let checkpoint = agreeing(&frame, &survey.edge, known).map_err(bad)?;
         survey.roots.extend(batch.roots);
         // Another batch was only appended after the one before it was locked.
-        survey.safe = survey.last.take().map(|before| (survey.end, before)).or(survey.safe);
+        if let Some(before) = survey.last.take() {
+            survey.safe = Some((survey.end, before));
+            safe_at = last_at;
+        }
         survey.end = survey.intact;
         survey.time = frame.time();
         let is_locked = survey.locked.as_ref() == Some(&checkpoint);
         if is_locked {
             survey.locked_end = Some(survey.end);
             survey.safe = Some((survey.end, checkpoint.clone()));
+            safe_at = offset;
         }
         survey.unlocked = if is_locked { Some(0) } else { survey.unlocked.map(|count| count + 1) };
         survey.last = Some(checkpoint);
+        last_at = offset;
     };
     survey.broken = broken;
     // Each one gives the root of what is before it, so whoever signed these two signed all that is shown or written on.
-    for (end, checkpoint) in survey
-        .safe
-        .iter()
-        .map(|(end, safe)| (*end, safe))
-        .chain(survey.last.iter().map(|last| (survey.end, last)))
-    {
-        known.open(&checkpoint.text).map_err(|source| OpenError::BadFrame { offset: end, source })?;
+    let safe = survey.safe.as_ref().map(|(_, safe)| safe);
+    for (checkpoint, offset) in [(safe, safe_at), (survey.last.as_ref(), last_at)] {
+        let opened = checkpoint.map(|checkpoint| known.open(&checkpoint.text)).transpose();
+        opened.map_err(|source| OpenError::BadFrame { offset, source })?;
     }
     if let Some(begun) = begun {
         survey.edge = begun.edge;
@@ -500,8 +504,10 @@ fn next_batch<A>(
         }
         offset += frame.len();
     };
-    // Which of them are signed was found out by the survey.
-    let opened = writer.shared.known.read(frame.checkpoint());
+    // What goes into the lock store, or is shown, is verified again; of the others the root suffices.
+    let known = &writer.shared.known;
+    let is_last = offset + frame.len() >= end;
+    let opened = if is_last { known.open(frame.checkpoint()) } else { known.read(frame.checkpoint()) };
     let checkpoint = Arc::new(opened.map_err(|source| OpenError::BadFrame { offset, source })?);
     let known = checkpoint.head.size <= indexed;
     let is_new = Some(checkpoint.head.size) > locked;

@@ -499,10 +499,10 @@ impl<'t> Verifier<'t> {
         let executions = executions.map_or_else(Vec::new, Run::executions);
         let (mut approved, mut allowed, mut unapproved) = (0, 0, 0);
         for (_, execution) in &executions {
-            *match (execution.break_glass, execution.windows.is_empty()) {
+            *match (execution.break_glass, execution.decided) {
                 (true, _) => &mut unapproved,
-                (false, true) => &mut allowed,
-                (false, false) => &mut approved,
+                (false, false) => &mut allowed,
+                (false, true) => &mut approved,
             } += 1;
         }
         let said: Vec<String> = [

@@ -35,7 +35,7 @@ pub struct DelegationState {
     pub revoked: Option<u64>,
     /// How many executions stand under it.
     pub used: u64,
-    /// What they cost, in the currency of its total.
+    /// What they cost, in the currency of its total; zero where it has none.
     pub spent: Decimal,
     scope: Scope,
 }
@@ -44,7 +44,11 @@ pub struct DelegationState {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Delegations {
     by_id: HashMap<RecordId, DelegationState>,
-    /// Where each was revoked: also one that still waits for signatures.
+    /// In the order in which they took effect.
+    order: Vec<RecordId>,
+    /// Who signed each, and to whom it is: also one that still waits for signatures, as below.
+    parties: HashMap<RecordId, [Principal; 2]>,
+    /// Where each was revoked.
     revoked: HashMap<RecordId, u64>,
 }
 
@@ -88,7 +92,8 @@ impl Delegations {
             if let Some(link) = self.by_id.get_mut(id) {
                 link.used += 1;
                 // What does not fit was refused before.
-                link.spent = cost.and_then(|cost| link.spent.plus(cost)).unwrap_or(link.spent);
+                let sum = cost.filter(|_| link.total().is_some()).and_then(|cost| link.spent.plus(cost));
+                link.spent = sum.unwrap_or(link.spent);
             }
         }
     }
@@ -113,11 +118,11 @@ impl State {
         self.delegations.get(id)
     }
 
-    /// Every delegation in effect, in the order in which they took effect.
-    pub fn delegations(&self) -> Vec<(RecordId, &DelegationState)> {
-        let mut all: Vec<_> = self.delegations.by_id.iter().map(|(id, link)| (*id, link)).collect();
-        all.sort_unstable_by_key(|(id, link)| (link.index, *id));
-        all
+    /// Every delegation in effect that took effect below `before`, the newest first.
+    pub fn delegations(&self, before: u64) -> impl Iterator<Item = (RecordId, &DelegationState)> {
+        let Delegations { by_id, order, .. } = &self.delegations;
+        let end = order.partition_point(|id| by_id.get(id).is_some_and(|link| link.index < before));
+        order[..end].iter().rev().filter_map(|id| Some((*id, by_id.get(id)?)))
     }
 
     /// The links of a delegation, from itself up to that of the authority; empty if it is not in effect.
@@ -128,8 +133,11 @@ impl State {
     /// Whether a delegation may still be narrowed and proposed under. Its validity and what is used up are not looked at.
     ///
     /// # Errors
-    /// R-DEL-06.
+    /// R-DEL-06, or R-DEL-04 if it is not in effect.
     pub fn is_live(&self, delegation: &RecordId) -> Result<(), Fault> {
+        if self.delegation(delegation).is_none() {
+            return Err(not_in_effect(self, Rule::DelegationHolder, "delegation", delegation));
+        }
         no_link_has_ended(self, &self.chain(delegation), "delegation")
     }
 
@@ -157,6 +165,8 @@ pub(crate) fn check(state: &State, body: &Delegation, record: &Record) -> Result
 
 /// Lets a delegation take effect: at once, or with the authority's threshold.
 pub(crate) fn apply(state: &mut State, record: &Record, body: &Delegation, index: u64) -> Effect {
+    let parties = [record.author().principal.clone(), body.delegate.principal.clone()];
+    state.delegations.parties.insert(record.id(), parties);
     match narrowed_by(state, record) {
         None => crate::keys::propose(state, record, index),
         narrows => enact(state, record.id(), body, narrows.map(|id| (id, record.author())), index),
@@ -185,6 +195,7 @@ pub(crate) fn enact(
         spent: Decimal::default(),
         scope,
     };
+    state.delegations.order.push(id);
     state.delegations.by_id.insert(id, link);
     Effect::Took
 }
@@ -232,11 +243,12 @@ fn is_delegate(keys: &Keys, link: &DelegationState, author: &Author) -> bool {
     author.principal == delegate.principal && author.key == keys.current(delegate.key)
 }
 
-/// A delegation that is named and not in effect. It may be in a part of the log that is not shown.
+/// A delegation that is named and not in effect. It, or what it waits for, may be in a part of the log that is not shown.
 fn not_in_effect(state: &State, rule: Rule, field: &str, id: &RecordId) -> Fault {
     let detail = format!("{field}: {id} is no delegation in effect");
     match state.entries.get(id) {
         Some(entry) if entry.fault == Some(Shown::NotShown) => Fault::not_shown(rule, detail),
+        Some(_) if state.keys.waits(id) => state.absent(rule, detail),
         Some(_) => Fault::violated(rule, detail),
         None => state.absent(rule, detail),
     }
@@ -338,12 +350,10 @@ fn action_is_in_every_scope(state: &State, chain: &[RecordId], request: &Request
 /// R-DEL-06: no link has ended when it is narrowed, proposed under or executed under.
 pub(crate) fn no_link_has_ended(state: &State, chain: &[RecordId], field: &str) -> Result<(), Fault> {
     for (id, link) in state.delegations.links(chain) {
-        let named = link.body.delegate.key;
-        let issuer = link.issuer.as_ref().map(|issuer| issuer.key);
-        let keys = [Some(named), Some(state.keys.current(named)), issuer];
-        let revoked = keys.into_iter().flatten().find_map(|key| {
-            let at = state.keys.get(&key)?.revoked?;
-            Some(format!("{key}, which delegation {id} rests on, was revoked at entry {at}"))
+        // Whoever signed it is the delegate of the link above it, or the authority.
+        let key = &link.body.delegate.key;
+        let revoked = state.keys.line_revoked(key).map(|at| {
+            format!("a key of the delegate of {id}, {key} or one that rotations connect with it, was revoked at entry {at}")
         });
         let ended = link.revoked.map(|at| format!("delegation {id} was revoked at entry {at}")).or(revoked);
         if let Some(why) = ended {
@@ -421,8 +431,5 @@ pub(crate) fn enough_is_left(state: &State, proposal: &ProposalState) -> Result<
 
 /// Whether somebody may revoke a delegation who is not the authority: whoever signed it, and its delegate.
 pub(crate) fn may_revoke(state: &State, id: &RecordId, author: &Author) -> bool {
-    state.delegation(id).is_some_and(|link| {
-        let issuer = link.issuer.as_ref().map(|issuer| &issuer.principal);
-        issuer == Some(&author.principal) || link.body.delegate.principal == author.principal
-    })
+    state.delegations.parties.get(id).is_some_and(|parties| parties.contains(&author.principal))
 }

@@ -280,7 +280,7 @@ fn quorum_is_short(shortfall: &Shortfall) -> Fault {
     Fault::violated(Rule::QuorumNotMet, format!("body.decisions: {shortfall}"))
 }
 
-/// R-EXEC-07: no approver is the requester, a delegate of the chain or the executing runtime's principal, where the policy wants
+/// R-EXEC-07: no approver is the requester, the proposer, a delegate of the chain or the executing runtime's principal, where the policy wants
 /// that.
 fn approver_is_involved(shortfall: &Shortfall) -> Fault {
     Fault::violated(Rule::Segregation, format!("body.decisions: {shortfall}"))
@@ -316,6 +316,10 @@ pub(crate) fn window_is_shown(execution: &ExecutionState, existed_by: QuorumTime
     };
     execution.windows.iter().try_for_each(|window| time_is_inside(log_time, *window, "log time"))?;
     let until = execution.windows.iter().map(|(_, until)| *until).min().unwrap_or(0);
+    // A delegation that only begins asks nothing of witnesses.
+    if until == u64::MAX {
+        return Ok(());
+    }
     match existed_by {
         QuorumTime::NotRequired => Ok(()),
         QuorumTime::At(time) if time.0.saturating_mul(1_000) <= until => Ok(()),

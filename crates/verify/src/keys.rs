@@ -11,7 +11,7 @@ use counterfoil_receipt::{
 
 use crate::{
     delegation,
-    fault::Fault,
+    fault::{Fault, Shown},
     place::with_article,
     record::Record,
     rule::Rule,
@@ -63,6 +63,8 @@ pub(crate) struct Keys {
     /// For each key that came by rotation the key that it all began with, and for that key the latest.
     first: HashMap<[u8; 32], [u8; 32]>,
     latest: HashMap<[u8; 32], PublicKey>,
+    /// For the key that it all began with, where a key of its line was first revoked.
+    revoked_lines: HashMap<[u8; 32], u64>,
     threshold: u64,
     candidates: HashMap<RecordId, Candidate>,
 }
@@ -114,6 +116,16 @@ impl Keys {
     pub(crate) fn current(&self, key: PublicKey) -> PublicKey {
         let first = self.first.get(key.material()).unwrap_or(key.material());
         self.latest.get(first).copied().unwrap_or(key)
+    }
+
+    /// Where a key was first revoked that rotations connect with `key`, itself included.
+    pub(crate) fn line_revoked(&self, key: &PublicKey) -> Option<u64> {
+        self.revoked_lines.get(self.first.get(key.material()).unwrap_or(key.material())).copied()
+    }
+
+    /// Whether a record of the authority waits for signatures.
+    pub(crate) fn waits(&self, candidate: &RecordId) -> bool {
+        self.candidates.contains_key(candidate)
     }
 
     fn insert(&mut self, key: PublicKey, principal: Principal, role: Role, index: u64) -> &mut KeyFacts {
@@ -435,6 +447,13 @@ fn revocation_names_something_live(state: &State, body: &Revocation) -> Result<(
 /// R-REV-02: it is signed by the authority; or, without `distrust_from`, by the key's own principal; or by whoever signed or holds
 /// the delegation.
 fn revocation_signer_may(state: &State, body: &Revocation, author: &Author) -> Result<(), Fault> {
+    if let RevocationTarget::Delegation(id) = &body.target
+        && author.role != Role::Authority
+        && state.entries.get(id).is_some_and(|entry| entry.fault == Some(Shown::NotShown))
+    {
+        let detail = format!("body.target.delegation: whose {id} is, is not shown");
+        return Err(Fault::not_shown(Rule::RevocationSigner, detail));
+    }
     let owns = match &body.target {
         RevocationTarget::Key(key) => {
             state.keys.get(key).is_some_and(|facts| facts.principal == author.principal)
@@ -529,6 +548,8 @@ fn revoke(state: &mut State, body: &Revocation, index: u64) -> Effect {
         RevocationTarget::Key(key) => key,
         RevocationTarget::Delegation(id) => return state.delegations.revoke(id, index),
     };
+    let first = *state.keys.first.get(key.material()).unwrap_or(key.material());
+    state.keys.revoked_lines.entry(first).or_insert(index);
     state.keys.end(key, |facts| {
         facts.revoked.get_or_insert(index);
         facts.distrust_from = body.distrust_from.map(|from| from.get());

@@ -195,20 +195,14 @@ pub(crate) fn prev_is_head(state: &State, record: &Record) -> Result<(), Fault> 
     Err(Fault::violated(Rule::PrevMismatch, format!("prev: claims {prev}, the head of the chain is {head}")))
 }
 
-/// A delegation's `prev` is the genesis or the delegation that it narrows.
+/// A delegation's `prev` is the genesis or the delegation that it narrows; whether that is in effect is R-DEL-02.
 fn narrowed_is_earlier(state: &State, prev: &RecordId) -> Result<(), Fault> {
-    let narrows = |entry: &Entry| matches!(entry.kind, Type::Genesis | Type::Delegation);
-    match earlier(state, prev) {
-        Ok(entry) if narrows(entry) => Ok(()),
-        Ok(entry) => Err(Fault::violated(
-            Rule::PrevMismatch,
-            format!("prev: {prev} is {}", with_article(entry.kind.as_str())),
-        )),
-        Err(shown) => Err(Fault {
-            rule: Rule::PrevMismatch,
-            shown,
-            detail: format!("prev: {prev} is no earlier entry"),
-        }),
+    let fault = |detail: String| Err(Fault::violated(Rule::PrevMismatch, detail));
+    match state.entries.get(prev).map(|entry| entry.kind) {
+        Some(Type::Genesis | Type::Delegation) => Ok(()),
+        Some(kind) => fault(format!("prev: {prev} is {}", with_article(kind.as_str()))),
+        None if state.scope() == Scope::Shown => Ok(()),
+        None => fault(format!("prev: {prev} is no earlier entry")),
     }
 }
 

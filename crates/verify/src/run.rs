@@ -125,6 +125,8 @@ pub struct ExecutionState {
     pub log_time: Option<u64>,
     /// Whether it stands on break-glass, without decisions.
     pub break_glass: bool,
+    /// Whether it names decisions. If not, and without break-glass, the policy allows it, and nobody approved it.
+    pub decided: bool,
     /// The last outcome recorded for it.
     pub outcome: Option<(RecordId, Status, Effects)>,
     /// The settlement of an outcome that stayed unknown.
@@ -695,6 +697,7 @@ impl Run {
             windows,
             log_time: None,
             break_glass: body.break_glass.is_some(),
+            decided: !body.decisions.is_empty(),
             outcome: None,
             settlement: None,
         };

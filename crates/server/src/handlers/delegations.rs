@@ -69,12 +69,10 @@ pub(crate) async fn list(
     let listed = app.inspect(move |records, checkpoint| {
         let state = records.state();
         let is_asked = |(_, link): &(RecordId, &DelegationState)| {
-            let is_delegate = |principal: &Principal| link.body.delegate.principal == *principal;
-            link.index < before && delegate.as_ref().is_none_or(is_delegate)
+            delegate.as_ref().is_none_or(|principal| link.body.delegate.principal == *principal)
         };
         // One more says whether there is a next page.
-        let mut found: Vec<_> =
-            state.delegations().into_iter().rev().filter(is_asked).take(limit + 1).collect();
+        let mut found: Vec<_> = state.delegations(before).filter(is_asked).take(limit + 1).collect();
         let is_last = found.len() <= limit;
         found.truncate(limit);
         let next = found.last().map(|(_, link)| link.index).filter(|_| !is_last);

@@ -364,6 +364,37 @@ fn ends() -> Vec<Case> {
                 proposed_by_fixer(s, id)
             },
         ),
+        breaks(
+            "R-DEL-06",
+            "proposal-after-revocation-of-a-key-between",
+            ENDED,
+            "The delegate's key is rotated twice, and the one between is revoked: who had it may have proposed and passed on.",
+            |s| {
+                let id = grant(s, |_| {});
+                let root = s.cast.root.clone();
+                s.ledger.add(&root, None, rotated(&s.cast.scout.clone()));
+                let mut second = rotated(&s.cast.scout.clone());
+                second.replaces = Some(second.key);
+                second.key = s.cast.scout.with_key(2).key();
+                s.ledger.add(&root, None, second);
+                s.ledger.add(&root, None, revocation(s.cast.scout.with_key(1).key()));
+                let third = s.cast.scout.with_key(2);
+                let trigger = s.ledger.add(&s.cast.gate.clone(), None, trigger_body(&third, "of-scout"));
+                let mut body = s.proposal(action("db.vacuum", json!({"full": false})));
+                body.delegation = Some(id);
+                s.ledger.sign(&third, Some(RunId::started_by(trigger)), body)
+            },
+        ),
+        holds(
+            "delegation-revoked-by-who-granted-it-as-human",
+            "Somebody of the authority revokes, as a human, what they granted.",
+            |s| {
+                let human = Actor::new(s.cast.root.principal.as_str(), Role::Human);
+                s.enrol(&human, &[]);
+                let id = grant(s, |_| {});
+                s.ledger.sign(&human, None, revoked(id))
+            },
+        ),
         holds(
             "proposal-after-retirement-of-a-delegates-key",
             "The key of the delegate who passed a delegation on is retired in good order.",
