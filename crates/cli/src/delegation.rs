@@ -22,7 +22,7 @@ use crate::{
     remote::{self, Actor},
     signing::{field_json, malformed, parse_object, public_key},
     style::Style,
-    text::printable,
+    text::{counted, printable},
     time, tree,
 };
 
@@ -285,7 +285,14 @@ fn to_text(view: &DelegationView, style: Style) -> String {
             line(name, time::utc(time.get()));
         }
     }
-    line("passed on", format!("{} times at most", body.depth));
+    line(
+        "passed on",
+        if body.depth.get() == 0 {
+            "never".to_owned()
+        } else {
+            format!("{} at most", counted(body.depth.get(), "time"))
+        },
+    );
     if let Some(why) = &view.ended {
         line("ended", style.bad(why));
     }

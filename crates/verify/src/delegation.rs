@@ -138,7 +138,7 @@ impl State {
         if self.delegation(delegation).is_none() {
             return Err(not_in_effect(self, Rule::DelegationHolder, "delegation", delegation));
         }
-        no_link_has_ended(self, &self.chain(delegation), "delegation")
+        no_link_has_ended(self, &self.chain(delegation), "")
     }
 
     /// The log times, in milliseconds, in which an execution of this proposal has to lie for the delegations under which it
@@ -158,7 +158,7 @@ pub(crate) fn check(state: &State, body: &Delegation, record: &Record) -> Result
     let scope = scope_is_readable(body)?;
     let narrows = delegator_signs(state, record)?;
     let Some(narrows) = narrows else { return Ok(()) };
-    no_link_has_ended(state, &state.chain(&narrows), "prev")?;
+    no_link_has_ended(state, &state.chain(&narrows), "prev: ")?;
     let Some(outer) = state.delegation(&narrows) else { return Ok(()) };
     lies_within(body, &scope, outer)
 }
@@ -312,7 +312,7 @@ pub(crate) fn proposal_is_delegated(
     delegate_proposes(state, id, author)?;
     let chain = state.chain(id);
     action_is_in_every_scope(state, &chain, request)?;
-    no_link_has_ended(state, &chain, "body.delegation")
+    no_link_has_ended(state, &chain, "body.delegation: ")
 }
 
 /// R-DEL-04: a proposal under a delegation is signed by its delegate, and the delegation is in effect.
@@ -357,7 +357,7 @@ pub(crate) fn no_link_has_ended(state: &State, chain: &[RecordId], field: &str) 
         });
         let ended = link.revoked.map(|at| format!("delegation {id} was revoked at entry {at}")).or(revoked);
         if let Some(why) = ended {
-            return Err(Fault::violated(Rule::DelegationEnded, format!("{field}: {why}")));
+            return Err(Fault::violated(Rule::DelegationEnded, format!("{field}{why}")));
         }
     }
     Ok(())

@@ -69,7 +69,7 @@ impl State {
         action_is_the_one_proposed(proposal, body)?;
         audience_is_the_runtime(self, proposal, runtime)?;
         delegation::runtime_is_every_audience(self, &proposal.chain, runtime)?;
-        delegation::no_link_has_ended(self, &proposal.chain, "body.proposal")?;
+        delegation::no_link_has_ended(self, &proposal.chain, "body.proposal: ")?;
         use_is_free(proposal, body)?;
         proposal_is_open(proposal)?;
         let policy = policy_is_in_force(self, &body.policy)?;
