@@ -66,6 +66,15 @@ fn refund(log: &Log, owner: &str, under: &str, amount: &str) -> (String, common:
     (run, proposed)
 }
 
+/// Proposes to run `echo done` under a delegation; gives the run.
+fn echo(log: &Log, under: &str) -> String {
+    let run = log.trigger();
+    log.desk.write("action.json", log.desk.good(&["gate", "action", "--", "echo", "done"]));
+    let propose = ["propose", &run, "--action", "action.json", "--for", "runtime", "--risk", "low"];
+    log.good(&[&propose[..], &["--delegation", under]].concat());
+    run
+}
+
 #[test]
 fn what_is_granted_is_passed_on_used_up_and_taken_back() {
     let log = log();
@@ -155,36 +164,16 @@ fn what_is_granted_is_passed_on_used_up_and_taken_back() {
 #[test]
 fn a_command_runs_under_a_delegation_once_and_not_after_it_ended() {
     let log = log();
-    let policy = POLICY.replace("payments.*", "none.*");
-    log.desk.write("policy.toml", policy);
-    log.good(&["policy", "set", "policy.toml"]);
     let id =
         grant(&log, &["--to", "agent", "--tool", "*", "--uses", "1", "--not-after", "2100-01-01T00:00:00Z"]);
-    log.desk.write("action.json", log.desk.good(&["gate", "action", "--", "echo", "done"]));
-    let propose = |under: &str| {
-        let run = log.trigger();
-        log.good(&[
-            "propose",
-            &run,
-            "--action",
-            "action.json",
-            "--for",
-            "runtime",
-            "--risk",
-            "low",
-            "--delegation",
-            under,
-        ]);
-        run
-    };
-    let (first, second) = (propose(&id), propose(&id));
+    let (first, second) = (echo(&log, &id), echo(&log, &id));
     let ran = log.run(&["gate", "run", &first, "--", "echo", "done"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (0, "done\n"), "{}", ran.stderr);
     log.run(&["gate", "run", &second, "--", "echo", "done"]).failed(1, "delegation-spent");
     assert_eq!(log.json(&["delegation", "show", &id])["chain"][0]["used"], 1);
 
     let other = grant(&log, &["--to", "agent", "--tool", "*"]);
-    let third = propose(&other);
+    let third = echo(&log, &other);
     log.good(&["delegation", "revoke", &other]);
     log.run(&["gate", "run", &third, "--", "echo", "done"]).failed(1, "delegation-ended");
     log.good(&["bundle", &first, "--out", "run.jsonl"]);
@@ -195,29 +184,8 @@ fn a_command_runs_under_a_delegation_once_and_not_after_it_ended() {
 #[test]
 fn two_gates_at_once_never_spend_more_than_a_delegation_grants() {
     let log = log();
-    let policy = POLICY.replace("payments.*", "none.*");
-    log.desk.write("policy.toml", policy);
-    log.good(&["policy", "set", "policy.toml"]);
     let id = grant(&log, &["--to", "agent", "--tool", "*", "--uses", "3"]);
-    log.desk.write("action.json", log.desk.good(&["gate", "action", "--", "echo", "done"]));
-    let runs: Vec<String> = (0..8)
-        .map(|_| {
-            let run = log.trigger();
-            log.good(&[
-                "propose",
-                &run,
-                "--action",
-                "action.json",
-                "--for",
-                "runtime",
-                "--risk",
-                "low",
-                "--delegation",
-                &id,
-            ]);
-            run
-        })
-        .collect();
+    let runs: Vec<String> = (0..8).map(|_| echo(&log, &id)).collect();
     // Each gate has a directory of its own, as on a machine of its own.
     let gates: Vec<String> = (0..runs.len()).map(|number| format!("gate-{number}")).collect();
     for gate in &gates {
