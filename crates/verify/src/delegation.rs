@@ -31,8 +31,6 @@ pub struct DelegationState {
     pub issuer: Option<Author>,
     /// What it says.
     pub body: Delegation,
-    /// The index at which it was revoked.
-    pub revoked: Option<u64>,
     /// How many executions stand under it.
     pub used: u64,
     /// What they cost, in the currency of its total; zero where it has none.
@@ -63,9 +61,6 @@ impl Delegations {
 
     pub fn revoke(&mut self, id: &RecordId, index: u64) -> Effect {
         self.revoked.entry(*id).or_insert(index);
-        if let Some(link) = self.by_id.get_mut(id) {
-            link.revoked.get_or_insert(index);
-        }
         Effect::Took
     }
 
@@ -190,7 +185,6 @@ pub(crate) fn enact(
         narrows: above.map(|(above, _)| above),
         issuer: above.map(|(_, author)| author.clone()),
         body: body.clone(),
-        revoked: state.delegations.revoked.get(&id).copied(),
         used: 0,
         spent: Decimal::default(),
         scope,
@@ -355,7 +349,12 @@ pub(crate) fn no_link_has_ended(state: &State, chain: &[RecordId], field: &str) 
         let revoked = state.keys.line_revoked(key).map(|at| {
             format!("a key of the delegate of {id}, {key} or one that rotations connect with it, was revoked at entry {at}")
         });
-        let ended = link.revoked.map(|at| format!("delegation {id} was revoked at entry {at}")).or(revoked);
+        let ended = state
+            .delegations
+            .revoked
+            .get(id)
+            .map(|at| format!("delegation {id} was revoked at entry {at}"))
+            .or(revoked);
         if let Some(why) = ended {
             return Err(Fault::violated(Rule::DelegationEnded, format!("{field}{why}")));
         }
