@@ -33,15 +33,17 @@ pub fn test(flags: &[&str]) -> Step {
         install_packages()?;
     }
     interop::build(install)?;
+    let python = provide_python(install)?;
     let programs = format!("COUNTERFOIL_INTEROP={}", text(&root().join(interop::PROGRAMS)));
+    let with_packages = format!("COUNTERFOIL_PYTHON={python}");
     let tests = ["cargo", "test", "--workspace", "--locked"];
     let effort: &[&str] = if flags.contains(&"--full") { &["COUNTERFOIL_EFFORT=full"] } else { &[] };
-    run("env", &[&[programs.as_str()], effort, &tests].concat())?;
+    run("env", &[&[programs.as_str(), &with_packages], effort, &tests].concat())?;
     let faults = vectors::check(&root());
     if !faults.is_empty() {
         return Err(faults.join("\n"));
     }
-    check_independently(install)?;
+    check_independently(&python)?;
     build_for_wasm()
 }
 
@@ -73,28 +75,33 @@ fn install_packages() -> Step {
     apt(&[&["install", "-y", "-qq", "--no-install-recommends"], missing.as_slice()].concat())
 }
 
-/// The checker in Python that was written from the specification alone.
-fn check_independently(install: bool) -> Step {
+/// What the tests want of PyPI: the checker, and the mail server that e-mail is tested against.
+const REQUIREMENTS: [&str; 2] =
+    ["test-vectors/check/requirements.txt", "crates/notify/tests/smtp/requirements.txt"];
+
+/// A Python with the packages of PyPI that the tests want, in a virtual environment; without `install` the one that is there.
+fn provide_python(install: bool) -> Result<String, String> {
     let venv = root().join("target/venv");
     let python = venv.join("bin/python");
-    let requirements = root().join("test-vectors/check/requirements.txt");
-    if install && !is_current(&venv, &requirements) {
-        println!(
-            "installing PyPI packages into {}: {}",
-            venv.display(),
-            read(&requirements)?.trim().replace('\n', " ")
-        );
+    let wanted = REQUIREMENTS.iter().map(|path| read(&root().join(path))).collect::<Result<String, _>>()?;
+    let is_current =
+        fs::read_to_string(venv.join("installed.txt")).is_ok_and(|installed| installed == wanted);
+    if install && !is_current {
+        println!("installing PyPI packages into {}: {}", venv.display(), wanted.trim().replace('\n', " "));
         run("python3", &["-m", "venv", &text(&venv)])?;
-        run(
-            &text(&python),
-            &["-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", &text(&requirements)],
-        )?;
-        fs::copy(&requirements, venv.join("installed.txt")).map_err(|error| error.to_string())?;
+        let pip = ["-m", "pip", "install", "-q", "--disable-pip-version-check"];
+        let files = REQUIREMENTS.iter().flat_map(|path| ["-r", path]);
+        run(&text(&python), &pip.into_iter().chain(files).collect::<Vec<_>>())?;
+        fs::write(venv.join("installed.txt"), wanted).map_err(|error| error.to_string())?;
     }
-    let python = if python.exists() { text(&python) } else { "python3".to_owned() };
+    Ok(if python.exists() { text(&python) } else { "python3".to_owned() })
+}
+
+/// The checker in Python that was written from the specification alone.
+fn check_independently(python: &str) -> Step {
     let check = root().join("test-vectors/check");
-    run(&python, &["-m", "unittest", "discover", "-q", "-s", &text(&check)])?;
-    run(&python, &[&text(&check.join("check.py")), &text(&root().join("test-vectors"))])
+    run(python, &["-m", "unittest", "discover", "-q", "-s", &text(&check)])?;
+    run(python, &[&text(&check.join("check.py")), &text(&root().join("test-vectors"))])
 }
 
 /// The pure crates have to build where there is no operating system.
@@ -118,11 +125,6 @@ fn build_for_wasm() -> Step {
 fn has_wasm_target() -> bool {
     let script = "test -d \"$(rustc --print target-libdir --target wasm32-unknown-unknown)\"";
     holds("sh", &["-c", script])
-}
-
-/// Whether the virtual environment was made from these requirements.
-fn is_current(venv: &Path, requirements: &Path) -> bool {
-    matches!((fs::read(venv.join("installed.txt")), fs::read(requirements)), (Ok(a), Ok(b)) if a == b)
 }
 
 fn read(path: &Path) -> Result<String, String> {
