@@ -75,7 +75,7 @@ pub struct Place {
     pub after: Vec<Hash>,
 }
 
-/// One row of an index that can be rebuilt. A later row with the same tree and key replaces it.
+/// One row of an index that can be rebuilt. No two rows, of one entry or of several, have the same tree and key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// Which index.

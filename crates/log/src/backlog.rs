@@ -18,7 +18,7 @@ use counterfoil_tlog::{Hash, HashReader as _, LeafIndex};
 use crate::application::{Application, Row};
 use crate::config::CommitHook;
 use crate::error::{Fatal, IndexError, ReadError};
-use crate::index::{EntryRows, Watermark};
+use crate::index::{EntryRows, Sum, Watermark};
 use crate::journal::Frame;
 use crate::limits;
 use crate::reader::{LogCheckpoint, Shared};
@@ -42,6 +42,10 @@ struct State {
     recent: HashMap<Hash, u64>,
     /// The last checkpoint whose entries are all in the index.
     indexed: Option<Arc<LogCheckpoint>>,
+    /// What the entries handed over contribute, as long as the index is to be compared with it.
+    sum: Option<Sum>,
+    /// The writer waits until it was.
+    must_compare: bool,
     /// The writer waits for a new index.
     must_rebuild: bool,
     /// Nothing more will be handed over.
@@ -97,6 +101,20 @@ impl Backlog {
     /// Waits until everything is indexed.
     pub fn drain(&self) -> Result<(), Fatal> {
         self.wait(|state| !state.queue.is_empty()).map(drop)
+    }
+
+    /// Adds up from here on what entries contribute, for [`compare`](Self::compare).
+    pub fn add_up(&self) {
+        self.lock().sum = Some(Sum::default());
+    }
+
+    /// Waits until everything is indexed, and until the index has exactly what was handed over since
+    /// [`add_up`](Self::add_up): if not, it was filled anew.
+    pub fn compare(&self) -> Result<(), Fatal> {
+        self.drain()?;
+        self.lock().must_compare = true;
+        self.changed.notify_all();
+        self.wait(|state| state.must_compare).map(drop)
     }
 
     /// Has the index filled anew, and waits for that.
@@ -176,12 +194,21 @@ impl Filler {
         let shared = Arc::clone(&self.shared);
         let backlog = &shared.backlog;
         loop {
-            let idle = |state: &mut State| state.queue.is_empty() && !state.must_rebuild && !state.closing;
+            let idle = |state: &mut State| {
+                state.queue.is_empty() && !state.must_rebuild && !state.must_compare && !state.closing
+            };
             let waited = backlog.changed.wait_while(backlog.lock(), idle);
             let state = waited.unwrap_or_else(PoisonError::into_inner);
-            let (must_rebuild, next) = (state.must_rebuild, state.queue.front().cloned());
+            let (must_rebuild, must_compare) = (state.must_rebuild, state.must_compare);
+            let next = state.queue.front().cloned();
             drop(state);
-            if must_rebuild {
+            if must_compare {
+                let sum = backlog.lock().sum.take();
+                if sum.is_some() && self.shared.index.sum().ok() != sum {
+                    self.rebuild()?;
+                }
+                backlog.lock().must_compare = false;
+            } else if must_rebuild {
                 self.rebuild()?;
                 backlog.lock().must_rebuild = false;
             } else if let Some(batch) = next {
@@ -197,7 +224,7 @@ impl Filler {
         }
     }
 
-    /// Writes the rows of a batch, frame by frame.
+    /// Writes the rows of a batch, frame by frame; or only adds them up, where the index goes as far.
     fn fill(&self, batch: &Batch) -> Result<(), ReadError> {
         let mut at = batch.start;
         while at < batch.offset {
@@ -206,6 +233,9 @@ impl Filler {
             at += frame.len();
         }
         self.record(&batch.frame, &batch.leaves, batch.known)?;
+        if batch.known {
+            return Ok(());
+        }
         let (projection, head) = (self.projection, batch.checkpoint.head);
         Ok(self.shared.index.set_watermark(&Watermark { projection, frame: batch.offset, head })?)
     }
@@ -214,7 +244,10 @@ impl Filler {
         let entries = (frame.first()..).zip(frame.entries()).zip(leaves);
         let rows: Vec<_> =
             entries.map(|((index, (_, entry)), leaf)| self.rows(index, *leaf, entry)).collect();
-        self.shared.index.record(&rows, known)
+        if let Some(sum) = &mut self.shared.backlog.lock().sum {
+            rows.iter().for_each(|entry| sum.add_entry(entry));
+        }
+        if known { Ok(()) } else { self.shared.index.record(&rows) }
     }
 
     /// Takes a batch that is in the index out of the backlog, and announces it.
@@ -245,7 +278,7 @@ impl Filler {
         for at in 0..published.edge.size().0 {
             let leaf = view.node(0, at)?;
             let entry = self.shared.entry(at, leaf)?;
-            index.record(&[self.rows(at, leaf, &entry)], false)?;
+            index.record(&[self.rows(at, leaf, &entry)])?;
         }
         if let Some(number) = published.batches.checked_sub(1) {
             let frame = self.shared.scratch.batch(number)?.offset;
@@ -291,6 +324,24 @@ mod tests {
         let state = shared.backlog.lock();
         assert_eq!((state.entries, state.bytes, state.recent.len(), state.ended), (0, 0, 0, false));
         assert_eq!(state.indexed.as_ref().unwrap().head.size.0, 65);
+    }
+
+    /// A row that only a question can reveal, since it is for no entry.
+    #[test]
+    fn a_wrong_row_found_while_the_log_runs_has_the_index_rebuilt() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = log(dir.path());
+        let handle = log.handle();
+        let shared = &handle.reader().shared;
+        shared.backlog.drain().unwrap();
+        let leaf = counterfoil_tlog::leaf_hash(b"new");
+        shared.index.record(&[EntryRows { leaf, index: 0, rows: Vec::new() }]).unwrap();
+        assert!(matches!(handle.reader().lookup(&leaf), Err(ReadError::Index(_))));
+        assert!(matches!(handle.reader().row("text", b"0 0"), Err(ReadError::Index(_))));
+        assert_eq!(handle.reader().entry(LeafIndex(0)).unwrap(), b"first", "needs no index");
+        let added = handle.add(vec![b"new".to_vec()]).unwrap();
+        assert!(matches!(&added[0], Outcome::Added(logged) if logged.index.0 == 1));
+        assert_eq!(handle.reader().lookup(&leaf).unwrap(), Some(LeafIndex(1)));
     }
 
     /// What can't be filled anew stops the log, and with it everything that waits for the index.

@@ -138,23 +138,39 @@ impl Index {
         unsealed.collect()
     }
 
-    /// Writes what entries contribute; `known` says that they may be there already, and only what differs is written.
-    pub fn record(&self, entries: &[EntryRows], known: bool) -> Result<(), IndexError> {
+    /// Writes what entries contribute.
+    pub fn record(&self, entries: &[EntryRows]) -> Result<(), IndexError> {
         self.call(|trees| {
-            let put = |tree: &sled::Tree, key: &[u8], value: &[u8]| {
-                if !known || tree.get(key)?.as_deref() != Some(value) {
-                    tree.insert(key, value)?;
-                }
-                sled::Result::Ok(())
-            };
             for entry in entries {
-                put(&trees.leaves, entry.leaf.as_bytes(), &entry.index.to_be_bytes())?;
+                trees.leaves.insert(entry.leaf.as_bytes(), &entry.index.to_be_bytes())?;
                 for row in &entry.rows {
                     let tree = trees.db.open_tree(tree_name(row.tree))?;
-                    put(&tree, &row.key, &seal(row.tree, &row.key, &row.value))?;
+                    tree.insert(&row.key, seal(row.tree, &row.key, &row.value))?;
                 }
             }
             Ok(())
+        })
+    }
+
+    /// Adds up everything that is there, in one pass: to look up each row of a large index would take most of a start.
+    pub fn sum(&self) -> Result<Sum, IndexError> {
+        self.call(|trees| {
+            let mut sum = Sum::default();
+            for pair in &trees.leaves {
+                let (leaf, index) = pair?;
+                sum.add(&digest(LEAVES, &leaf, &index));
+            }
+            for name in trees.db.tree_names() {
+                let Some(tree) = name.strip_prefix(ROWS.as_bytes()) else { continue };
+                for pair in &trees.db.open_tree(&name)? {
+                    let (key, stored) = pair?;
+                    let (value, seal) = unsealed(&stored);
+                    let digest = digest(&String::from_utf8_lossy(tree), &key, value);
+                    // A row whose seal is not its own adds up to nothing that entries contribute.
+                    sum.add(&if digest.starts_with(seal) { digest } else { [0; 32] });
+                }
+            }
+            Ok(sum)
         })
     }
 
@@ -175,8 +191,7 @@ impl Index {
     }
 
     fn unseal(&self, tree: &str, key: &[u8], stored: &[u8]) -> Result<Vec<u8>, IndexError> {
-        let value =
-            stored.split_at_checked(stored.len().saturating_sub(SEAL_BYTES)).map_or(stored, |(v, _)| v);
+        let (value, _) = unsealed(stored);
         if seal(tree, key, value) != stored {
             return Err(self.condemn());
         }
@@ -213,19 +228,51 @@ impl Drop for Index {
 const WATERMARK: &[u8] = b"watermark";
 const SEAL_BYTES: usize = 8;
 
+const LEAVES: &str = "leaf";
+const ROWS: &str = "row/";
+
+/// What rows add up to, in any order: how many they are, and a sum over a digest of each. Damage does not keep it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sum {
+    rows: u64,
+    digests: u128,
+}
+
+impl Sum {
+    /// Adds what an entry contributes.
+    pub fn add_entry(&mut self, entry: &EntryRows) {
+        self.add(&digest(LEAVES, entry.leaf.as_bytes(), &entry.index.to_be_bytes()));
+        entry.rows.iter().for_each(|row| self.add(&digest(row.tree, &row.key, &row.value)));
+    }
+
+    fn add(&mut self, digest: &[u8; 32]) {
+        let first = digest.first_chunk().map_or(0, |half| u128::from_be_bytes(*half));
+        self.rows += 1;
+        self.digests = self.digests.wrapping_add(first);
+    }
+}
+
 /// The stored form of a row's value: the value and eight bytes of a digest over the row.
 fn seal(tree: &str, key: &[u8], value: &[u8]) -> Vec<u8> {
+    [value, &digest(tree, key, value)[..SEAL_BYTES]].concat()
+}
+
+/// The value and the seal of a stored row.
+fn unsealed(stored: &[u8]) -> (&[u8], &[u8]) {
+    stored.split_at_checked(stored.len().saturating_sub(SEAL_BYTES)).unwrap_or((stored, &[]))
+}
+
+fn digest(tree: &str, key: &[u8], value: &[u8]) -> [u8; 32] {
     let mut digest = Sha256::new();
     for part in [tree.as_bytes(), key, value] {
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part);
     }
-    let digest = digest.finalize();
-    [value, &digest[..SEAL_BYTES]].concat()
+    digest.finalize().into()
 }
 
 fn tree_name(tree: &str) -> String {
-    format!("row/{tree}")
+    format!("{ROWS}{tree}")
 }
 
 /// Whether a range holds no key; sled panics on some of these.
@@ -280,7 +327,7 @@ impl Trees {
             let config = sled::Config::new().path(dir).cache_capacity(limits::INDEX_CACHE_BYTES);
             let opened = guarded(|| {
                 let db = config.open()?;
-                let leaves = db.open_tree("leaf")?;
+                let leaves = db.open_tree(LEAVES)?;
                 Ok(Self { db, leaves })
             });
             attempts -= 1;
@@ -311,7 +358,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let index = Index::open(dir.path().join("index")).unwrap();
         let rows = vec![Row { tree: "t", key: b"key".to_vec(), value: b"value".to_vec() }];
-        index.record(&[EntryRows { leaf: Hash::new([1; 32]), index: 7, rows }], false).unwrap();
+        index.record(&[EntryRows { leaf: Hash::new([1; 32]), index: 7, rows }]).unwrap();
         assert_eq!(index.row("t", b"key").unwrap(), Some(b"value".to_vec()));
         assert_eq!(index.leaf(&Hash::new([1; 32])).unwrap(), Some(7));
         (dir, index)
@@ -336,7 +383,7 @@ mod tests {
         let (_dir, index) = index();
         let fresh = index.start_anew().unwrap();
         assert!(is_rebuilding(&index));
-        fresh.record(&[EntryRows { leaf: Hash::new([1; 32]), index: 7, rows: Vec::new() }], false).unwrap();
+        fresh.record(&[EntryRows { leaf: Hash::new([1; 32]), index: 7, rows: Vec::new() }]).unwrap();
         assert!(is_rebuilding(&index));
         index.take(&fresh).unwrap();
         drop(fresh);

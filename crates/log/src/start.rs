@@ -428,16 +428,13 @@ fn replay<A: Application>(
     let locked_size = locked.as_ref().map(|locked| locked.head.size);
     let mut writer = prepare(config, app, locked, read_only)?;
     let indexed = indexed(&writer)?;
+    writer.indexer.backlog().add_up();
     while writer.journal.end() < end {
         let batch = next_batch(&writer, end, locked_size, indexed)?;
         let plan = if batch.is_new { plan::ADOPT } else { plan::REPLAY };
         take_up(&mut writer, plan, &batch, locked_size)?;
     }
-    writer.indexer.backlog().drain()?;
-    // The index may have failed on the way.
-    if writer.shared.index.watermark().is_err() {
-        writer.indexer.backlog().rebuild()?;
-    }
+    writer.indexer.backlog().compare()?;
     Ok(writer)
 }
 

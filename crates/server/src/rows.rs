@@ -1,5 +1,7 @@
 //! The projection of the log: rows under which its records are found, and the lookups of a bundle in them.
 
+use std::collections::BTreeSet;
+
 use counterfoil_log::{ReadError, Reader, Row};
 use counterfoil_receipt::{
     Body, Commitment, Malformed, PolicyDigest, RecordId, Root, RunId, UnverifiedRecord,
@@ -63,8 +65,9 @@ pub(crate) fn rows_of(record: &UnverifiedRecord, index: u64) -> Vec<Row> {
     if let (Type::Trigger, Some(run)) = (record.kind(), record.run()) {
         rows.push(Row { tree: RUNS, key: index.to_be_bytes().to_vec(), value: run.as_bytes().to_vec() });
     }
-    for name in names_kept(record) {
-        rows.push(Row { tree: NAMED, key: name.to_key(), value: index.to_be_bytes().to_vec() });
+    for name in BTreeSet::from_iter(names_kept(record)) {
+        let key = [&name.to_key()[..], &index.to_be_bytes()].concat();
+        rows.push(Row { tree: NAMED, key, value: Vec::new() });
     }
     rows
 }
@@ -131,8 +134,9 @@ impl Index {
 
     /// The index of the last record that names this.
     pub(crate) fn naming(&self, name: Name) -> Result<Option<u64>, LookupError> {
-        let row = self.reader.row(NAMED, &name.to_key())?;
-        Ok(row.and_then(|value| value.try_into().ok()).map(u64::from_be_bytes))
+        let key = |index: u64| [&name.to_key()[..], &index.to_be_bytes()].concat();
+        let rows = self.reader.last_rows(NAMED, key(0)..key(u64::MAX), 1)?;
+        Ok(rows.first().and_then(|(key, _)| index_in(key)))
     }
 
     /// Runs whose trigger stands below `before`, the newest first.

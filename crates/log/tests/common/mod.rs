@@ -93,7 +93,8 @@ impl Application for Notebook {
 
     fn project(entry: &[u8], index: LeafIndex) -> Vec<Row> {
         let row = |tree, key: &[u8]| Row { tree, key: key.to_vec(), value: index.0.to_be_bytes().to_vec() };
-        vec![row("text", entry), row("last by first byte", &entry[..1.min(entry.len())])]
+        let first = &entry[..1.min(entry.len())];
+        vec![row("text", entry), row("by first byte", &[first, &index.0.to_be_bytes()].concat())]
     }
 }
 
