@@ -103,6 +103,7 @@ fn found(directory: &Path) -> Fallible<(Config, RecordId, RecordKey)> {
             payload_dir: directory.join("payloads"),
             genesis: directory.join("genesis.json"),
             snapshot_key: directory.join("snapshot.key"),
+            policy_key: None,
         }),
         witnesses: None,
         quota: None,

@@ -24,6 +24,9 @@ MAX_DOCUMENTS = 4096
 MAX_PAYLOADS = 65_536
 MAX_HASHES = 126
 
+#: spec/verification.md §3: how much shorter than `after` witnesses may have seen the proposal, in milliseconds.
+TOLERANCE = 300_000
+
 
 class Unreadable(Exception):
     """The reading ends (spec/verification.md §1)."""
@@ -383,8 +386,15 @@ class _Verifier:
         used = {index for index, one in records.items() if index == 0 or one.run == run or one.type == "policy"}
         used |= {one.checkpoint.size - 1 for one in self.opened}
         for index, one in records.items():
-            if one.type == "execution" and one.run == run:
+            if one.run != run:
+                continue
+            if one.type == "execution":
                 used |= self.beside(index)
+            if one.type == "escalation" or (one.type == "decision" and "rule" in one.body):
+                used |= self.beside(index)
+                for at, other in records.items():
+                    if other.id == one.body["proposal"] and other.type == "proposal":
+                        used |= self.beside(at)
         while True:
             more = used | self.needed_by(used)
             if more == used:
@@ -410,6 +420,8 @@ class _Verifier:
                 holder = one.body.get(member)
                 if isinstance(holder, dict):
                     principals.add(holder["principal"])
+            if "approver" in one.body:
+                principals.add(one.body["approver"])
             audiences = [one.body["audience"]] if "audience" in one.body else []
             audiences += one.body["to"] if one.type == "escalation" else []
             for audience in audiences:
@@ -453,6 +465,7 @@ class _Verifier:
         if not self.included:
             self.not_shown.add("inclusion")
         self.place_executions()
+        self.place_timers()
         if self.bundle.error is None and self.included:
             self.witnessed()
             self.freshness()
@@ -493,6 +506,15 @@ class _Verifier:
                 existed, until = self.existed_by(one.index), min(until for _, until in one.windows)
                 if until < math.inf and (existed is None or existed > until):
                     self.doubt("R-EXEC-08", one.index)
+
+    def place_timers(self) -> None:
+        """spec/verification.md §3: witnesses saw the proposal for long enough, whatever the log's clock says."""
+        if self.trust.witnesses.is_none:
+            return
+        for one in self.fold.timers.values():
+            timer, proposal = self.existed_by(one.index), self.existed_by(one.proposal)
+            if timer is None or proposal is None or timer - proposal < one.after - TOLERANCE:
+                self.doubt("R-TIME-02", one.index)
 
     def cosignatures(self, opened: _Opened) -> dict[str, list[int]]:
         result: dict[str, list[int]] = {}

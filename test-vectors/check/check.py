@@ -140,9 +140,10 @@ def check_policy(vector: dict[str, Any], schemas: Schemas) -> list[str]:
         "matches": language.answers(document, request),
         "applies": [rule["name"] for rule in said.rules],
     }
-    approvals = [
-        language.Approval(**{**one, "groups": frozenset(one["groups"])}) for one in vector["approvals"]
-    ]
+    approvals = []
+    for one in vector["approvals"]:
+        sets = {"groups": frozenset(one["groups"]), "escalated": frozenset(map(tuple, one.get("escalated", [])))}
+        approvals.append(language.Approval(**{**one, **sets}))
     try:
         got["uses"] = said.judge(set(vector["involved"]), approvals)
     except RuleError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import policy as language
@@ -47,6 +47,7 @@ class Key:
 class PolicyInForce:
     digest: str
     document: dict[str, Any]
+    since: int  # the index at which it took effect, and after which no other did
 
 
 @dataclass
@@ -68,11 +69,14 @@ class Run:
 @dataclass
 class Proposal:
     record: Record
+    index: int
     groups: frozenset[str]  # of the proposer, at the proposal's index
     chain: list[Link]  # of the delegation under which it acts
     ended: bool = False
     cancelled: bool = False
     superseded: bool = False
+    log_time: int | None = None  # in a bundle: none, if the snapshot that gives it is not shown without a gap
+    withdrawn: bool = False  # whether somebody withdrew a decision on it
     uses: set[int] = field(default_factory=set)
 
     @property
@@ -91,22 +95,57 @@ class Proposal:
 @dataclass
 class Decision:
     record: Record
-    groups: frozenset[str]  # of the signer, at the decision's index
+    groups: frozenset[str]  # of whoever decides, at the decision's index
+    escalated: frozenset[tuple[str, int]]  # the steps that stand before it, under the policy in force at its index
     cancelled: bool = False
+
+    @property
+    def who(self) -> str:
+        """Whose decision it is: the approver's, if it is by link."""
+        return str(self.record.body.get("approver", self.record.principal))
 
     @property
     def approval(self) -> language.Approval:
         body = self.record.body
         window = body.get("window", {"from": 0, "until": 0})
         return language.Approval(
-            self.record.principal,
+            self.who,
             self.record.role,
             self.groups,
             body["surface"],
             self.record.value["signer"]["key"].partition(":")[0],
             body.get("uses", 0),
             window["until"] - window["from"],
+            body.get("rule"),
+            self.escalated,
+            self.record.principal,
         )
+
+
+@dataclass(frozen=True)
+class Timer:
+    """What a time-out or an escalation says, once."""
+
+    proposal: str
+    rule: str
+    step: int | None  # none: the time-out
+
+    @classmethod
+    def of(cls, record: Record) -> Timer | None:
+        body = record.body
+        if record.type == "escalation" or (record.type == "decision" and "rule" in body):
+            return cls(body["proposal"], body["rule"], body.get("step"))
+        return None
+
+
+@dataclass
+class Said:
+    """A timer that stands."""
+
+    index: int
+    policy: str
+    proposal: int  # the index of its proposal
+    after: int
 
 
 @dataclass
@@ -160,6 +199,7 @@ class Fold:
 
         self.genesis: Record | None = None
         self.entries: dict[str, tuple[int, Record]] = {}
+        self.shown: set[str] = set()  # whatever is a record
         self.doubtful: set[str] = set()  # entries of which a rule is neither held nor broken; they are not applied
         self.statements: set[str] = set()
         self.keys: dict[bytes, Key] = {}
@@ -170,6 +210,7 @@ class Fold:
         self.keyring_heads: dict[str, str] = {}
         self.policy_head: str | None = None
         self.policy: PolicyInForce | None = None
+        self.policy_in_doubt = False  # whether a later document, which is not shown, may be in force instead
         self.snapshot: tuple[int, Record] | None = None
         self.links: dict[str, Link] = {}  # delegations that took effect
         self.revoked_delegations: set[str] = set()
@@ -178,6 +219,9 @@ class Fold:
         self.decisions: dict[str, Decision] = {}
         self.executions: dict[str, Execution] = {}
         self.waiting: list[Execution] = []  # executions since the last snapshot
+        self.undated: list[Proposal] = []  # proposals since the last snapshot
+        self.timers: dict[Timer, Said] = {}  # those that stand
+        self.doubtfully_timed: set[str] = set()  # proposals about which a timer is in doubt
         self.judged: list[int] = []  # records since the last snapshot whose keys have a validity
         self.untimed: list[int] = []  # those of which the next snapshot did not show that no other lay before them
         self.last_index = -1
@@ -189,6 +233,7 @@ class Fold:
         record: Record | None = None
         try:
             record = parse_record(data)
+            self.shown.add(record.id)
             self.before_fold(index, record)
             self.check(index, record)
             self.apply(index, record)
@@ -196,6 +241,9 @@ class Fold:
             self.find(index, error)
             if record is not None and isinstance(error, NotShown):
                 self.doubtful.add(record.id)
+                self.policy_in_doubt = self.policy_in_doubt or record.type == "policy"
+                if (timer := Timer.of(record)) is not None:
+                    self.doubtfully_timed.add(timer.proposal)
         return record
 
     def reach(self, index: int) -> None:
@@ -286,6 +334,8 @@ class Fold:
     def check_prev(self, record: Record) -> None:
         assert self.genesis is not None
         prev = record.value["prev"]
+        if prev in self.doubtful and record.type == "snapshot":
+            raise NotShown("R-CHAIN-05", "whether it is the head is in doubt")
         if record.type == "delegation":
             found = self.entries.get(prev)
             if found is None and not self.complete:
@@ -293,6 +343,9 @@ class Fold:
             if found is None or found[1].type not in ("delegation", "genesis"):
                 raise RuleError("R-CHAIN-05")
             return
+        is_there = prev in self.shown and prev not in self.doubtful
+        if record.type in ("keyring", "policy") and not is_there and not self.complete:
+            return  # spec/runs.md §1; one in doubt may be the head
         if record.type == "keyring":
             head = self.keyring_heads.get(record.body["principal"])
         elif record.type == "policy":
@@ -455,6 +508,10 @@ class Fold:
         self.check_owner(record)
         self.check_recipient(record.body["to"])
 
+    def is_human(self, principal: str) -> bool:
+        """Whether the principal holds a live key of role `human`."""
+        return any(key.principal == principal and key.role == "human" and key.live for key in self.keys.values())
+
     def check_recipient(self, holder: dict[str, str]) -> None:
         """R-HAND-01: a run is given to a live agent key of the named principal."""
         key = self.keys.get(s.key_bytes(holder["key"]))
@@ -493,7 +550,7 @@ class Fold:
         if record.role == "authority":
             return
         if decision is not None:
-            if record.principal != decision.record.principal or record.role != decision.record.role:
+            if record.role != "human" or record.principal not in (decision.record.principal, decision.who):
                 raise RuleError("R-CAN-01")
         elif record.role != "agent":
             raise RuleError("R-CAN-01")
@@ -502,6 +559,114 @@ class Fold:
         proposal = self.proposals[record.body["proposal"]]
         if record.body["action"] != action_digest(proposal.record.body["action"]):
             raise RuleError("R-DEC-02")
+        if "approver" in record.body:
+            self.check_link(record.body["approver"])
+        if "rule" in record.body:
+            self.check_timer(record, proposal)
+
+    def check_link(self, approver: str) -> None:
+        """R-LINK-01."""
+        if self.is_human(approver):
+            return
+        if not self.complete and all(key.principal != approver for key in self.keys.values()):
+            raise NotShown("R-LINK-01", "no key of the approver is shown")
+        raise RuleError("R-LINK-01")
+
+    def check_escalation(self, index: int, record: Record) -> None:
+        self.check_timer(record, self.proposals[record.body["proposal"]])
+
+    def check_timer(self, record: Record, proposal: Proposal) -> None:
+        """R-TIME-01 to R-TIME-03 (spec/policy.md §1, *What is signed in role `policy`*)."""
+        timer = Timer.of(record)
+        assert timer is not None
+        said, rule, after = self.timed(record, proposal)
+        if proposal.log_time is None or self.snapshot is None or self.snapshot[1].time < proposal.log_time + after:
+            # In a bundle, a snapshot may be left out that would show it due.
+            raise RuleError("R-TIME-02") if self.complete else NotShown("R-TIME-02")
+        if timer.proposal in self.doubtfully_timed:  # spec/verification.md §3
+            raise NotShown("R-TIME-03", "one before it is in doubt")
+        self.check_turn(timer, rule, proposal)
+        if record.body.get("verdict") == "approve" and proposal.withdrawn:
+            raise RuleError("R-TIME-03", "somebody withdrew a decision")
+        approvals = [one.approval for one in self.decisions.values() if self.may_count(one, proposal)]
+        if not said.is_due(rule, self.involved(proposal), approvals):
+            # In a bundle, a revocation may be left out, after which an approval counts no more.
+            raise RuleError("R-TIME-03", "met") if self.complete else NotShown("R-TIME-03", "met")
+
+    def steps_before(self, timer: Timer, rule: dict[str, Any]) -> set[Timer]:
+        end = timer.step or len(rule.get("escalation", [])) + 1
+        return {replace(timer, step=step) for step in range(1, end)}
+
+    def check_turn(self, timer: Timer, rule: dict[str, Any], proposal: Proposal) -> None:
+        """R-TIME-03, but for what was approved."""
+        if proposal.ended or proposal.uses:
+            raise RuleError("R-TIME-03", "over")
+        if timer in self.timers or replace(timer, step=None) in self.timers:
+            raise RuleError("R-TIME-03", "said before")
+        if self.steps_before(timer, rule) - self.timers.keys():
+            raise RuleError("R-TIME-03", "a step before it was not said")
+
+    def timed(self, record: Record, proposal: Proposal) -> tuple[language.Assessment, dict[str, Any], int]:
+        """What the policy says, the rule of a timer, and its `after`; R-TIME-01."""
+        body = record.body
+        if self.policy_in_doubt:
+            raise NotShown("R-TIME-01", "the policy in force is not shown")
+        if self.policy is None or self.policy.digest != body["policy"]:
+            raise RuleError("R-TIME-01", "another policy")
+        said = language.assess(self.policy.document, proposal.request)
+        rule = said.timed(body["rule"])
+        if rule is None:
+            raise RuleError("R-TIME-01", "no such rule applies")
+        if record.type == "decision":
+            if rule.get("timeout", {}).get("then") != body["verdict"]:
+                raise RuleError("R-TIME-01", "no such time-out")
+            after = rule["timeout"]["after"]
+        else:
+            steps = rule.get("escalation", [])
+            if body["step"] > len(steps):
+                raise RuleError("R-TIME-01", "no such step")
+            step = steps[body["step"] - 1]
+            asked = [{"principal": one} for one in step["to"].get("principals", [])]
+            asked += [{"group": one} for one in step["to"].get("groups", [])]
+            if body["to"] != asked:
+                raise RuleError("R-TIME-01", "the step asks others")
+            after = step["after"]
+        if self.policy.since >= proposal.index:
+            # In a bundle, a policy may be left out, without which it looks younger.
+            doubt = RuleError if self.complete else NotShown
+            raise doubt("R-TIME-01", "a policy that is younger than the proposal")
+        return said, rule, int(after)
+
+    def may_count(self, decision: Decision, proposal: Proposal) -> bool:
+        """Whether it holds of an approval what R-EXEC-05, R-EXEC-09 and R-EXEC-11 want."""
+        try:
+            self.check_approves(decision, proposal)
+            self.check_holds(decision)
+        except RuleError:
+            return False
+        return True
+
+    def check_approves(self, decision: Decision, proposal: Proposal) -> None:
+        """R-EXEC-05, of one decision."""
+        named = decision.record.body
+        if named["proposal"] != proposal.record.id or named["verdict"] != "approve" or decision.cancelled:
+            raise RuleError("R-EXEC-05")
+
+    def check_holds(self, decision: Decision) -> None:
+        """R-EXEC-09 and R-EXEC-11, of one decision."""
+        assert self.policy is not None
+        named = decision.record.body
+        if named["policy"] != self.policy.digest:
+            raise RuleError("R-EXEC-09", "decision")
+        if self.keys[decision.record.key].revoked is not None:
+            raise RuleError("R-EXEC-11")
+        if "approver" in named and not self.is_human(named["approver"]):
+            raise RuleError("R-EXEC-11", "by link")
+
+    def involved(self, proposal: Proposal) -> set[str]:
+        """Whom segregation keeps out, but for the runtime."""
+        run = self.runs[proposal.record.value["run"]]
+        return {run.requester, proposal.record.principal, *(link.delegate["principal"] for link in proposal.chain)}
 
     def check_execution(self, index: int, record: Record) -> None:
         """R-EXEC-01 to R-EXEC-16, R-DEL-06, R-DEL-07 (spec/runs.md §5).
@@ -520,6 +685,8 @@ class Fold:
             raise RuleError("R-EXEC-02")
         if proposal.ended:
             raise RuleError("R-EXEC-04")
+        if body["proposal"] in self.doubtfully_timed:  # spec/verification.md §3
+            raise NotShown("R-EXEC-04", "a timer in doubt may have ended it")
         if self.policy is None or self.policy.digest != body["policy"]:
             raise RuleError("R-EXEC-09", "execution")
         if "retries" in body:
@@ -549,17 +716,10 @@ class Fold:
         assert self.policy is not None
         body = record.body
         for decision in decisions:
-            named = decision.record.body
-            if named["proposal"] != body["proposal"] or named["verdict"] != "approve" or decision.cancelled:
-                raise RuleError("R-EXEC-05")
+            self.check_approves(decision, proposal)
         for decision in decisions:
-            if decision.record.body["policy"] != self.policy.digest:
-                raise RuleError("R-EXEC-09", "decision")
-            if self.keys[decision.record.key].revoked is not None:
-                raise RuleError("R-EXEC-11")
-        requester = self.runs[record.value["run"]].requester
-        involved = {requester, proposal.record.principal, record.principal}
-        involved |= {link.delegate["principal"] for link in proposal.chain}
+            self.check_holds(decision)
+        involved = self.involved(proposal) | {record.principal}
         said = language.assess(self.policy.document, proposal.request)
         granted = said.judge(involved, [decision.approval for decision in decisions])
         if body["use"] > granted:
@@ -616,6 +776,9 @@ class Fold:
                 execution.late = True
                 self.findings.append(Finding(execution.index, "R-EXEC-08"))
         self.waiting = []
+        for proposal in self.undated:
+            proposal.log_time = record.time if record.value["prev"] == before else None
+        self.undated = []
         if record.value["prev"] != before:
             self.untimed += self.judged
         self.judged = []
@@ -666,7 +829,7 @@ class Fold:
         if record.type == "keyring":
             self.change_keys(record)
         elif record.type == "policy":
-            self.set_policy(record)
+            self.set_policy(index, record)
         elif record.type == "delegation":
             self.links[record.id] = Link(record, self.links.get(record.value["prev"]))
         else:
@@ -687,10 +850,15 @@ class Fold:
         self.groups[body["principal"]] = frozenset(body["groups"])
         self.threshold = body.get("threshold", self.threshold)
 
-    def set_policy(self, record: Record) -> None:
+    def set_policy(self, index: int, record: Record) -> None:
+        """The same document again goes on being in force."""
         document = self.document_of(record)
         assert document is not None
-        self.policy = PolicyInForce(policy_digest(document), document)
+        digest = policy_digest(document)
+        is_shown = not self.policy_in_doubt and record.value["prev"] in self.entries
+        if self.policy is None or self.policy.digest != digest or not is_shown:
+            self.policy = PolicyInForce(digest, document, index)
+        self.policy_in_doubt = False
 
     def revoke(self, index: int, record: Record) -> None:
         target = record.body["target"]
@@ -714,28 +882,57 @@ class Fold:
 
     def apply_proposal(self, index: int, record: Record) -> None:
         chain = self.links[record.body["delegation"]].chain if "delegation" in record.body else []
-        self.proposals[record.id] = Proposal(record, self.groups.get(record.principal, frozenset()), chain)
+        self.proposals[record.id] = Proposal(record, index, self.groups.get(record.principal, frozenset()), chain)
+        self.undated.append(self.proposals[record.id])
         if "supersedes" in record.body:
             old = self.proposals[record.body["supersedes"]]
             old.superseded = old.ended = True
 
     def apply_decision(self, index: int, record: Record) -> None:
-        groups = self.groups.get(record.principal, frozenset())
-        self.decisions[record.id] = Decision(record, groups)
-        if record.body["verdict"] == "approve":
-            return
+        body = record.body
+        groups = self.groups.get(body.get("approver", record.principal), frozenset())
+        self.decisions[record.id] = Decision(record, groups, self.escalated(body))
+        if "rule" in body:
+            self.start(index, record)
+        if body["verdict"] != "approve" and self.has_effect(self.decisions[record.id]):
+            self.proposals[body["proposal"]].ended = True
+
+    def escalated(self, body: dict[str, Any]) -> frozenset[tuple[str, int]]:
+        """The steps that let others decide: under the policy in force, which an approval has to name."""
+        if self.policy is None or (body["verdict"] == "approve" and body["policy"] != self.policy.digest):
+            return frozenset()
+        return frozenset(
+            (timer.rule, timer.step)
+            for timer, said in self.timers.items()
+            if timer.step is not None and (timer.proposal, said.policy) == (body["proposal"], self.policy.digest)
+        )
+
+    def has_effect(self, decision: Decision) -> bool:
+        """Whether a negative decision ends its proposal (spec/runs.md §4)."""
+        body = decision.record.body
+        if "rule" in body:
+            return True  # by time-out
         if self.policy is None:
-            counts = record.role == "human"  # spec/runs.md §4: if no policy is in force, any human's does
-        else:
-            said = language.assess(self.policy.document, self.proposals[record.body["proposal"]].request)
-            counts = said.entitles(self.decisions[record.id].approval)
-        if counts:
-            self.proposals[record.body["proposal"]].ended = True
+            return decision.record.role == "human"  # if no policy is in force, any human's does
+        said = language.assess(self.policy.document, self.proposals[body["proposal"]].request)
+        return said.entitles(decision.approval)
+
+    def apply_escalation(self, index: int, record: Record) -> None:
+        self.start(index, record)
+
+    def start(self, index: int, record: Record) -> None:
+        """Notes a timer that stands."""
+        timer, proposal = Timer.of(record), self.proposals[record.body["proposal"]]
+        assert timer is not None
+        _, _, after = self.timed(record, proposal)
+        self.timers[timer] = Said(index, record.body["policy"], proposal.index, after)
 
     def apply_cancel(self, index: int, record: Record) -> None:
         target = record.body["target"]
         if target in self.decisions:
-            self.decisions[target].cancelled = True
+            decision = self.decisions[target]
+            decision.cancelled = True
+            self.proposals[decision.record.body["proposal"]].withdrawn = True
         else:
             proposal = self.proposals[target]
             proposal.cancelled = proposal.ended = True

@@ -152,6 +152,16 @@ def _anything(value: Any) -> None:
     pass
 
 
+_after = s.integer(1, 31_622_400_000)
+_asked = s.obj(groups_=s.ascending(s.principal, 1, 16), principals_=s.ascending(s.principal, 1, 16))
+
+
+def _to(value: Any) -> None:
+    _asked(value)
+    if not value:
+        s.fail("a step asks somebody")
+
+
 _common: dict[str, s.Check] = {"name": s.principal, "match": _anything}
 _rules: dict[str, s.Check] = {
     "allow": s.obj(effect=s.one_of("allow"), uses=_uses, **_common),
@@ -163,6 +173,8 @@ _rules: dict[str, s.Check] = {
         window=_window,
         segregation=s.boolean,
         break_glass_=s.boolean,
+        escalation_=_array(s.obj(after=_after, to=_to), 1, 16),
+        timeout_=s.obj(after=_after, then=s.one_of("approve", "reject")),
         **_common,
     ),
 }
@@ -175,6 +187,10 @@ def _rule(value: Any) -> None:
     _rules[effect](value)
     if effect == "require" and sum(one["count"] for one in value["requirements"]) > 16:
         s.fail("more than 16 approvers")
+    times = [step["after"] for step in value.get("escalation", [])]
+    times += [value["timeout"]["after"]] if "timeout" in value else []
+    if any(one >= two for one, two in zip(times, times[1:], strict=False)):
+        s.fail("steps ascend by time, and come before the time-out")
 
 
 def _source(value: Any) -> None:
@@ -234,7 +250,12 @@ class Request:
 
 @dataclass
 class Approval:
-    """A decision, its signer, and the signer's groups at the decision's index."""
+    """A decision, who decided, and their groups at the decision's index.
+
+    By link, the principal is the approver, and the signer another. By time-out, it says `rule`, and nobody decided.
+    `escalated` are the steps that stood before it and let those decide whom they ask: names of rules, and steps counted
+    from 1.
+    """
 
     principal: str
     role: str
@@ -243,6 +264,18 @@ class Approval:
     scheme: str
     uses: int
     window: int
+    rule: str | None = None
+    escalated: frozenset[tuple[str, int]] = frozenset()
+    signer: str | None = None  # who signed it, if not the principal
+
+    @property
+    def people(self) -> set[str]:
+        """From whom it comes: by time-out from nobody, by link from the approver and whoever signed."""
+        return set() if self.rule is not None else {self.principal, self.signer or self.principal}
+
+    @property
+    def is_link(self) -> bool:
+        return self.role == "policy" and self.rule is None and self.surface == "link"
 
 
 @dataclass
@@ -263,19 +296,46 @@ class Assessment:
     def entitles(self, one: Approval) -> bool:
         if self.says != "required":
             return one.role == "human"
-        return any(_entitles(requirement, one) for rule in self.rules for requirement in rule["requirements"])
+        return any(_entitles(rule, place, one) for rule in self.rules for place in rule["requirements"])
+
+    def timed(self, name: str) -> dict[str, Any] | None:
+        """The rule of that name, if it applies and can have timers."""
+        found = [rule for rule in self.rules if self.says == "required" and rule["name"] == name]
+        return found[0] if found else None
+
+    def check_terms(self, involved: set[str], approvals: list[Approval]) -> None:
+        """R-EXEC-12 and R-EXEC-07, for every rule that applies."""
+        for rule in self.rules:
+            if any(one.uses > rule["uses"] or one.window > rule["window"] for one in approvals):
+                raise RuleError("R-EXEC-12", rule["name"])
+        for rule in self.rules:
+            if rule["segregation"] and any(one.people & involved for one in approvals):
+                raise RuleError("R-EXEC-07", rule["name"])
+
+    def is_met(self, rule: dict[str, Any], approvals: list[Approval]) -> bool:
+        """Whether these approvals meet the requirements of a rule, or an approval by its time-out is among them."""
+        if rule.get("timeout", {}).get("then") == "approve" and any(one.rule == rule["name"] for one in approvals):
+            return True
+        places = [one for one in rule["requirements"] for _ in range(one["count"])]
+        return _placed(rule, places, _by_principal([one for one in approvals if one.rule is None]))
+
+    def is_due(self, rule: dict[str, Any], involved: set[str], approvals: list[Approval]) -> bool:
+        """Whether the rule is *not met*; `involved` is whoever is, without a runtime."""
+        counting = []
+        for one in approvals:
+            try:
+                self.check_terms(involved, [one])
+            except RuleError:
+                continue
+            counting.append(one)
+        return not self.is_met(rule, counting)
 
     def judge(self, involved: set[str], approvals: list[Approval]) -> int:
         """The uses that are granted; or the rule that does not hold."""
         if self.says == "required":
+            self.check_terms(involved, approvals)
             for rule in self.rules:
-                if rule["segregation"] and any(one.principal in involved for one in approvals):
-                    raise RuleError("R-EXEC-07", rule["name"])
-                if any(one.uses > rule["uses"] or one.window > rule["window"] for one in approvals):
-                    raise RuleError("R-EXEC-12", rule["name"])
-            for rule in self.rules:
-                places = [one for one in rule["requirements"] for _ in range(one["count"])]
-                if not _placed(places, _by_principal(approvals)):
+                if not self.is_met(rule, approvals):
                     raise RuleError("R-EXEC-06", rule["name"])
         elif self.says != "allowed":
             raise RuleError(self.says)
@@ -290,6 +350,7 @@ def _as_1(document: dict[str, Any]) -> dict[str, Any]:
         requirement["groups"] = old["groups"]
     rule = {name: old[name] for name in ("uses", "window", "segregation")}
     rule |= {"name": "rule", "effect": "require", "match": {"always": True}, "requirements": [requirement]}
+    rule |= {"no_links": True}  # which no document can say
     return {"rules": [rule | {"break_glass": document["break_glass"]}]}
 
 
@@ -453,13 +514,17 @@ def _number(value: Any) -> Decimal | None:
 # Approvals ------------------------------------------------------------------------------------------------------------
 
 
-def _entitles(requirement: dict[str, Any], one: Approval) -> bool:
+def _entitles(rule: dict[str, Any], requirement: dict[str, Any], one: Approval) -> bool:
     belongs = "principals" not in requirement and "groups" not in requirement
     belongs = belongs or one.principal in requirement.get("principals", [])
     belongs = belongs or bool(one.groups & set(requirement.get("groups", [])))
+    for number, step in enumerate(rule.get("escalation", []), 1):
+        if (rule["name"], number) in one.escalated:
+            belongs = belongs or one.principal in step["to"].get("principals", [])
+            belongs = belongs or bool(one.groups & set(step["to"].get("groups", [])))
     usual = ["independent_page", "operator_page", "terminal"]
     return (
-        one.role == "human"
+        (one.role == "human" or (one.is_link and "no_links" not in rule))
         and belongs
         and one.scheme in requirement.get("schemes", SCHEMES)
         and one.surface in requirement.get("surfaces", usual)
@@ -470,10 +535,10 @@ def _by_principal(approvals: list[Approval]) -> list[list[Approval]]:
     return [[one for one in approvals if one.principal == name] for name in sorted({one.principal for one in approvals})]
 
 
-def _placed(places: list[dict[str, Any]], people: list[list[Approval]]) -> bool:
+def _placed(rule: dict[str, Any], places: list[dict[str, Any]], people: list[list[Approval]]) -> bool:
     """Whether each place can have somebody of its own. By sets of people, so that equal choices are tried once."""
     reached = {frozenset[int]()}
     for place in places:
-        able = {at for at, decisions in enumerate(people) if any(_entitles(place, one) for one in decisions)}
+        able = {at for at, decisions in enumerate(people) if any(_entitles(rule, place, one) for one in decisions)}
         reached = {taken | {at} for taken in reached for at in able - taken}
     return bool(reached)

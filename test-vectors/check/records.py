@@ -112,9 +112,11 @@ def _decision(body: Any) -> None:
         action=s.hash_,
         policy=s.hash_,
         verdict=s.one_of("approve", "reject", "request_changes"),
-        shown=s.item,
+        shown_=s.item,
         surface=s.one_of("terminal", "independent_page", "operator_page", "link", "none"),
         basis=s.basis,
+        approver_=s.principal,
+        rule_=s.principal,
         window_=s.window,
         uses_=s.integer(1, 1000),
         reason_=s.text,
@@ -125,6 +127,20 @@ def _decision(body: Any) -> None:
             raise RuleError("R-DEC-01", member)
     if "changes" in body and body["verdict"] != "request_changes":
         raise RuleError("R-DEC-01", "changes")
+
+
+def _voice(role: str, body: Any) -> None:
+    """R-DEC-03. In whose voice a decision speaks; other roles sign none (R-ROLE-01)."""
+    if role == "human" and ("approver" in body or "rule" in body):
+        raise RuleError("R-DEC-03", "a human decides in their own name")
+    if role == "policy" and ("approver" in body) == ("rule" in body):
+        raise RuleError("R-DEC-03", "exactly one of approver and rule")
+    if "approver" in body and body["surface"] != "link":
+        raise RuleError("R-DEC-03", "by link on another surface")
+    if "rule" in body and (body["surface"] != "none" or body["verdict"] == "request_changes"):
+        raise RuleError("R-DEC-03", "by time-out on a surface, or with another verdict than a timer has")
+    if ("shown" in body) == ("rule" in body):
+        raise RuleError("R-DEC-03", "shown")
 
 
 def _execution(body: Any) -> None:
@@ -203,7 +219,14 @@ TYPES: dict[str, Type] = {
     "escalation": _type(
         "run",
         "policy",
-        s.obj(proposal=s.hash_, step=s.integer(1, 100), to=s.array(s.audience, 1, 32), reason_=s.text),
+        s.obj(
+            proposal=s.hash_,
+            policy=s.hash_,
+            rule=s.principal,
+            step=s.integer(1, 16),
+            to=s.array(s.audience, 1, 32),
+            reason_=s.text,
+        ),
     ),
     "cancel": _type("run", "agent human authority", s.obj(target=s.hash_, reason_=s.text)),
     "execution": _type("run", "runtime", _execution),
@@ -321,7 +344,7 @@ def preimage(value: dict[str, Any]) -> bytes:
 
 
 def check_shape(value: dict[str, Any]) -> None:
-    """R-REC-02 to R-REC-10, R-ACT, R-DEC-01, R-SIG-02 on a parsed record."""
+    """R-REC-02 to R-REC-10, R-ACT, R-DEC-01, R-DEC-03, R-SIG-02 on a parsed record."""
     known = {"v", "type", "time", "signer", "body", "sig", *FORM_MEMBERS}
     if "v" in value and value["v"] != "counterfoil/1":
         raise RuleError("R-REC-02", str(value["v"]))
@@ -345,6 +368,8 @@ def check_shape(value: dict[str, Any]) -> None:
     s.obj(key=s.key, principal=s.principal, role=s.one_of(*ROLES))(value["signer"])
     s.signature(value["sig"])
     kind.body(value["body"])
+    if value["type"] == "decision":
+        _voice(value["signer"]["role"], value["body"])
     if value["type"] == "genesis":
         signer = {"key": value["signer"]["key"], "principal": value["signer"]["principal"]}
         if signer not in value["body"]["authority"]["roots"]:

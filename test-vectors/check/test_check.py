@@ -17,7 +17,7 @@ from bundles import Verdict, verify
 from delegation import check_narrowing, check_scope, glob_within, in_scope
 from fold import EMPTY_MAP, Fold
 from notes import parse_vkey
-from records import action_digest, policy_digest, preimage, spell
+from records import action_digest, parse_record, policy_digest, preimage, spell
 from rules import RuleError
 from shapes import base64url
 from strictjson import canonical, parse
@@ -188,6 +188,16 @@ def multiproof_parts(leaves: list[bytes], indices: set[int]) -> list[list[bytes]
     return parts
 
 
+def consistency_proof(leaves: list[bytes], size: int, whole: bool = True) -> list[bytes]:
+    """SUBPROOF of RFC 6962."""
+    if size == len(leaves):
+        return [] if whole else [merkle.root(leaves)]
+    at = merkle.split(len(leaves))
+    if size <= at:
+        return [*consistency_proof(leaves[:at], size, whole), merkle.root(leaves[at:])]
+    return [*consistency_proof(leaves[at:], size - at, False), merkle.root(leaves[:at])]
+
+
 class Log:
     """A log of one run, made here, so that fold and bundles are tested before there is a vector."""
 
@@ -218,6 +228,12 @@ class Log:
     def public(self, name: str) -> bytes:
         self.private.setdefault(name, Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest()))
         return self.private[name].public_key().public_bytes_raw()
+
+    @property
+    def witness(self) -> str:
+        data = b"\x04" + self.public("witness")
+        identifier = hashlib.sha256(b"example.org/witness\n" + data).digest()[:4].hex()
+        return f"example.org/witness+{identifier}+{base64.b64encode(data).decode()}"
 
     def key(self, name: str) -> str:
         return "ed25519:" + base64.urlsafe_b64encode(self.public(name)).rstrip(b"=").decode()
@@ -298,19 +314,37 @@ class Log:
         self.add("execution", "gate", "runtime", execution | {"use": 1}, run=self.run, parents=[executed])
         self.snapshot()
 
-    def bundle(self, unused: set[int]) -> tuple[bytes, str]:
-        leaves = [merkle.leaf_hash(data) for data in self.entries]
+    def note(self, size: int, cosigned: int | None) -> str:
+        """A checkpoint, and when a witness cosigned it, in seconds."""
+        leaves = [merkle.leaf_hash(data) for data in self.entries[:size]]
         text = f"example.org/log\n{len(leaves)}\n{base64.b64encode(merkle.root(leaves)).decode()}\n"
         identifier = parse_vkey(self.vkey).id
         signature = base64.b64encode(identifier + self.private["note"].sign(text.encode())).decode()
+        note = f"{text}\n— example.org/log {signature}\n"
+        if cosigned is not None:
+            self.public("witness")
+            signature_ = self.private["witness"].sign(f"cosignature/v1\ntime {cosigned}\n{text}".encode())
+            data = base64.b64encode(parse_vkey(self.witness).id + cosigned.to_bytes(8, "big") + signature_).decode()
+            note += f"— example.org/witness {data}\n"
+        return note
+
+    def bundle(
+        self, unused: set[int], cosigned: int | None = None, before: dict[int, int | None] | None = None
+    ) -> tuple[bytes, str]:
+        """`cosigned`: when a witness cosigned the last checkpoint; `before`: others, by size."""
+        leaves = [merkle.leaf_hash(data) for data in self.entries]
+        before = before or {}
         indices = [index for index in range(len(leaves)) if index not in unused]
         parts = [
             [base64.b64encode(one).decode() for one in part] for part in multiproof_parts(leaves, set(indices))
         ]
-        header = {"checkpoints": 1, "documents": 0, "entries": len(indices), "format": "counterfoil-bundle/1"}
+        header = {"checkpoints": len(before) + 1, "documents": 0, "entries": len(indices), "format": "counterfoil-bundle/1"}
         header |= {"log": self.genesis, "payloads": 0, "run": self.run}
         lines = [canonical(header)]
-        lines.append(canonical({"checkpoint": f"{text}\n— example.org/log {signature}\n", "consistency": []}))
+        for size, at in sorted(before.items()):
+            proof = [base64.b64encode(one).decode() for one in consistency_proof(leaves, size)]
+            lines.append(canonical({"checkpoint": self.note(size, at), "consistency": proof}))
+        lines.append(canonical({"checkpoint": self.note(len(leaves), cosigned), "consistency": []}))
         for index, left in zip(indices, parts, strict=False):
             lines += [canonical({"index": index, "left": left}), self.entries[index]]
         lines.append(canonical({"right": parts[-1]}))
@@ -642,8 +676,14 @@ class Office(Log):
     def revoke(self, signer: str, role: str, **target: str) -> str:
         return self.add("revocation", signer, role, {"target": target})
 
-    def verify(self, without: set[int], policy: str = "quorum none\\n") -> Verdict:
-        data, trust = self.bundle(without)
+    def verify(
+        self,
+        without: set[int],
+        policy: str = "quorum none\\n",
+        cosigned: int | None = None,
+        before: dict[int, int | None] | None = None,
+    ) -> Verdict:
+        data, trust = self.bundle(without, cosigned, before)
         trust = trust.replace("quorum none\\n", policy)
         pinned = f'{trust}[[authority]]\nroots = ["{self.key("root")}"]\n'
         return verify(data, parse_trust(pinned), self.time)
@@ -969,9 +1009,7 @@ class Delegating(unittest.TestCase):
 
     def test_witnesses_who_came_too_late_for_a_link(self) -> None:
         office = self.office
-        data = b"\x04" + office.public("witness")
-        identifier = hashlib.sha256(b"example.org/witness\n" + data).digest()[:4].hex()
-        vkey = f"example.org/witness+{identifier}+{base64.b64encode(data).decode()}"
+        vkey = office.witness
         cases: list[tuple[dict[str, int], list[str]]] = [
             ({"not_after": 9000}, ["R-EXEC-08", "R-WIT-01"]),
             ({"not_before": 1}, ["R-WIT-01"]),  # it does not end
@@ -985,6 +1023,704 @@ class Delegating(unittest.TestCase):
             found = [one for one in verdict.findings if one.rule not in ("R-BUN-07", "R-FRESH-01")]
             self.assertEqual([one.rule for one in found], rules)
             self.assertFalse(any(one.is_broken for one in found))
+
+
+class Clock(Office):
+    """A server that keeps time: actions want one of finance, asked later of boss, and end by time-out."""
+
+    STEPS: list[dict[str, Any]] = [
+        {"after": 1000, "to": {"principals": ["boss"]}},
+        {"after": 2000, "to": {"groups": ["chiefs"], "principals": ["boss", "head"]}},
+    ]
+    TO: list[list[dict[str, str]]] = [
+        [{"principal": "boss"}],
+        [{"principal": "boss"}, {"principal": "head"}, {"group": "chiefs"}],
+    ]
+    SURFACES = ["link", "terminal"]
+    RULE: dict[str, Any] = Office.REQUIRE | {
+        "requirements": [{"count": 1, "groups": ["finance"], "surfaces": SURFACES}],
+        "uses": 2,
+        "escalation": STEPS,
+        "timeout": {"after": 3000, "then": "approve"},
+    }
+
+    def __init__(self, then: str = "approve", steps: bool = True, after: int = 3000, **document: Any) -> None:
+        rule = {name: value for name, value in self.RULE.items() if steps or name != "escalation"}
+        super().__init__(rule | {"timeout": {"after": after, "then": then}}, **document)
+        for name, groups in (("fay", ["finance"]), ("cid", ["chiefs"]), ("gus", ["finance"])):
+            self.enrol(name, "human", groups=groups)
+        self.enrol("server", "policy")
+
+    def wait(self, snapshots: int) -> None:
+        for _ in range(snapshots):
+            self.snapshot()
+
+    def decide(self, proposal: str, who: str, role: str = "human", key: str | None = None, **body: Any) -> str:
+        run, action = self.actions[proposal]
+        shown = {"commitment": HASH, "label": "shown", "media_type": "text/plain", "size": 0}
+        usual: dict[str, Any] = {"proposal": proposal, "action": action_digest(action), "verdict": "approve"}
+        usual |= {"policy": policy_digest(self.document), "shown": shown, "surface": "terminal"}
+        usual |= {"basis": self.basis()} | body
+        if usual["verdict"] == "approve":
+            usual = {"window": {"from": 0, "until": 1_000_000}, "uses": 2} | usual
+        usual = {name: value for name, value in usual.items() if value is not None}
+        return self.add("decision", who, role, usual, key=key, run=run, parents=[proposal])
+
+    def link(self, proposal: str, approver: str, **body: Any) -> str:
+        return self.decide(proposal, "server", "policy", **({"approver": approver, "surface": "link"} | body))
+
+    def time_out(self, proposal: str, **body: Any) -> str:
+        usual: dict[str, Any] = {"rule": "all", "surface": "none", "shown": None}
+        return self.decide(proposal, "server", "policy", **(usual | body))
+
+    def escalate(self, proposal: str, step: int, **body: Any) -> str:
+        run, _ = self.actions[proposal]
+        usual = {"proposal": proposal, "policy": policy_digest(self.document), "rule": "all", "step": step}
+        usual |= {"to": self.TO[min(step, 2) - 1]}
+        return self.add("escalation", "server", "policy", usual | body, run=run, parents=[proposal])
+
+    def set_policy(self, document: dict[str, Any]) -> None:
+        self.document = document
+        self.head = self.add("policy", "root", "authority", {"document": document}, prev=self.head)
+
+    def hide_policy(self, document: dict[str, Any]) -> None:
+        """A policy whose document stays in the log."""
+        self.head = self.add("policy", "root", "authority", {"digest": policy_digest(document)}, prev=self.head)
+
+    def cancel(self, target: str, proposal: str, who: str, role: str = "human") -> str:
+        return self.add("cancel", who, role, {"target": target}, run=self.actions[proposal][0], parents=[target])
+
+    def retire(self, who: str) -> None:
+        body = {"change": "retire", "principal": who, "key": self.key(who), "role": "human", "groups": []}
+        self.add("keyring", "root", "authority", body, prev=keyring_of(self, who))
+
+
+class Timing(unittest.TestCase):
+    """Time-outs, escalation, and decisions by link (spec/policy.md §1)."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.documents: dict[str, dict[str, Any]] = {}
+
+    def in_part(self, clock: Clock, without: set[int] | None = None) -> list[tuple[str, bool]]:
+        """What a bundle gives, without some entries: each rule, and whether it is broken."""
+        fold = Fold(complete=False)
+        for index, data in enumerate(clock.entries):
+            if index not in (without or set()):
+                fold.entry(index, data)
+        return [(one.rule, one.is_broken) for one in fold.findings]
+
+    def found(self, clock: Clock | None = None) -> list[str]:
+        fold = Fold(documents=self.documents)
+        for index, data in enumerate((clock or self.clock).entries):
+            fold.entry(index, data)
+        return [one.rule for one in fold.findings]
+
+    def is_readable(self, **rule: Any) -> bool:
+        rule = {name: value for name, value in (Clock.RULE | rule).items() if value is not None}
+        return language.readable({"language": "counterfoil-policy/1", "rules": [rule]})
+
+    def test_documents(self) -> None:
+        boss = {"principals": ["boss"]}
+        names = [f"n-{number:02}" for number in range(17)]
+        for good in (
+            {"escalation": None},
+            {"timeout": None},
+            {"timeout": {"after": 2001, "then": "reject"}},
+            {"timeout": {"after": 31_622_400_000, "then": "reject"}},
+            {"escalation": [{"after": number + 1, "to": boss} for number in range(16)]},
+            {"escalation": [{"after": 1, "to": {"groups": names[:16], "principals": names[:16]}}]},
+        ):
+            with self.subTest(good):
+                self.assertTrue(self.is_readable(**good))
+        for bad in (
+            {"timeout": {"after": 2000, "then": "approve"}},
+            {"timeout": {"after": 31_622_400_001, "then": "approve"}},
+            {"timeout": {"after": 3000, "then": "request_changes"}},
+            {"timeout": {"after": 3000}},
+            {"escalation": []},
+            {"escalation": [{"after": 0, "to": boss}]},
+            {"escalation": [{"after": 1, "to": boss}] * 2},
+            {"escalation": [{"after": 2, "to": boss}, {"after": 1, "to": boss}]},
+            {"escalation": [{"after": number + 1, "to": boss} for number in range(17)]},
+            {"escalation": [{"after": 1, "to": {}}]},
+            {"escalation": [{"after": 1, "to": {"groups": []}}]},
+            {"escalation": [{"after": 1, "to": {"groups": ["b", "a"]}}]},
+            {"escalation": [{"after": 1, "to": {"principals": names}}]},
+            {"escalation": [{"after": 1, "to": {"everybody": True}}]},
+            {"effect": "allow", "requirements": None, "segregation": None, "window": None, "break_glass": None},
+        ):
+            with self.subTest(bad):
+                self.assertFalse(self.is_readable(**bad))
+
+    def test_voices(self) -> None:
+        """R-DEC-03."""
+        proposal = self.clock.propose("clerk", None)
+        shown = {"commitment": HASH, "label": "shown", "media_type": "text/plain", "size": 0}
+        bad: list[tuple[str, dict[str, Any]]] = [
+            ("human", {"approver": "fay", "surface": "link"}),
+            ("human", {"rule": "all", "surface": "none", "shown": None}),
+            ("human", {"shown": None}),
+            ("policy", {}),
+            ("policy", {"surface": "link"}),
+            ("policy", {"approver": "fay"}),
+            ("policy", {"approver": "fay", "surface": "link", "shown": None}),
+            ("policy", {"approver": "fay", "rule": "all", "surface": "link"}),
+            ("policy", {"rule": "all", "surface": "none", "shown": shown}),
+            ("policy", {"rule": "all", "shown": None}),
+            ("policy", {"rule": "all", "surface": "none", "shown": None, "verdict": "request_changes"}),
+        ]
+        for role, body in bad:
+            self.clock.decide(proposal, "server" if role == "policy" else "fay", role, **body)
+        self.clock.decide(proposal, "fay", surface="link")  # by a key of their own
+        self.assertEqual(self.found(), ["R-DEC-03"] * len(bad))
+
+    def test_a_time_out_is_due_at_its_time(self) -> None:
+        for wait, rules in ((0, ["R-TIME-02", "R-CHAIN-04"]), (3, ["R-TIME-02", "R-CHAIN-04"]), (4, []), (5, [])):
+            clock = Clock(steps=False)
+            proposal = clock.propose("clerk", None)
+            clock.wait(wait)  # the first snapshot gives the log time of the proposal
+            clock.execute(proposal, decisions=[clock.time_out(proposal)])
+            self.assertEqual(self.found(clock), rules, wait)
+
+    def test_a_time_out_rejects(self) -> None:
+        clock = Clock("reject", steps=False)
+        proposal = clock.propose("clerk", None)
+        clock.wait(4)
+        clock.time_out(proposal)
+        clock.time_out(proposal, verdict="reject")
+        clock.execute(proposal, decisions=[clock.decide(proposal, "fay")])
+        self.assertEqual(self.found(clock), ["R-TIME-01", "R-EXEC-04"])
+
+    def test_timers_that_no_policy_has(self) -> None:
+        clock = self.clock
+        clock.TO = [Clock.TO[0], Clock.TO[1][::-1]]
+        proposal = clock.propose("clerk", None)
+        clock.wait(4)
+        clock.time_out(proposal, policy=HASH)
+        clock.time_out(proposal, rule="other")
+        clock.time_out(proposal, verdict="reject")
+        clock.escalate(proposal, 3)
+        clock.escalate(proposal, 2)  # in another order
+        clock.escalate(proposal, 1, to=Clock.TO[1])
+        clock.escalate(proposal, 1, rule="other")
+        clock.escalate(proposal, 1, policy=HASH)
+        self.assertEqual(self.found(), ["R-TIME-01"] * 8)
+
+    def test_a_rule_that_does_not_apply_has_no_timer(self) -> None:
+        deny = {"effect": "deny", "match": {"always": True}, "name": "none"}
+        document = {"language": "counterfoil-policy/1", "rules": [Clock.RULE, deny]}
+        clock = Clock()
+        clock.set_policy(document)
+        proposal = clock.propose("clerk", None)
+        clock.wait(4)
+        clock.time_out(proposal)
+        clock.time_out(proposal, rule="none")
+        self.assertEqual(self.found(clock), ["R-TIME-01"] * 2)
+
+    def test_under_language_0_nothing_counts(self) -> None:
+        clock = self.clock
+        rule = {"count": 1, "role": "human", "groups": [], "segregation": True, "uses": 2, "window": 1_000_000}
+        clock.document = {"break_glass": False, "language": "counterfoil-policy/0", "rule": rule}
+        clock.add("policy", "root", "authority", {"document": clock.document}, prev=clock.head)
+        proposal = clock.propose("clerk", None)
+        clock.wait(4)
+        clock.time_out(proposal, rule="rule")
+        clock.escalate(proposal, 1, rule="rule")
+        clock.link(proposal, "fay", verdict="reject")  # without effect
+        clock.execute(proposal, decisions=[clock.link(proposal, "fay")])
+        clock.execute(proposal, decisions=[clock.decide(proposal, "fay", surface="link")])
+        self.assertEqual(self.found(), ["R-TIME-01", "R-TIME-01", "R-EXEC-06"])
+
+    def test_once_and_while_open(self) -> None:
+        clock = self.clock
+        once = clock.propose("clerk", None)
+        ended, executed, met = (clock.propose("clerk", None) for _ in range(3))
+        clock.wait(4)
+        clock.time_out(once)  # before its steps
+        clock.escalate(once, 2)
+        clock.escalate(once, 1)
+        clock.escalate(once, 1, reason="again")
+        clock.time_out(once, reason="one step is not both")
+        clock.escalate(once, 2, reason="now it is")
+        by_time = clock.time_out(once, reason="so is this")
+        clock.time_out(once, reason="again")
+        clock.escalate(once, 2, reason="after the time-out")
+        clock.cancel(by_time, once, "root", "authority")
+        clock.time_out(once, reason="and again")
+        clock.decide(ended, "fay", verdict="reject")
+        clock.escalate(ended, 1)
+        clock.execute(executed, decisions=[], break_glass={"reason": "fire"})
+        clock.escalate(executed, 1)
+        clock.decide(met, "fay")
+        clock.escalate(met, 1)
+        self.assertEqual(self.found(), ["R-TIME-03"] * 10)
+
+    def test_what_does_not_meet_a_rule(self) -> None:
+        clock = Clock()
+        clock.enrol("insider", "agent")
+        head = keyring_of(clock, "insider")
+        own: dict[str, Any] = {"change": "enrol", "principal": "insider", "key": clock.key("insider-2")}
+        clock.add("keyring", "root", "authority", own | {"role": "human", "groups": ["finance"]}, prev=head)
+        own = {"change": "enrol", "principal": "insider", "key": clock.key("insider-3"), "role": "policy"}
+        head = keyring_of(clock, "insider")
+        clock.add("keyring", "root", "authority", own | {"groups": ["finance"]}, prev=head)
+        wide, revoked, named, stranger = (clock.propose("clerk", None) for _ in range(4))
+        involved, signed = clock.propose("insider", None), clock.propose("insider", None)
+        clock.wait(4)
+        clock.decide(wide, "fay", window={"from": 0, "until": 1_000_001})
+        clock.decide(named, "gus", policy=HASH)
+        clock.decide(stranger, "cid")
+        clock.decide(involved, "insider", key="insider-2")
+        clock.decide(signed, "insider", "policy", key="insider-3", approver="fay", surface="link")
+        clock.decide(revoked, "gus")
+        clock.revoke("root", "authority", key=clock.key("gus"))
+        for one in (wide, revoked, named, stranger, involved, signed):
+            clock.escalate(one, 1)
+            clock.escalate(one, 2)
+            clock.execute(one, decisions=[clock.time_out(one)])
+        self.assertEqual(self.found(clock), [])
+
+    def test_what_was_withdrawn(self) -> None:
+        for then, rules in (("approve", ["R-TIME-03"]), ("reject", [])):
+            for who in ("fay", "cid"):  # also of somebody who was not entitled
+                clock = Clock(then)
+                proposal, other = clock.propose("clerk", None), clock.propose("clerk", None)
+                clock.wait(4)
+                clock.cancel(clock.decide(proposal, who), proposal, who)
+                clock.escalate(proposal, 1)
+                clock.escalate(proposal, 2)
+                clock.time_out(proposal, verdict=then)
+                clock.escalate(other, 1)
+                clock.escalate(other, 2)
+                clock.time_out(other, verdict=then)
+                self.assertEqual(self.found(clock), rules, (then, who))
+
+    def test_a_withdrawn_rejection_keeps_an_approving_time_out_away(self) -> None:
+        for then, rules in (("approve", ["R-TIME-03"]), ("reject", [])):
+            for who, role in (("cid", "human"), ("root", "authority")):
+                clock = Clock(then, steps=False)
+                proposal = clock.propose("clerk", None)
+                clock.wait(4)
+                rejected = clock.decide(proposal, "cid", verdict="reject")  # without effect
+                clock.cancel(rejected, proposal, who, role)
+                clock.time_out(proposal, verdict=then)
+                self.assertEqual(self.found(clock), rules, (then, who))
+
+    def test_a_policy_is_older_than_what_it_times(self) -> None:
+        clock = Clock(steps=False)
+        first, old = clock.document, clock.propose("clerk", None)
+        second = first | {"free": []}
+        clock.set_policy(second)
+        young = clock.propose("clerk", None)
+        clock.set_policy(second)  # the same goes on
+        clock.wait(4)
+        clock.time_out(old)
+        clock.time_out(young)
+        between = clock.propose("clerk", None)
+        clock.set_policy(first)
+        clock.set_policy(second)
+        last = clock.propose("clerk", None)
+        clock.wait(4)
+        clock.time_out(between)  # it was in force before, and is again, but not since
+        clock.time_out(last)
+        self.assertEqual(self.found(clock), ["R-TIME-01"] * 2)
+        self.assertEqual(self.in_part(clock), [("R-TIME-01", False)] * 2)  # one left out may make it look younger
+
+    def test_a_young_policy_without_such_a_timer(self) -> None:
+        clock = Clock(steps=False)
+        proposal = clock.propose("clerk", None)
+        clock.set_policy(clock.document | {"free": []})
+        clock.wait(4)
+        clock.time_out(proposal, rule="other")
+        self.assertEqual(self.in_part(clock), [("R-TIME-01", True)])
+
+    def test_a_policy_that_is_not_shown(self) -> None:
+        for names_the_one_in_doubt in (False, True):  # whether that is the head is in doubt: nothing is broken
+            with self.subTest(names_the_one_in_doubt):
+                self.check_hidden_policy(names_the_one_in_doubt)
+
+    def check_hidden_policy(self, names_the_one_in_doubt: bool) -> None:
+        clock = Clock(steps=False)
+        second = clock.document | {"free": []}
+        self.documents = {policy_digest(second): second}
+        proposal, head = clock.propose("clerk", None), clock.head
+        clock.hide_policy(second)
+        clock.wait(4)
+        clock.time_out(proposal)
+        self.assertEqual(self.found(clock), ["R-TIME-01"])
+        if not names_the_one_in_doubt:
+            clock.head = head
+        clock.set_policy(clock.document)
+        clock.time_out(proposal, reason="again")  # nor is it shown that no other was in force meanwhile
+        young = clock.propose("clerk", None)
+        clock.wait(4)
+        clock.time_out(young)
+        self.assertEqual(self.in_part(clock), [(one, False) for one in ("R-POL-01", "R-TIME-01", "R-TIME-01")])
+
+    def test_a_keyring_record_that_names_one_in_doubt(self) -> None:
+        clock = Clock(steps=False)
+        at, prev = len(clock.entries), keyring_of(clock, "fay")
+        clock.retire("fay")
+        body = {"change": "enrol", "principal": "fay", "key": clock.key("fay-2"), "role": "human", "groups": []}
+        clock.add("keyring", "root", "authority", body, prev=keyring_of(clock, "fay"))
+        self.assertEqual(self.found(clock), [])
+        fold = Fold(complete=False)
+        for index, data in enumerate(clock.entries):
+            if index == at:  # as if a rule were neither held nor broken
+                fold.reach(index)
+                record = parse_record(data)
+                fold.shown.add(record.id)
+                fold.doubtful.add(record.id)
+            else:
+                fold.entry(index, data)
+        self.assertEqual(fold.findings, [])
+        body |= {"key": clock.key("fay-3")}
+        clock.add("keyring", "root", "authority", body, prev=prev)  # which is there, and not the head
+        fold.entry(len(clock.entries) - 1, clock.entries[-1])
+        self.assertEqual([(one.rule, one.is_broken) for one in fold.findings], [("R-CHAIN-05", True)])
+
+    def test_a_policy_record_that_is_left_out(self) -> None:
+        for second in ({"free": []}, {}):
+            clock = Clock(steps=False)
+            first, proposal = clock.document, clock.propose("clerk", None)
+            left_out = len(clock.entries)
+            clock.set_policy(first | second)
+            clock.set_policy(first)
+            clock.wait(4)
+            clock.time_out(proposal)
+            self.assertEqual(self.found(clock), ["R-TIME-01"] if second else [])
+            self.assertEqual(self.in_part(clock, {left_out}), [("R-TIME-01", False)])
+
+    def test_terms_of_a_time_out_are_bounded(self) -> None:
+        clock = Clock(steps=False)
+        wide, closed = clock.propose("clerk", None), clock.propose("clerk", None)
+        clock.wait(4)
+        clock.execute(wide, decisions=[clock.time_out(wide, uses=3)])
+        clock.time_out(wide)  # once is once
+        clock.execute(closed, decisions=[clock.time_out(closed, window={"from": 0, "until": 5})])
+        self.assertEqual(self.found(clock), ["R-EXEC-12", "R-TIME-03", "R-EXEC-08"])
+
+    def test_a_time_out_comes_from_nobody(self) -> None:
+        clock = Clock(steps=False)
+        own: dict[str, Any] = {"change": "enrol", "principal": "gate", "key": clock.key("gate-2"), "role": "policy"}
+        clock.add("keyring", "root", "authority", own | {"groups": ["gates"]}, prev=keyring_of(clock, "gate"))
+        proposal = clock.propose("clerk", None)
+        clock.wait(4)
+        by_time: dict[str, Any] = {"rule": "all", "surface": "none", "shown": None}
+        clock.execute(proposal, decisions=[clock.decide(proposal, "gate", "policy", key="gate-2", **by_time)])
+        clock.execute(proposal, use=2, decisions=[clock.link(proposal, "fay")])  # signed by somebody else
+        self.assertEqual(self.found(clock), [])
+
+    def test_a_time_out_meets_its_rule_alone(self) -> None:
+        other = Office.REQUIRE | {"name": "second", "requirements": [{"count": 1, "principals": ["head"]}], "uses": 2}
+        clock = Clock()
+        clock.document = {"language": "counterfoil-policy/1", "rules": [Clock.RULE, other]}
+        clock.add("policy", "root", "authority", {"document": clock.document}, prev=clock.head)
+        proposal = clock.propose("clerk", None)
+        clock.wait(4)
+        clock.escalate(proposal, 1)
+        clock.escalate(proposal, 2)
+        by_time = clock.time_out(proposal)
+        clock.time_out(proposal, rule="second")
+        clock.execute(proposal, decisions=[by_time])
+        clock.execute(proposal, decisions=sorted([by_time, clock.decide(proposal, "head")]))
+        self.assertEqual(self.found(clock), ["R-TIME-01", "R-EXEC-06"])
+
+    def test_those_whom_a_step_asks_decide_after_it(self) -> None:
+        clock = self.clock
+        proposal, other = clock.propose("clerk", None), clock.propose("clerk", None)
+        clock.wait(3)
+        before = clock.decide(proposal, "boss")
+        clock.escalate(proposal, 1)
+        clock.execute(proposal, decisions=[before])
+        clock.execute(proposal, decisions=[clock.decide(proposal, "cid")])  # whom the second step asks
+        clock.execute(other, decisions=[clock.decide(other, "boss")])  # of whom nobody asked that
+        clock.execute(proposal, decisions=[clock.decide(proposal, "boss")])
+        clock.escalate(other, 1)
+        clock.escalate(other, 2)
+        clock.execute(other, decisions=[clock.decide(other, "cid")])
+        self.assertEqual(self.found(), ["R-EXEC-06"] * 3)
+
+    def test_those_whom_a_step_asks_reject(self) -> None:
+        clock = self.clock
+        proposal = clock.propose("clerk", None)
+        clock.wait(2)
+        clock.decide(proposal, "boss", verdict="reject")  # without effect
+        clock.escalate(proposal, 1)
+        clock.decide(proposal, "boss", verdict="reject", reason="again")
+        clock.execute(proposal, decisions=[clock.decide(proposal, "fay")])
+        self.assertEqual(self.found(), ["R-EXEC-04"])
+
+    def test_a_step_counts_under_its_policy(self) -> None:
+        clock = self.clock
+        first, proposal = clock.document, clock.propose("clerk", None)
+        clock.wait(2)
+        clock.escalate(proposal, 1)
+        second = first | {"costs": []}
+        clock.set_policy(second)
+        clock.decide(proposal, "boss", verdict="reject", policy=policy_digest(first))  # without effect
+        clock.execute(proposal, decisions=[clock.decide(proposal, "boss")])
+        clock.escalate(proposal, 1)  # the proposal is older than this policy
+        early = clock.decide(proposal, "boss", policy=policy_digest(first), reason="under another policy")
+        clock.set_policy(first)
+        clock.execute(proposal, decisions=[early])
+        clock.execute(proposal, decisions=[clock.decide(proposal, "boss")])
+        self.assertEqual(self.found(), ["R-EXEC-06", "R-TIME-01", "R-EXEC-06"])
+
+    def test_a_step_counts_against_under_the_policy_in_force(self) -> None:
+        clock = self.clock
+        proposal = clock.propose("clerk", None)
+        clock.wait(2)
+        clock.escalate(proposal, 1)
+        clock.decide(proposal, "boss", verdict="reject", policy=HASH)
+        clock.execute(proposal, decisions=[clock.decide(proposal, "fay")])
+        self.assertEqual(self.found(), ["R-EXEC-04"])
+
+    def test_a_step_counts_though_its_key_is_revoked(self) -> None:
+        clock = self.clock
+        proposal = clock.propose("clerk", None)
+        clock.wait(2)
+        clock.escalate(proposal, 1)
+        clock.revoke("root", "authority", key=clock.key("server"))
+        clock.execute(proposal, decisions=[clock.decide(proposal, "boss")])
+        self.assertEqual(self.found(), [])
+
+    def test_by_link(self) -> None:
+        clock = self.clock
+        proposal, rejected = clock.propose("clerk", None), clock.propose("clerk", None)
+        clock.link(proposal, "nobody")
+        clock.link(proposal, "gate")  # no human
+        clock.retire("gus")
+        clock.link(proposal, "gus")
+        clock.execute(proposal, decisions=[clock.link(proposal, "head")])
+        clock.link(proposal, "head", verdict="reject")  # without effect
+        clock.execute(proposal, decisions=[clock.link(proposal, "fay")])
+        clock.link(rejected, "fay", verdict="request_changes")
+        clock.execute(rejected, decisions=[clock.decide(rejected, "fay")])
+        self.assertEqual(self.found(), ["R-LINK-01"] * 3 + ["R-EXEC-06", "R-EXEC-04"])
+
+    def test_by_link_on_the_usual_surfaces(self) -> None:
+        clock = Clock()
+        clock.document = {"language": "counterfoil-policy/1", "rules": [Office.REQUIRE]}
+        clock.add("policy", "root", "authority", {"document": clock.document}, prev=clock.head)
+        proposal = clock.propose("clerk", None)
+        clock.execute(proposal, decisions=[clock.link(proposal, "fay")])
+        self.assertEqual(self.found(clock), ["R-EXEC-06"])
+
+    def test_an_approver_by_link_is_not_involved(self) -> None:
+        clock = self.clock
+        own: dict[str, Any] = {"change": "enrol", "principal": "clerk", "key": clock.key("clerk-2"), "role": "human"}
+        clock.add("keyring", "root", "authority", own | {"groups": ["finance"]}, prev=keyring_of(clock, "clerk"))
+        proposal = clock.propose("clerk", None)
+        clock.execute(proposal, decisions=[clock.link(proposal, "clerk")])
+        self.assertEqual(self.found(), ["R-EXEC-07"])
+
+    def test_who_signs_for_an_approver_by_link_is_not_involved(self) -> None:
+        for who in ("clerk", "gate"):  # the proposer, the runtime
+            clock = Clock()
+            own: dict[str, Any] = {"change": "enrol", "principal": who, "key": clock.key("own"), "role": "policy"}
+            groups = ["gates"] if who == "gate" else []
+            clock.add("keyring", "root", "authority", own | {"groups": groups}, prev=keyring_of(clock, who))
+            proposal = clock.propose("clerk", None)
+            by: dict[str, Any] = {"key": "own", "approver": "fay", "surface": "link"}
+            clock.execute(proposal, decisions=[clock.decide(proposal, who, "policy", **by)])
+            clock.decide(proposal, who, "policy", **by, verdict="reject")  # which anybody entitled may
+            clock.execute(proposal, decisions=[clock.decide(proposal, "fay")])
+            self.assertEqual(self.found(clock), ["R-EXEC-07", "R-EXEC-04"], who)
+
+    def test_by_link_without_a_policy(self) -> None:
+        for who, role, rules in (("fay", "human", ["R-EXEC-04"]), ("server", "policy", ["R-EXEC-09"])):
+            clock = Clock()
+            bare = [data for data in clock.entries if parse(data)["type"] not in ("policy", "snapshot")]
+            clock.entries, clock.last_snapshot = bare, clock.genesis
+            clock.snapshot()
+            proposal = clock.propose("clerk", None)
+            by: dict[str, Any] = {"approver": "fay", "surface": "link"} if role == "policy" else {}
+            clock.decide(proposal, who, role, verdict="reject", **by)
+            clock.execute(proposal)
+            self.assertEqual(self.found(clock), rules)
+
+    def test_an_approver_by_link_is_one_person(self) -> None:
+        clock = Clock()
+        rule = Clock.RULE | {"requirements": [{"count": 2, "groups": ["finance"], "surfaces": Clock.SURFACES}]}
+        clock.document = {"language": "counterfoil-policy/1", "rules": [rule]}
+        clock.add("policy", "root", "authority", {"document": clock.document}, prev=clock.head)
+        proposal = clock.propose("clerk", None)
+        link, own = clock.link(proposal, "fay"), clock.decide(proposal, "fay")
+        clock.execute(proposal, decisions=sorted([link, own]))
+        clock.execute(proposal, decisions=sorted([own, clock.link(proposal, "gus")]))
+        self.assertEqual(self.found(clock), ["R-EXEC-06"])
+
+    def test_an_approver_by_link_without_a_key(self) -> None:
+        clock = self.clock
+        proposal = clock.propose("clerk", None)
+        link, own = clock.link(proposal, "gus"), clock.decide(proposal, "fay")
+        clock.retire("gus")
+        clock.retire("fay")
+        clock.execute(proposal, decisions=[link])
+        clock.execute(proposal, decisions=[own])  # a key that is retired is not revoked
+        self.assertEqual(self.found(), ["R-EXEC-11"])
+
+    def test_who_cancels_a_decision_by_link(self) -> None:
+        clock = self.clock
+        proposal = clock.propose("clerk", None)
+        link, by_time = clock.link(proposal, "fay"), None
+        clock.cancel(link, proposal, "gus")
+        clock.cancel(link, proposal, "fay")
+        clock.wait(4)
+        clock.execute(proposal, decisions=[link])
+        other = clock.propose("clerk", None)
+        clock.wait(4)
+        clock.escalate(other, 1)
+        clock.escalate(other, 2)
+        by_time = clock.time_out(other)
+        clock.cancel(by_time, other, "fay")
+        clock.execute(other, decisions=[by_time])
+        self.assertEqual(self.found(), ["R-CAN-01", "R-EXEC-05", "R-CAN-01"])
+
+    def timed(self) -> tuple[Clock, int, set[int]]:
+        """A run with a time-out that is executed; the index of the time-out, and what its bundle does not hold."""
+        clock = Clock(steps=False)
+        clock.snapshot()
+        proposal = clock.propose("clerk", None)
+        clock.wait(4)
+        at = len(clock.entries)
+        by_time = clock.time_out(proposal)
+        clock.snapshot()
+        clock.execute(proposal, decisions=[by_time])
+        clock.snapshot()
+        unused = {one.index for one in clock.verify(set()).findings if one.rule == "R-BUN-07"}
+        return clock, at, {one for one in unused if one is not None}
+
+    def test_bundle(self) -> None:
+        clock, at, unused = self.timed()
+        proposal = at - 5
+        self.assertEqual([parse(clock.entries[one])["type"] for one in (proposal, at)], ["proposal", "decision"])
+        # The snapshots beside the proposal, the time-out and the execution stay: those between and before don't.
+        snapshots = {one for one, data in enumerate(clock.entries) if parse(data)["type"] == "snapshot"}
+        self.assertEqual(snapshots - unused, {proposal - 2, proposal + 1, at - 1, at + 1, at + 3})
+        verdict = clock.verify(unused)
+        self.assertEqual([one.rule for one in verdict.findings], ["R-WIT-01"])
+        self.assertEqual(verdict.conclusion, "shown")
+        verdict = clock.verify(unused | {at - 1})  # which shows that it is due
+        self.assertEqual((verdict.findings[0].index, verdict.findings[0].rule), (at, "R-TIME-02"))
+        self.assertFalse(any(one.is_broken for one in verdict.findings))
+        self.assertEqual((verdict.conclusion, verdict.answers["authority"]), ("not_shown", "not_shown"))
+        verdict = clock.verify(unused | {proposal + 1})  # which dates the proposal
+        self.assertEqual((verdict.findings[0].index, verdict.findings[0].rule), (at, "R-TIME-02"))
+        self.assertFalse(any(one.is_broken for one in verdict.findings))
+
+    def test_a_proposal_that_is_not_dated(self) -> None:
+        """Also where it would be due by the snapshots that are there."""
+        clock = Clock(steps=False)
+        proposal = clock.propose("clerk", None)
+        dated = len(clock.entries)
+        clock.wait(6)
+        clock.time_out(proposal)
+        self.assertEqual(self.found(clock), [])
+        self.assertEqual(self.in_part(clock, {dated + 1}), [])
+        self.assertEqual(self.in_part(clock, {dated}), [("R-TIME-02", False)])
+
+    def test_a_revocation_that_is_left_out(self) -> None:
+        clock = self.clock
+        proposal = clock.propose("clerk", None)
+        clock.wait(2)
+        clock.decide(proposal, "gus")
+        at = len(clock.entries)
+        clock.revoke("root", "authority", key=clock.key("gus"))
+        clock.escalate(proposal, 1)
+        clock.execute(proposal, decisions=[clock.decide(proposal, "boss")])
+        self.assertEqual(self.in_part(clock), [])
+        self.assertEqual(self.in_part(clock, {at}), [("R-TIME-03", False), ("R-EXEC-04", False)])
+        self.assertEqual(self.found(), [])
+
+    def test_what_rests_on_a_timer_in_doubt(self) -> None:
+        clock = self.clock
+        proposal, other = clock.propose("clerk", None), clock.propose("clerk", None)
+        clock.snapshot()
+        clock.snapshot()
+        due = len(clock.entries) - 1
+        clock.escalate(proposal, 1)
+        clock.wait(2)
+        clock.escalate(proposal, 1, reason="again")
+        clock.escalate(proposal, 2)
+        clock.time_out(proposal)
+        clock.escalate(other, 2)
+        clock.time_out(other)
+        clock.execute(proposal, decisions=[clock.decide(proposal, "boss")])
+        clock.execute(other, decisions=[clock.decide(other, "boss")])
+        clock.execute(proposal, use=2, decisions=[clock.decide(proposal, "fay")])  # that suffices whatever a step says
+        self.assertEqual(self.found(), ["R-TIME-03"] * 3 + ["R-EXEC-06"])
+        doubts = [("R-TIME-02", False)] + [("R-TIME-03", False)] * 3 + [("R-TIME-03", True)] * 2
+        doubts += [("R-EXEC-04", False), ("R-EXEC-06", True), ("R-EXEC-04", False)]
+        self.assertEqual(self.in_part(clock, {due}), doubts)
+
+    def test_every_timer_after_one_in_doubt(self) -> None:
+        """Also of another rule, and also one that was said before."""
+        second = {"name": "second", "timeout": {"after": 3000, "then": "reject"}}
+        rule = {name: value for name, value in Clock.RULE.items() if name != "escalation"}
+        clock = Clock(steps=False, rules=[rule | {"timeout": {"after": 1000, "then": "approve"}}, rule | second])
+        proposal = clock.propose("clerk", None)
+        clock.wait(2)
+        clock.time_out(proposal)
+        clock.wait(1)
+        clock.time_out(proposal, rule="second", verdict="reject")
+        clock.time_out(proposal, reason="again")
+        clock.decide(proposal, "fay", verdict="reject")
+        clock.execute(proposal, decisions=[clock.decide(proposal, "gus")])
+        self.assertEqual(self.found(clock), ["R-TIME-02", "R-TIME-03", "R-EXEC-04"])
+        doubts = [("R-TIME-02", False), ("R-TIME-03", False), ("R-EXEC-04", True)]  # what ended is not in doubt
+        self.assertEqual(self.in_part(clock), doubts)
+
+    def witnessed(self, at_proposal: int | None, at_timer: int, after: int = 600) -> list[tuple[str, bool]]:
+        """What is found of a time-out if witnesses came so many seconds after the proposal, and after it was due."""
+        clock = Clock(steps=False, after=after * 1000)
+        clock.time = 7_200_000
+        clock.snapshot()
+        proposal = clock.propose("clerk", None)
+        clock.snapshot()
+        begun, dated = len(clock.entries), clock.time
+        clock.time = dated + after * 1000 - 1000
+        clock.snapshot()
+        at, due = len(clock.entries), clock.time
+        window = {"from": 7_200_000, "until": 8_200_000}
+        clock.execute(proposal, decisions=[clock.time_out(proposal, window=window)])
+        clock.snapshot()
+        self.assertEqual(due, dated + after * 1000)
+        policy = f"witness w {clock.witness}\\nquorum w\\n"
+        before = {begun: None if at_proposal is None else dated // 1000 + at_proposal}
+        verdict = clock.verify(set(), policy, due // 1000 + at_timer, before)
+        self.assertEqual(verdict.answers["conformity"], "pass")
+        found = [one for one in verdict.findings if one.rule not in ("R-BUN-07", "R-FRESH-01")]
+        self.assertTrue(all(one.index == at for one in found))
+        self.assertEqual(verdict.answers["authority"], "not_shown" if found else "pass")
+        return [(one.rule, one.is_broken) for one in found]
+
+    def test_the_clock_of_the_witnesses(self) -> None:
+        doubt = [("R-TIME-02", False)]
+        self.assertEqual(self.witnessed(0, 0), [])
+        self.assertEqual(self.witnessed(0, -300), [])
+        self.assertEqual(self.witnessed(0, -301), doubt)
+        self.assertEqual(self.witnessed(300, 0), [])
+        self.assertEqual(self.witnessed(301, 0), doubt)
+        self.assertEqual(self.witnessed(390, 390), [])  # however late both
+        self.assertEqual(self.witnessed(-5000, -5300), [])  # whatever the log's clock says
+        self.assertEqual(self.witnessed(-5000, -5301), doubt)
+        self.assertEqual(self.witnessed(None, 0), doubt)  # the last checkpoint covers the proposal too
+
+    def test_short_timers_before_witnesses(self) -> None:
+        self.assertEqual(self.witnessed(None, 0, after=300), [])  # one checkpoint is enough for both
+        self.assertEqual(self.witnessed(None, 0, after=301), [("R-TIME-02", False)])
+        self.assertEqual(self.witnessed(0, -300, after=301), [])
+
+    def test_witnesses_who_are_too_few(self) -> None:
+        clock, at, unused = self.timed()
+        clock.public("witness")
+        verdict = clock.verify(unused, f"witness w {clock.witness}\\nquorum w\\n")
+        found = [(one.rule, one.index, one.is_broken) for one in verdict.findings]
+        self.assertIn(("R-TIME-02", at, False), found)
+        self.assertEqual(verdict.answers["authority"], "not_shown")
 
 
 def keyring_of(log: Log, principal: str) -> str:

@@ -71,11 +71,14 @@ fn body(kind: Type) -> BoxedStrategy<Body> {
             .boxed(),
         Type::Proposal => proposal().boxed(),
         Type::Decision => decision().boxed(),
-        Type::Escalation => (id(), option::of(text()), 1u64..=100, prop::collection::vec(audience(), 1..=32))
-            .prop_map(|(proposal, reason, step, to)| {
-                Escalation { proposal, reason, step: whole(step), to: List(to) }.into()
-            })
-            .boxed(),
+        Type::Escalation => {
+            let names = (id(), hash(PolicyDigest::from_bytes), principal());
+            (names, option::of(text()), 1u64..=16, prop::collection::vec(audience(), 1..=32))
+                .prop_map(|((proposal, policy, rule), reason, step, to)| {
+                    Escalation { policy, proposal, reason, rule, step: whole(step), to: List(to) }.into()
+                })
+                .boxed()
+        }
         Type::Cancel => {
             (id(), option::of(text())).prop_map(|(target, reason)| Cancel { reason, target }.into()).boxed()
         }
@@ -219,12 +222,14 @@ fn decision() -> impl Strategy<Value = Body> {
             let approves = verdict == Ruling::Approve;
             Decision {
                 action,
+                approver: None,
                 basis,
                 changes: changes.filter(|_| verdict == Ruling::RequestChanges),
                 policy,
                 proposal,
                 reason,
-                shown,
+                rule: None,
+                shown: Some(shown),
                 surface,
                 uses: approves.then(|| whole(uses)),
                 verdict,
@@ -233,6 +238,19 @@ fn decision() -> impl Strategy<Value = Body> {
             .into()
         },
     )
+}
+
+/// A decision that the server signs is by link, or because a time is out.
+pub fn said_by(role: Role, body: Body) -> Body {
+    let Body::Decision(mut decision) = body else { return body };
+    match (role, decision.verdict, decision.surface) {
+        (Role::Policy, Ruling::Approve | Ruling::Reject, Surface::None) => {
+            (decision.rule, decision.shown) = (Some(name("rule")), None);
+        }
+        (Role::Policy, _, _) => (decision.approver, decision.surface) = (Some(name("p-2")), Surface::Link),
+        _ => {}
+    }
+    Body::Decision(decision)
 }
 
 fn execution() -> impl Strategy<Value = Body> {

@@ -86,7 +86,7 @@ proptest! {
             time: Millis::new(time).unwrap(),
             principal: bodies::name("p-1"),
             role,
-            body,
+            body: bodies::said_by(role, body),
         };
         let record = draft.sign(&SigningKey::from_seed(&seed)).unwrap();
         prop_assert_eq!(record.body(), &draft.body);

@@ -17,7 +17,7 @@ const FORBIDDEN: [&str; 4] =
     [concat!("todo", "!("), concat!("unimplemented", "!("), concat!("dbg", "!("), concat!("#[ig", "nore")];
 
 /// Rows of `spec/limits.md`, and where the constant stands.
-const LIMITS: [(&str, &str, &str); 32] = [
+const LIMITS: [(&str, &str, &str); 34] = [
     ("record bytes", RECEIPT_LIMITS, "RECORD_BYTES"),
     ("nesting depth", RECEIPT_LIMITS, "DEPTH"),
     ("parents", RECEIPT_LIMITS, "PARENTS"),
@@ -46,6 +46,8 @@ const LIMITS: [(&str, &str, &str); 32] = [
     ("elements of a matcher's list", POLICY_LIMITS, "ELEMENTS"),
     ("stars of a glob", POLICY_LIMITS, "GLOB_STARS"),
     ("requirements of a rule", POLICY_LIMITS, "REQUIREMENTS"),
+    ("steps of an escalation", RECEIPT_LIMITS, "STEPS"),
+    ("asked in a step", POLICY_LIMITS, "ASKED"),
     ("entries of a delegation's scope", RECEIPT_LIMITS, "SCOPE_ENTRIES"),
     ("arguments of an entry of a scope", POLICY_LIMITS, "SCOPE_ARGUMENTS"),
     ("depth of a delegation", RECEIPT_LIMITS, "DELEGATION_DEPTH"),

@@ -14,7 +14,8 @@ pub fn on(code: &str) -> &'static str {
             "a newer version may know it: update counterfoil, then verify again"
         }
         "field-unknown" | "field-missing" | "field-invalid" | "envelope-form" | "key-malformed"
-        | "parents-order" | "list-order" | "committed-path" | "free-path" | "decision-terms" => {
+        | "parents-order" | "list-order" | "committed-path" | "free-path" | "decision-terms"
+        | "decision-voice" => {
             "the record does not follow the specification: whoever signed it uses faulty software"
         }
         "role-not-allowed" => {
@@ -99,6 +100,12 @@ pub fn on(code: &str) -> &'static str {
         }
         "policy-denied" | "free-path-refused" => {
             "it was executed, and the policy forbids that: treat it as an incident"
+        }
+        "link-approver" => {
+            "somebody was named who can't decide: nothing rests on it; find out who holds the policy key"
+        }
+        "timer-unknown" | "timer-early" | "timer-out-of-turn" => {
+            "the server said that a time was out, or whom to ask, when the policy does not: treat it as an incident"
         }
         "retry-refused" => {
             "a failed execution was tried again without a new proposal: treat it as an incident"

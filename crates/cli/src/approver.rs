@@ -227,8 +227,7 @@ impl Case {
         let Some(run) = self.view.run() else { return };
         let who = self.actor.key.principal();
         let approvals = run.approvals(&self.proposal);
-        let own =
-            approvals.iter().filter_map(|id| run.decision(id)).filter(|own| own.author.principal == *who);
+        let own = approvals.iter().filter_map(|id| run.decision(id)).filter(|own| own.approver == *who);
         let until = own.filter_map(|decision| decision.window).map(|(_, until)| until).max();
         if let Some(until) = until.filter(|until| *until >= now) {
             let until = time::utc(until);

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use counterfoil_policy::{Approval, Approver, Assessment, Denial, Policy, Request, Shortfall, limits};
+use counterfoil_policy::{Approval, Approver, Assessment, Denial, Policy, Request, Shortfall, Voice, limits};
 use counterfoil_receipt::{
     Action, Malformed, PolicyDigest, Principal, RecordId,
     body::{Risk, Surface},
     json,
-    text::{Group, Label},
+    text::{Group, Label, RuleName},
 };
 use counterfoil_verify::Rule;
 use serde::Deserialize;
@@ -63,6 +63,7 @@ pub struct Test {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Given {
+    #[serde(default = "nobody")]
     principal: String,
     #[serde(default)]
     groups: Vec<String>,
@@ -74,10 +75,36 @@ struct Given {
     uses: u64,
     #[serde(default = "window")]
     window: String,
+    /// The rule whose time is out, in the place of somebody's decision.
+    timeout: Option<String>,
+    /// Steps of escalation that stood before.
+    #[serde(default)]
+    escalated: Vec<Escalated>,
+}
+
+/// A step of a rule's escalation, from 1.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Escalated {
+    rule: String,
+    step: u64,
+}
+
+/// The names in an approval.
+struct Names {
+    principal: Principal,
+    groups: Vec<Group>,
+    timeout: Option<RuleName>,
+    escalated: Vec<(RuleName, u64)>,
 }
 
 fn proposer() -> String {
     "agent".to_owned()
+}
+
+/// Whom an approval by time-out names: nobody asks who signs it.
+fn nobody() -> String {
+    "nobody".to_owned()
 }
 
 fn risk() -> String {
@@ -156,9 +183,14 @@ fn from_toml(text: &str) -> Outcome<(Vec<u8>, Vec<Test>)> {
     let tests: Vec<Test> =
         serde_json::from_value(tests).map_err(|error| wrong(format!("a [[test]] can't be read: {error}")))?;
     for rule in document.get_mut("rules").and_then(Value::as_array_mut).into_iter().flatten() {
-        if let Some(Value::String(length)) = rule.get("window") {
-            let millis = time::parse_duration(length).map_err(|error| wrong(format!("window: {error}")))?;
-            rule["window"] = millis.into();
+        let steps = rule.get("escalation").and_then(Value::as_array).map_or(0, Vec::len);
+        let steps = (0..steps).map(|at| format!("/escalation/{at}/after"));
+        for path in ["/window".to_owned(), "/timeout/after".to_owned()].into_iter().chain(steps) {
+            let Some(length) = rule.pointer_mut(&path) else { continue };
+            if let Value::String(text) = length {
+                let millis = time::parse_duration(text).map_err(|error| wrong(format!("{path}: {error}")))?;
+                *length = millis.into();
+            }
         }
     }
     sort_lists(&mut document);
@@ -217,11 +249,7 @@ impl Test {
         let request =
             Request::new(&action, parsed(Risk::parse(&self.risk), &self.risk)?, &tags, &proposer, &groups)
                 .under(&delegations);
-        let approvers = self
-            .approvals
-            .iter()
-            .map(|one| Ok((name(&one.principal)?, names(&one.groups)?)))
-            .collect::<Result<Vec<(Principal, Vec<Group>)>, String>>()?;
+        let approvers = self.approvals.iter().map(Given::names).collect::<Result<Vec<_>, _>>()?;
         let approvals = self
             .approvals
             .iter()
@@ -249,13 +277,34 @@ impl Test {
 }
 
 impl Given {
-    fn approval<'a>(
-        &'a self,
-        (principal, groups): &'a (Principal, Vec<Group>),
-    ) -> Result<Approval<'a>, String> {
+    fn names(&self) -> Result<Names, String> {
+        let step = |one: &Escalated| Ok((name(&one.rule)?, one.step));
+        Ok(Names {
+            principal: name(&self.principal)?,
+            groups: names(&self.groups)?,
+            timeout: self.timeout.as_deref().map(name).transpose()?,
+            escalated: self.escalated.iter().map(step).collect::<Result<_, String>>()?,
+        })
+    }
+
+    fn approval<'a>(&'a self, names: &'a Names) -> Result<Approval<'a>, String> {
         let surface = parsed(Surface::parse(&self.surface), &self.surface)?;
         let window = if self.window.is_empty() { 1 } else { time::parse_duration(&self.window)? };
-        let approver = Approver { principal, human: true, groups, surface, scheme: &self.scheme };
+        let voice = match (&names.timeout, surface) {
+            (Some(rule), _) => Voice::Timeout(rule),
+            (None, Surface::Link) => Voice::Link,
+            (None, _) => Voice::Own,
+        };
+        let (principal, groups, escalated) = (&names.principal, &names.groups, &names.escalated);
+        let approver = Approver {
+            principal,
+            signer: principal,
+            voice,
+            groups,
+            surface,
+            scheme: &self.scheme,
+            escalated,
+        };
         Ok(Approval { approver, uses: self.uses, window })
     }
 }
@@ -274,8 +323,8 @@ fn answer(assessment: &Assessment<'_>, involved: &[&str], approvals: &[Approval<
 /// The rules that an assessment rests on.
 pub fn applying(assessment: &Assessment<'_>) -> Vec<String> {
     match assessment {
-        Assessment::Allowed(rules) => rules.iter().map(|one| one.rule.to_owned()).collect(),
-        Assessment::Required(rules) => rules.iter().map(|one| one.rule.to_owned()).collect(),
+        Assessment::Allowed(rules) => rules.iter().map(|one| one.rule.to_string()).collect(),
+        Assessment::Required(rules) => rules.iter().map(|one| one.rule.to_string()).collect(),
         Assessment::Denied(Denial::Rules(rules)) => rules.clone(),
         Assessment::Denied(Denial::FreePath(_) | Denial::NoRule) => Vec::new(),
     }

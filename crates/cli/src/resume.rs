@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use counterfoil_receipt::{RecordId, RunId, body::Status};
-use counterfoil_verify::{Answer, Dimension, End, ExecutionState, ProposalState, ProposalStatus, Run, State};
+use counterfoil_verify::{
+    Answer, Dimension, End, ExecutionState, Ground, ProposalState, ProposalStatus, Run, State,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -194,7 +196,10 @@ impl Standing<'_> {
                 "id": id.to_string(),
                 "index": decision.index,
                 "verdict": decision.ruling.as_str(),
-                "principal": decision.author.principal.as_str(),
+                "principal": decision.rule.is_none().then_some(decision.approver.as_str()),
+                "signer": decision.author.principal.as_str(),
+                "surface": decision.surface.as_str(),
+                "rule": decision.rule.as_ref().map(|rule| rule.as_str()),
                 "uses": (decision.uses > 0).then_some(decision.uses),
                 "window": decision.window.map(|(from, until)| json!({"from": from, "until": until})),
                 "cancelled": decision.cancelled.map(|by| by.to_string()),
@@ -237,7 +242,8 @@ fn execution_json(id: &RecordId, execution: &ExecutionState) -> Value {
         "proposal": execution.proposal.to_string(),
         "use": execution.use_number,
         "runtime": execution.runtime.as_str(),
-        "break_glass": execution.break_glass,
+        "break_glass": execution.ground == Ground::BreakGlass,
+        "ground": execution.ground.as_str(),
         "status": execution.status().map(Status::as_str),
         "log_time": execution.log_time,
     })

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use counterfoil_receipt::{
     Body, RecordId, UnverifiedRecord,
-    body::{Audience, Delegation, Ruling, Type},
+    body::{Audience, Decision, Delegation, Ruling, Type},
 };
 
 use crate::{
@@ -127,6 +127,27 @@ pub fn notes(row: &Row, reading: &Reading) -> Vec<Note> {
     findings.chain(effect).collect()
 }
 
+fn decided(body: &Decision) -> String {
+    match (body.verdict, &body.uses, &body.window) {
+        (Ruling::Approve, Some(uses), Some(window)) => {
+            format!("approve, {} until {}", counted(uses.get(), "use"), time::utc(window.until.get()))
+        }
+        (verdict, _, _) => {
+            let note = body.changes.as_ref().and_then(|changes| changes.note.as_ref());
+            with(verdict.to_string(), body.reason.as_ref().or(note))
+        }
+    }
+}
+
+/// Whose decision it is, where it is not its signer's.
+fn in_whose_place(body: &Decision) -> String {
+    match (&body.approver, &body.rule) {
+        (Some(approver), _) => format!(", BY LINK for {approver}"),
+        (None, Some(rule)) => format!(", TIME-OUT of {rule}, nobody decided"),
+        (None, None) => String::new(),
+    }
+}
+
 /// What a record says, on one line.
 pub fn says(record: &UnverifiedRecord, reading: &Reading) -> String {
     let line = match record.body() {
@@ -146,17 +167,10 @@ pub fn says(record: &UnverifiedRecord, reading: &Reading) -> String {
                 audience(&body.audience)
             )
         }
-        Body::Decision(body) => match (body.verdict, &body.uses, &body.window) {
-            (Ruling::Approve, Some(uses), Some(window)) => {
-                format!("approve, {} until {}", counted(uses.get(), "use"), time::utc(window.until.get()))
-            }
-            (verdict, _, _) => {
-                let note = body.changes.as_ref().and_then(|changes| changes.note.as_ref());
-                with(verdict.to_string(), body.reason.as_ref().or(note))
-            }
-        },
+        Body::Decision(body) => format!("{}{}", decided(body), in_whose_place(body)),
         Body::Escalation(body) => {
-            format!("step {} to {}", body.step, body.to.0.iter().map(audience).collect::<Vec<_>>().join(", "))
+            let asked = body.to.0.iter().map(audience).collect::<Vec<_>>().join(", ");
+            format!("step {} of {}, asks {asked}", body.step, body.rule)
         }
         Body::Cancel(body) => with(format!("of {}", short(&body.target)), body.reason.as_ref()),
         Body::Execution(body) => match &body.break_glass {

@@ -6,11 +6,26 @@ mod common;
 
 use common::{Desk, Log};
 
-/// The example of docs/policy.md.
-fn example() -> String {
+/// The examples of docs/policy.md.
+fn examples() -> Vec<String> {
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/policy.md")).unwrap();
-    let start = page.find("```toml\n").unwrap() + 8;
-    page[start..start + page[start..].find("```").unwrap()].to_owned()
+    page.split("```toml\n").skip(1).map(|rest| rest[..rest.find("```").unwrap()].to_owned()).collect()
+}
+
+/// The first of them.
+fn example() -> String {
+    examples().swap_remove(0)
+}
+
+#[test]
+fn the_page_on_policies_tells_the_truth_of_timers() {
+    let desk = Desk::new();
+    desk.write("policy.toml", format!("language = \"counterfoil-policy/1\"\n{}", examples()[1]));
+    let checked = desk.json(&["policy", "check", "policy.toml"]);
+    assert_eq!(checked["document"]["rules"][0]["escalation"][1]["after"], 3_600_000);
+    assert_eq!(checked["document"]["rules"][0]["timeout"]["after"], 14_400_000);
+    let tested = desk.json(&["policy", "test", "policy.toml"]);
+    assert_eq!((tested["failed"].as_u64(), tested["tests"].as_array().unwrap().len()), (Some(0), 2));
 }
 
 #[test]

@@ -145,12 +145,14 @@ impl Session<'_> {
         };
         let body = Decision {
             action,
+            approver: None,
             basis: view.basis.clone(),
             changes,
             policy,
             proposal: ballot.proposal,
             reason: ballot.reason,
-            shown,
+            rule: None,
+            shown: Some(shown),
             surface: ballot.surface,
             uses,
             verdict,

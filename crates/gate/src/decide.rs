@@ -221,7 +221,7 @@ impl Approvals {
         approvals.sort_by_key(|id| run.decision(id).map(|decision| decision.index));
         for id in approvals {
             let Some(decision) = run.decision(&id) else { continue };
-            let principal = &decision.author.principal;
+            let principal = &decision.approver;
             let mut why_not = |why: String| sorted.others.insert(principal.clone(), why);
             if let Err(fault) = state.counts(run, &request.proposal, &id, Some(&request.runtime.principal)) {
                 why_not(without_path(&fault.detail).to_owned());
@@ -262,7 +262,7 @@ impl Approvals {
 }
 
 fn signer<'a>(run: &'a Run, decision: &RecordId) -> Option<&'a Principal> {
-    run.decision(decision).map(|decision| &decision.author.principal)
+    run.decision(decision).map(|decision| &decision.approver)
 }
 
 /// A fault's words without the member that it is about: no record has been made yet.

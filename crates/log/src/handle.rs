@@ -117,6 +117,20 @@ impl<A: Application> Handle<A> {
         answer.recv().unwrap_or(Err(AddError::Closed)).map_err(|error| self.explain(error))
     }
 
+    /// Ends the batch under way with the application's seal, or makes one of nothing else, and waits until it is durable and
+    /// published: so that log time goes on while nobody submits anything. An application that seals nothing has no such batch.
+    ///
+    /// # Errors
+    /// [`AddError`].
+    pub fn seal(&self) -> Result<(), AddError> {
+        self.check(&[])?;
+        let (reply, answer) = mpsc::sync_channel(1);
+        let reply = Reply(Some(Box::new(move |answer| drop(reply.send(answer)))));
+        self.send(Job::Add(Add { entries: Vec::new(), bytes: 0, reply })).map_err(|(_, error)| error)?;
+        let answer = answer.recv().unwrap_or(Err(AddError::Closed));
+        answer.map(|_| ()).map_err(|error| self.explain(error))
+    }
+
     /// Submits entries without waiting. `reply` is called exactly once: with the answer, on the writer thread, where it
     /// must not block; or here and now, if nothing was taken.
     pub fn submit(&self, entries: Vec<A::Entry>, reply: impl FnOnce(Answer<A::Refusal>) + Send + 'static) {
@@ -234,6 +248,7 @@ pub(crate) type Hashed<A> = (Hash, <A as Application>::Entry);
 
 /// A submission.
 pub(crate) struct Add<A: Application> {
+    /// None: the batch is to be sealed, whatever else is in it.
     pub entries: Vec<Hashed<A>>,
     /// What they take in a batch, and took in the queue.
     pub bytes: usize,

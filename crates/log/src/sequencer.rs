@@ -187,7 +187,7 @@ impl<A: Application> Writer<A> {
     }
 
     /// Makes one batch of submissions, commits it, and gives the outcomes of each submission to `answer`. If nothing is
-    /// admitted, nothing is signed.
+    /// admitted, nothing is signed, unless a submission without entries asks for the seal alone.
     pub fn batch(
         &mut self,
         adds: &[Vec<Hashed<A>>],
@@ -208,11 +208,14 @@ impl<A: Application> Writer<A> {
                 verdicts.filter_map(|(verdict, leaf)| Some(verdict?.outcome(leaf, checkpoint)));
             answer(adds.iter().map(|add| outcomes.by_ref().take(add.len()).collect()).collect());
         };
+        if draft.frame.count() > 0 || adds.iter().any(Vec::is_empty) {
+            self.seal(&mut draft)?;
+        }
         if draft.frame.count() == 0 {
             answer(&self.shared.published().checkpoint);
             return Ok(());
         }
-        let batch = self.seal(draft)?;
+        let batch = self.sign(draft)?;
         let checkpoint = Arc::clone(&batch.checkpoint);
         self.perform(plan::COMMIT, batch, || answer(&checkpoint))
     }
@@ -248,8 +251,8 @@ impl<A: Application> Writer<A> {
         Ok(Verdict::Added(index))
     }
 
-    /// Ends a batch with the application's seal, and signs it.
-    fn seal(&mut self, mut draft: Draft) -> Result<Batch, Fatal> {
+    /// Ends a batch with the application's seal.
+    fn seal(&mut self, draft: &mut Draft) -> Result<(), Fatal> {
         let at = Position { index: LeafIndex(self.edge.size().0), time: draft.time };
         if let Some(seal) = self.app.seal(at).map_err(Fatal::Seal)? {
             if seal.len() > limits::ENTRY_BYTES {
@@ -257,7 +260,7 @@ impl<A: Application> Writer<A> {
             }
             draft.push(&mut self.edge, leaf_hash(&seal), &seal);
         }
-        self.sign(draft)
+        Ok(())
     }
 
     fn sign(&mut self, draft: Draft) -> Result<Batch, Fatal> {

@@ -1,14 +1,14 @@
 //! What a policy says of an action, and whether approvals are what it asks for (`spec/policy.md`).
 
-use counterfoil_receipt::text::Pointer;
+use counterfoil_receipt::text::{Pointer, RuleName};
 use thiserror::Error;
 
 use crate::{
     document::{FreePaths, Policy},
     matcher::{Answer, Case},
-    matching::{Matching, is_unmet},
+    matching::Matching,
     request::Request,
-    rule::{Approver, Effect, Quorum, Rule},
+    rule::{Approver, Effect, Quorum, Requirement, Rule, Voice},
 };
 
 /// What a policy says of an action.
@@ -26,7 +26,7 @@ pub enum Assessment<'p> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowing<'p> {
     /// Its name.
-    pub rule: &'p str,
+    pub rule: &'p RuleName,
     /// The most uses of the proposal.
     pub uses: u64,
 }
@@ -35,7 +35,7 @@ pub struct Allowing<'p> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Requiring<'p> {
     /// Its name.
-    pub rule: &'p str,
+    pub rule: &'p RuleName,
     /// What it asks for.
     pub quorum: &'p Quorum,
 }
@@ -122,7 +122,7 @@ impl Policy {
         for Rule { name, matcher, effect } in &self.rules {
             match (effect, matcher.test(&case)) {
                 (Effect::Allow { uses }, Answer::Yes) => allowing.push(Allowing { rule: name, uses: *uses }),
-                (Effect::Deny, Answer::Yes | Answer::Unresolved) => denying.push(name.clone()),
+                (Effect::Deny, Answer::Yes | Answer::Unresolved) => denying.push(name.to_string()),
                 (Effect::Require(quorum), Answer::Yes | Answer::Unresolved) => {
                     requiring.push(Requiring { rule: name, quorum });
                 }
@@ -152,11 +152,20 @@ impl Assessment<'_> {
     /// Whether this signer's word counts, for or against.
     pub fn entitles(&self, approver: &Approver<'_>) -> bool {
         match self {
-            Self::Allowed(_) | Self::Denied(_) => approver.human,
-            Self::Required(rules) => rules
-                .iter()
-                .flat_map(|rule| &rule.quorum.requirements)
-                .any(|requirement| requirement.entitles(approver)),
+            Self::Allowed(_) | Self::Denied(_) => approver.voice == Voice::Own,
+            Self::Required(rules) => rules.iter().any(|rule| {
+                let mut requirements = rule.quorum.requirements.iter();
+                requirements.any(|requirement| rule.entitles(requirement, approver))
+                    || rule.quorum.is_timed_out(rule.rule, approver)
+            }),
+        }
+    }
+
+    /// The rule of this name, if it applies and asks for approvals.
+    pub fn requiring(&self, rule: &RuleName) -> Option<&Requiring<'_>> {
+        match self {
+            Self::Required(rules) => rules.iter().find(|one| one.rule == rule),
+            Self::Allowed(_) | Self::Denied(_) => None,
         }
     }
 
@@ -188,8 +197,14 @@ impl Assessment<'_> {
             Self::Required(rules) => {
                 let mut chosen = Vec::new();
                 for rule in rules {
-                    Matching::of(&rule.quorum.requirements, approvals, &chosen)
-                        .choose(approvals, &mut chosen)?;
+                    let matching = Matching::of(rule, approvals, &chosen);
+                    if !matching.is_full()
+                        && let Some(at) = rule.time_out(approvals)
+                    {
+                        chosen.extend((!chosen.contains(&at)).then_some(at));
+                    } else {
+                        matching.choose(approvals, &mut chosen)?;
+                    }
                 }
                 chosen.sort_unstable();
                 Some(chosen)
@@ -234,21 +249,35 @@ impl Assessment<'_> {
 }
 
 impl Requiring<'_> {
-    fn is_met(&self, approvals: &[Approval<'_>]) -> Result<(), Shortfall> {
+    /// Whether one of the rule's requirements entitles this principal by this decision.
+    pub(crate) fn entitles(&self, requirement: &Requirement, approver: &Approver<'_>) -> bool {
+        self.quorum.entitles(self.rule, requirement, approver)
+    }
+
+    /// The first of these approvals by which the rule's time is out.
+    fn time_out(&self, approvals: &[Approval<'_>]) -> Option<usize> {
+        approvals.iter().position(|approval| self.quorum.is_timed_out(self.rule, &approval.approver))
+    }
+
+    /// Whether these approvals meet the rule. Terms and segregation are not looked at.
+    ///
+    /// # Errors
+    /// [`Shortfall::Quorum`].
+    pub fn is_met(&self, approvals: &[Approval<'_>]) -> Result<(), Shortfall> {
         let requirements = &self.quorum.requirements;
-        let matching = Matching::of(requirements, approvals, &[]);
-        let needed = requirements.iter().map(|requirement| requirement.count).sum();
-        let have = matching.size();
-        if have >= needed {
+        let matching = Matching::of(self, approvals, &[]);
+        if matching.is_full() || self.time_out(approvals).is_some() {
             return Ok(());
         }
-        let unmet = requirements.iter().enumerate().filter(|(at, _)| is_unmet(&matching, requirements, *at));
+        let needed = requirements.iter().map(|requirement| requirement.count).sum();
+        let have = matching.size();
+        let unmet = requirements.iter().enumerate().filter(|(at, _)| matching.is_unmet(*at));
         let missing = if requirements.len() == 1 {
             Vec::new()
         } else {
             unmet.map(|(_, one)| one.to_string()).collect()
         };
-        Err(Shortfall::Quorum { rule: self.rule.to_owned(), needed, have, missing })
+        Err(Shortfall::Quorum { rule: self.rule.to_string(), needed, have, missing })
     }
 }
 
@@ -256,9 +285,13 @@ impl Quorum {
     /// Whether nobody approved who must stay out, nor on terms that are too wide.
     fn lets_stand(&self, involved: &[&str], approvals: &[Approval<'_>]) -> Result<(), Shortfall> {
         for approval in approvals {
-            let principal = approval.approver.principal.as_str();
-            if self.segregation && involved.contains(&principal) {
-                return Err(Shortfall::Segregation(principal.to_owned()));
+            let Approver { principal, signer, voice, .. } = &approval.approver;
+            let (principal, signer) = (principal.as_str(), signer.as_str());
+            // That a time is out is nobody's word.
+            let decides = !matches!(voice, Voice::Timeout(_));
+            let party = [principal, signer].into_iter().find(|one| involved.contains(one));
+            if let Some(party) = party.filter(|_| self.segregation && decides) {
+                return Err(Shortfall::Segregation(party.to_owned()));
             }
             for (what, granted, allowed) in
                 [("uses", approval.uses, self.uses), ("window (ms)", approval.window, self.window)]

@@ -7,7 +7,7 @@ use counterfoil_receipt::{
     action::Mode,
     body::{Risk, Surface},
     json,
-    text::{Amount, Currency, Label, Pointer},
+    text::{Amount, Currency, Label, Pointer, RuleName},
 };
 use serde_json::Value;
 
@@ -19,7 +19,7 @@ use crate::{
     matcher::{Bound, Literal, Matcher, Share, Test},
     read::{Members, Node, Unreadable},
     request::Path,
-    rule::{Approvers, Effect, Quorum, Requirement, Rule, SCHEMES},
+    rule::{Approvers, Effect, Quorum, Requirement, Rule, SCHEMES, Step, Then, Timeout},
 };
 
 /// The language of this version.
@@ -118,6 +118,7 @@ fn read_0(document: &Node<'_>) -> Result<Policy, Unreadable> {
         },
         schemes: None,
         surfaces: Surface::ALL.to_vec(),
+        by_link: false,
     };
     let effect = Effect::Require(Quorum {
         requirements: vec![requirement],
@@ -125,9 +126,12 @@ fn read_0(document: &Node<'_>) -> Result<Policy, Unreadable> {
         segregation: rule.required("segregation")?.boolean()?,
         break_glass,
         uses: uses(&rule)?,
+        escalation: Vec::new(),
+        timeout: None,
     });
+    let name = RuleName::new("rule").ok_or_else(|| document.wrong("a rule"))?;
     Ok(Policy {
-        rules: vec![Rule { name: "rule".to_owned(), matcher: Matcher::Always, effect }],
+        rules: vec![Rule { name, matcher: Matcher::Always, effect }],
         costs: Vec::new(),
         free: FreePaths::Any,
     })
@@ -150,12 +154,22 @@ fn rule(node: &Node<'_>, budget: &mut Budget) -> Result<Rule, Unreadable> {
         Some("deny") => Effect::Deny,
         _ => Effect::Require(quorum(&members)?),
     };
-    Ok(Rule { name: rule_name.as_str().to_owned(), matcher, effect })
+    Ok(Rule { name: rule_name, matcher, effect })
 }
 
 /// Every member that a rule can have.
-const RULE: [&str; 8] =
-    ["break_glass", "effect", "match", "name", "requirements", "segregation", "uses", "window"];
+const RULE: [&str; 10] = [
+    "break_glass",
+    "effect",
+    "escalation",
+    "match",
+    "name",
+    "requirements",
+    "segregation",
+    "timeout",
+    "uses",
+    "window",
+];
 
 fn quorum(members: &Members<'_>) -> Result<Quorum, Unreadable> {
     let list = members.required("requirements")?;
@@ -167,13 +181,58 @@ fn quorum(members: &Members<'_>) -> Result<Quorum, Unreadable> {
             list.fault(format!("a want of {sum} approvers"), format!("one of {} at most", limits::APPROVERS))
         );
     }
+    let timeout = members.optional("timeout").map(|node| timeout(&node)).transpose()?;
     Ok(Quorum {
         requirements,
         window: window(members)?,
         segregation: members.required("segregation")?.boolean()?,
         break_glass: members.optional("break_glass").map_or(Ok(false), |node| node.boolean())?,
         uses: uses(members)?,
+        escalation: members
+            .optional("escalation")
+            .map_or(Ok(Vec::new()), |node| escalation(&node, timeout))?,
+        timeout,
     })
+}
+
+fn timeout(node: &Node<'_>) -> Result<Timeout, Unreadable> {
+    let members = node.members(&["after", "then"])?;
+    let then = |text: &str| [Then::Approve, Then::Reject].into_iter().find(|then| then.as_str() == text);
+    Ok(Timeout {
+        after: after(&members)?,
+        then: members.required("then")?.text(then, "one of approve, reject")?,
+    })
+}
+
+/// Steps that ascend, and come before the time is out.
+fn escalation(node: &Node<'_>, timeout: Option<Timeout>) -> Result<Vec<Step>, Unreadable> {
+    let mut steps: Vec<Step> = Vec::new();
+    for node in node.elements(1, limits::STEPS)? {
+        let members = node.members(&["after", "to"])?;
+        let to = members.required("to")?;
+        let among = to.members(&["groups", "principals"])?;
+        let names = |member| {
+            let list = among.optional(member);
+            list.map_or(Ok(Vec::new()), |node| node.ascending(1, limits::ASKED, name))
+        };
+        let (principals, groups) = (names("principals")?, names("groups")?);
+        if principals.is_empty() && groups.is_empty() {
+            return Err(to.wrong("an object with groups, principals or both"));
+        }
+        let after = after(&members)?;
+        if steps.last().is_some_and(|before| before.after >= after) {
+            return Err(node.fault(format!("a step after {after} ms"), "one later than the step before"));
+        }
+        if timeout.is_some_and(|timeout| timeout.after <= after) {
+            return Err(node.fault(format!("a step after {after} ms"), "one before the time is out"));
+        }
+        steps.push(Step { after, to: Approvers::Among { principals, groups } });
+    }
+    Ok(steps)
+}
+
+fn after(members: &Members<'_>) -> Result<u64, Unreadable> {
+    members.required("after")?.integer(1, limits::WINDOW_MILLIS)
 }
 
 fn requirement(node: &Node<'_>) -> Result<Requirement, Unreadable> {
@@ -201,7 +260,8 @@ fn requirement(node: &Node<'_>) -> Result<Requirement, Unreadable> {
             words.into_iter().filter_map(Surface::parse).collect()
         }
     };
-    Ok(Requirement { count: count(&members)?, approvers, schemes, surfaces })
+    let by_link = surfaces.contains(&Surface::Link);
+    Ok(Requirement { count: count(&members)?, approvers, schemes, surfaces, by_link })
 }
 
 fn count(members: &Members<'_>) -> Result<usize, Unreadable> {

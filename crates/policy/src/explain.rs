@@ -69,15 +69,17 @@ impl Policy {
 
 fn reason(rule: &Rule, assessment: &Assessment<'_>, case: &Case<'_, '_>) -> Reason {
     let applies = match assessment {
-        Assessment::Allowed(rules) => rules.iter().any(|one| one.rule == rule.name),
-        Assessment::Required(rules) => rules.iter().any(|one| one.rule == rule.name),
-        Assessment::Denied(crate::assess::Denial::Rules(rules)) => rules.contains(&rule.name),
+        Assessment::Allowed(rules) => rules.iter().any(|one| *one.rule == rule.name),
+        Assessment::Required(rules) => rules.iter().any(|one| *one.rule == rule.name),
+        Assessment::Denied(crate::assess::Denial::Rules(rules)) => {
+            rules.iter().any(|name| *name == rule.name.as_str())
+        }
         Assessment::Denied(_) => false,
     };
     let mut because = Vec::new();
     rule.matcher.because(case, &mut because);
     Reason {
-        rule: rule.name.clone(),
+        rule: rule.name.to_string(),
         effect: rule.effect.as_str(),
         matches: rule.matcher.test(case).as_str(),
         applies,

@@ -24,6 +24,10 @@ pub const GLOB_STARS: usize = 8;
 pub const REQUIREMENTS: usize = 8;
 /// Approvers that a rule may want, all its requirements together: as many decisions as an execution names.
 pub const APPROVERS: usize = counterfoil_receipt::limits::DECISIONS;
+/// Steps of an escalation: as many as a record can number.
+pub const STEPS: usize = counterfoil_receipt::limits::STEPS as usize;
+/// Principals whom a step asks, and groups: an escalation names both in one list of 32.
+pub const ASKED: usize = 16;
 /// Groups, tags and pointers of one list: as many as a principal, a proposal and an action have.
 pub const NAMES: usize = counterfoil_receipt::limits::NAMES;
 /// Uses that a rule lets a proposal have.

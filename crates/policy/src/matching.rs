@@ -5,11 +5,11 @@
 
 use counterfoil_receipt::Principal;
 
-use crate::{assess::Approval, rule::Requirement};
+use crate::assess::{Approval, Requiring};
 
 /// A maximum matching for one rule.
 pub(crate) struct Matching<'a> {
-    requirements: &'a [Requirement],
+    rule: &'a Requiring<'a>,
     principals: Vec<&'a Principal>,
     /// For each principal, for each requirement, whether a decision of theirs is entitled by it.
     entitled: Vec<Vec<bool>>,
@@ -21,7 +21,8 @@ pub(crate) struct Matching<'a> {
 
 impl<'a> Matching<'a> {
     /// Matches; those who gave an approval at one of the places `first` come before others, then the earlier before the later.
-    pub fn of(requirements: &'a [Requirement], approvals: &[Approval<'a>], first: &[usize]) -> Self {
+    pub fn of(rule: &'a Requiring<'a>, approvals: &[Approval<'a>], first: &[usize]) -> Self {
+        let requirements = &rule.quorum.requirements;
         let mut principals: Vec<&Principal> = Vec::new();
         let preferred = first.iter().filter_map(|at| approvals.get(*at));
         let mut known = std::collections::HashSet::new();
@@ -38,7 +39,7 @@ impl<'a> Matching<'a> {
                 continue;
             };
             for (cell, requirement) in row.iter_mut().zip(requirements) {
-                *cell |= requirement.entitles(&approval.approver);
+                *cell |= rule.entitles(requirement, &approval.approver);
             }
         }
         let places = requirements
@@ -47,7 +48,7 @@ impl<'a> Matching<'a> {
             .flat_map(|(at, one)| std::iter::repeat_n(at, one.count))
             .collect();
         let taken = vec![None; principals.len()];
-        let mut matching = Self { requirements, principals, entitled, places, taken };
+        let mut matching = Self { rule, principals, entitled, places, taken };
         for place in 0..matching.places.len() {
             let mut seen = vec![false; matching.principals.len()];
             matching.fill(place, &mut seen);
@@ -80,17 +81,29 @@ impl<'a> Matching<'a> {
         false
     }
 
+    /// Whether every place has somebody.
+    pub fn is_full(&self) -> bool {
+        self.size() == self.places.len()
+    }
+
+    /// Whether a requirement has a place that nobody has.
+    pub fn is_unmet(&self, at: usize) -> bool {
+        let filled = self.taken.iter().flatten().filter(|place| self.places[**place] == at).count();
+        self.rule.quorum.requirements.get(at).is_some_and(|requirement| filled < requirement.count)
+    }
+
     /// Adds to `chosen` one approval of everybody who counts; `None` if a place has nobody.
     pub fn choose(&self, approvals: &[Approval<'_>], chosen: &mut Vec<usize>) -> Option<()> {
-        if self.size() < self.places.len() {
+        if !self.is_full() {
             return None;
         }
         for (principal, place) in self.principals.iter().zip(&self.taken) {
             let Some(place) = place else { continue };
-            let requirement = &self.requirements[self.places[*place]];
+            let requirement = &self.rule.quorum.requirements[self.places[*place]];
             let counts = |at: &usize| {
                 approvals.get(*at).is_some_and(|approval| {
-                    approval.approver.principal == *principal && requirement.entitles(&approval.approver)
+                    let approver = &approval.approver;
+                    approver.principal == *principal && self.rule.entitles(requirement, approver)
                 })
             };
             if !chosen.iter().any(counts) {
@@ -99,10 +112,4 @@ impl<'a> Matching<'a> {
         }
         Some(())
     }
-}
-
-/// Whether a requirement has a place that nobody has.
-pub(crate) fn is_unmet(matching: &Matching<'_>, requirements: &[Requirement], at: usize) -> bool {
-    let filled = matching.taken.iter().flatten().filter(|place| matching.places[**place] == at).count();
-    requirements.get(at).is_some_and(|requirement| filled < requirement.count)
 }

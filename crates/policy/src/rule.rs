@@ -2,7 +2,11 @@
 
 use std::fmt;
 
-use counterfoil_receipt::{Principal, body::Surface, text::Group};
+use counterfoil_receipt::{
+    Principal,
+    body::{Audience, Surface},
+    text::{Group, RuleName},
+};
 
 use crate::matcher::{Matcher, list};
 
@@ -12,7 +16,7 @@ pub(crate) const SCHEMES: [&str; 5] = ["ed25519", "mldsa44", "p256", "sshsig-ed2
 /// One rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    pub(crate) name: String,
+    pub(crate) name: RuleName,
     pub(crate) matcher: Matcher,
     pub(crate) effect: Effect,
 }
@@ -44,6 +48,37 @@ pub struct Quorum {
     pub break_glass: bool,
     /// The most uses that a decision may grant: 1–1,000.
     pub uses: u64,
+    /// Who is asked too, and when; the steps ascend by time.
+    pub escalation: Vec<Step>,
+    /// What becomes of a proposal for which the rule is not met in time.
+    pub timeout: Option<Timeout>,
+}
+
+/// One step of an escalation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Milliseconds of log time after the proposal.
+    pub after: u64,
+    /// Who is asked then.
+    pub to: Approvers,
+}
+
+/// When a rule's time is out, and what then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeout {
+    /// Milliseconds of log time after the proposal.
+    pub after: u64,
+    /// What is said then.
+    pub then: Then,
+}
+
+/// What a time-out says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// The rule is met.
+    Approve,
+    /// The proposal is over.
+    Reject,
 }
 
 /// A number of distinct principals, and what entitles each.
@@ -57,6 +92,8 @@ pub struct Requirement {
     pub schemes: Option<Vec<&'static str>>,
     /// Where they may have decided.
     pub surfaces: Vec<Surface>,
+    /// Whether somebody else may have signed it on their behalf, by a link that they followed.
+    pub by_link: bool,
 }
 
 /// Who may approve.
@@ -76,21 +113,38 @@ pub enum Approvers {
 /// Somebody who signed a decision, as they stood when they signed.
 #[derive(Clone, Copy, Debug)]
 pub struct Approver<'a> {
-    /// Who.
+    /// Who, or on whose behalf.
     pub principal: &'a Principal,
-    /// Whether they signed in the role `human`.
-    pub human: bool,
+    /// By what right.
+    pub voice: Voice<'a>,
+    /// Who signed it.
+    pub signer: &'a Principal,
     /// The groups they belonged to.
     pub groups: &'a [Group],
     /// Where they were shown what they decided on.
     pub surface: Surface,
-    /// The scheme of their key.
+    /// The scheme of the key that signed it.
     pub scheme: &'a str,
+    /// Steps of escalation that stood before, by rule and counted from 1.
+    pub escalated: &'a [(RuleName, u64)],
+}
+
+/// By what right a decision is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Voice<'a> {
+    /// By the approver, in role `human`.
+    Own,
+    /// On the approver's behalf, in role `policy`.
+    Link,
+    /// By nobody: the time of this rule is out.
+    Timeout(&'a RuleName),
+    /// By none that a policy knows.
+    None,
 }
 
 impl Rule {
     /// Its name, unique in the document.
-    pub fn name(&self) -> &str {
+    pub const fn name(&self) -> &RuleName {
         &self.name
     }
 
@@ -105,18 +159,85 @@ impl Rule {
     }
 }
 
+impl Quorum {
+    /// Whether one of its requirements, as a requirement of the rule of this name, entitles this principal by this decision.
+    pub(crate) fn entitles(
+        &self,
+        rule: &RuleName,
+        requirement: &Requirement,
+        approver: &Approver<'_>,
+    ) -> bool {
+        let asked = |(of, step): &(RuleName, u64)| {
+            let at = usize::try_from(*step).ok().and_then(|step| step.checked_sub(1));
+            let step = at.and_then(|at| self.escalation.get(at)).filter(|_| of == rule);
+            step.is_some_and(|step| step.to.include(approver))
+        };
+        requirement.accepts(approver)
+            && (requirement.approvers.include(approver) || approver.escalated.iter().any(asked))
+    }
+
+    /// Whether this decision meets the rule of this name alone, because its time is out.
+    pub(crate) fn is_timed_out(&self, rule: &RuleName, approver: &Approver<'_>) -> bool {
+        let approves = self.timeout.is_some_and(|timeout| timeout.then == Then::Approve);
+        approves && approver.voice == Voice::Timeout(rule)
+    }
+}
+
 impl Requirement {
-    /// Whether it entitles this principal by this decision.
-    pub fn entitles(&self, approver: &Approver<'_>) -> bool {
-        let belongs = match &self.approvers {
-            Approvers::Anybody => true,
-            Approvers::Among { principals, groups } => {
+    /// Whether it was signed as the requirement wants it, whoever it was.
+    fn accepts(&self, approver: &Approver<'_>) -> bool {
+        let voice = match approver.voice {
+            Voice::Own => true,
+            Voice::Link => self.by_link,
+            Voice::Timeout(_) | Voice::None => false,
+        };
+        let scheme = self.schemes.as_ref().is_none_or(|schemes| schemes.contains(&approver.scheme));
+        voice && scheme && self.surfaces.contains(&approver.surface)
+    }
+}
+
+impl Approvers {
+    fn include(&self, approver: &Approver<'_>) -> bool {
+        match self {
+            Self::Anybody => true,
+            Self::Among { principals, groups } => {
                 principals.contains(approver.principal)
                     || groups.iter().any(|group| approver.groups.contains(group))
             }
-        };
-        let scheme = self.schemes.as_ref().is_none_or(|schemes| schemes.contains(&approver.scheme));
-        approver.human && belongs && scheme && self.surfaces.contains(&approver.surface)
+        }
+    }
+
+    /// As an escalation names them: principals, then groups.
+    pub fn to_audience(&self) -> Vec<Audience> {
+        match self {
+            Self::Anybody => Vec::new(),
+            Self::Among { principals, groups } => {
+                let principals = principals.iter().cloned().map(Audience::Principal);
+                principals.chain(groups.iter().cloned().map(Audience::Group)).collect()
+            }
+        }
+    }
+}
+
+impl fmt::Display for Approvers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Anybody => f.write_str("anybody"),
+            Self::Among { principals, groups } => {
+                let names: Vec<&str> = principals.iter().chain(groups).map(Principal::as_str).collect();
+                f.write_str(&names.join(" or "))
+            }
+        }
+    }
+}
+
+impl Then {
+    /// Its name in a document.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Approve => "approve",
+            Self::Reject => "reject",
+        }
     }
 }
 
@@ -143,9 +264,8 @@ impl fmt::Display for Quorum {
 impl fmt::Display for Requirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.count, if self.count == 1 { "human" } else { "humans" })?;
-        if let Approvers::Among { principals, groups } = &self.approvers {
-            let names: Vec<&str> = principals.iter().chain(groups).map(Principal::as_str).collect();
-            write!(f, " of {}", names.join(" or "))?;
+        if self.approvers != Approvers::Anybody {
+            write!(f, " of {}", self.approvers)?;
         }
         if let Some(schemes) = &self.schemes {
             write!(f, " with a key of {}", schemes.join(" or "))?;

@@ -7,12 +7,12 @@
 
 mod naive;
 
-use counterfoil_policy::{Approval, Approver, Assessment, Denial, Glob, Policy, Request, Shortfall};
+use counterfoil_policy::{Approval, Approver, Assessment, Denial, Glob, Policy, Request, Shortfall, Voice};
 use counterfoil_receipt::{
     Action, Principal, RecordId,
     body::{Risk, Surface},
     json,
-    text::{Group, Label},
+    text::{Group, Label, RuleName},
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -32,13 +32,26 @@ struct Asked {
 #[derive(Clone, Debug)]
 struct Given {
     principal: &'static str,
-    human: bool,
+    voice: Spoken,
     groups: Vec<&'static str>,
+    /// Steps of escalation that stood before.
+    escalated: Vec<(&'static str, u64)>,
     surface: &'static str,
     uses: u64,
     window: u64,
 }
 
+/// By what right an approval is signed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Spoken {
+    Own,
+    Link,
+    TimeOut(&'static str),
+    Other,
+}
+
+/// What generated rules are called, in their order.
+const RULES: [&str; 6] = ["rule-0", "rule-1", "rule-2", "rule-3", "rule-4", "rule-5"];
 const NAMES: [&str; 4] = ["ana", "bo", "cy", "dot"];
 const GROUPS: [&str; 3] = ["ops", "risk", "sre"];
 const SURFACES: [&str; 5] = ["independent_page", "link", "none", "operator_page", "terminal"];
@@ -169,12 +182,36 @@ fn requirement() -> impl Strategy<Value = Value> {
 
 fn require() -> impl Strategy<Value = Value> {
     let terms = (1..4u64, 1..4u64, proptest::bool::weighted(0.2), any::<bool>());
-    (matcher(), proptest::collection::vec(requirement(), 1..4), terms).prop_map(
-        |(matcher, requirements, (uses, window, segregation, break_glass))| {
-            json!({"effect": "require", "match": matcher, "requirements": requirements, "uses": uses, "window": window,
-                "segregation": segregation, "break_glass": break_glass})
+    (matcher(), proptest::collection::vec(requirement(), 1..4), terms, timers()).prop_map(
+        |(matcher, requirements, (uses, window, segregation, break_glass), timers)| {
+            let mut rule = json!({"effect": "require", "match": matcher, "requirements": requirements, "uses": uses,
+                "window": window, "segregation": segregation, "break_glass": break_glass});
+            timers.into_iter().for_each(|(name, timer)| rule[name] = timer);
+            rule
         },
     )
+}
+
+/// Escalation and time-out of a rule, if it has them.
+fn timers() -> impl Strategy<Value = Vec<(&'static str, Value)>> {
+    let to = (some_of(&NAMES, 0), some_of(&GROUPS, 1)).prop_map(|(principals, groups)| {
+        let mut to = json!({"groups": groups});
+        if !principals.is_empty() {
+            to["principals"] = json!(principals);
+        }
+        to
+    });
+    let then = proptest::sample::select(&["approve", "reject"][..]);
+    (proptest::collection::vec(to, 0..3), proptest::option::of(then)).prop_map(|(steps, then)| {
+        let mut timers = Vec::new();
+        if !steps.is_empty() {
+            let steps: Vec<Value> =
+                (1..).zip(steps).map(|(after, to)| json!({"after": after, "to": to})).collect();
+            timers.push(("escalation", json!(steps)));
+        }
+        timers.extend(then.map(|then| ("timeout", json!({"after": 9, "then": then}))));
+        timers
+    })
 }
 
 fn deny() -> impl Strategy<Value = Value> {
@@ -214,9 +251,11 @@ fn quorums() -> impl Strategy<Value = Value> {
             }
             requirement
         });
-    let rule = proptest::collection::vec(requirement, 2..4).prop_map(|requirements| {
-        json!({"effect": "require", "match": {"always": true}, "requirements": requirements, "uses": 9, "window": 9,
-            "segregation": false})
+    let rule = (proptest::collection::vec(requirement, 2..4), timers()).prop_map(|(requirements, timers)| {
+        let mut rule = json!({"effect": "require", "match": {"always": true}, "requirements": requirements,
+            "uses": 9, "window": 9, "segregation": false});
+        timers.into_iter().for_each(|(name, timer)| rule[name] = timer);
+        rule
     });
     proptest::collection::vec(rule, 1..3).prop_map(|rules| {
         let mut document = json!({"language": "counterfoil-policy/1", "rules": []});
@@ -260,15 +299,25 @@ fn bound() -> impl Strategy<Value = Asked> {
 }
 
 fn given() -> impl Strategy<Value = Vec<Given>> {
-    let one = (0..4usize, proptest::bool::weighted(0.9), some_of(&GROUPS, 0), 0..5usize, 1..4u64, 1..4u64)
-        .prop_map(|(principal, human, groups, surface, uses, window)| Given {
+    let rule = || proptest::sample::select(&RULES[..]);
+    let voice = prop_oneof![
+        12 => Just(Spoken::Own),
+        3 => Just(Spoken::Link),
+        2 => rule().prop_map(Spoken::TimeOut),
+        1 => Just(Spoken::Other),
+    ];
+    let escalated = proptest::collection::vec((rule(), 0..4u64), 0..3);
+    let one = (0..4usize, voice, some_of(&GROUPS, 0), escalated, 0..5usize, 1..4u64, 1..4u64).prop_map(
+        |(principal, voice, groups, escalated, surface, uses, window)| Given {
             principal: NAMES[principal],
-            human,
+            voice,
             groups,
+            escalated,
             surface: SURFACES[surface],
             uses,
             window,
-        });
+        },
+    );
     proptest::collection::vec(one, 0..6)
 }
 
@@ -296,8 +345,12 @@ fn ours(policy: &Policy, asked: &Asked, given: &[Given]) -> naive::Answer {
             }
         }
         let (says, rules) = match &assessment {
-            Assessment::Allowed(rules) => ("allowed", names(rules.iter().map(|one| one.rule).collect())),
-            Assessment::Required(rules) => ("required", names(rules.iter().map(|one| one.rule).collect())),
+            Assessment::Allowed(rules) => {
+                ("allowed", names(rules.iter().map(|one| one.rule.as_str()).collect()))
+            }
+            Assessment::Required(rules) => {
+                ("required", names(rules.iter().map(|one| one.rule.as_str()).collect()))
+            }
             Assessment::Denied(Denial::FreePath(_)) => ("free-path", Vec::new()),
             Assessment::Denied(Denial::Rules(rules)) => ("denied", rules.clone()),
             Assessment::Denied(Denial::NoRule) => ("denied", Vec::new()),
@@ -320,20 +373,34 @@ fn with<T>(asked: &Asked, given: &[Given], ask: impl FnOnce(&Request<'_>, &[Appr
     let chain: Vec<RecordId> = asked.chain.iter().map(|id| RecordId::parse(id).unwrap()).collect();
     let request =
         Request::new(&action, Risk::parse(asked.risk).unwrap(), &tags, &proposer, &groups).under(&chain);
-    let approvers: Vec<(Principal, Vec<Group>)> = given
+    let rules = RULES.map(|rule| RuleName::new(rule).unwrap());
+    let rule = |name: &str| rules.iter().find(|rule| rule.as_str() == name).unwrap();
+    type Names = (Principal, Vec<Group>, Vec<(RuleName, u64)>);
+    let approvers: Vec<Names> = given
         .iter()
-        .map(|one| (Principal::new(one.principal).unwrap(), one.groups.iter().map(group).collect()))
+        .map(|one| {
+            let escalated = one.escalated.iter().map(|(name, step)| (rule(name).clone(), *step));
+            let groups = one.groups.iter().map(group).collect();
+            (Principal::new(one.principal).unwrap(), groups, escalated.collect())
+        })
         .collect();
     let approvals: Vec<Approval<'_>> = given
         .iter()
         .zip(&approvers)
-        .map(|(one, (principal, groups))| Approval {
+        .map(|(one, (principal, groups, escalated))| Approval {
             approver: Approver {
                 principal,
-                human: one.human,
+                signer: principal,
+                voice: match one.voice {
+                    Spoken::Own => Voice::Own,
+                    Spoken::Link => Voice::Link,
+                    Spoken::TimeOut(name) => Voice::Timeout(rule(name)),
+                    Spoken::Other => Voice::None,
+                },
                 groups,
                 surface: Surface::parse(one.surface).unwrap(),
                 scheme: "ed25519",
+                escalated,
             },
             uses: one.uses,
             window: one.window,

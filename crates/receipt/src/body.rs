@@ -1,15 +1,13 @@
 //! What each type of record says: one closed object per type (`spec/records.md` §6).
 
-use std::collections::BTreeSet;
-
 use crate::{
     action::{Action, Json, Map},
     field::{Count, Field, List, Millis, Node, Object, Set, Uses, Whole},
     hashes::{ActionDigest, Commitment, MapRoot, PolicyDigest, RecordId, Root, Statement},
     key::{PublicKey, Role},
     limits,
-    malformed::{Code, Malformed},
-    text::{Amount, Currency, Group, Label, Nonce, Principal, Text},
+    malformed::Malformed,
+    text::{Amount, Currency, Group, Label, Nonce, Principal, RuleName, Text},
 };
 
 /// The origin that no log may have: it starts every signature preimage.
@@ -324,12 +322,14 @@ object! {
     /// A ruling on one proposal, bound to its action, the policy and what was shown.
     pub struct Decision {
         req "action" action: ActionDigest,
+        opt "approver" approver: Principal,
         req "basis" basis: Basis,
         opt "changes" changes: Changes,
         req "policy" policy: PolicyDigest,
         req "proposal" proposal: RecordId,
         opt "reason" reason: Text,
-        req "shown" shown: Item,
+        opt "rule" rule: RuleName,
+        opt "shown" shown: Item,
         req "surface" surface: Surface,
         opt "uses" uses: Uses,
         req "verdict" verdict: Ruling,
@@ -340,9 +340,11 @@ object! {
 object! {
     /// Who is asked next.
     pub struct Escalation {
+        req "policy" policy: PolicyDigest,
         req "proposal" proposal: RecordId,
         opt "reason" reason: Text,
-        req "step" step: Whole<1, 100>,
+        req "rule" rule: RuleName,
+        req "step" step: Whole<1, { limits::STEPS }>,
         req "to" to: List<Audience, 1, { limits::NAMES }>,
     }
 }
@@ -555,7 +557,7 @@ impl Body {
             Body::Trigger(body) => items(&body.content),
             Body::Observation(body) => items(&body.items),
             Body::Proposal(body) => items(&body.evidence),
-            Body::Decision(body) => vec![Evidence::Item(body.shown.clone())],
+            Body::Decision(body) => body.shown.iter().cloned().map(Evidence::Item).collect(),
             Body::Outcome(body) => [item(&body.attestation), item(&body.result)].concat(),
             Body::Settlement(body) => items(&body.evidence),
             Body::Handoff(body) => items(&body.items),
@@ -593,107 +595,6 @@ impl Body {
             Body::Refusal(body) => body.basis.as_ref(),
             _ => None,
         }
-    }
-
-    /// What no single member can say: which members stand together.
-    fn is_coherent(&self) -> Result<(), Malformed> {
-        if let Some(action) = self.action() {
-            action.paths_are_disjoint().map_err(|fault| fault.within("action"))?;
-        }
-        match self {
-            Body::Genesis(body) => body.is_coherent(),
-            Body::Keyring(body) => body.members_fit_change(),
-            Body::Observation(body) if body.items.is_none() && body.summary.is_none() => {
-                Err(Malformed::new(Code::FieldMissing, "items or summary is required"))
-            }
-            Body::Decision(body) => body.terms_fit_ruling(),
-            Body::Execution(body) if !body.decisions.is_empty() && body.break_glass.is_some() => {
-                Err(Malformed::new(Code::FieldInvalid, "stand beside break_glass").within("decisions"))
-            }
-            Body::Settlement(body) if body.status == Status::Unknown => {
-                Err(Malformed::new(Code::FieldInvalid, "a settlement settles").within("status"))
-            }
-            Body::Settlement(body) if body.effects == Effects::Unknown => {
-                Err(Malformed::new(Code::FieldInvalid, "a settlement settles").within("effects"))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Genesis {
-    fn is_coherent(&self) -> Result<(), Malformed> {
-        let invalid =
-            |member: &str, detail: String| Err(Malformed::new(Code::FieldInvalid, detail).within(member));
-        let roots = &self.authority.roots.0;
-        let principals: BTreeSet<&Principal> = roots.iter().map(|root| &root.principal).collect();
-        let keys: BTreeSet<_> =
-            roots.iter().chain([&self.log.snapshot]).map(|holder| holder.key.material()).collect();
-        if principals.len() < roots.len() || keys.len() < roots.len() + 1 {
-            return invalid("authority", "a principal or key stands twice".to_owned());
-        }
-        if self.authority.threshold.get() > roots.len() as u64 {
-            let detail = format!("{} of {} roots can never agree", self.authority.threshold, roots.len());
-            return invalid("authority", detail);
-        }
-        if self.origin.as_str() == RESERVED_ORIGIN {
-            return invalid(
-                "origin",
-                "a note of this origin could be read as a record's preimage".to_owned(),
-            );
-        }
-        Ok(())
-    }
-}
-
-impl Keyring {
-    fn members_fit_change(&self) -> Result<(), Malformed> {
-        let invalid =
-            |member: &str, detail: &str| Err(Malformed::new(Code::FieldInvalid, detail).within(member));
-        match (self.change, &self.replaces) {
-            (KeyChange::Rotate, None) => {
-                return Err(Malformed::new(Code::FieldMissing, "is required to rotate").within("replaces"));
-            }
-            (KeyChange::Enrol | KeyChange::Retire, Some(_)) => {
-                return invalid("replaces", "stands only with rotate");
-            }
-            (KeyChange::Rotate, Some(_)) | (KeyChange::Enrol | KeyChange::Retire, None) => {}
-        }
-        if self.not_before.is_some() || self.not_after.is_some() {
-            if self.change == KeyChange::Retire {
-                return invalid("not_after", "a retirement has no validity");
-            }
-            // Authority that runs out by itself can be lost for good; a snapshot key would be judged by its own clock.
-            if matches!(self.role, Role::Authority | Role::Log) {
-                return invalid("not_after", "a key of the authority or of the log has no validity");
-            }
-        }
-        if self.threshold.is_some() && self.role != Role::Authority {
-            return invalid("threshold", "stands only with role authority");
-        }
-        Ok(())
-    }
-}
-
-impl Decision {
-    /// R-DEC-01
-    fn terms_fit_ruling(&self) -> Result<(), Malformed> {
-        let fault =
-            |member: &str, detail: &str| Err(Malformed::new(Code::DecisionTerms, detail).within(member));
-        let approves = self.verdict == Ruling::Approve;
-        if self.uses.is_some() != approves {
-            return fault("uses", "stands with approve and only there");
-        }
-        if self.window.is_some() != approves {
-            return fault("window", "stands with approve and only there");
-        }
-        if self.window.as_ref().is_some_and(|window| window.from >= window.until) {
-            return fault("window", "ends before it starts");
-        }
-        if self.changes.is_some() && self.verdict != Ruling::RequestChanges {
-            return fault("changes", "stands only with request_changes");
-        }
-        Ok(())
     }
 }
 

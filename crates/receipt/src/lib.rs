@@ -14,6 +14,7 @@ pub mod field;
 pub mod action;
 pub mod body;
 pub mod bundle;
+mod coherence;
 pub mod commitment;
 pub mod evidence;
 pub mod hashes;

@@ -16,6 +16,8 @@ pub const ITEMS: usize = 64;
 pub const SET_ITEMS: u64 = 65_536;
 /// Groups of a principal, tags and metadata of a proposal, addressees of an escalation.
 pub const NAMES: usize = 32;
+/// Steps of an escalation: one an hour for two thirds of a day.
+pub const STEPS: u64 = 16;
 /// Ids in a handoff's `open`.
 pub const OPEN: usize = 64;
 /// Entries of a delegation's scope: more are several delegations.

@@ -59,6 +59,7 @@ rules! {
         CommittedPath = "R-ACT-01" "committed-path",
         FreePath = "R-ACT-02" "free-path",
         DecisionTerms = "R-DEC-01" "decision-terms",
+        DecisionVoice = "R-DEC-03" "decision-voice",
         SchemeUnsupported = "R-SIG-02" "scheme-unsupported",
     }
 }

@@ -88,14 +88,16 @@ impl UnverifiedRecord {
         version_is_ours(&members.required::<Word>("v")?.0)?;
         let kind = known_type(&members.required::<Word>("type")?.0)?;
         let place = Place::read(kind.form(), &mut members)?;
-        let author = members.required("signer")?;
+        let author: Author = members.required("signer")?;
         let time = members.required("time")?;
         let signature = members.required("sig")?;
         let node = members
             .take("body")
             .ok_or_else(|| Malformed::new(Code::FieldMissing, "is required").within("body"))?;
         members.finish()?;
-        let body = Body::read(kind, node).map_err(|fault| fault.within("body"))?;
+        let body = Body::read(kind, node)
+            .and_then(|body| body.fits_role(author.role).map(|()| body))
+            .map_err(|fault| fault.within("body"))?;
         let [before, after] = outline
             .without("sig")
             .ok_or_else(|| Malformed::new(Code::FieldMissing, "is required").within("sig"))?;

@@ -82,6 +82,9 @@ strings! {
 /// A group of principals; spelled like a principal.
 pub type Group = Principal;
 
+/// A rule of a policy document, spelled as a principal.
+pub type RuleName = Principal;
+
 impl Pointer {
     /// Whether one of the two points at, into or through what the other points at.
     pub fn overlaps(&self, other: &Pointer) -> bool {

@@ -3,7 +3,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -19,7 +19,7 @@ use counterfoil_receipt::{
     limits as receipt_limits,
 };
 use counterfoil_tlog::{Hash, LeafIndex, NoteError, TreeSize};
-use counterfoil_verify::{IndexKey, Lookup, select};
+use counterfoil_verify::{IndexKey, Lookup, select, timed_by_rule};
 use counterfoil_witness::KeptError;
 
 use crate::{
@@ -239,17 +239,26 @@ fn checkpoints(
     witnesses: Option<&Witnesses>,
 ) -> Result<BTreeMap<TreeSize, Shown>, BundleError> {
     let (reader, size) = (index.reader(), last.head.size);
-    let (mut executions, mut bases) = (Vec::new(), BTreeSet::new());
+    let (mut executions, mut timed, mut bases) = (Vec::new(), Vec::new(), BTreeSet::new());
+    let mut proposals = HashMap::new();
     for at in index.indices(&IndexKey::Run(run), size.0)? {
         let record = index.record(at)?;
         executions.extend((record.kind() == Type::Execution).then_some(LeafIndex(at)));
+        if record.kind() == Type::Proposal {
+            proposals.insert(record.id(), at);
+        }
+        if let Some(proposal) = timed_by_rule(&record) {
+            timed.extend(proposals.get(&proposal).into_iter().chain([&at]).copied());
+        }
         bases.extend(record.body().basis().map(|basis| TreeSize(basis.size.get())));
     }
     let mut by_size = BTreeMap::from([(size, last)]);
     // A reader refuses more. The latest are kept, and those of executions before those of bases: what is lost is evidence of
     // time for the earliest executions, and of forks on the earliest bases.
     let has_room = |by_size: &BTreeMap<_, _>| (by_size.len() as u64) < receipt_limits::CHECKPOINTS;
-    for execution in executions.into_iter().rev() {
+    // What the time of a proposal and of a timer is comes after the executions.
+    let timed = timed.into_iter().map(LeafIndex);
+    for execution in executions.into_iter().rev().chain(timed.rev()) {
         if has_room(&by_size) {
             let witnessed = witnesses.map(|witnesses| witnesses.covering(execution)).transpose()?.flatten();
             let first = match witnessed.filter(|first| first.head.size <= size) {

@@ -17,6 +17,7 @@
 //! genesis = "genesis.json"         # COUNTERFOIL_GENESIS; the genesis record
 //! note_key = "note.key"            # COUNTERFOIL_NOTE_KEY; key file that signs checkpoints, and names a raw log's origin
 //! snapshot_key = "snapshot.key"    # COUNTERFOIL_SNAPSHOT_KEY; key file that signs snapshots and rejections
+//! policy_key = "policy.key"        # COUNTERFOIL_POLICY_KEY; key file that signs time-outs and escalations; else there are none
 //! published = ["https://log.example.org", "/srv/www/log"]   # copies of the log, asked at start how far they are
 //!
 //! [witnesses]
@@ -24,7 +25,7 @@
 //! fail = "open"                    # COUNTERFOIL_WITNESS_FAIL; "closed": /checkpoint shows only what reached the quorum
 //! ```
 //!
-//! Without `[witnesses]` nobody is asked. A raw log has no payloads, genesis or snapshot key. Relative paths in the file are relative to the file, others to the working directory.
+//! Without `[witnesses]` nobody is asked. A raw log has no payloads, genesis, snapshot key or policy key. Relative paths in the file are relative to the file, others to the working directory.
 
 use std::{
     collections::BTreeMap,
@@ -126,6 +127,8 @@ pub struct RecordFiles {
     pub genesis: PathBuf,
     /// The key file that signs snapshots and rejections.
     pub snapshot_key: PathBuf,
+    /// The key file that signs time-outs and escalations, if this server says them.
+    pub policy_key: Option<PathBuf>,
 }
 
 /// What the command line says. It wins over file and environment. Tokens are not given here: other users can see command lines.
@@ -145,6 +148,7 @@ pub struct Overrides {
     pub genesis: Option<String>,
     pub note_key: Option<String>,
     pub snapshot_key: Option<String>,
+    pub policy_key: Option<String>,
     pub witness_policy: Option<String>,
     pub witness_fail: Option<String>,
 }
@@ -238,11 +242,12 @@ const PAYLOAD_DIR: Member = member("log.payload_dir", "COUNTERFOIL_PAYLOAD_DIR",
 const GENESIS: Member = member("log.genesis", "COUNTERFOIL_GENESIS", "--genesis");
 const NOTE_KEY: Member = member("log.note_key", "COUNTERFOIL_NOTE_KEY", "--note-key");
 const SNAPSHOT_KEY: Member = member("log.snapshot_key", "COUNTERFOIL_SNAPSHOT_KEY", "--snapshot-key");
+const POLICY_KEY: Member = member("log.policy_key", "COUNTERFOIL_POLICY_KEY", "--policy-key");
 
 const WITNESS_POLICY: Member = member("witnesses.policy", "COUNTERFOIL_WITNESS_POLICY", "--witness-policy");
 const WITNESS_FAIL: Member = member("witnesses.fail", "COUNTERFOIL_WITNESS_FAIL", "--witness-fail");
 
-const MEMBERS: [&Member; 17] = [
+const MEMBERS: [&Member; 18] = [
     &LISTEN,
     &READS,
     &READ_TOKEN,
@@ -258,6 +263,7 @@ const MEMBERS: [&Member; 17] = [
     &GENESIS,
     &NOTE_KEY,
     &SNAPSHOT_KEY,
+    &POLICY_KEY,
     &WITNESS_POLICY,
     &WITNESS_FAIL,
 ];
@@ -306,6 +312,7 @@ struct FileLog {
     genesis: Option<String>,
     note_key: Option<String>,
     snapshot_key: Option<String>,
+    policy_key: Option<String>,
     published: Vec<String>,
 }
 
@@ -445,10 +452,15 @@ impl Settings {
                     payload_dir: self.path(&PAYLOAD_DIR)?,
                     genesis: self.path(&GENESIS)?,
                     snapshot_key: self.path(&SNAPSHOT_KEY)?,
+                    policy_key: self
+                        .0
+                        .contains_key(POLICY_KEY.name)
+                        .then(|| self.path(&POLICY_KEY))
+                        .transpose()?,
                 }))
             }
             "raw" => {
-                self.without(&[&PAYLOAD_DIR, &GENESIS, &SNAPSHOT_KEY], "a raw log has none")?;
+                self.without(&[&PAYLOAD_DIR, &GENESIS, &SNAPSHOT_KEY, &POLICY_KEY], "a raw log has none")?;
                 Ok(Mode::Raw { writes: self.writes(listen, reads)? })
             }
             other => Err(self.invalid(&MODE, format!("{other:?} is neither \"records\" nor \"raw\""))),
@@ -581,6 +593,7 @@ impl Overrides {
             self.genesis,
             self.note_key,
             self.snapshot_key,
+            self.policy_key,
             self.witness_policy,
             self.witness_fail,
         ]
@@ -635,6 +648,7 @@ fn read_file(path: &Path) -> Result<([Option<String>; MEMBERS.len()], Vec<String
         log.genesis,
         log.note_key,
         log.snapshot_key,
+        log.policy_key,
         witnesses.policy,
         witnesses.fail,
     ];

@@ -34,6 +34,7 @@ mod rows;
 mod server;
 mod snapshot_key;
 mod submit;
+mod timekeeper;
 mod view;
 mod witnesses;
 

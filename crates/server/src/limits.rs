@@ -78,3 +78,9 @@ pub const FILE_BYTES: u64 = 1 << 20;
 
 /// Characters of a read token, at least: 16 random characters of base64url are 96 bits.
 pub const TOKEN_CHARS: usize = 16;
+/// How many runs the writer is asked about at a time for their timers: some tenths of a millisecond.
+pub const TIMER_RUNS: usize = 256;
+/// How long until a timer is said again that was not taken: as long as an operator needs to enrol the key, at most.
+pub const TIMER_RETRY: Duration = Duration::from_secs(30);
+/// The longest sleep until the next timer: the clock may be set meanwhile.
+pub const TIMER_SLEEP: Duration = Duration::from_secs(1);

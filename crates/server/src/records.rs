@@ -9,7 +9,7 @@ use counterfoil_keys::RecordKey;
 use counterfoil_log::{Application, BoxError, Place as BatchPlace, Position, RootAt, Row};
 use counterfoil_receipt::{
     Body, Draft, MapRoot, Place, PolicyDigest, PublicKey, RecordId, Role, UnverifiedRecord,
-    body::{RevocationTarget, Ruling, Snapshot},
+    body::{RevocationTarget, Ruling, Snapshot, Type},
     field::{Count, Millis, Whole},
 };
 use counterfoil_tlog::{Hash, LeafIndex, TreeSize};
@@ -19,6 +19,7 @@ use crate::{
     payloads::{Kept, Payloads},
     quota::Payer,
     rows::{document_named, rows_of},
+    timekeeper::Touched,
 };
 
 /// The state folded from every entry, and what writes the leaf that ends a batch.
@@ -28,6 +29,7 @@ pub(crate) struct Records {
     enrolled: Enrolled,
     payloads: Arc<Payloads>,
     cache: KeyCache,
+    touched: Touched,
 }
 
 /// A record whose signature holds, on its way into the log.
@@ -63,8 +65,14 @@ impl Enrolled {
 
 impl Records {
     /// The state before entry 0.
-    pub(crate) fn new(signer: Arc<RecordKey>, enrolled: Enrolled, payloads: Arc<Payloads>) -> Self {
-        Self { state: State::new(Scope::Complete), signer, enrolled, payloads, cache: KeyCache::default() }
+    pub(crate) fn new(
+        signer: Arc<RecordKey>,
+        enrolled: Enrolled,
+        payloads: Arc<Payloads>,
+        touched: Touched,
+    ) -> Self {
+        let state = State::new(Scope::Complete);
+        Self { state, signer, enrolled, payloads, cache: KeyCache::default(), touched }
     }
 
     /// The state after the last entry.
@@ -106,10 +114,20 @@ impl Records {
             return Err(late);
         }
         self.state.admit(record, at.index.0, roots)?;
+        self.note(record);
+        Ok(())
+    }
+
+    /// Tells others what a record that was folded may have changed.
+    fn note(&self, record: &UnverifiedRecord) {
         if changes_keys(record) {
             self.note_keys();
         }
-        Ok(())
+        match record.run() {
+            Some(run) => self.touched.run(run),
+            None if changes_keys(record) || record.kind() == Type::Policy => self.touched.all(),
+            None => {}
+        }
     }
 
     fn snapshot(&self, at: Position) -> Result<UnverifiedRecord, BoxError> {
@@ -130,7 +148,7 @@ impl Records {
 impl Application for Records {
     type Entry = Submission;
     type Refusal = Refusal;
-    const PROJECTION: u32 = 3;
+    const PROJECTION: u32 = 4;
 
     /// What can stop an execution goes first (`spec/log.md`, "Order within a batch").
     fn place(&self, entry: &Submission) -> BatchPlace {
@@ -174,6 +192,7 @@ impl Application for Records {
         if changes_keys {
             self.note_keys();
         }
+        self.touched.all();
         Ok(())
     }
 

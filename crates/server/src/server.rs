@@ -31,6 +31,7 @@ use crate::{
     rows::{Index, LookupError},
     snapshot_key::unfit,
     submit::Submitter,
+    timekeeper::{Timekeeper, Touched},
     view::{LogView, open_files, open_log},
 };
 
@@ -236,19 +237,27 @@ fn open(config: &Config, closing: watch::Receiver<bool>) -> Result<Opened, Start
             Ok(Opened::new(raw_app(Arc::new(app)), &view, close))
         }
         Mode::Records(files) => {
-            let (log, app) = open_records(config, files, closing)?;
+            let (log, app, timekeeper) = open_records(config, files, closing)?;
             let (view, close) = (Arc::clone(&app.view), app.view.close(log));
-            Ok(Opened::new(records_app(Arc::new(app)), &view, close))
+            // A log that is only read says nothing.
+            if let Some(timekeeper) = timekeeper.filter(|_| view.reader.read_only().is_none()) {
+                tokio::spawn(timekeeper.run());
+            }
+            Ok(Opened::new(records_app(app), &view, close))
         }
     }
 }
+
+/// A log of records, what its handlers work with, and who keeps its time.
+type OpenedRecords = (Log<Records>, Arc<App>, Option<Timekeeper>);
 
 fn open_records(
     config: &Config,
     files: &RecordFiles,
     closing: watch::Receiver<bool>,
-) -> Result<(Log<Records>, App), StartError> {
-    let Parts { genesis, keys, records, signer, enrolled, payloads } = Parts::load(config, files)?;
+) -> Result<OpenedRecords, StartError> {
+    let policy_key = files.policy_key.as_deref().map(policy_key).transpose()?;
+    let Parts { genesis, keys, records, signer, enrolled, payloads, touched } = Parts::load(config, files)?;
     let (log, view) = open_log(config, keys, records, closing)?;
     let (handle, index) = (log.handle(), Index::new(view.reader.clone()));
     log_starts_with(config, &files.genesis, &index, &genesis)?;
@@ -267,7 +276,23 @@ fn open_records(
         view: Arc::new(view),
         batches: Semaphore::new(limits::BATCHES),
     };
-    Ok((log, app))
+    let app = Arc::new(app);
+    let timekeeper = policy_key.map(|key| Timekeeper::new(Arc::clone(&app), key, touched));
+    Ok((log, app, timekeeper))
+}
+
+/// The key that says what the policy says when a time comes.
+fn policy_key(path: &Path) -> Result<RecordKey, StartError> {
+    let key = RecordKey::load(path)?;
+    if key.role() == Role::Policy {
+        return Ok(key);
+    }
+    let found = format!("{} of {} as {}", key.key(), key.principal(), key.role());
+    Err(StartError::OtherKey {
+        path: path.to_owned(),
+        found,
+        named: format!("a key of role {}", Role::Policy),
+    })
 }
 
 /// What a configuration names, read and found to belong together.
@@ -278,6 +303,7 @@ struct Parts {
     signer: Arc<RecordKey>,
     enrolled: Enrolled,
     payloads: Arc<Payloads>,
+    touched: Touched,
 }
 
 impl Parts {
@@ -295,8 +321,9 @@ impl Parts {
         let (signer, enrolled) = (Arc::new(signer), Enrolled::default());
         let payloads = Payloads::open(&files.payload_dir);
         let payloads = Arc::new(payloads.map_err(|error| StartError::Payloads(error.to_string()))?);
-        let records = Records::new(Arc::clone(&signer), enrolled.clone(), Arc::clone(&payloads));
-        Ok(Self { genesis, keys, records, signer, enrolled, payloads })
+        let (touched, kept) = (Touched::default(), Arc::clone(&payloads));
+        let records = Records::new(Arc::clone(&signer), enrolled.clone(), kept, touched.clone());
+        Ok(Self { genesis, keys, records, signer, enrolled, payloads, touched })
     }
 }
 

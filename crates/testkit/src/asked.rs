@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use counterfoil_policy::{Approval, Approver, Policy, Request, Shortfall};
+use counterfoil_policy::{Approval, Approver, Policy, Request, Shortfall, Voice};
 use counterfoil_receipt::{
     Action, Principal,
     body::{Risk, Surface},
     json,
-    text::{Group, Label},
+    text::{Group, Label, RuleName},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ pub struct Asked {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Given {
-    /// Who signed it.
+    /// Whose it is.
     pub principal: String,
     /// As what.
     pub role: String,
@@ -46,6 +46,24 @@ pub struct Given {
     pub uses: u64,
     /// How long it lasts, in milliseconds.
     pub window: u64,
+    /// Who signed it, if somebody else.
+    #[serde(default)]
+    pub signer: Option<String>,
+    /// The rule whose time is out, if that is what decided.
+    #[serde(default)]
+    pub rule: Option<String>,
+    /// Steps of escalation that stood before, each by its rule and counted from 1.
+    #[serde(default)]
+    pub escalated: Vec<(String, u64)>,
+}
+
+/// The names in an approval.
+struct Names {
+    principal: Principal,
+    signer: Option<Principal>,
+    groups: Vec<Group>,
+    rule: Option<RuleName>,
+    escalated: Vec<(RuleName, u64)>,
 }
 
 impl Asked {
@@ -68,8 +86,7 @@ impl Asked {
             explained.rules.iter().filter(|one| one.applies).map(|one| one.rule.as_str()).collect();
         let mut said =
             json!({"readable": true, "answer": explained.answer, "matches": matches, "applies": applies});
-        let approvers: Vec<(Principal, Vec<Group>)> =
-            given.iter().map(|one| (name(&one.principal), names(&one.groups))).collect();
+        let approvers: Vec<Names> = given.iter().map(Given::names).collect();
         let approvals: Vec<Approval<'_>> =
             given.iter().zip(&approvers).map(|(one, who)| approval(one, who)).collect();
         let involved: Vec<&str> = involved.iter().map(String::as_str).collect();
@@ -81,13 +98,34 @@ impl Asked {
     }
 }
 
-fn approval<'a>(given: &'a Given, (principal, groups): &'a (Principal, Vec<Group>)) -> Approval<'a> {
+impl Given {
+    fn names(&self) -> Names {
+        Names {
+            principal: name(&self.principal),
+            signer: self.signer.as_deref().map(name),
+            groups: names(&self.groups),
+            rule: self.rule.as_deref().map(name),
+            escalated: self.escalated.iter().map(|(rule, step)| (name(rule), *step)).collect(),
+        }
+    }
+}
+
+fn approval<'a>(given: &'a Given, names: &'a Names) -> Approval<'a> {
+    let surface = Surface::parse(&given.surface).expect("a surface");
+    let voice = match (given.role.as_str(), &names.rule) {
+        ("human", _) => Voice::Own,
+        ("policy", Some(rule)) => Voice::Timeout(rule),
+        ("policy", None) if surface == Surface::Link => Voice::Link,
+        _ => Voice::None,
+    };
     let approver = Approver {
-        principal,
-        human: given.role == "human",
-        groups,
-        surface: Surface::parse(&given.surface).expect("a surface"),
+        principal: &names.principal,
+        signer: names.signer.as_ref().unwrap_or(&names.principal),
+        voice,
+        groups: &names.groups,
+        surface,
         scheme: &given.scheme,
+        escalated: &names.escalated,
     };
     Approval { approver, uses: given.uses, window: given.window }
 }

@@ -95,12 +95,14 @@ fn example(scenario: &mut Scenario, run: RunId, kind: Type) -> UnverifiedRecord 
         }
         Type::Escalation => {
             let body = Escalation {
+                policy: scenario.policy(),
                 proposal,
                 reason: Some(text("Nobody answered.")),
+                rule: name("rule"),
                 step: number(1),
                 to: List(vec![Audience::Group(name("sre")), Audience::Principal(name("ana"))]),
             };
-            ledger.sign(&cast.engine, Some(run), body)
+            scenario.ledger.sign(&cast.engine, Some(run), body)
         }
         Type::Cancel => {
             let body = Cancel { reason: Some(text("No longer needed.")), target: proposal };

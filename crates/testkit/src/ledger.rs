@@ -1,6 +1,10 @@
 //! A log in memory: it signs, admits, seals and proves.
 
-use std::{collections::BTreeMap, convert::Infallible, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    sync::Arc,
+};
 
 use counterfoil_receipt::{
     Body, Commitment, Draft, MapRoot, Opening, Place, PolicyDigest, RecordId, Root, RunId, Salt, Type,
@@ -16,7 +20,7 @@ use counterfoil_tlog::{
 };
 use counterfoil_verify::{
     Assembly, Dimension, Effect, Fault, IndexKey, KeyCache, Lookup, Roots, Scope, State, check_signature,
-    index_keys, select,
+    index_keys, select, timed_by_rule,
 };
 
 use crate::{Actor, TrustFile, actor::note_key, actor::seed, label};
@@ -297,8 +301,14 @@ impl Ledger {
         chosen.sort_unstable();
         chosen.dedup();
         let records: Vec<UnverifiedRecord> = chosen.iter().map(|at| index.records[at].clone()).collect();
-        let executions = records.iter().zip(&chosen).filter(|(record, _)| record.kind() == Type::Execution);
-        let mut sizes: Vec<u64> = executions
+        let timers = records.iter().filter_map(|record| Some((record.id(), timed_by_rule(record)?)));
+        let timed: BTreeSet<RecordId> = timers.flat_map(|(timer, proposal)| [timer, proposal]).collect();
+        let placed_in_time =
+            |record: &UnverifiedRecord| record.kind() == Type::Execution || timed.contains(&record.id());
+        let mut sizes: Vec<u64> = records
+            .iter()
+            .zip(&chosen)
+            .filter(|(record, _)| placed_in_time(record))
             .filter_map(|(_, at)| self.checkpoints.range(at + 1..).next())
             .map(|(size, _)| *size)
             .collect();

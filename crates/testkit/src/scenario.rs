@@ -144,13 +144,15 @@ impl Scenario {
         let from = self.ledger.now();
         Decision {
             action: self.digest(run, &proposal),
+            approver: None,
             basis: self.ledger.basis(),
             changes: (verdict == Ruling::RequestChanges)
                 .then(|| Changes { action: None, note: Some(text("Not the whole database.")) }),
             policy: self.policy(),
             proposal,
             reason: None,
-            shown,
+            rule: None,
+            shown: Some(shown),
             surface: Surface::Terminal,
             uses: approves.then(|| number(1)),
             verdict,

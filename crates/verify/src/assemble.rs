@@ -1,6 +1,6 @@
 //! Making a bundle: which entries it needs, and its lines (`spec/bundle.md`).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use counterfoil_receipt::{
     Body, Place, Principal, RecordId, RunId, UnverifiedRecord,
@@ -134,9 +134,13 @@ pub(crate) fn delegation_named(record: &UnverifiedRecord) -> Option<RecordId> {
     }
 }
 
-/// Which records are judged by log time: executions, and what a key signs that was enrolled before with a validity.
+/// Which records are judged by log time: executions, time-outs and escalations, the proposals that these name, and what a key signs
+/// that was enrolled before with a validity.
 #[derive(Default)]
 struct Timed {
+    /// Where each proposal stands, and which ones a timer names.
+    proposals: HashMap<RecordId, u64>,
+    awaited: HashSet<RecordId>,
     /// Where a keyring record first gives this key a validity.
     limited: HashMap<[u8; 32], u64>,
     /// What each key signed.
@@ -150,13 +154,31 @@ impl Timed {
         self.signed.entry(signer).or_default().push(index);
         let is_limited = self.limited.get(&signer).is_some_and(|from| *from < index);
         let mut timed = Vec::new();
-        timed.extend((is_limited || record.kind() == Type::Execution).then_some(index));
+        let awaited = timed_by_rule(record);
+        let is_timed = is_limited || awaited.is_some() || record.kind() == Type::Execution;
+        timed.extend(is_timed.then_some(index));
+        if record.kind() == Type::Proposal {
+            self.proposals.insert(record.id(), index);
+            timed.extend(self.awaited.contains(&record.id()).then_some(index));
+        }
+        if let Some(proposal) = awaited.filter(|proposal| self.awaited.insert(*proposal)) {
+            timed.extend(self.proposals.get(&proposal));
+        }
         if let Some(key) = limited_key(record) {
             let from = self.limited.entry(key).or_insert(index);
             *from = index.min(*from);
             timed.extend(self.signed.get(&key).into_iter().flatten().filter(|signed| **signed > index));
         }
         timed
+    }
+}
+
+/// The proposal that a time-out or an escalation names: both are placed in time.
+pub fn timed_by_rule(record: &UnverifiedRecord) -> Option<RecordId> {
+    match record.body() {
+        Body::Decision(body) => body.rule.as_ref().map(|_| body.proposal),
+        Body::Escalation(body) => Some(body.proposal),
+        _ => None,
     }
 }
 
@@ -180,6 +202,7 @@ fn principals_of(record: &UnverifiedRecord) -> Vec<Principal> {
         }
         Body::Trigger(body) => principals.push(body.owner.principal.clone()),
         Body::Handoff(body) => principals.push(body.to.principal.clone()),
+        Body::Decision(body) => principals.extend(body.approver.clone()),
         Body::Keyring(body) => principals.push(body.principal.clone()),
         Body::Proposal(body) => {
             if let Audience::Principal(principal) = &body.audience {

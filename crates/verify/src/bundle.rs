@@ -20,8 +20,9 @@ use crate::{
     keys,
     record::Record,
     rule::{Dimension, Rule},
-    run::Run,
+    run::{Ground, Run},
     state::{Effect, Scope, State},
+    timer,
     trust::Trust,
     usage::{self, Used},
     verdict::{Answer, Verdict, answer},
@@ -407,7 +408,7 @@ impl<'t> Verifier<'t> {
         let untimed = self.state.untimed();
         self.findings
             .extend(untimed.map(|(at, id)| Finding::of(keys::validity_is_not_shown()).at(at, Some(id))));
-        self.judge_windows();
+        self.judge_times();
     }
 
     /// Whether each checkpoint agrees with the last, and ends as a log's checkpoints do.
@@ -424,8 +425,8 @@ impl<'t> Verifier<'t> {
         }
     }
 
-    /// Whether each execution is shown to lie in its windows.
-    fn judge_windows(&mut self) {
+    /// Whether each execution is shown to lie in its windows, and no timer was early by the witnesses' time.
+    fn judge_times(&mut self) {
         let Some(run) = self.header.as_ref().and_then(|header| self.state.run(&header.run)) else { return };
         let mut findings = Vec::new();
         // Executions ascend, and so do checkpoints: many executions share the first checkpoint that covers them.
@@ -439,6 +440,16 @@ impl<'t> Verifier<'t> {
             shared = Some((first, existed_by));
             if let Err(fault) = execution::window_is_shown(execution, existed_by) {
                 findings.push(Finding::of(fault).at(execution.index, Some(id)));
+            }
+        }
+        for (_, proposal) in run.proposals() {
+            for fired in &proposal.timers {
+                let by = |index| {
+                    let first = self.checkpoints.partition_point(|shown| shown.head.size.0 <= index);
+                    checkpoint::existed_by(&self.checkpoints[first..], self.trust)
+                };
+                let judged = timer::witnesses_agree(fired, by(proposal.index), by(fired.index));
+                findings.extend(judged.err().map(|fault| Finding::of(fault).at(fired.index, Some(fired.by))));
             }
         }
         self.findings.extend(findings);
@@ -497,20 +508,14 @@ impl<'t> Verifier<'t> {
     fn conformity(&self) -> Answer {
         let executions = self.header.as_ref().and_then(|header| self.state.run(&header.run));
         let executions = executions.map_or_else(Vec::new, Run::executions);
-        let (mut approved, mut allowed, mut unapproved) = (0, 0, 0);
-        for (_, execution) in &executions {
-            *match (execution.break_glass, execution.decided) {
-                (true, _) => &mut unapproved,
-                (false, false) => &mut allowed,
-                (false, true) => &mut approved,
-            } += 1;
-        }
         let said: Vec<String> = [
-            (approved, "executed exactly as approved"),
-            (allowed, "executed as the policy allows, approved by nobody"),
-            (unapproved, "executed under break-glass, approved by nobody"),
+            (Ground::Approved, "executed exactly as approved"),
+            (Ground::TimedOut, "executed exactly as proposed, a time-out in the place of approvals"),
+            (Ground::Allowed, "executed as the policy allows, approved by nobody"),
+            (Ground::BreakGlass, "executed under break-glass, approved by nobody"),
         ]
         .into_iter()
+        .map(|(ground, how)| (executions.iter().filter(|(_, one)| one.ground == ground).count(), how))
         .filter(|(count, _)| *count > 0)
         .map(|(count, how)| format!("{count} {how}"))
         .collect();

@@ -5,8 +5,8 @@
 
 use counterfoil_policy::{Approval, Assessment, Denial, Policy, Shortfall};
 use counterfoil_receipt::{
-    PolicyDigest, Principal, RecordId, RunId,
-    body::{Audience, Execution, Ruling},
+    PolicyDigest, Principal, RecordId, Role, RunId,
+    body::{Audience, Execution, Ruling, Surface},
 };
 use counterfoil_tlog::policy::QuorumTime;
 
@@ -205,6 +205,10 @@ fn proposal_is_open(proposal: &ProposalState) -> Result<(), Fault> {
                 format!("body.proposal: was {how} at entry {at} by {by}"),
             ))
         }
+        None if proposal.timer_in_doubt => Err(Fault::not_shown(
+            Rule::ProposalEnded,
+            "body.proposal: whether a time-out or escalation about it stands is not shown",
+        )),
         None => Ok(()),
     }
 }
@@ -247,7 +251,7 @@ fn enough_approve(
     })
 }
 
-fn approvals<'a>(named: &[&'a DecisionState]) -> Vec<Approval<'a>> {
+pub(crate) fn approvals<'a>(named: &[&'a DecisionState]) -> Vec<Approval<'a>> {
     let length = |(from, until): (u64, u64)| until.saturating_sub(from);
     let approval = |decision: &&'a DecisionState| Approval {
         approver: decision.approver(),
@@ -379,13 +383,20 @@ fn audience_is_the_runtime(
     Err(Fault::violated(Rule::AudienceMismatch, detail))
 }
 
-/// R-EXEC-11: no approver's key was revoked since.
+/// R-EXEC-11: no key that signed an approval was revoked since, and whoever approved by link still holds one.
 fn approvers_are_not_revoked(state: &State, named: &[&DecisionState]) -> Result<(), Fault> {
     for decision in named {
         let key = decision.author.key;
         if let Some(at) = state.keys.get(&key).and_then(|facts| facts.revoked) {
             let detail =
                 format!("body.decisions: {key} of {} was revoked at entry {at}", decision.author.principal);
+            return Err(Fault::violated(Rule::ApprovalRevoked, detail));
+        }
+        if decision.surface == Surface::Link
+            && decision.author.role == Role::Policy
+            && !state.keys.is_human(&decision.approver)
+        {
+            let detail = format!("body.decisions: {} holds no key of role human any more", decision.approver);
             return Err(Fault::violated(Rule::ApprovalRevoked, detail));
         }
     }

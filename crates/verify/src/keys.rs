@@ -15,7 +15,7 @@ use crate::{
     place::with_article,
     record::Record,
     rule::Rule,
-    state::{Effect, State},
+    state::{Effect, PolicyInForce, State},
 };
 
 /// What the fold knows of one key.
@@ -46,8 +46,12 @@ impl KeyFacts {
         self.not_before.is_some() || self.not_after.is_some()
     }
 
+    fn is_live(&self) -> bool {
+        self.retired.is_none() && self.revoked.is_none()
+    }
+
     fn is_live_authority(&self) -> bool {
-        self.role == Role::Authority && self.retired.is_none() && self.revoked.is_none()
+        self.role == Role::Authority && self.is_live()
     }
 }
 
@@ -58,8 +62,8 @@ pub(crate) struct Keys {
     note_keys: BTreeSet<[u8; 32]>,
     groups: HashMap<Principal, Vec<Group>>,
     heads: HashMap<Principal, RecordId>,
-    /// How many live authority keys each principal has; principals without one are not here.
-    authority: HashMap<Principal, u64>,
+    authority: Holders,
+    humans: Holders,
     /// For each key that came by rotation the key that it all began with, and for that key the latest.
     first: HashMap<[u8; 32], [u8; 32]>,
     latest: HashMap<[u8; 32], PublicKey>,
@@ -67,6 +71,25 @@ pub(crate) struct Keys {
     revoked_lines: HashMap<[u8; 32], u64>,
     threshold: u64,
     candidates: HashMap<RecordId, Candidate>,
+}
+
+/// How many live keys of one role each principal has; principals without one are not here.
+#[derive(Clone, Debug, Default)]
+struct Holders(HashMap<Principal, u64>);
+
+impl Holders {
+    fn gain(&mut self, principal: &Principal) {
+        *self.0.entry(principal.clone()).or_default() += 1;
+    }
+
+    fn lose(&mut self, principal: &Principal) {
+        let left = self.0.get(principal).map_or(0, |count| count.saturating_sub(1));
+        if left == 0 {
+            self.0.remove(principal)
+        } else {
+            self.0.insert(principal.clone(), left)
+        };
+    }
 }
 
 /// A record of the authority that does not have its threshold yet.
@@ -140,8 +163,10 @@ impl Keys {
             distrust_from: None,
             last_signed: None,
         };
-        if facts.is_live_authority() && !self.by_material.contains_key(key.material()) {
-            *self.authority.entry(facts.principal.clone()).or_default() += 1;
+        if !self.by_material.contains_key(key.material())
+            && let Some(holders) = holders(&mut self.authority, &mut self.humans, role)
+        {
+            holders.gain(&facts.principal);
         }
         &mut self.by_material.entry(*key.material()).or_insert((key, facts)).1
     }
@@ -151,25 +176,27 @@ impl Keys {
         let ended = ended.and_then(|key| self.get(&key)).filter(|facts| facts.is_live_authority());
         let lost = ended
             .map(|facts| &facts.principal)
-            .filter(|principal| self.authority.get(*principal) == Some(&1));
-        let gained = added.filter(|added| lost == Some(*added) || !self.authority.contains_key(*added));
-        self.authority.len() as u64 - u64::from(lost.is_some()) + u64::from(gained.is_some())
+            .filter(|principal| self.authority.0.get(*principal) == Some(&1));
+        let gained = added.filter(|added| lost == Some(*added) || !self.authority.0.contains_key(*added));
+        self.authority.0.len() as u64 - u64::from(lost.is_some()) + u64::from(gained.is_some())
     }
 
     /// Ends a key, by this change to its facts.
     fn end(&mut self, key: &PublicKey, change: impl FnOnce(&mut KeyFacts)) {
         let Some((_, facts)) = self.by_material.get_mut(key.material()) else { return };
-        let was_live = facts.is_live_authority();
+        let was_live = facts.is_live();
         change(facts);
-        if was_live && !facts.is_live_authority() {
-            let principal = facts.principal.clone();
-            let left = self.authority.get(&principal).map_or(0, |count| count.saturating_sub(1));
-            if left == 0 {
-                self.authority.remove(&principal)
-            } else {
-                self.authority.insert(principal, left)
-            };
+        if was_live
+            && !facts.is_live()
+            && let Some(holders) = holders(&mut self.authority, &mut self.humans, facts.role)
+        {
+            holders.lose(&facts.principal);
         }
+    }
+
+    /// Whether this principal can sign as a human.
+    pub(crate) fn is_human(&self, principal: &Principal) -> bool {
+        self.humans.0.contains_key(principal)
     }
 
     fn apply_change(&mut self, body: &Keyring, index: u64) {
@@ -189,6 +216,19 @@ impl Keys {
         }
         self.groups.insert(body.principal.clone(), body.groups.to_vec());
         self.threshold = body.threshold.map_or(self.threshold, |threshold| threshold.get());
+    }
+}
+
+/// Who holds keys of this role, where that is counted.
+const fn holders<'a>(
+    authority: &'a mut Holders,
+    humans: &'a mut Holders,
+    role: Role,
+) -> Option<&'a mut Holders> {
+    match role {
+        Role::Authority => Some(authority),
+        Role::Human => Some(humans),
+        Role::Agent | Role::Runtime | Role::Policy | Role::Log => None,
     }
 }
 
@@ -525,8 +565,8 @@ fn enact(state: &mut State, id: RecordId, body: &Body, index: u64) -> Effect {
             Err(fault) => Effect::None(fault.to_string()),
         },
         Body::Policy(body) => match state.read_policy(body) {
-            Ok(policy) => {
-                state.policies.push(policy);
+            Ok((digest, policy)) => {
+                state.policies.push(PolicyInForce { from: index, digest, policy });
                 Effect::Took
             }
             Err(fault) => Effect::None(fault.to_string()),

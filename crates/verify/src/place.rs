@@ -187,7 +187,9 @@ pub(crate) fn prev_is_head(state: &State, record: &Record) -> Result<(), Fault> 
         Body::Delegation(_) => return narrowed_is_earlier(state, prev),
         _ => return Ok(()),
     };
-    let unshown = state.scope() == Scope::Shown && !state.entries.contains_key(prev);
+    // One in doubt may be the head as well.
+    let in_doubt = |entry: &Entry| entry.fault == Some(Shown::NotShown);
+    let unshown = state.scope() == Scope::Shown && state.entries.get(prev).is_none_or(in_doubt);
     if head == Some(*prev) || unshown {
         return Ok(());
     }

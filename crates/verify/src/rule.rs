@@ -49,6 +49,10 @@ rules! {
         HandoffRecipient = "R-HAND-01" "handoff-recipient",
         SupersedeTarget = "R-PROP-01" "supersede-target",
         DecisionAction = "R-DEC-02" "decision-action",
+        LinkApprover = "R-LINK-01" "link-approver",
+        TimerUnknown = "R-TIME-01" "timer-unknown",
+        TimerEarly = "R-TIME-02" "timer-early",
+        TimerOutOfTurn = "R-TIME-03" "timer-out-of-turn",
         ActionDiffers = "R-EXEC-01" "action-differs",
         UseConsumed = "R-EXEC-02" "use-consumed",
         UseExceeded = "R-EXEC-03" "use-exceeded",
@@ -161,9 +165,11 @@ impl Rule {
             | DelegationScope | DelegationEnded | DelegationSpent | NotOwner | CancelSigner
             | HandoffRecipient | DecisionNotApproval | QuorumNotMet | Segregation | PolicyNotInForce
             | AudienceMismatch | ApprovalRevoked | TermsExceedPolicy | BreakGlassRefused | PolicyDenied
-            | FreePathRefused => Dimension::Authority,
+            | FreePathRefused | LinkApprover | TimerUnknown | TimerEarly => Dimension::Authority,
             SupersedeTarget | DecisionAction | ActionDiffers | UseConsumed | UseExceeded | ProposalEnded
-            | WindowClosed | RetryRefused | OutcomeSettled | SettlementOpen => Dimension::Conformity,
+            | WindowClosed | RetryRefused | OutcomeSettled | SettlementOpen | TimerOutOfTurn => {
+                Dimension::Conformity
+            }
             OutcomeSigner => Dimension::Authority,
             GenesisNotPinned | CheckpointSignature | CheckpointOrigin | CheckpointForm
             | CheckpointSnapshot | InclusionMismatch | ConsistencyMismatch => Dimension::Inclusion,

@@ -1,40 +1,29 @@
-//! A run: its proposals, decisions, executions and owner, and the rules of every type but the execution (`spec/runs.md`).
+//! A run: its proposals, decisions, executions and owner, and where each of them is (`spec/runs.md`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use counterfoil_policy::{Approver, Assessment, Request};
+use counterfoil_policy::{Approver, Assessment, Request, Voice};
 use counterfoil_receipt::{
-    Action, ActionDigest, Author, Body, PolicyDigest, Principal, PublicKey, RecordId, Role, RunId,
-    body::{
-        Audience, Cancel, Decision, Effects, Execution, Holder, Outcome, Proposal, Risk, Ruling, Settlement,
-        Status, Surface,
-    },
+    Action, ActionDigest, Author, PolicyDigest, Principal, RecordId, Role, RunId,
+    body::{Audience, Effects, Holder, Risk, Ruling, Status, Surface},
     field::Millis,
-    text::{Group, Label},
+    text::{Group, Label, RuleName},
 };
 
-use crate::{
-    delegation, execution,
-    fault::Fault,
-    keys::Keys,
-    place::with_article,
-    record::Record,
-    rule::Rule,
-    state::{Effect, State},
-};
+use crate::{delegation, fault::Fault, record::Record, rule::Rule, state::State};
 
 /// The state of one run.
 #[derive(Clone, Debug)]
 pub struct Run {
     trigger: RecordId,
     pub(crate) requester: Principal,
-    owner: Holder,
-    count: u64,
-    heads: BTreeSet<RecordId>,
+    pub(crate) owner: Holder,
+    pub(crate) count: u64,
+    pub(crate) heads: BTreeSet<RecordId>,
     pub(crate) proposals: BTreeMap<RecordId, ProposalState>,
     pub(crate) decisions: HashMap<RecordId, DecisionState>,
-    executions: HashMap<RecordId, ExecutionState>,
-    refusals: u64,
+    pub(crate) executions: HashMap<RecordId, ExecutionState>,
+    pub(crate) refusals: u64,
 }
 
 /// One proposal, and what became of it.
@@ -60,6 +49,12 @@ pub struct ProposalState {
     pub audience: Audience,
     /// The proposal that it revises.
     pub supersedes: Option<RecordId>,
+    /// Log time: that of the first snapshot after it; `None` until one is shown that leaves no gap.
+    pub log_time: Option<u64>,
+    /// Time-outs and escalations that stand, in log order.
+    pub timers: Vec<Fired>,
+    /// Whether there is a time-out or escalation of which it is not shown that it stands.
+    pub(crate) timer_in_doubt: bool,
     /// What ended it, and at which index.
     pub ended: Option<(u64, End)>,
     /// Which execution holds which use.
@@ -81,7 +76,24 @@ pub enum End {
     Superseded(RecordId),
 }
 
-/// One decision, with its signer as they stood when they signed.
+/// A time-out or an escalation that stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fired {
+    /// The record that says so.
+    pub by: RecordId,
+    /// Its log index.
+    pub index: u64,
+    /// The policy whose timer it is.
+    pub policy: PolicyDigest,
+    /// The rule.
+    pub rule: RuleName,
+    /// The step of the escalation, from 1; `None` for the time-out.
+    pub step: Option<u64>,
+    /// How long after the proposal it was due, in milliseconds.
+    pub after: u64,
+}
+
+/// One decision, with its approver as they stood when it was signed.
 #[derive(Clone, Debug)]
 pub struct DecisionState {
     /// Its log index.
@@ -92,9 +104,15 @@ pub struct DecisionState {
     pub ruling: Ruling,
     /// Who signed it.
     pub author: Author,
-    /// The groups of the signer at that index.
+    /// Whose decision it is: the signer's, or theirs on whose behalf it was signed.
+    pub approver: Principal,
+    /// The groups of the approver at that index.
     pub groups: Vec<Group>,
-    /// Where the signer was shown what they decided on.
+    /// The rule whose time is out, if that is what decided.
+    pub rule: Option<RuleName>,
+    /// The steps of escalation under its policy that stood before it.
+    pub escalated: Vec<(RuleName, u64)>,
+    /// Where the approver was shown what they decided on.
     pub surface: Surface,
     /// The policy that it names.
     pub policy: PolicyDigest,
@@ -123,14 +141,37 @@ pub struct ExecutionState {
     pub windows: Vec<(u64, u64)>,
     /// Log time: that of the first snapshot after it; `None` until one is shown that leaves no gap.
     pub log_time: Option<u64>,
-    /// Whether it stands on break-glass, without decisions.
-    pub break_glass: bool,
-    /// Whether it names decisions. If not, and without break-glass, the policy allows it, and nobody approved it.
-    pub decided: bool,
+    /// What it stands on.
+    pub ground: Ground,
     /// The last outcome recorded for it.
     pub outcome: Option<(RecordId, Status, Effects)>,
     /// The settlement of an outcome that stayed unknown.
     pub settlement: Option<(RecordId, Status, Effects)>,
+}
+
+/// What an execution stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ground {
+    /// Decisions of people.
+    Approved,
+    /// Decisions, of which at least one is that a time is out.
+    TimedOut,
+    /// The policy, which wants no decision.
+    Allowed,
+    /// Break-glass, without decisions.
+    BreakGlass,
+}
+
+impl Ground {
+    /// Its name in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Approved => "approved",
+            Self::TimedOut => "timed_out",
+            Self::Allowed => "allowed",
+            Self::BreakGlass => "break_glass",
+        }
+    }
 }
 
 /// Where a proposal is (`spec/runs.md` §4).
@@ -188,13 +229,13 @@ impl ExecutionState {
         self.settlement.or(self.outcome).map(|(_, status, _)| status)
     }
 
-    fn is_conclusive(&self) -> bool {
+    pub(crate) fn is_conclusive(&self) -> bool {
         self.status().is_some_and(|status| status != Status::Unknown)
     }
 }
 
 impl Run {
-    fn started_by(record: &Record, owner: Holder) -> Self {
+    pub(crate) fn started_by(record: &Record, owner: Holder) -> Self {
         Self {
             trigger: record.id(),
             requester: record.author().principal.clone(),
@@ -290,18 +331,14 @@ impl Run {
         ids
     }
 
-    pub(crate) fn set_log_time(&mut self, execution: &RecordId, time: Millis) {
-        if let Some(execution) = self.executions.get_mut(execution) {
+    /// Gives a proposal or an execution its log time.
+    pub(crate) fn set_log_time(&mut self, id: &RecordId, time: Millis) {
+        if let Some(execution) = self.executions.get_mut(id) {
             execution.log_time = Some(time.get());
         }
-    }
-
-    fn enter(&mut self, record: &Record) {
-        self.count += 1;
-        record.parents().iter().for_each(|parent| {
-            self.heads.remove(parent);
-        });
-        self.heads.insert(record.id());
+        if let Some(proposal) = self.proposals.get_mut(id) {
+            proposal.log_time = Some(time.get());
+        }
     }
 }
 
@@ -373,223 +410,12 @@ impl State {
         if decision.zip(assessment).is_some_and(entitles) {
             return Ok(());
         }
-        let signer = decision.map_or("its signer", |decision| decision.author.principal.as_str());
+        let signer = decision.map_or("its signer", |decision| decision.approver.as_str());
         Err(Fault::violated(
             Rule::QuorumNotMet,
             format!("body.decisions: {signer} is not entitled to approve"),
         ))
     }
-}
-
-/// The rules of run records other than executions.
-pub(crate) fn check(state: &State, record: &Record) -> Result<(), Fault> {
-    if let Body::Trigger(body) = record.body() {
-        return recipient_is_a_live_agent(state, &body.owner, "owner");
-    }
-    let Some(run) = record.run().and_then(|run| state.runs.get(&run)) else { return Ok(()) };
-    let author = record.author();
-    match record.body() {
-        Body::Observation(_) => owner_signs(&state.keys, run, author),
-        Body::Proposal(body) => {
-            owner_signs(&state.keys, run, author)?;
-            superseded_is_open(run, body)?;
-            // No chain yet: what a scope asks about is the action.
-            let tags = body.tags.as_deref().unwrap_or_default();
-            let request = Request::new(&body.action, body.risk, tags, &author.principal, &[]);
-            delegation::proposal_is_delegated(state, body, author, &request)
-        }
-        Body::Decision(body) => decision_is_about_the_action(run, body),
-        Body::Cancel(body) => {
-            canceller_may(run, body, author)?;
-            if author.role == Role::Agent { owner_signs(&state.keys, run, author) } else { Ok(()) }
-        }
-        Body::Outcome(body) => {
-            outcome_signer_executed(run, body, author)?;
-            outcome_is_due(run, body)
-        }
-        Body::Settlement(body) => execution_is_unsettled(run, body),
-        Body::Handoff(body) => {
-            owner_signs(&state.keys, run, author)?;
-            recipient_is_a_live_agent(state, &body.to, "to")
-        }
-        _ => Ok(()),
-    }
-}
-
-/// R-OWN-01: observation, proposal, handoff and an agent's cancel are signed by the run's owner.
-fn owner_signs(keys: &Keys, run: &Run, author: &Author) -> Result<(), Fault> {
-    let owner: PublicKey = keys.current(run.owner.key);
-    if author.principal == run.owner.principal && author.key == owner {
-        return Ok(());
-    }
-    let detail = format!(
-        "signer: {} with {}; the run belongs to {} with {owner}",
-        author.principal, author.key, run.owner.principal
-    );
-    Err(Fault::violated(Rule::NotOwner, detail))
-}
-
-/// R-PROP-01: a superseded proposal was not superseded, cancelled or executed before.
-fn superseded_is_open(run: &Run, body: &Proposal) -> Result<(), Fault> {
-    let Some(id) = &body.supersedes else { return Ok(()) };
-    let Some(old) = run.proposals.get(id) else { return Ok(()) };
-    let why = match (old.ended, old.uses.values().next()) {
-        (_, Some(execution)) => format!("was executed by {execution}"),
-        (Some((at, End::Superseded(by))), None) => format!("was superseded by {by} at entry {at}"),
-        (Some((at, End::Cancelled(by))), None) => format!("was cancelled by {by} at entry {at}"),
-        (Some((_, End::Rejected(_) | End::ChangesRequested(_))) | None, None) => return Ok(()),
-    };
-    Err(Fault::violated(Rule::SupersedeTarget, format!("body.supersedes: {id} {why}")))
-}
-
-/// R-DEC-02: a decision's action digest is that of the proposal's action.
-fn decision_is_about_the_action(run: &Run, body: &Decision) -> Result<(), Fault> {
-    match run.proposals.get(&body.proposal) {
-        Some(proposal) if proposal.digest != body.action => Err(Fault::violated(
-            Rule::DecisionAction,
-            format!("body.action: claims {}, the proposal's action is {}", body.action, proposal.digest),
-        )),
-        _ => Ok(()),
-    }
-}
-
-/// R-CAN-01: a cancel is signed by an agent (proposal), the decision's own principal (decision) or the authority.
-fn canceller_may(run: &Run, body: &Cancel, author: &Author) -> Result<(), Fault> {
-    let names_proposal = run.proposals.contains_key(&body.target);
-    let own_decision =
-        run.decisions.get(&body.target).is_some_and(|decision| decision.author.principal == author.principal);
-    let may = match author.role {
-        Role::Authority => true,
-        Role::Agent => names_proposal,
-        Role::Human => own_decision,
-        Role::Runtime | Role::Policy | Role::Log => false,
-    };
-    if may {
-        return Ok(());
-    }
-    let detail = format!("signer: {} as {} may not cancel {}", author.principal, author.role, body.target);
-    Err(Fault::violated(Rule::CancelSigner, detail))
-}
-
-/// R-OUT-01: an outcome is signed by the principal that recorded the execution.
-fn outcome_signer_executed(run: &Run, body: &Outcome, author: &Author) -> Result<(), Fault> {
-    match run.executions.get(&body.execution) {
-        Some(execution) if execution.runtime != author.principal => Err(Fault::violated(
-            Rule::OutcomeSigner,
-            format!(
-                "signer.principal: claims {}, the execution is {}'s",
-                author.principal, execution.runtime
-            ),
-        )),
-        _ => Ok(()),
-    }
-}
-
-/// R-OUT-02: the execution has no conclusive outcome or settlement yet.
-fn outcome_is_due(run: &Run, body: &Outcome) -> Result<(), Fault> {
-    let Some(execution) = run.executions.get(&body.execution) else { return Ok(()) };
-    let repeats = execution.outcome.is_some() && body.status == Status::Unknown;
-    match execution.settlement.or(execution.outcome) {
-        Some((by, status, _)) if execution.is_conclusive() || repeats => Err(Fault::violated(
-            Rule::OutcomeSettled,
-            format!("body.execution: {} is {status} already, by {by}", body.execution),
-        )),
-        _ => Ok(()),
-    }
-}
-
-/// R-SET-01: a settlement names an execution that is still unknown.
-fn execution_is_unsettled(run: &Run, body: &Settlement) -> Result<(), Fault> {
-    let Some(execution) = run.executions.get(&body.execution) else { return Ok(()) };
-    match execution.settlement.or(execution.outcome) {
-        Some((by, status, _)) if execution.is_conclusive() => Err(Fault::violated(
-            Rule::SettlementOpen,
-            format!("body.execution: {} is {status} already, by {by}", body.execution),
-        )),
-        _ => Ok(()),
-    }
-}
-
-/// R-HAND-01: a run is given to a live agent key of the named principal.
-fn recipient_is_a_live_agent(state: &State, to: &Holder, field: &str) -> Result<(), Fault> {
-    let Holder { key, principal } = to;
-    let Some(facts) = state.keys.get(key) else {
-        return Err(state.absent(Rule::HandoffRecipient, format!("body.{field}.key: {key} is not enrolled")));
-    };
-    let ended = facts.retired.or(facts.revoked);
-    if facts.role == Role::Agent && facts.principal == *principal && ended.is_none() {
-        return Ok(());
-    }
-    let detail =
-        format!("body.{field}: {key} is {} key of {}", with_article(facts.role.as_str()), facts.principal);
-    let ended = ended.map_or_else(String::new, |at| format!(", ended at entry {at}"));
-    Err(Fault::violated(Rule::HandoffRecipient, detail + &ended))
-}
-
-/// Applies a run record that was checked.
-pub(crate) fn apply(state: &mut State, record: &Record, index: u64) -> Effect {
-    let Some(id) = record.run() else { return Effect::None("belongs to no run".to_owned()) };
-    if let Body::Trigger(body) = record.body() {
-        state.runs.insert(id, Run::started_by(record, body.owner.clone()));
-    }
-    let entitled = match record.body() {
-        Body::Decision(body) => entitled(state, record.author(), body, id),
-        _ => false,
-    };
-    let groups = state.keys.groups(&record.author().principal).to_vec();
-    let chain = match record.body() {
-        Body::Proposal(body) => body.delegation.map_or_else(Vec::new, |id| state.chain(&id)),
-        _ => Vec::new(),
-    };
-    let executed = match record.body() {
-        Body::Execution(body) => execution::take(state, id, body),
-        _ => Vec::new(),
-    };
-    let Some(run) = state.runs.get_mut(&id) else { return Effect::None("belongs to no run".to_owned()) };
-    run.enter(record);
-    match record.body() {
-        Body::Proposal(body) => run.propose(record, body, index, groups, chain),
-        Body::Decision(body) => run.decide(record, body, index, groups, entitled),
-        Body::Cancel(body) => run.cancel(record.id(), body, index),
-        Body::Execution(body) => {
-            run.execute(record, body, index, executed);
-            state.awaiting_log_time.push((id, record.id()));
-            Effect::Took
-        }
-        Body::Outcome(body) => run.conclude(&body.execution, |execution| {
-            execution.outcome = Some((record.id(), body.status, body.effects));
-        }),
-        Body::Settlement(body) => run.conclude(&body.execution, |execution| {
-            execution.settlement = Some((record.id(), body.status, body.effects));
-        }),
-        Body::Handoff(body) => {
-            run.owner = body.to.clone();
-            Effect::Took
-        }
-        Body::Refusal(body) => {
-            run.refusals += body.count.get();
-            Effect::Took
-        }
-        Body::Escalation(_) => Effect::None("no rule of this policy language escalates".to_owned()),
-        _ => Effect::Took,
-    }
-}
-
-/// Whether the signer of a decision is one whose word counts under the policy in force.
-///
-/// Without a policy in force, any human's word counts: nothing can be approved then, but it can be rejected.
-fn entitled(state: &State, author: &Author, body: &Decision, run: RunId) -> bool {
-    let proposal = state.runs.get(&run).and_then(|run| run.proposals.get(&body.proposal));
-    let groups = state.keys.groups(&author.principal);
-    let human = author.role == Role::Human;
-    let assessment = proposal.and_then(|proposal| state.assess(proposal));
-    assessment.map_or(human, |assessment| assessment.entitles(&approver(author, groups, body.surface)))
-}
-
-/// A signer of decisions, as the policy asks about them.
-fn approver<'a>(author: &'a Author, groups: &'a [Group], surface: Surface) -> Approver<'a> {
-    let human = author.role == Role::Human;
-    Approver { principal: &author.principal, human, groups, surface, scheme: author.key.scheme().as_str() }
 }
 
 impl State {
@@ -600,120 +426,22 @@ impl State {
 }
 
 impl DecisionState {
-    /// Its signer, as the policy asks about them.
+    /// Its approver, as the policy asks about them.
     pub(crate) fn approver(&self) -> Approver<'_> {
-        approver(&self.author, &self.groups, self.surface)
-    }
-}
-
-impl Run {
-    fn propose(
-        &mut self,
-        record: &Record,
-        body: &Proposal,
-        index: u64,
-        groups: Vec<Group>,
-        chain: Vec<RecordId>,
-    ) -> Effect {
-        if let Some(old) = body.supersedes.and_then(|id| self.proposals.get_mut(&id)) {
-            old.ended = Some((index, End::Superseded(record.id())));
-        }
-        let proposal = ProposalState {
-            index,
-            proposer: record.author().principal.clone(),
-            groups,
-            risk: body.risk,
-            tags: body.tags.as_deref().unwrap_or_default().to_vec(),
-            chain,
-            digest: body.action.digest(),
-            action: body.action.clone(),
-            audience: body.audience.clone(),
-            supersedes: body.supersedes,
-            ended: None,
-            uses: BTreeMap::new(),
-            decisions: Vec::new(),
+        let voice = match (self.author.role, &self.rule) {
+            (Role::Human, _) => Voice::Own,
+            (Role::Policy, Some(rule)) => Voice::Timeout(rule),
+            (Role::Policy, None) if self.surface == Surface::Link => Voice::Link,
+            (Role::Policy | Role::Agent | Role::Runtime | Role::Authority | Role::Log, _) => Voice::None,
         };
-        self.proposals.insert(record.id(), proposal);
-        Effect::Took
-    }
-
-    fn decide(
-        &mut self,
-        record: &Record,
-        body: &Decision,
-        index: u64,
-        groups: Vec<Group>,
-        entitled: bool,
-    ) -> Effect {
-        let decision = DecisionState {
-            index,
-            proposal: body.proposal,
-            ruling: body.verdict,
-            author: record.author().clone(),
-            groups,
-            surface: body.surface,
-            policy: body.policy,
-            uses: body.uses.map_or(0, |uses| uses.get()),
-            window: body.window.as_ref().map(|window| (window.from.get(), window.until.get())),
-            cancelled: None,
-        };
-        self.decisions.insert(record.id(), decision);
-        let Some(proposal) = self.proposals.get_mut(&body.proposal) else {
-            return Effect::None("names no proposal".to_owned());
-        };
-        proposal.decisions.push(record.id());
-        if !entitled {
-            return Effect::None(format!("{} is not entitled to decide", record.author().principal));
-        }
-        let end = match body.verdict {
-            Ruling::Approve => None,
-            Ruling::Reject => Some(End::Rejected(record.id())),
-            Ruling::RequestChanges => Some(End::ChangesRequested(record.id())),
-        };
-        proposal.end(index, end)
-    }
-
-    fn cancel(&mut self, by: RecordId, body: &Cancel, index: u64) -> Effect {
-        if let Some(decision) = self.decisions.get_mut(&body.target) {
-            if let Some(before) = decision.cancelled {
-                return Effect::None(format!("the decision was withdrawn before, by {before}"));
-            }
-            decision.cancelled = Some(by);
-            return Effect::Took;
-        }
-        match self.proposals.get_mut(&body.target) {
-            Some(proposal) => proposal.end(index, Some(End::Cancelled(by))),
-            None => Effect::None("names neither proposal nor decision".to_owned()),
-        }
-    }
-
-    fn execute(&mut self, record: &Record, body: &Execution, index: u64, windows: Vec<(u64, u64)>) {
-        let execution = ExecutionState {
-            index,
-            proposal: body.proposal,
-            use_number: body.use_number.get(),
-            runtime: record.author().principal.clone(),
-            time: record.time().get(),
-            windows,
-            log_time: None,
-            break_glass: body.break_glass.is_some(),
-            decided: !body.decisions.is_empty(),
-            outcome: None,
-            settlement: None,
-        };
-        if let Some(proposal) = self.proposals.get_mut(&body.proposal) {
-            proposal.uses.insert(body.use_number.get(), record.id());
-        }
-        self.executions.insert(record.id(), execution);
-    }
-
-    fn conclude(&mut self, id: &RecordId, change: impl FnOnce(&mut ExecutionState)) -> Effect {
-        match self.executions.get_mut(id) {
-            Some(execution) => {
-                change(execution);
-                Effect::Took
-            }
-            None => Effect::None("names no execution".to_owned()),
+        Approver {
+            principal: &self.approver,
+            signer: &self.author.principal,
+            voice,
+            groups: &self.groups,
+            surface: self.surface,
+            scheme: self.author.key.scheme().as_str(),
+            escalated: &self.escalated,
         }
     }
 }
@@ -722,21 +450,5 @@ impl ProposalState {
     /// What a policy is asked about it.
     pub fn request(&self) -> Request<'_> {
         Request::new(&self.action, self.risk, &self.tags, &self.proposer, &self.groups).under(&self.chain)
-    }
-
-    /// Ends the proposal, unless something ended it at a lower index.
-    fn end(&mut self, index: u64, end: Option<End>) -> Effect {
-        match (self.ended, end) {
-            (Some((at, _)), _) => Effect::None(format!("the proposal ended at entry {at}")),
-            (None, Some(end)) => {
-                self.ended = Some((index, end));
-                if self.uses.is_empty() {
-                    Effect::Took
-                } else {
-                    Effect::None("an execution stands at a lower index".to_owned())
-                }
-            }
-            (None, None) => Effect::Took,
-        }
     }
 }

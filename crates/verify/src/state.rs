@@ -11,6 +11,7 @@ use counterfoil_receipt::{
 };
 
 use crate::{
+    conduct,
     delegation::{self, Delegations},
     execution,
     fault::{Fault, Shown},
@@ -18,8 +19,8 @@ use crate::{
     place,
     record::{self, Record},
     rule::Rule,
-    run::{self, Run},
-    snapshot,
+    run::Run,
+    snapshot, timer,
 };
 
 /// Which entries a state was folded from: what decides whether absence is known.
@@ -62,7 +63,7 @@ pub struct State {
     documents: HashMap<PolicyDigest, Vec<u8>>,
     pub(crate) runs: HashMap<RunId, Run>,
     pub(crate) last_snapshot: Option<SnapshotFacts>,
-    /// Executions since the last snapshot: the next one gives them their log time.
+    /// Proposals and executions since the last snapshot: the next one gives them their log time.
     pub(crate) awaiting_log_time: Vec<(RunId, RecordId)>,
     /// Records since the last snapshot whose keys have a validity: the next one shows that the last was the one before them.
     judged_by_log_time: Vec<(u64, RecordId)>,
@@ -97,6 +98,8 @@ pub(crate) struct Entry {
 /// A policy from the index on at which it took effect.
 #[derive(Clone, Debug)]
 pub(crate) struct PolicyInForce {
+    /// The index at which it took effect.
+    pub from: u64,
     pub digest: PolicyDigest,
     pub policy: counterfoil_policy::Policy,
 }
@@ -170,6 +173,9 @@ impl State {
     pub(crate) fn set_aside(&mut self, record: &UnverifiedRecord, index: u64, shown: Shown) {
         let entry = Entry { index, kind: record.kind(), run: record.run(), fault: Some(shown) };
         self.entries.entry(record.id()).or_insert(entry);
+        if shown == Shown::NotShown {
+            timer::leave_in_doubt(self, record);
+        }
     }
 
     /// Whether an entry could be folded at `index`, without folding it.
@@ -201,7 +207,7 @@ impl State {
             Body::Revocation(body) => keys::revocation_is_sound(self, body, record.author()),
             Body::Delegation(body) => delegation::check(self, body, record),
             Body::Execution(body) => execution::check(self, body, record),
-            _ => run::check(self, record),
+            _ => conduct::check(self, record),
         }
     }
 
@@ -225,6 +231,14 @@ impl State {
     /// The run with this id, if its trigger was folded.
     pub fn run(&self, run: &RunId) -> Option<&Run> {
         self.runs.get(run)
+    }
+
+    /// Runs with a proposal that nothing ended or executed, in no order.
+    pub fn open_runs(&self) -> Vec<RunId> {
+        let is_open = |run: &Run| {
+            run.proposals.values().any(|proposal| proposal.ended.is_none() && proposal.uses.is_empty())
+        };
+        self.runs.iter().filter(|(_, run)| is_open(run)).map(|(id, _)| *id).collect()
     }
 
     /// The log index of an entry.
@@ -311,7 +325,10 @@ impl State {
     }
 
     /// R-POL-01: the policy document is in a language of this version, matches its digest, and is well formed.
-    pub(crate) fn read_policy(&self, body: &PolicyBody) -> Result<PolicyInForce, Fault> {
+    pub(crate) fn read_policy(
+        &self,
+        body: &PolicyBody,
+    ) -> Result<(PolicyDigest, counterfoil_policy::Policy), Fault> {
         let (digest, document) = match body {
             PolicyBody::Document(document) => {
                 let bytes = document.as_str().as_bytes();
@@ -329,7 +346,7 @@ impl State {
         };
         let policy = counterfoil_policy::Policy::parse(document)
             .map_err(|why| Fault::violated(Rule::PolicyUnreadable, format!("body: {why}")))?;
-        Ok(PolicyInForce { digest, policy })
+        Ok((digest, policy))
     }
 
     fn apply(&mut self, record: &Record, index: u64) -> Effect {
@@ -349,9 +366,9 @@ impl State {
                 self.last_snapshot = Some(snapshot);
                 let judged = std::mem::take(&mut self.judged_by_log_time);
                 self.untimed.extend(judged.into_iter().filter(|_| !follows));
-                for (run, execution) in std::mem::take(&mut self.awaiting_log_time) {
+                for (run, id) in std::mem::take(&mut self.awaiting_log_time) {
                     if let Some(run) = self.runs.get_mut(&run).filter(|_| follows) {
-                        run.set_log_time(&execution, record.time());
+                        run.set_log_time(&id, record.time());
                     }
                 }
                 Effect::Took
@@ -373,7 +390,7 @@ impl State {
             | Body::Outcome(_)
             | Body::Refusal(_)
             | Body::Settlement(_)
-            | Body::Handoff(_) => run::apply(self, record, index),
+            | Body::Handoff(_) => conduct::apply(self, record, index),
         }
     }
 }

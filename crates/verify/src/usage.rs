@@ -11,7 +11,7 @@ use counterfoil_receipt::{
 use counterfoil_tlog::{Hash, LeafIndex, TreeHead, TreeSize, inclusion, leaf_hash};
 
 use crate::{
-    assemble::{delegation_named, limited_key},
+    assemble::{delegation_named, limited_key, timed_by_rule},
     bundle::content_differs,
     fault::{Fault, Finding},
     rule::Rule,
@@ -38,10 +38,23 @@ pub(crate) struct Used {
     delegations: HashSet<RecordId>,
     /// Keys that were enrolled with a validity.
     limited: HashSet<[u8; 32]>,
-    /// Snapshots and what is judged by log time, in order; `true` for a snapshot.
-    timeline: Vec<(Entry, bool)>,
+    /// Snapshots and what is or may be judged by log time, in order.
+    timeline: Vec<(Entry, Timed)>,
+    /// Proposals that a time-out or an escalation names.
+    awaited: HashSet<RecordId>,
     /// The last entries of the bundle's checkpoints.
     ends: HashMap<u64, Option<(RecordId, Type)>>,
+}
+
+/// What log time has to do with an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Timed {
+    /// It gives log time.
+    Snapshot,
+    /// It is judged by it.
+    Judged,
+    /// It is, if a timer names it.
+    Proposal,
 }
 
 /// Index and id.
@@ -70,11 +83,15 @@ impl Used {
         self.note_payloads(record, holds.then_some(entry));
         self.principals.insert(record.author().principal.clone());
         let signer = record.author().key;
-        if record.kind() == Type::Snapshot {
-            self.timeline.push((entry, true));
-        } else if record.kind() == Type::Execution || self.limited.contains(signer.material()) {
-            self.timeline.push((entry, false));
-        }
+        let awaited = timed_by_rule(record);
+        self.awaited.extend(awaited);
+        let is_limited = self.limited.contains(signer.material());
+        let timed = match record.kind() {
+            Type::Snapshot => Some(Timed::Snapshot),
+            Type::Proposal if !is_limited => Some(Timed::Proposal),
+            kind => (kind == Type::Execution || awaited.is_some() || is_limited).then_some(Timed::Judged),
+        };
+        self.timeline.extend(timed.map(|timed| (entry, timed)));
         self.limited.extend(limited_key(record));
         match record.body() {
             Body::Trigger(body) => {
@@ -83,6 +100,7 @@ impl Used {
             Body::Handoff(body) => {
                 self.principals.insert(body.to.principal.clone());
             }
+            Body::Decision(body) => self.principals.extend(body.approver.clone()),
             Body::Policy(body) => {
                 if let PolicyBody::Digest(digest) = **body {
                     self.documents.insert(digest);
@@ -241,12 +259,17 @@ impl Used {
                 unused.push((entry, why));
             }
         }
-        for (at, (entry, is_snapshot)) in self.timeline.iter().enumerate() {
+        let is_judged =
+            |(entry, timed): &&(Entry, Timed)| *timed != Timed::Proposal || self.awaited.contains(&entry.1);
+        let timeline: Vec<&(Entry, Timed)> = self.timeline.iter().filter(is_judged).collect();
+        for (at, (entry, timed)) in timeline.iter().enumerate() {
+            let is_snapshot = *timed == Timed::Snapshot;
             let beside_timed = [at.checked_sub(1), Some(at + 1)]
                 .into_iter()
                 .flatten()
-                .any(|neighbour| matches!(self.timeline.get(neighbour), Some((_, false))));
-            if *is_snapshot && ends_are_known && !beside_timed && !self.ends.contains_key(&entry.0) {
+                .filter_map(|neighbour| timeline.get(neighbour))
+                .any(|(_, timed)| *timed != Timed::Snapshot);
+            if is_snapshot && ends_are_known && !beside_timed && !self.ends.contains_key(&entry.0) {
                 unused.push((entry, "the snapshot times no record of the bundle and ends no checkpoint"));
             }
         }

@@ -4,6 +4,7 @@ mod claims;
 mod delegations;
 mod ends;
 mod faults;
+mod timers;
 mod validity;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,10 +52,17 @@ impl Shown {
 
 pub fn generate(files: &mut Files) {
     let mut trusts: BTreeMap<String, String> = BTreeMap::new();
-    for case in
-        [valid(), faults::cases(), claims::cases(), ends::cases(), validity::cases(), delegations::cases()]
-            .into_iter()
-            .flatten()
+    for case in [
+        valid(),
+        faults::cases(),
+        claims::cases(),
+        ends::cases(),
+        validity::cases(),
+        delegations::cases(),
+        timers::cases(),
+    ]
+    .into_iter()
+    .flatten()
     {
         let shown = (case.build)();
         let text = shown.trust.to_toml();

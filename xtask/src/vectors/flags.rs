@@ -107,11 +107,21 @@ pub const FLAGS: &[(&str, &str, &str)] = &[
         "Readers disagree on what a value means.",
     ),
     (
+        "InventedTimer",
+        "What the server says of time is believed, or believed too early.",
+        "Whoever runs the server approves, or rejects, what people have not decided.",
+    ),
+    (
         "KeyLifecycle",
         "Enrolment, retirement, revocation and validity are not judged by log position.",
         "A key signs outside its life.",
     ),
     ("KeyReuse", "Key material is not unique.", "One person counts as two."),
+    (
+        "LinkForgery",
+        "A decision that the server signs on somebody's behalf counts as if they had signed it.",
+        "Whoever runs the server approves in the name of people who were never asked.",
+    ),
     ("LogReplay", "A record is not bound to its log.", "An approval given in one log counts in another."),
     ("MissingMember", "An absent member is taken for a default.", "A limit that was left out is no limit."),
     ("NestingBomb", "Nesting is not limited.", "A reader's stack overflows."),

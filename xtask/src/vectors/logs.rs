@@ -3,6 +3,7 @@
 mod authority;
 mod conduct;
 mod delegations;
+pub(super) mod links;
 mod ownership;
 mod place;
 mod policies;
@@ -10,6 +11,7 @@ mod quorums;
 mod spending;
 mod steps;
 mod thresholds;
+pub(super) mod timers;
 mod windows;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -63,6 +65,8 @@ pub fn generate(files: &mut Files) {
         policies::cases,
         delegations::cases,
         spending::cases,
+        timers::cases,
+        links::cases,
     ];
     for case in cases.into_iter().flat_map(|cases| cases()) {
         let mut scenario = Scenario::new();

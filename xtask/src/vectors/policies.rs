@@ -27,7 +27,9 @@ enum Expect {
 const INVOLVED: [&str; 2] = ["gate", "scout"];
 
 pub fn generate(files: &mut Files) {
-    for case in [matchers(), costs(), documents(), quorums()].into_iter().flatten() {
+    for case in
+        [matchers(), costs(), documents(), quorums(), timers(), timed_documents()].into_iter().flatten()
+    {
         let asked: Asked = serde_json::from_value(case.request.clone()).expect("a request");
         let given: Vec<Given> = case
             .approvals
@@ -363,6 +365,177 @@ fn documents() -> Vec<Case> {
             "document-two-currencies",
             "A cost in the currency that is spelled out, and in the one at a path.",
             json!({"costs": [{"amount": "/a", "currency": "EUR", "currency_at": "/b", "tool": "*"}], "language": "counterfoil-policy/1", "rules": [{"effect": "deny", "match": {"always": true}, "name": "r"}]}),
+        ),
+    ]
+}
+
+/// One of group `a`; then `cy` and group `c` are asked too; then the time is out and the rule met.
+fn timed() -> Value {
+    json!({"effect": "require", "escalation": [{"after": 5, "to": {"principals": ["cy"]}}, {"after": 6, "to": {"groups": ["c"]}}],
+        "match": {"always": true}, "name": "r", "requirements": [{"count": 1, "groups": ["a"], "schemes": ["ed25519"], "surfaces": ["link", "terminal"]}],
+        "segregation": true, "timeout": {"after": 7, "then": "approve"}, "uses": 3, "window": 1000})
+}
+
+fn timed_documents() -> Vec<Case> {
+    let with = |name, description, change: fn(&mut Value)| {
+        let mut rule = timed();
+        change(&mut rule);
+        let policy = json!({"language": "counterfoil-policy/1", "rules": [rule]});
+        let (request, approvals) = (request(json!({})), Vec::new());
+        Case {
+            name,
+            description,
+            flags: &["PolicyRules"],
+            policy,
+            request,
+            approvals,
+            expect: Expect::Unreadable,
+        }
+    };
+    vec![
+        with("document-timeout-of-nothing", "A time-out after no time.", |rule| {
+            rule["timeout"]["after"] = json!(0)
+        }),
+        with("document-timeout-holds", "A time-out that neither approves nor rejects.", |rule| {
+            rule["timeout"]["then"] = json!("hold");
+        }),
+        with("document-steps-at-once", "Two steps at one time.", |rule| {
+            rule["escalation"][1]["after"] = json!(5)
+        }),
+        with("document-step-at-the-timeout", "A step when the time is out.", |rule| {
+            rule["escalation"][1]["after"] = json!(7);
+        }),
+        with("document-step-to-nobody", "A step that asks nobody.", |rule| {
+            rule["escalation"][0]["to"] = json!({})
+        }),
+        with("document-17-steps", "Seventeen steps.", |rule| {
+            let steps: Vec<Value> =
+                (1..18).map(|after| json!({"after": after, "to": {"principals": ["cy"]}})).collect();
+            rule["escalation"] = json!(steps);
+            rule["timeout"]["after"] = json!(18);
+        }),
+        with("document-timeout-of-a-denial", "A rule that denies, and has a time-out.", |rule| {
+            *rule = json!({"effect": "deny", "match": {"always": true}, "name": "r", "timeout": rule["timeout"].clone()});
+        }),
+    ]
+}
+
+fn timers() -> Vec<Case> {
+    let case = |name, description, flags, approval: Value, expect| Case {
+        name,
+        description,
+        flags,
+        policy: json!({"language": "counterfoil-policy/1", "rules": [timed()]}),
+        request: request(json!({})),
+        approvals: vec![approval],
+        expect,
+    };
+    let by = |principal: &str, groups: &[&str], surface: &str| {
+        json!({"groups": groups, "principal": principal, "role": if surface == "terminal" { "human" } else { "policy" },
+            "scheme": "ed25519", "surface": surface, "uses": 2, "window": 1000})
+    };
+    let after = |mut approval: Value, rule: &str, step: u64| {
+        approval["escalated"] = json!([[rule, step]]);
+        approval
+    };
+    let out = |principal: &str, rule: &str| {
+        let mut approval = by(principal, &[], "none");
+        approval["rule"] = json!(rule);
+        approval
+    };
+    let (short, timer, link): (_, &[&str], &[&str]) =
+        (|| Expect::Breaks("R-EXEC-06"), &["InventedTimer"], &["LinkForgery"]);
+    vec![
+        case("timer-out", "The rule's time is out.", &[], out("engine", "r"), Expect::Uses(2)),
+        case("timer-out-of-another-rule", "Another rule's time is out.", timer, out("engine", "s"), short()),
+        case(
+            "timer-out-by-the-runtime",
+            "The rule's time is out, says a key of the principal who executes: nobody approved.",
+            &[],
+            out("gate", "r"),
+            Expect::Uses(2),
+        ),
+        case(
+            "link-signed-by-the-runtime",
+            "By link, signed by the principal who executes.",
+            link,
+            {
+                let mut approval = by("ana", &["a"], "link");
+                approval["signer"] = json!("gate");
+                approval
+            },
+            Expect::Breaks("R-EXEC-07"),
+        ),
+        case(
+            "link-by-another-scheme",
+            "By link, by a key of a scheme that the requirement does not name.",
+            link,
+            {
+                let mut approval = by("ana", &["a"], "link");
+                approval["scheme"] = json!("p256");
+                approval
+            },
+            short(),
+        ),
+        case(
+            "escalation-by-name",
+            "Whom the first step names.",
+            &[],
+            after(by("cy", &[], "terminal"), "r", 1),
+            Expect::Uses(2),
+        ),
+        case(
+            "escalation-by-group",
+            "A member of the group of the second step.",
+            &[],
+            after(by("dot", &["c"], "terminal"), "r", 2),
+            Expect::Uses(2),
+        ),
+        case(
+            "escalation-of-another-step",
+            "Whom the first step names, after the second.",
+            timer,
+            after(by("cy", &[], "terminal"), "r", 2),
+            short(),
+        ),
+        case(
+            "escalation-of-another-rule",
+            "Whom the step names, after that step of another rule.",
+            timer,
+            after(by("cy", &[], "terminal"), "s", 1),
+            short(),
+        ),
+        case(
+            "escalation-elsewhere",
+            "Whom the step names, at a place that the requirement does not.",
+            timer,
+            {
+                let mut approval = after(by("cy", &[], "terminal"), "r", 1);
+                approval["surface"] = json!("operator_page");
+                approval
+            },
+            short(),
+        ),
+        case(
+            "link-of-the-group",
+            "By link, where the requirement names that surface.",
+            &[],
+            by("ana", &["a"], "link"),
+            Expect::Uses(2),
+        ),
+        case(
+            "link-of-a-stranger",
+            "By link, of somebody whom the requirement does not entitle.",
+            link,
+            by("eve", &[], "link"),
+            short(),
+        ),
+        case(
+            "link-of-the-runtime",
+            "By link, of the principal who executes.",
+            link,
+            by("gate", &["a"], "link"),
+            Expect::Breaks("R-EXEC-07"),
         ),
     ]
 }

@@ -4,6 +4,7 @@ mod bounds;
 mod faults;
 mod points;
 mod signers;
+mod voices;
 
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine};
 use counterfoil_receipt::{Body, PolicyDigest, PublicKey, Type, UnverifiedRecord, body::Policy};
@@ -24,7 +25,7 @@ struct Case {
 
 pub fn generate(files: &mut Files) {
     let samples = Samples::new();
-    let cases = [valid, faults::cases, signers::cases, points::cases, bounds::cases];
+    let cases = [valid, faults::cases, signers::cases, points::cases, bounds::cases, voices::cases];
     for case in cases.into_iter().flat_map(|cases| cases(&samples)) {
         let expect = expect(&case);
         let mut vector = heading(&case.name, case.description, case.flags, case.breaks.is_some());

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Asked, Given, INVOLVED};
+use super::{Asked, Given, INVOLVED, Spoken};
 
 /// What a policy says of an action and of approvals for it.
 #[derive(Debug, PartialEq)]
@@ -59,7 +59,7 @@ pub fn answer(document: &Value, asked: &Asked, given: &[Given]) -> Answer {
             rules: names(&allowing),
             result: Result::Stands(uses),
             break_glass: false,
-            entitled: given.iter().map(|one| one.human).collect(),
+            entitled: given.iter().map(|one| one.voice == Spoken::Own).collect(),
         };
     }
     Answer {
@@ -70,14 +70,17 @@ pub fn answer(document: &Value, asked: &Asked, given: &[Given]) -> Answer {
         entitled: given
             .iter()
             .map(|one| {
-                requiring.iter().any(|rule| list(&rule["requirements"]).iter().any(|r| entitles(r, one)))
+                requiring.iter().any(|rule| {
+                    is_time_out(rule, one)
+                        || list(&rule["requirements"]).iter().any(|wanted| entitles(rule, wanted, one))
+                })
             })
             .collect(),
     }
 }
 
 fn denied(says: &'static str, rules: Vec<String>, given: &[Given]) -> Answer {
-    let entitled = given.iter().map(|one| one.human).collect();
+    let entitled = given.iter().map(|one| one.voice == Spoken::Own).collect();
     Answer { says, rules, result: Result::Denied, break_glass: false, entitled }
 }
 
@@ -86,7 +89,9 @@ fn judged(rules: &[&Value], given: &[Given]) -> Result {
         given.iter().any(|one| {
             one.uses > rule["uses"].as_u64().unwrap()
                 || one.window > rule["window"].as_u64().unwrap()
-                || (rule["segregation"] == true && INVOLVED.contains(&one.principal))
+                || (rule["segregation"] == true
+                    && !matches!(one.voice, Spoken::TimeOut(_))
+                    && INVOLVED.contains(&one.principal))
         })
     };
     if rules.iter().find(unfit).is_some() {
@@ -97,7 +102,7 @@ fn judged(rules: &[&Value], given: &[Given]) -> Result {
             .iter()
             .flat_map(|one| vec![one; usize::try_from(one["count"].as_u64().unwrap()).unwrap()])
             .collect();
-        assign(&places, given, &[])
+        given.iter().any(|one| is_time_out(rule, one)) || assign(rule, &places, given, &[])
     };
     if !rules.iter().all(met) {
         return Result::Short;
@@ -106,16 +111,30 @@ fn judged(rules: &[&Value], given: &[Given]) -> Result {
 }
 
 /// Whether every place can be given to somebody of its own: tries them all.
-fn assign(places: &[&Value], given: &[Given], taken: &[&str]) -> bool {
+fn assign(rule: &Value, places: &[&Value], given: &[Given], taken: &[&str]) -> bool {
     let Some((first, rest)) = places.split_first() else { return true };
     given.iter().any(|one| {
         !taken.contains(&one.principal)
-            && entitles(first, one)
-            && assign(rest, given, &[taken, &[one.principal]].concat())
+            && entitles(rule, first, one)
+            && assign(rule, rest, given, &[taken, &[one.principal]].concat())
     })
 }
 
-fn entitles(requirement: &Value, one: &Given) -> bool {
+fn is_time_out(rule: &Value, one: &Given) -> bool {
+    let of_this = matches!(one.voice, Spoken::TimeOut(name) if rule["name"] == name);
+    of_this && rule["timeout"]["then"] == "approve"
+}
+
+fn entitles(rule: &Value, requirement: &Value, one: &Given) -> bool {
+    let asked = one.escalated.iter().any(|(name, step)| {
+        let step = usize::try_from(*step).unwrap();
+        let to = step.checked_sub(1).and_then(|at| list(&rule["escalation"]).get(at)).map(|step| &step["to"]);
+        rule["name"] == *name
+            && to.is_some_and(|to| {
+                list(&to["principals"]).iter().any(|name| name == one.principal)
+                    || list(&to["groups"]).iter().any(|group| one.groups.contains(&text(group)))
+            })
+    });
     let named = list(&requirement["principals"]).iter().any(|name| name == one.principal);
     let member = list(&requirement["groups"]).iter().any(|group| one.groups.contains(&text(group)));
     let anybody = requirement.get("principals").is_none() && requirement.get("groups").is_none();
@@ -123,7 +142,12 @@ fn entitles(requirement: &Value, one: &Given) -> bool {
         Some(surfaces) => list(surfaces).iter().any(|surface| surface == one.surface),
         None => ["terminal", "independent_page", "operator_page"].contains(&one.surface),
     };
-    one.human && (anybody || named || member) && surface
+    let signed = match one.voice {
+        Spoken::Own => true,
+        Spoken::Link => list(&requirement["surfaces"]).iter().any(|surface| surface == "link"),
+        Spoken::TimeOut(_) | Spoken::Other => false,
+    };
+    signed && (anybody || named || member || asked) && surface
 }
 
 /// `None` is *unresolved*.

@@ -166,6 +166,7 @@ impl World {
                 payload_dir: at("payloads"),
                 genesis: at("genesis.json"),
                 snapshot_key: at("snapshot.key"),
+                policy_key: None,
             }),
             witnesses: None,
         };
@@ -359,12 +360,14 @@ impl World {
         let window = Window { from: millis(from), until: millis(from + WINDOW) };
         let body = body::Decision {
             action: proposed.action.digest(),
+            approver: None,
             basis: self.basis(),
             changes: None,
             policy: self.policy(),
             proposal: proposal.id(),
             reason: None,
-            shown: payload("shown.txt", b"tool db.vacuum").0,
+            rule: None,
+            shown: Some(payload("shown.txt", b"tool db.vacuum").0),
             surface: body::Surface::Terminal,
             uses: approves.then(|| Whole::new(1).unwrap()),
             verdict,

@@ -82,7 +82,7 @@ fn approved_with_limited_key() -> (Scenario, RunId, u64) {
 }
 
 /// The bundle of a run without one of its entries.
-fn without_entry(s: &Scenario, run: RunId, left_out: u64) -> Shown {
+pub(super) fn without_entry(s: &Scenario, run: RunId, left_out: u64) -> Shown {
     let mut tree = MemoryTree::new();
     for entry in s.ledger.entries() {
         tree.push(leaf_hash(entry));
@@ -91,6 +91,9 @@ fn without_entry(s: &Scenario, run: RunId, left_out: u64) -> Shown {
     let before = assembly.entries.len();
     assembly.entries.retain(|(at, _)| *at != left_out);
     assert_eq!(assembly.entries.len(), before - 1, "the entry was there");
+    // The one that it may end goes too.
+    let last = assembly.checkpoints.pop().expect("a checkpoint");
+    assembly.checkpoints = vec![last];
     let leaves: Vec<LeafIndex> = assembly.entries.iter().map(|(at, _)| LeafIndex(*at)).collect();
     let size = TreeSize(s.ledger.size());
     assembly.segments = multiproof::prove(size, &leaves, &tree).expect("indices of the tree");

@@ -3,7 +3,7 @@
 use counterfoil_receipt::{
     Role, UnverifiedRecord,
     action::{Json, Mode},
-    body::{Audience, BreakGlass, Ruling, Status},
+    body::{Audience, BreakGlass, Ruling, Status, Surface},
     field::{Set, Whole},
 };
 use counterfoil_testkit::{Actor, Scenario, action, pointer, policy_document, text};
@@ -336,8 +336,8 @@ fn endings() -> Vec<Case> {
             },
         ),
         holds(
-            "valid-rejection-by-engine-without-policy",
-            "Before any policy was in force, a policy engine rejected, which ends nothing: it is not human.",
+            "valid-rejection-by-link-without-policy",
+            "Before any policy was in force, somebody rejected by link, which ends nothing: no rule names that surface.",
             |s| {
                 let engine = s.cast.engine.clone();
                 executed_after_early_rejection(s, &engine)
@@ -467,7 +467,10 @@ fn executed_after_early_rejection(s: &mut Scenario, by: &Actor) -> UnverifiedRec
     // A decision names a policy. This one names what will be in force.
     let mut later = s.clone();
     later.set_policy(policy_document(2));
-    let rejection = later.decision(run, proposal, Ruling::Reject);
+    let mut rejection = later.decision(run, proposal, Ruling::Reject);
+    if by.role == Role::Policy {
+        (rejection.approver, rejection.surface) = (Some(s.cast.bo.principal.clone()), Surface::Link);
+    }
     s.ledger.add(by, Some(run), rejection);
     s.set_policy(policy_document(2));
     s.ledger.close();

@@ -98,16 +98,6 @@ pub fn cases() -> Vec<Case> {
         ),
         breaks(
             "R-EXEC-06",
-            "quorum-of-machines",
-            &["QuorumInflation", "RoleConfusion"],
-            "The second approver is a policy engine.",
-            |s| {
-                let engine = s.cast.engine.clone();
-                approved_with(s, &engine)
-            },
-        ),
-        breaks(
-            "R-EXEC-06",
             "quorum-joined-later",
             &["QuorumInflation", "KeyLifecycle"],
             "The second approver joined the group after they approved.",

@@ -1,0 +1,141 @@
+//! Time-outs, escalation and decisions by link: a bundle has the snapshots that time them, and the keyring of whoever is named.
+
+use counterfoil_receipt::{RecordId, RunId, body::Ruling};
+use counterfoil_testkit::{Scenario, witness};
+use serde_json::json;
+
+use super::{
+    super::logs::links::{by_link, by_links},
+    super::logs::timers::{escalate, escalation, proposed_under, stepped, time_out},
+    Case, Shown, before_two_witnesses, breaks, holds,
+    validity::without_entry,
+    without_execution,
+};
+
+/// When the step of [`stepped`] is due, and when its time is out, in milliseconds after the proposal.
+const STEP: u64 = 600_000;
+const OUT: u64 = 900_000;
+
+const TIMERS: &[&str] = &["InventedTimer"];
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        holds(
+            "valid-timeout",
+            "Nobody decided, somebody else was asked too, the time was out, and the action was executed.",
+            || {
+                let mut s = Scenario::new();
+                let (run, proposal) = proposed_under(&mut s, &json!([stepped("approve")]));
+                s.ledger.wait(STEP);
+                s.trigger();
+                s.ledger.close();
+                escalate(&mut s, run, proposal);
+                s.ledger.wait(OUT - STEP);
+                s.trigger();
+                s.ledger.close();
+                let decision = time_out(&mut s, run, proposal, "two", Ruling::Approve);
+                s.ledger.close();
+                s.trigger();
+                s.ledger.close();
+                s.execute(run, proposal, &[decision]);
+                Shown::of(&s, run)
+            },
+        ),
+        holds("valid-link", "Approved by link, where the rule names that surface.", || {
+            let mut s = Scenario::new();
+            let (run, proposal) = proposed_under(&mut s, &json!([by_links(1)]));
+            let decision = by_link(&mut s, run, proposal, "bo", Ruling::Approve);
+            s.ledger.close();
+            s.execute(run, proposal, &[decision]);
+            Shown::of(&s, run)
+        }),
+        breaks(
+            "R-TIME-02",
+            "timer-early-in-a-bundle",
+            TIMERS,
+            "The log took an escalation a minute before it was due. That no snapshot was left out is not shown.",
+            || {
+                let mut s = Scenario::new();
+                let (run, proposal) = proposed_under(&mut s, &json!([stepped("approve")]));
+                s.ledger.wait(STEP - 60_000);
+                s.ledger.close();
+                let escalation = escalation(&mut s, run, proposal, 1, &["cy"]);
+                s.ledger.force(escalation.bytes()).expect_err("an early one");
+                s.ledger.close();
+                without_execution(Shown::of(&s, run))
+            },
+        ),
+        breaks(
+            "R-TIME-02",
+            "timer-log-time-not-shown",
+            TIMERS,
+            "The first snapshot after the proposal is left out: how long ago that was is not shown.",
+            || {
+                let (s, run, after) = escalated();
+                without_execution(without_entry(&s, run, after))
+            },
+        ),
+        breaks(
+            "R-TIME-02",
+            "timer-ahead-of-witnesses",
+            TIMERS,
+            "Witnesses saw the escalation 301 seconds sooner after the proposal than the step is: the log's clock was not theirs.",
+            || seen_early(301),
+        ),
+        breaks(
+            "R-TIME-02",
+            "timer-unwitnessed",
+            TIMERS,
+            "Witnesses saw the proposal and not the escalation.",
+            || {
+                let (s, run, _) = escalated();
+                without_execution(before_two_witnesses(Shown::of(&s, run)))
+            },
+        ),
+        holds(
+            "valid-timer-ahead-of-witnesses",
+            "Witnesses saw the escalation 300 seconds sooner after the proposal than the step is: they look when they look.",
+            || seen_early(300),
+        ),
+    ]
+}
+
+/// A run in which somebody else was asked too; and the index of the first snapshot after its proposal.
+fn escalated() -> (Scenario, RunId, u64) {
+    let mut s = Scenario::new();
+    let (run, proposal) = proposed_under(&mut s, &json!([stepped("approve")]));
+    let after = s.ledger.size() - 1;
+    for name in ["a.example", "b.example"] {
+        s.ledger.cosign(&witness(name), s.ledger.now() / 1_000);
+    }
+    s.trigger();
+    s.ledger.close();
+    s.ledger.wait(STEP);
+    s.ledger.close();
+    escalate(&mut s, run, proposal);
+    s.ledger.close();
+    (s, run, after)
+}
+
+fn executed(s: &mut Scenario, run: RunId, proposal: RecordId) {
+    let decisions = s.approve(run, proposal);
+    s.execute(run, proposal, &decisions);
+}
+
+/// Two witnesses see the proposal, and the escalation so many seconds sooner after it than the step is.
+fn seen_early(seconds: u64) -> Shown {
+    let mut s = Scenario::new();
+    let (run, proposal) = proposed_under(&mut s, &json!([stepped("approve")]));
+    let from = s.ledger.now() / 1_000;
+    let cosign = |s: &mut Scenario, at| {
+        ["a.example", "b.example"].iter().for_each(|name| s.ledger.cosign(&witness(name), at));
+    };
+    cosign(&mut s, from);
+    s.ledger.wait(STEP);
+    s.trigger();
+    s.ledger.close();
+    escalate(&mut s, run, proposal);
+    executed(&mut s, run, proposal);
+    cosign(&mut s, from + STEP / 1_000 - seconds);
+    before_two_witnesses(Shown::of(&s, run))
+}
