@@ -104,6 +104,7 @@ fn found(directory: &Path) -> Fallible<(Config, RecordId, RecordKey)> {
             genesis: directory.join("genesis.json"),
             snapshot_key: directory.join("snapshot.key"),
             policy_key: None,
+            approvals: None,
         }),
         witnesses: None,
         quota: None,

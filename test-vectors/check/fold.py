@@ -79,6 +79,10 @@ class Proposal:
     withdrawn: bool = False  # whether somebody withdrew a decision on it
     uses: set[int] = field(default_factory=set)
 
+    def due(self, after: int) -> int | None:
+        """When a timer is due: so long after log time, or after its own time if that is later."""
+        return None if self.log_time is None else max(self.log_time, self.record.time) + after
+
     @property
     def request(self) -> language.Request:
         body = self.record.body
@@ -200,7 +204,7 @@ class Fold:
         self.genesis: Record | None = None
         self.entries: dict[str, tuple[int, Record]] = {}
         self.shown: set[str] = set()  # whatever is a record
-        self.doubtful: set[str] = set()  # entries of which a rule is neither held nor broken; they are not applied
+        self.doubtful: dict[str, Record] = {}  # those of which a rule is neither held nor broken; they are not applied
         self.statements: set[str] = set()
         self.keys: dict[bytes, Key] = {}
         self.note_keys: set[bytes] = set()
@@ -217,6 +221,7 @@ class Fold:
         self.runs: dict[str, Run] = {}
         self.proposals: dict[str, Proposal] = {}
         self.decisions: dict[str, Decision] = {}
+        self.doubtful_approvals: list[Decision] = []  # which may meet a rule, where that would keep a timer away
         self.executions: dict[str, Execution] = {}
         self.waiting: list[Execution] = []  # executions since the last snapshot
         self.undated: list[Proposal] = []  # proposals since the last snapshot
@@ -240,11 +245,37 @@ class Fold:
         except RuleError as error:
             self.find(index, error)
             if record is not None and isinstance(error, NotShown):
-                self.doubtful.add(record.id)
-                self.policy_in_doubt = self.policy_in_doubt or record.type == "policy"
-                if (timer := Timer.of(record)) is not None:
-                    self.doubtfully_timed.add(timer.proposal)
+                self.leave_in_doubt(index, record)
         return record
+
+    def leave_in_doubt(self, index: int, record: Record) -> None:
+        """Notes what may have changed by an entry that is not applied, where a rule asks for it."""
+        self.doubtful[record.id] = record
+        concerned = self.doubtful.get(record.body["candidate"]) if record.type == "endorsement" else record
+        if concerned is not None and concerned.type == "policy":
+            self.policy_in_doubt = True  # an endorsement may be what lets it take effect
+        if (timer := Timer.of(record)) is not None:
+            self.doubtfully_timed.add(timer.proposal)
+        elif record.type == "decision" and record.body["verdict"] == "approve" and self.may_stand(index, record):
+            self.doubtful_approvals.append(self.decision(record))
+
+    def may_stand(self, index: int, record: Record) -> bool:
+        """Whether a decision in doubt breaks none of the rules that were not looked at any more."""
+        if record.body["proposal"] not in self.proposals:
+            return False
+        checks: list[Callable[[], None]] = [
+            lambda: self.check_limits(record),
+            lambda: self.check_chain(record),
+            lambda: self.check_body(index, record),
+        ]
+        for check in checks:
+            try:
+                check()
+            except NotShown:
+                continue
+            except RuleError:
+                return False
+        return True
 
     def reach(self, index: int) -> None:
         """Notes that the entry of this index is the next one shown."""
@@ -311,7 +342,7 @@ class Fold:
     def check_chain(self, record: Record) -> None:
         """R-CHAIN-01 to R-CHAIN-05."""
         if "run" in record.value and record.value["run"] not in self.runs:
-            raise RuleError("R-CHAIN-03")
+            raise self.dangling("R-CHAIN-03", record.value["run"])
         for parent in record.value.get("parents", []):
             if parent not in self.entries:
                 raise self.dangling("R-CHAIN-01", parent)
@@ -425,7 +456,7 @@ class Fold:
     def check_endorsement(self, index: int, record: Record) -> None:
         candidate = self.candidates.get(record.body["candidate"])
         if candidate is None:
-            raise RuleError("R-AUTH-01")
+            raise self.dangling("R-AUTH-01", record.body["candidate"])
         if record.principal in candidate.signers:
             raise RuleError("R-AUTH-01")
 
@@ -566,11 +597,12 @@ class Fold:
 
     def check_link(self, approver: str) -> None:
         """R-LINK-01."""
-        if self.is_human(approver):
-            return
-        if not self.complete and all(key.principal != approver for key in self.keys.values()):
-            raise NotShown("R-LINK-01", "no key of the approver is shown")
-        raise RuleError("R-LINK-01")
+        self.check_human("R-LINK-01", approver)
+
+    def check_human(self, rule: str, principal: str) -> None:
+        """In a bundle, a keyring record may be left out that gave the principal another key."""
+        if not self.is_human(principal):
+            raise RuleError(rule, "by link") if self.complete else NotShown(rule, "by link")
 
     def check_escalation(self, index: int, record: Record) -> None:
         self.check_timer(record, self.proposals[record.body["proposal"]])
@@ -580,7 +612,10 @@ class Fold:
         timer = Timer.of(record)
         assert timer is not None
         said, rule, after = self.timed(record, proposal)
-        if proposal.log_time is None or self.snapshot is None or self.snapshot[1].time < proposal.log_time + after:
+        due = proposal.due(after)
+        if due is not None and "window" in record.body and record.body["window"]["from"] < due:
+            raise RuleError("R-TIME-02", "the window begins before it is due")
+        if due is None or self.snapshot is None or self.snapshot[1].time < due:
             # In a bundle, a snapshot may be left out that would show it due.
             raise RuleError("R-TIME-02") if self.complete else NotShown("R-TIME-02")
         if timer.proposal in self.doubtfully_timed:  # spec/verification.md §3
@@ -588,9 +623,10 @@ class Fold:
         self.check_turn(timer, rule, proposal)
         if record.body.get("verdict") == "approve" and proposal.withdrawn:
             raise RuleError("R-TIME-03", "somebody withdrew a decision")
-        approvals = [one.approval for one in self.decisions.values() if self.may_count(one, proposal)]
+        decisions = [*self.decisions.values(), *self.doubtful_approvals]
+        approvals = [one.approval for one in decisions if self.may_count(one, proposal)]
         if not said.is_due(rule, self.involved(proposal), approvals):
-            # In a bundle, a revocation may be left out, after which an approval counts no more.
+            # In a bundle, a revocation may be left out, after which an approval counts no more, or one is in doubt.
             raise RuleError("R-TIME-03", "met") if self.complete else NotShown("R-TIME-03", "met")
 
     def steps_before(self, timer: Timer, rule: dict[str, Any]) -> set[Timer]:
@@ -638,10 +674,12 @@ class Fold:
         return said, rule, int(after)
 
     def may_count(self, decision: Decision, proposal: Proposal) -> bool:
-        """Whether it holds of an approval what R-EXEC-05, R-EXEC-09 and R-EXEC-11 want."""
+        """Whether it holds of an approval what R-EXEC-05, R-EXEC-09 and R-EXEC-11 want, or is not shown not to."""
         try:
             self.check_approves(decision, proposal)
             self.check_holds(decision)
+        except NotShown:
+            return True
         except RuleError:
             return False
         return True
@@ -652,6 +690,17 @@ class Fold:
         if named["proposal"] != proposal.record.id or named["verdict"] != "approve" or decision.cancelled:
             raise RuleError("R-EXEC-05")
 
+    def check_all_hold(self, decisions: list[Decision]) -> None:
+        """R-EXEC-09 and R-EXEC-11. What one decision breaks goes before what is not shown of another."""
+        doubts: list[NotShown] = []
+        for decision in decisions:
+            try:
+                self.check_holds(decision)
+            except NotShown as doubt:
+                doubts.append(doubt)
+        if doubts:
+            raise doubts[0]
+
     def check_holds(self, decision: Decision) -> None:
         """R-EXEC-09 and R-EXEC-11, of one decision."""
         assert self.policy is not None
@@ -660,8 +709,8 @@ class Fold:
             raise RuleError("R-EXEC-09", "decision")
         if self.keys[decision.record.key].revoked is not None:
             raise RuleError("R-EXEC-11")
-        if "approver" in named and not self.is_human(named["approver"]):
-            raise RuleError("R-EXEC-11", "by link")
+        if "approver" in named:
+            self.check_human("R-EXEC-11", named["approver"])
 
     def involved(self, proposal: Proposal) -> set[str]:
         """Whom segregation keeps out, but for the runtime."""
@@ -687,6 +736,8 @@ class Fold:
             raise RuleError("R-EXEC-04")
         if body["proposal"] in self.doubtfully_timed:  # spec/verification.md §3
             raise NotShown("R-EXEC-04", "a timer in doubt may have ended it")
+        if self.policy_in_doubt:
+            raise NotShown("R-EXEC-09", "the policy in force is not shown")
         if self.policy is None or self.policy.digest != body["policy"]:
             raise RuleError("R-EXEC-09", "execution")
         if "retries" in body:
@@ -717,8 +768,7 @@ class Fold:
         body = record.body
         for decision in decisions:
             self.check_approves(decision, proposal)
-        for decision in decisions:
-            self.check_holds(decision)
+        self.check_all_hold(decisions)
         involved = self.involved(proposal) | {record.principal}
         said = language.assess(self.policy.document, proposal.request)
         granted = said.judge(involved, [decision.approval for decision in decisions])
@@ -890,12 +940,16 @@ class Fold:
 
     def apply_decision(self, index: int, record: Record) -> None:
         body = record.body
-        groups = self.groups.get(body.get("approver", record.principal), frozenset())
-        self.decisions[record.id] = Decision(record, groups, self.escalated(body))
+        self.decisions[record.id] = self.decision(record)
         if "rule" in body:
             self.start(index, record)
         if body["verdict"] != "approve" and self.has_effect(self.decisions[record.id]):
             self.proposals[body["proposal"]].ended = True
+
+    def decision(self, record: Record) -> Decision:
+        """A decision, as whoever decides stands at this index."""
+        groups = self.groups.get(record.body.get("approver", record.principal), frozenset())
+        return Decision(record, groups, self.escalated(record.body))
 
     def escalated(self, body: dict[str, Any]) -> frozenset[tuple[str, int]]:
         """The steps that let others decide: under the policy in force, which an approval has to name."""

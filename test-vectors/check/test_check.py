@@ -1071,6 +1071,8 @@ class Clock(Office):
 
     def time_out(self, proposal: str, **body: Any) -> str:
         usual: dict[str, Any] = {"rule": "all", "surface": "none", "shown": None}
+        if body.get("verdict", "approve") == "approve":
+            usual["window"] = {"from": self.time, "until": self.time + 1_000_000}
         return self.decide(proposal, "server", "policy", **(usual | body))
 
     def escalate(self, proposal: str, step: int, **body: Any) -> str:
@@ -1087,11 +1089,12 @@ class Clock(Office):
         """A policy whose document stays in the log."""
         self.head = self.add("policy", "root", "authority", {"digest": policy_digest(document)}, prev=self.head)
 
-    def cancel(self, target: str, proposal: str, who: str, role: str = "human") -> str:
-        return self.add("cancel", who, role, {"target": target}, run=self.actions[proposal][0], parents=[target])
+    def cancel(self, target: str, proposal: str, who: str, role: str = "human", key: str | None = None) -> str:
+        run = self.actions[proposal][0]
+        return self.add("cancel", who, role, {"target": target}, key=key, run=run, parents=[target])
 
-    def retire(self, who: str) -> None:
-        body = {"change": "retire", "principal": who, "key": self.key(who), "role": "human", "groups": []}
+    def retire(self, who: str, groups: list[str] | None = None) -> None:
+        body = {"change": "retire", "principal": who, "key": self.key(who), "role": "human", "groups": groups or []}
         self.add("keyring", "root", "authority", body, prev=keyring_of(self, who))
 
 
@@ -1104,7 +1107,7 @@ class Timing(unittest.TestCase):
 
     def in_part(self, clock: Clock, without: set[int] | None = None) -> list[tuple[str, bool]]:
         """What a bundle gives, without some entries: each rule, and whether it is broken."""
-        fold = Fold(complete=False)
+        fold = Fold(complete=False, documents=self.documents)
         for index, data in enumerate(clock.entries):
             if index not in (without or set()):
                 fold.entry(index, data)
@@ -1182,6 +1185,119 @@ class Timing(unittest.TestCase):
             clock.wait(wait)  # the first snapshot gives the log time of the proposal
             clock.execute(proposal, decisions=[clock.time_out(proposal)])
             self.assertEqual(self.found(clock), rules, wait)
+
+    def test_the_window_of_a_time_out_begins_when_it_is_due(self) -> None:
+        for begins, wait, rules in (
+            (-1, 4, ["R-TIME-02", "R-CHAIN-04"]),
+            (0, 4, []),
+            (-1, 9, ["R-TIME-02", "R-CHAIN-04"]),  # however late it is said
+            (0, 9, []),
+            (5000, 9, []),
+        ):
+            clock = Clock(steps=False)
+            proposal = clock.propose("clerk", None)
+            clock.snapshot()
+            due = clock.time + 3000
+            clock.wait(wait - 1)
+            window = {"from": due + begins, "until": due + 10_000}
+            clock.execute(proposal, decisions=[clock.time_out(proposal, window=window)])
+            self.assertEqual(self.found(clock), rules, (begins, wait))
+
+    def test_the_window_of_a_time_out_in_a_bundle(self) -> None:
+        for begins, wait, broken in ((-1, 4, True), (0, 4, False), (-1, 3, True), (0, 3, False)):
+            clock = Clock(steps=False)
+            proposal = clock.propose("clerk", None)
+            dated = len(clock.entries)
+            clock.snapshot()
+            due = clock.time + 3000
+            clock.wait(wait - 1)
+            last = len(clock.entries) - 1
+            clock.time_out(proposal, window={"from": due + begins, "until": due + 10_000})
+            self.assertEqual(self.in_part(clock), [("R-TIME-02", broken)] if broken or wait < 4 else [])
+            self.assertEqual(self.in_part(clock, {last}), [("R-TIME-02", broken)])  # whether or not it was due
+            self.assertEqual(self.in_part(clock, {dated}), [("R-TIME-02", False)])  # since when is not shown
+
+    def ahead(self, clock: Clock, by: int) -> tuple[str, int]:
+        """A proposal that claims a time so long after its log time; the index of the snapshot that dates it."""
+        clock.time += 1000 + by
+        proposal = clock.propose("clerk", None)
+        clock.time -= 1000 + by
+        clock.snapshot()
+        return proposal, len(clock.entries) - 1
+
+    def test_a_timer_counts_from_the_time_of_its_proposal(self) -> None:
+        """Where that is later than its log time."""
+        cases = [(-1000, 3, True), (0, 3, True), (1, 3, False), (1, 4, True), (1000, 3, False), (1000, 4, True)]
+        for by, wait, is_due in cases:
+            clock = Clock(steps=False)
+            proposal, dated = self.ahead(clock, by)
+            clock.wait(wait)
+            last = len(clock.entries) - 1
+            window = {"from": clock.time + 1000, "until": clock.time + 9000}
+            clock.execute(proposal, decisions=[clock.time_out(proposal, window=window)])
+            rules = [] if is_due else ["R-TIME-02", "R-CHAIN-04"]
+            found = [rule for rule in self.found(clock) if rule != "R-EXEC-08"]  # executed before that window
+            self.assertEqual(found, rules, (by, wait))
+            found_in_part = [one for one in self.in_part(clock) if one[0] != "R-EXEC-08"]
+            self.assertEqual(found_in_part, [(rule, False) for rule in rules], (by, wait))
+            for left_out in (dated, last):
+                self.assertIn(("R-TIME-02", False), self.in_part(clock, {left_out}))
+
+    def test_a_step_counts_from_the_time_of_its_proposal(self) -> None:
+        for by, is_due in ((1000, True), (1001, False)):
+            clock = Clock()
+            proposal, _ = self.ahead(clock, by)
+            clock.wait(2)  # 1000 after the proposal
+            clock.escalate(proposal, 1)
+            self.assertEqual(self.found(clock), [] if is_due else ["R-TIME-02"])
+            self.assertEqual(self.in_part(clock), [] if is_due else [("R-TIME-02", False)])
+
+    def test_a_log_that_dates_a_proposal_back(self) -> None:
+        """The snapshot after the proposal says a time long past, and the next one the true one."""
+        clock = Clock(steps=False)
+        proposal, _ = self.ahead(clock, 7_200_000)
+        clock.time += 7_200_000
+        clock.snapshot()
+        begins = clock.time - 7_200_000 + 3000
+        clock.time_out(proposal, window={"from": begins, "until": clock.time + 9000})
+        clock.time_out(proposal, window={"from": clock.time + 3000, "until": clock.time + 9000})
+        self.assertEqual(self.found(clock), ["R-TIME-02"] * 2)
+        self.assertEqual(self.in_part(clock), [("R-TIME-02", True), ("R-TIME-02", False)])
+
+    def test_the_window_of_a_time_out_counts_from_the_time_of_the_proposal(self) -> None:
+        for begins, is_broken in ((-1, True), (0, False)):
+            clock = Clock(steps=False)
+            proposal, dated = self.ahead(clock, 5000)
+            due = clock.time + 5000 + 3000
+            clock.wait(8)
+            last = len(clock.entries) - 1
+            self.assertEqual(clock.time, due)
+            clock.time_out(proposal, window={"from": due + begins, "until": due + 10_000})
+            self.assertEqual(self.found(clock), ["R-TIME-02"] if is_broken else [])
+            self.assertEqual(self.in_part(clock), [("R-TIME-02", True)] if is_broken else [])
+            self.assertEqual(self.in_part(clock, {last}), [("R-TIME-02", is_broken)])
+            self.assertEqual(self.in_part(clock, {dated}), [("R-TIME-02", False)])  # though it can't be earlier
+
+    def test_the_window_of_a_time_out_after_a_timer_in_doubt(self) -> None:
+        clock = Clock()
+        proposal = clock.propose("clerk", None)
+        clock.snapshot()
+        clock.escalate(proposal, 1)  # by the snapshots that are shown, it is early
+        clock.wait(3)
+        clock.time_out(proposal, window={"from": 0, "until": 10})
+        clock.time_out(proposal)
+        doubts = [("R-TIME-02", False), ("R-TIME-02", True), ("R-TIME-03", False)]
+        self.assertEqual(self.in_part(clock), doubts)
+
+    def test_the_window_of_a_time_out_under_a_policy_that_is_not_shown_to_be_old(self) -> None:
+        """R-TIME-01 goes before R-TIME-02, and ends the judgement if it is in doubt."""
+        clock = Clock(steps=False)
+        proposal = clock.propose("clerk", None)
+        clock.set_policy(clock.document | {"free": []})
+        clock.wait(4)
+        clock.time_out(proposal, window={"from": 0, "until": 10})
+        self.assertEqual(self.in_part(clock), [("R-TIME-01", False)])
+        self.assertEqual(self.found(clock), ["R-TIME-01"])
 
     def test_a_time_out_rejects(self) -> None:
         clock = Clock("reject", steps=False)
@@ -1327,6 +1443,26 @@ class Timing(unittest.TestCase):
         self.assertEqual(self.found(clock), ["R-TIME-01"] * 2)
         self.assertEqual(self.in_part(clock), [("R-TIME-01", False)] * 2)  # one left out may make it look younger
 
+    def test_a_policy_that_is_said_again_goes_on(self) -> None:
+        for says_the_same in (True, False):
+            for by_digest in (True, False):
+                clock = Clock(steps=False)
+                document = clock.document
+                self.documents = {policy_digest(document): document}
+                proposal = clock.propose("clerk", None)
+                if not says_the_same:
+                    clock.set_policy(document | {"free": []})
+                if by_digest:
+                    clock.hide_policy(document)
+                    clock.document = document
+                else:
+                    clock.set_policy(document)
+                clock.wait(4)
+                clock.execute(proposal, decisions=[clock.time_out(proposal)])
+                self.assertEqual(self.found(clock), [] if says_the_same else ["R-TIME-01", "R-CHAIN-04"])
+                found = [] if says_the_same else [("R-TIME-01", False), ("R-CHAIN-04", False)]
+                self.assertEqual(self.in_part(clock), found)
+
     def test_a_young_policy_without_such_a_timer(self) -> None:
         clock = Clock(steps=False)
         proposal = clock.propose("clerk", None)
@@ -1343,12 +1479,13 @@ class Timing(unittest.TestCase):
     def check_hidden_policy(self, names_the_one_in_doubt: bool) -> None:
         clock = Clock(steps=False)
         second = clock.document | {"free": []}
-        self.documents = {policy_digest(second): second}
         proposal, head = clock.propose("clerk", None), clock.head
         clock.hide_policy(second)
         clock.wait(4)
         clock.time_out(proposal)
+        self.documents = {policy_digest(second): second}
         self.assertEqual(self.found(clock), ["R-TIME-01"])
+        self.documents = {}
         if not names_the_one_in_doubt:
             clock.head = head
         clock.set_policy(clock.document)
@@ -1357,6 +1494,74 @@ class Timing(unittest.TestCase):
         clock.wait(4)
         clock.time_out(young)
         self.assertEqual(self.in_part(clock), [(one, False) for one in ("R-POL-01", "R-TIME-01", "R-TIME-01")])
+
+    def test_an_execution_under_a_policy_that_is_not_shown(self) -> None:
+        for names_the_one_in_doubt in (False, True):
+            clock = Clock()
+            first, second = clock.document, clock.document | {"free": []}
+            proposal = clock.propose("clerk", None)
+            clock.hide_policy(second)
+            clock.document = second if names_the_one_in_doubt else first
+            clock.execute(proposal, decisions=[clock.decide(proposal, "fay")])
+            clock.set_policy(first)
+            clock.execute(proposal, decisions=[clock.decide(proposal, "fay", reason="now")])
+            self.documents = {policy_digest(second): second}
+            broken = ["R-EXEC-02"] if names_the_one_in_doubt else ["R-EXEC-09"]
+            self.assertEqual(self.found(clock), broken)
+            self.documents = {}
+            self.assertEqual(self.in_part(clock), [("R-POL-01", False), ("R-EXEC-09", False)])
+
+    def test_an_endorsement_of_a_policy_that_is_not_shown(self) -> None:
+        clock = Clock()
+        body = {"change": "enrol", "principal": "second", "key": clock.key("second"), "role": "authority", "groups": []}
+        clock.add("keyring", "root", "authority", body | {"threshold": 2}, prev=clock.genesis)
+        clock.hide_policy(clock.document)
+        at = len(clock.entries) - 1
+        clock.add("endorsement", "second", "authority", {"candidate": clock.head})
+        self.documents = {policy_digest(clock.document): clock.document}
+        self.assertEqual(self.found(clock), [])
+        self.documents = {}
+        self.assertEqual(self.in_part(clock), [("R-POL-01", False), ("R-AUTH-01", False)])
+        self.assertEqual(self.in_part(clock, {at}), [("R-AUTH-01", True)])  # in a bundle it is unused, and not folded
+
+    def test_an_endorsement_of_a_policy_that_is_not_shown_after_another(self) -> None:
+        """What waited in doubt may take effect behind a policy that is shown."""
+        clock = Clock()
+        hidden, shown = clock.document | {"free": []}, clock.document | {"costs": []}
+        body = {"change": "enrol", "principal": "second", "key": clock.key("second"), "role": "authority", "groups": []}
+        clock.add("keyring", "root", "authority", body | {"threshold": 2}, prev=clock.genesis)
+        clock.hide_policy(hidden)
+        waits = clock.head
+        clock.set_policy(shown)
+        clock.add("endorsement", "second", "authority", {"candidate": clock.head})
+        proposal, other = clock.propose("clerk", None), clock.propose("clerk", None)
+        clock.execute(proposal, decisions=[clock.decide(proposal, "fay")])
+        clock.add("endorsement", "second", "authority", {"candidate": waits})
+        clock.execute(other, decisions=[clock.decide(other, "fay")])
+        clock.wait(2)
+        clock.escalate(other, 1)
+        self.documents = {policy_digest(hidden): hidden}
+        self.assertEqual(self.found(clock), ["R-EXEC-09", "R-TIME-01"])
+        self.documents = {}
+        doubts = ["R-POL-01", "R-AUTH-01", "R-EXEC-09", "R-TIME-01"]
+        self.assertEqual(self.in_part(clock), [(one, False) for one in doubts])
+
+    def test_a_run_whose_trigger_is_in_doubt(self) -> None:
+        clock = Clock()
+        early = clock.time + 1500
+        clock.enrol("late", "agent", not_before=early)
+        clock.wait(2)
+        due = len(clock.entries) - 1
+        clock.decide(clock.propose("late", None), "fay")
+        self.assertEqual(self.found(clock), [])
+        doubts = [("R-KEY-06", False), ("R-KEY-06", False), ("R-CHAIN-03", False)]
+        self.assertEqual(self.in_part(clock, {due}), doubts)
+        key = {"change": "enrol", "principal": "late", "key": clock.key("late-2"), "role": "agent", "groups": []}
+        clock.add("keyring", "root", "authority", key, prev=keyring_of(clock, "late"))
+        handed = {"kind": "note", "summary": "by another key"}
+        clock.add("observation", "late", "agent", handed, key="late-2", run=clock.run, parents=[clock.run])
+        self.assertEqual(self.found(clock), ["R-OWN-01"])
+        self.assertEqual(self.in_part(clock, {due})[3:], [("R-CHAIN-03", False)])
 
     def test_a_keyring_record_that_names_one_in_doubt(self) -> None:
         clock = Clock(steps=False)
@@ -1371,7 +1576,7 @@ class Timing(unittest.TestCase):
                 fold.reach(index)
                 record = parse_record(data)
                 fold.shown.add(record.id)
-                fold.doubtful.add(record.id)
+                fold.doubtful[record.id] = record
             else:
                 fold.entry(index, data)
         self.assertEqual(fold.findings, [])
@@ -1398,7 +1603,8 @@ class Timing(unittest.TestCase):
         clock.wait(4)
         clock.execute(wide, decisions=[clock.time_out(wide, uses=3)])
         clock.time_out(wide)  # once is once
-        clock.execute(closed, decisions=[clock.time_out(closed, window={"from": 0, "until": 5})])
+        later = {"from": clock.time + 1, "until": clock.time + 5}
+        clock.execute(closed, decisions=[clock.time_out(closed, window=later)])
         self.assertEqual(self.found(clock), ["R-EXEC-12", "R-TIME-03", "R-EXEC-08"])
 
     def test_a_time_out_comes_from_nobody(self) -> None:
@@ -1408,6 +1614,7 @@ class Timing(unittest.TestCase):
         proposal = clock.propose("clerk", None)
         clock.wait(4)
         by_time: dict[str, Any] = {"rule": "all", "surface": "none", "shown": None}
+        by_time["window"] = {"from": clock.time, "until": clock.time + 5}
         clock.execute(proposal, decisions=[clock.decide(proposal, "gate", "policy", key="gate-2", **by_time)])
         clock.execute(proposal, use=2, decisions=[clock.link(proposal, "fay")])  # signed by somebody else
         self.assertEqual(self.found(clock), [])
@@ -1562,6 +1769,139 @@ class Timing(unittest.TestCase):
         clock.execute(proposal, decisions=[own])  # a key that is retired is not revoked
         self.assertEqual(self.found(), ["R-EXEC-11"])
 
+    def test_an_approver_by_link_whose_key_is_not_shown(self) -> None:
+        clock = self.clock
+        proposal, other = clock.propose("clerk", None), clock.propose("clerk", None)
+        second = len(clock.entries)
+        body = {"change": "enrol", "principal": "gus", "key": clock.key("gus-2"), "role": "human", "groups": ["finance"]}
+        clock.add("keyring", "root", "authority", body, prev=keyring_of(clock, "gus"))
+        link = clock.link(proposal, "gus")
+        clock.retire("gus", groups=["finance"])
+        clock.execute(proposal, decisions=[link])
+        clock.execute(other, decisions=[clock.link(other, "gus")])
+        self.assertEqual(self.found(), [])
+        self.assertEqual(self.in_part(clock), [])
+        doubts = [("R-EXEC-11", False), ("R-LINK-01", False), ("R-CHAIN-04", False)]
+        self.assertEqual(self.in_part(clock, {second}), doubts)
+
+    def test_what_is_broken_goes_before_an_approver_in_doubt(self) -> None:
+        clock = self.clock
+        proposal = clock.propose("clerk", None)
+        links, own = [clock.link(proposal, who) for who in ("gus", "head")], clock.decide(proposal, "fay")
+        clock.retire("gus")
+        clock.retire("head")
+        clock.revoke("root", "authority", key=clock.key("fay"))
+        clock.execute(proposal, decisions=sorted([*links, own]))
+        clock.execute(proposal, decisions=sorted(links))
+        self.assertEqual(self.found(), ["R-EXEC-11"] * 2)
+        self.assertEqual(self.in_part(clock), [("R-EXEC-11", True), ("R-EXEC-11", False)])
+
+    def test_the_revoked_key_of_the_server_is_shown(self) -> None:
+        clock = self.clock
+        proposal = clock.propose("clerk", None)
+        link = clock.link(proposal, "gus")
+        clock.retire("gus")
+        clock.revoke("root", "authority", key=clock.key("server"))
+        clock.execute(proposal, decisions=[link])
+        self.assertEqual(self.in_part(clock), [("R-EXEC-11", True)])
+
+    def test_an_approver_by_link_in_doubt_may_meet_a_rule(self) -> None:
+        clock = self.clock
+        proposal = clock.propose("clerk", None)
+        clock.link(proposal, "gus")
+        clock.retire("gus")
+        clock.wait(2)
+        clock.escalate(proposal, 1)
+        self.assertEqual(self.found(), [])
+        self.assertEqual(self.in_part(clock), [("R-TIME-03", False)])
+
+    def test_an_approver_in_doubt_goes_before_what_breaks_the_terms(self) -> None:
+        clock = self.clock
+        terms: list[tuple[str, str, dict[str, Any]]] = [
+            ("boss", "human", {"uses": 3}),
+            ("boss", "human", {"window": {"from": 0, "until": 1_000_001}}),
+            ("clerk", "human", {}),
+            ("boss", "human", {}),
+        ]
+        body = {"change": "enrol", "principal": "clerk", "key": clock.key("clerk-2"), "role": "human", "groups": []}
+        clock.add("keyring", "root", "authority", body, prev=keyring_of(clock, "clerk"))
+        proposal = clock.propose("clerk", None)
+        link, wide = clock.link(proposal, "gus"), clock.link(proposal, "gus", uses=3)
+        others = []
+        for at, (who, role, more) in enumerate(terms):
+            key = "clerk-2" if who == "clerk" else None
+            others.append(clock.decide(proposal, who, role, key, reason=str(at), **more))
+        clock.retire("gus")
+        for other in others:
+            clock.execute(proposal, decisions=sorted([link, other]))
+        clock.execute(proposal, decisions=[wide])  # of one decision, the rules are judged in their order
+        self.assertEqual(self.found(), ["R-EXEC-11"] * 5)
+        self.assertEqual(self.in_part(clock), [("R-EXEC-11", False)] * 5)
+
+    def test_an_approver_in_doubt_where_nothing_is_required(self) -> None:
+        clock = Clock()
+        clock.set_policy(clock.document | {"rules": [Office.ALLOW]})
+        proposal = clock.propose("clerk", None)
+        link, own = clock.link(proposal, "gus"), clock.decide(proposal, "boss", uses=1000)
+        clock.retire("gus")
+        clock.execute(proposal, decisions=sorted([link, own]))
+        self.assertEqual(self.found(clock), ["R-EXEC-11"])
+        self.assertEqual(self.in_part(clock), [("R-EXEC-11", False)])
+
+    def test_an_approval_in_doubt_before_a_timer(self) -> None:
+        """By link, on behalf of somebody whose key is not shown."""
+        cases: list[tuple[dict[str, Any], bool]] = [({}, True)]
+        cases += [({"policy": HASH}, False), ({"uses": 3}, False), ({"action": HASH}, False)]
+        for more, counts in cases:
+            clock = Clock()
+            proposal, other = clock.propose("clerk", None), clock.propose("clerk", None)
+            enrolled = len(clock.entries)
+            body = {"change": "enrol", "principal": "gus", "role": "human", "groups": ["finance"]}
+            clock.add("keyring", "root", "authority", body | {"key": clock.key("gus-2")}, prev=keyring_of(clock, "gus"))
+            clock.retire("gus", groups=["finance"])
+            clock.link(proposal, "gus", **more)
+            clock.wait(2)
+            clock.escalate(proposal, 1)
+            clock.escalate(other, 1)  # nobody approved that
+            broken = ["R-DEC-02"] if "action" in more else []
+            self.assertEqual(self.found(clock), broken + (["R-TIME-03"] if counts else []))
+            doubts = [("R-DEC-02", True)] if broken else [("R-LINK-01", False)]
+            doubts += [("R-TIME-03", False)] if counts else []
+            self.assertEqual(self.in_part(clock, {enrolled}), doubts)
+
+    def test_an_approval_by_a_key_that_is_not_shown_to_be_valid_before_a_timer(self) -> None:
+        for verdict, more, revoked, is_met in (
+            ("approve", {}, False, True),
+            ("approve", {}, True, False),  # what a revoked key signed counts no more, whenever it was valid
+            ("approve", {"action": HASH}, False, False),
+            ("reject", {}, False, False),  # as if it had not been said
+        ):
+            clock = Clock()
+            clock.enrol("late", "human", groups=["finance"], not_before=clock.time + 1500)
+            proposal = clock.propose("clerk", None)
+            clock.wait(2)
+            valid = len(clock.entries) - 1
+            clock.decide(proposal, "late", verdict=verdict, **more)
+            if revoked:
+                clock.revoke("root", "authority", key=clock.key("late"))
+            clock.wait(1)
+            clock.escalate(proposal, 1)
+            doubts = [("R-KEY-06", False)] + ([("R-TIME-03", False)] if is_met else [])
+            self.assertEqual(self.in_part(clock, {valid}), doubts, (verdict, more, revoked))
+
+    def test_an_approval_in_doubt_that_does_not_suffice(self) -> None:
+        requirements = [{"count": 2, "groups": ["finance"], "surfaces": Clock.SURFACES}]
+        clock = Clock(rules=[Clock.RULE | {"requirements": requirements}])
+        for proposal, with_another in ((clock.propose("clerk", None), False), (clock.propose("clerk", None), True)):
+            clock.wait(2)
+            if with_another:
+                clock.decide(proposal, "fay")
+            else:
+                clock.retire("gus", groups=["finance"])
+            clock.link(proposal, "gus")
+            clock.escalate(proposal, 1)
+        self.assertEqual(self.in_part(clock), [("R-LINK-01", False), ("R-LINK-01", False), ("R-TIME-03", False)])
+
     def test_who_cancels_a_decision_by_link(self) -> None:
         clock = self.clock
         proposal = clock.propose("clerk", None)
@@ -1578,6 +1918,25 @@ class Timing(unittest.TestCase):
         clock.cancel(by_time, other, "fay")
         clock.execute(other, decisions=[by_time])
         self.assertEqual(self.found(), ["R-CAN-01", "R-EXEC-05", "R-CAN-01"])
+
+    def test_who_signed_a_decision_by_link_or_time_out_cancels_it_as_a_human(self) -> None:
+        clock = Clock(steps=False)
+        for who, role, groups in (("server", "human", []), ("fay", "agent", ["finance"]), ("clerk", "human", ["finance"])):
+            own = {"change": "enrol", "principal": who, "key": clock.key(who + "-2"), "role": role, "groups": groups}
+            clock.add("keyring", "root", "authority", own, prev=keyring_of(clock, who))
+        proposal, other, last = (clock.propose("clerk", None) for _ in range(3))
+        clock.wait(4)
+        by_link, by_time = clock.link(proposal, "fay"), clock.time_out(other)
+        clock.cancel(by_link, proposal, "server", key="server-2")
+        clock.cancel(by_time, other, "server", key="server-2")
+        clock.execute(proposal, decisions=[by_link])
+        clock.execute(other, decisions=[by_time])
+        clock.cancel(by_link, proposal, "fay", "agent", key="fay-2")  # who does not own the run
+        own_link = clock.link(last, "clerk")
+        clock.cancel(own_link, last, "clerk", "agent")  # who owns it, but as an agent
+        clock.cancel(own_link, last, "clerk", key="clerk-2")
+        clock.cancel(last, last, "clerk", key="clerk-2")  # a proposal, as a human
+        self.assertEqual(self.found(clock), ["R-EXEC-05"] * 2 + ["R-OWN-01"] + ["R-CAN-01"] * 2)
 
     def timed(self) -> tuple[Clock, int, set[int]]:
         """A run with a time-out that is executed; the index of the time-out, and what its bundle does not hold."""
@@ -1684,7 +2043,7 @@ class Timing(unittest.TestCase):
         clock.time = dated + after * 1000 - 1000
         clock.snapshot()
         at, due = len(clock.entries), clock.time
-        window = {"from": 7_200_000, "until": 8_200_000}
+        window = {"from": due, "until": due + 1_000_000}
         clock.execute(proposal, decisions=[clock.time_out(proposal, window=window)])
         clock.snapshot()
         self.assertEqual(due, dated + after * 1000)

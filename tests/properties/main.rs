@@ -1,5 +1,6 @@
 //! Properties that hold for all inputs: nothing panics, what is written is read back, and a verdict depends on the evidence alone.
 
+mod approvals;
 mod bodies;
 mod delegations;
 

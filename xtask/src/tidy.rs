@@ -17,7 +17,7 @@ const FORBIDDEN: [&str; 4] =
     [concat!("todo", "!("), concat!("unimplemented", "!("), concat!("dbg", "!("), concat!("#[ig", "nore")];
 
 /// Rows of `spec/limits.md`, and where the constant stands.
-const LIMITS: [(&str, &str, &str); 34] = [
+const LIMITS: [(&str, &str, &str); 40] = [
     ("record bytes", RECEIPT_LIMITS, "RECORD_BYTES"),
     ("nesting depth", RECEIPT_LIMITS, "DEPTH"),
     ("parents", RECEIPT_LIMITS, "PARENTS"),
@@ -52,8 +52,15 @@ const LIMITS: [(&str, &str, &str); 34] = [
     ("arguments of an entry of a scope", POLICY_LIMITS, "SCOPE_ARGUMENTS"),
     ("depth of a delegation", RECEIPT_LIMITS, "DELEGATION_DEPTH"),
     ("trust file", "crates/verify/src/trust.rs", "MAX_BYTES"),
+    ("approvals on a page", SERVER_LIMITS, "APPROVALS"),
+    ("proposals that a request for approvals looks at", SERVER_LIMITS, "APPROVALS_LOOKED"),
+    ("proposals and decisions that the writer is asked about at a time", SERVER_LIMITS, "VISIT"),
+    ("decisions, and executions, that are shown of a proposal", SERVER_LIMITS, "APPROVAL_DECISIONS"),
+    ("decisions and executions on a page of approvals", SERVER_LIMITS, "PAGE_DECISIONS"),
+    ("ends of approvals that a stream of events knows", SERVER_LIMITS, "WATCHED_ENDS"),
 ];
 const RECEIPT_LIMITS: &str = "crates/receipt/src/limits.rs";
+const SERVER_LIMITS: &str = "crates/server/src/limits.rs";
 const POLICY_LIMITS: &str = "crates/policy/src/limits.rs";
 
 /// Constants of `limits.rs` that stand in the tables of `spec/records.md` and `spec/policy.md` instead.
@@ -181,9 +188,8 @@ fn each_rule_has_a_failing_vector(root: &Path, registry: &BTreeMap<String, Row>,
 
 fn limits_agree(root: &Path, faults: &mut Vec<String>) {
     let mut rows: BTreeMap<String, (String, String)> = BTreeMap::new();
-    for (line, text) in
-        numbered(&read(root, "spec/limits.md")).skip(6).filter(|(_, text)| text.starts_with("| "))
-    {
+    let is_row = |text: &str| text.starts_with("| ") && !text.starts_with("| name |");
+    for (line, text) in numbered(&read(root, "spec/limits.md")).filter(|(_, text)| is_row(text)) {
         let cells: Vec<&str> = text.split('|').map(str::trim).collect();
         rows.insert(cells[1].to_owned(), (format!("spec/limits.md:{line}"), digits(cells[2])));
     }

@@ -1,12 +1,13 @@
 //! The report of an audit: for a terminal, for a program, and as an HTML page that loads nothing.
 
 use counterfoil_audit::{Blame, Finding, Report, Witnessed};
+use counterfoil_review::html::{STYLE, escape};
 use counterfoil_verify::Conclusion;
 use serde_json::{Value, json};
 
 use crate::{
     advice,
-    report::{CSP, STYLE, escape},
+    report::CSP,
     style::Style,
     text::{counted, printable},
     time,

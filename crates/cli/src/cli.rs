@@ -8,7 +8,7 @@ use std::{
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{
-    agent, approver, completions,
+    agent, approvals, approver, completions,
     context::{Common, Context},
     delegation, demo, doctor,
     error::{Failure, Outcome},
@@ -45,6 +45,8 @@ enum Command {
     Observe(agent::Observe),
     Propose(agent::Propose),
     Handoff(agent::HandOver),
+    Approvals(approvals::Approvals),
+    Pending(approvals::Pending),
     Approve(approver::Approve),
     Reject(approver::Reject),
     RequestChanges(approver::RequestChanges),
@@ -125,6 +127,8 @@ impl Cli {
             Command::Observe(command) => command.run(&context),
             Command::Propose(command) => command.run(&context),
             Command::Handoff(command) => command.run(&context),
+            Command::Approvals(command) => command.run(&context),
+            Command::Pending(command) => command.run(&context),
             Command::Approve(command) => command.run(&context),
             Command::Reject(command) => command.run(&context),
             Command::RequestChanges(command) => command.run(&context),

@@ -20,10 +20,11 @@ use crate::{
     input, output, payload,
     record::record_id,
     remote::{self, Actor},
+    review,
     signing::{field_json, malformed, parse_object, public_key},
     style::Style,
     text::{counted, printable},
-    time, tree,
+    time,
 };
 
 /// Grant, narrow and end delegations, and see what is used up of them.
@@ -278,7 +279,7 @@ fn to_text(view: &DelegationView, style: Style) -> String {
         None => line("uses", view.used.to_string()),
     }
     if let Some(who) = &body.audience {
-        line("done by", tree::audience(who));
+        line("done by", review::audience(who));
     }
     for (name, time) in [("from", body.not_before), ("until", body.not_after)] {
         if let Some(time) = time {

@@ -42,7 +42,7 @@ const RAW_PARTS: [&str; 5] = ["keys", "log", "lock", "log.vkey", "counterfoil.to
 /// With `--mode raw`: one key, an empty log of any bytes, the key's public half in log.vkey, a server's configuration.
 ///
 /// All keys lie in one directory, which is right for trying it out. In earnest, move each to whom it belongs: the authority's
-/// to a safe, each human's to the person, and only log-snapshot.key and log-note.key stay with the server.
+/// to a safe, each human's to the person, and only log-snapshot.key, log-note.key and policy.key stay with the server.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   counterfoil init
@@ -428,7 +428,11 @@ fn config_file(listen: &str) -> String {
          payload_dir = \"payloads\"\n\
          genesis = \"genesis.json\"\n\
          note_key = \"keys/log-note.key\"\n\
-         snapshot_key = \"keys/log-snapshot.key\"\n"
+         snapshot_key = \"keys/log-snapshot.key\"\n\
+         policy_key = \"keys/policy.key\"          # says what a policy says when a time comes; signs decisions by link\n\n\
+         # People who have to decide are told, and may decide by a link: see docs/notifications.md.\n\
+         # [approvals]\n\
+         # url = \"https://approve.example.org\"     # where they reach this server\n"
     )
 }
 

@@ -3,6 +3,8 @@
 mod advice;
 mod agent;
 mod apply;
+mod approvals;
+mod approvals_text;
 mod approver;
 mod audit_report;
 mod backup;
@@ -11,7 +13,6 @@ mod completions;
 mod context;
 mod delegation;
 mod demo;
-mod diff;
 mod doctor;
 mod error;
 mod evidence;
@@ -37,19 +38,19 @@ mod recover;
 mod remote;
 mod report;
 mod resume;
-mod review;
 mod runs;
 mod serve;
 mod signing;
 mod style;
 mod tether;
-mod text;
 mod time;
 mod tree;
 mod trust;
 mod verdict;
 mod verify;
 mod witness;
+
+use counterfoil_review::{diff, proposal as review, text};
 
 fn main() -> std::process::ExitCode {
     cli::run(std::env::args_os())

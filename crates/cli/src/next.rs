@@ -4,7 +4,7 @@ use counterfoil_policy::Assessment;
 use counterfoil_receipt::{RecordId, Role, body::Type};
 use counterfoil_verify::{ProposalState, ProposalStatus, Run, State};
 
-use crate::tree;
+use crate::review;
 
 /// A record that the log would admit next, and that would have an effect.
 #[derive(Debug, PartialEq, Eq)]
@@ -97,7 +97,7 @@ fn about_proposal(
         out.push(Next {
             kind: Type::Execution,
             role: Role::Runtime,
-            principal: Some(tree::audience(&proposal.audience)),
+            principal: Some(review::audience(&proposal.audience)),
             about: Some(*id),
             why: format!("use {number}, exactly the approved action"),
         });

@@ -18,14 +18,24 @@ pub fn print(text: &str) -> Outcome<()> {
 
 /// Writes bytes to standard output; see `print`.
 pub fn print_bytes(bytes: &[u8]) -> Outcome<()> {
+    write_out(bytes).map(|_| ())
+}
+
+/// Writes text to standard output; `false` if the reader went away, for whoever would go on for ever.
+pub fn print_while_read(text: &str) -> Outcome<bool> {
+    write_out(text.as_bytes())
+}
+
+fn write_out(bytes: &[u8]) -> Outcome<bool> {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::new(
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::new(
             "output-failed",
             format!("standard output could not be written: {error}"),
             "check the disk that it goes to",
         )),
-        _ => Ok(()),
     }
 }
 

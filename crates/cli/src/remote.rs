@@ -187,6 +187,7 @@ impl From<SubmitError> for Failure {
 fn refused_hint(problem: &Problem) -> String {
     let hint = match problem.code.as_str() {
         "token-required" => "put the server's read token into the variable COUNTERFOIL_TOKEN",
+        "proposal-unknown" => "check the id; list the proposals with `counterfoil approvals list`",
         "run-unknown" => "a run's id is that of its trigger: list them with `counterfoil runs`",
         _ => return printable(problem.hint.as_deref().unwrap_or("")),
     };

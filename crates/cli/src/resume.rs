@@ -16,7 +16,7 @@ use crate::{
     output,
     reading::{self, Reading},
     record::run_id,
-    remote,
+    remote, review,
     style::Style,
     text::{counted, printable, short},
     time, tree, trust, verdict,
@@ -212,7 +212,7 @@ impl Standing<'_> {
             "proposer": proposal.proposer.as_str(),
             "action": serde_json::from_slice::<Value>(&proposal.action.to_canonical()).unwrap_or_default(),
             "action_digest": proposal.digest.to_string(),
-            "audience": tree::audience(&proposal.audience),
+            "audience": review::audience(&proposal.audience),
             "delegations": proposal.chain.iter().filter_map(|id| self.delegation(id)).collect::<Vec<_>>(),
             "supersedes": proposal.supersedes.map(|old| old.to_string()),
             "ended": proposal.ended.as_ref().map(|(index, end)| {

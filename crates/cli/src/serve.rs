@@ -31,7 +31,7 @@ use crate::{
   counterfoil serve --from /srv/log --listen 0.0.0.0:80 --reads public")]
 pub struct Serve {
     /// Serve a mirror of this directory, which `counterfoil log export` makes, instead of a log
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "writes", "write_token_file", "quota", "mode", "log_dir", "lock_dir", "payload_dir", "genesis", "note_key", "snapshot_key", "policy_key", "witness_policy", "witness_fail"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "writes", "write_token_file", "quota", "mode", "log_dir", "lock_dir", "payload_dir", "genesis", "note_key", "snapshot_key", "policy_key", "approvals_url", "link_time", "witness_policy", "witness_fail"])]
     from: Option<PathBuf>,
     /// The configuration [default: DIR/counterfoil.toml, if it is there]
     #[arg(long, value_name = "FILE")]
@@ -78,6 +78,12 @@ pub struct Serve {
     /// The key file that signs time-outs and escalations, where a policy has them
     #[arg(long, value_name = "FILE")]
     policy_key: Option<String>,
+    /// Where people reach this server to look at proposals, and to decide by links if there is a policy key
+    #[arg(long, value_name = "URL")]
+    approvals_url: Option<String>,
+    /// How long somebody may decide by a link [default: 24h]
+    #[arg(long, value_name = "DURATION")]
+    link_time: Option<String>,
     /// A C2SP tlog-policy: which witnesses cosign the log's checkpoints, and how many are enough
     #[arg(long, value_name = "FILE")]
     witness_policy: Option<String>,
@@ -127,6 +133,8 @@ impl Serve {
             note_key: self.note_key.clone(),
             snapshot_key: self.snapshot_key.clone(),
             policy_key: self.policy_key.clone(),
+            approvals_url: self.approvals_url.clone(),
+            link_time: self.link_time.clone(),
             witness_policy: self.witness_policy.clone(),
             witness_fail: self.witness_fail.clone(),
         }

@@ -2,40 +2,15 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::error::{Failure, Outcome};
+use counterfoil_review::time::{DAY, civil_from_days};
+pub use counterfoil_review::time::{span, utc};
 
-const DAY: u64 = 86_400_000;
-/// The last millisecond of the year 9999, beyond which RFC 3339 has no spelling.
-const LAST: u64 = 253_402_300_799_999;
+use crate::error::{Failure, Outcome};
 
 /// The time of this machine's clock, in milliseconds since the Unix epoch.
 pub fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// `2026-11-21 10:05:09Z`; milliseconds are cut off.
-pub fn utc(millis: u64) -> String {
-    if millis > LAST {
-        return format!("{millis} ms");
-    }
-    let (year, month, day) = civil_from_days(millis / DAY);
-    let second = millis % DAY / 1_000;
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}Z", second / 3_600, second / 60 % 60, second % 60)
-}
-
-/// A span in its largest whole unit or two: `1 h 30 min`, `15 min`, `20 s`.
-pub fn span(millis: u64) -> String {
-    let seconds = millis / 1_000;
-    let units = [
-        ("d", seconds / 86_400),
-        ("h", seconds / 3_600 % 24),
-        ("min", seconds / 60 % 60),
-        ("s", seconds % 60),
-    ];
-    let shown = units.iter().skip_while(|(_, count)| *count == 0).take(2).filter(|(_, count)| *count > 0);
-    let parts: Vec<String> = shown.map(|(unit, count)| format!("{count} {unit}")).collect();
-    if parts.is_empty() { format!("{millis} ms") } else { parts.join(" ") }
 }
 
 /// Reads `2026-11-21T10:05:09Z`, with a `T` or a space, or milliseconds since the Unix epoch.
@@ -96,18 +71,6 @@ fn digits(text: &str) -> Option<u64> {
     plain.then(|| text.parse().ok()).flatten()
 }
 
-/// Year, month and day of a day since 1970-01-01; the year starts in March while it is computed, so that leap days end it.
-const fn civil_from_days(days: u64) -> (u64, u64, u64) {
-    let shifted = days + 719_468;
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let march_month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    (era * 400 + year + (month <= 2) as u64, month, day)
-}
-
 /// The inverse; `None` for a day that does not exist, or one before 1970.
 fn days_from_civil(year: u64, month: u64, day: u64) -> Option<u64> {
     let shifted = if month <= 2 { year.checked_sub(1)? } else { year };
@@ -120,6 +83,8 @@ fn days_from_civil(year: u64, month: u64, day: u64) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use counterfoil_review::time::LAST;
+
     use super::*;
 
     #[test]

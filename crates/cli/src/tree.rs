@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use counterfoil_receipt::{
     Body, RecordId, UnverifiedRecord,
-    body::{Audience, Decision, Delegation, Ruling, Type},
+    body::{Decision, Delegation, Ruling, Type},
 };
 
 use crate::{
     reading::{Reading, Row},
+    review,
     style::Style,
     text::{counted, printable, short, shortened},
     time,
@@ -164,12 +165,12 @@ pub fn says(record: &UnverifiedRecord, reading: &Reading) -> String {
                 "{}{target}, risk {}, for {}{status}",
                 body.action.tool,
                 body.risk,
-                audience(&body.audience)
+                review::audience(&body.audience)
             )
         }
         Body::Decision(body) => format!("{}{}", decided(body), in_whose_place(body)),
         Body::Escalation(body) => {
-            let asked = body.to.0.iter().map(audience).collect::<Vec<_>>().join(", ");
+            let asked = body.to.0.iter().map(review::audience).collect::<Vec<_>>().join(", ");
             format!("step {} of {}, asks {asked}", body.step, body.rule)
         }
         Body::Cancel(body) => with(format!("of {}", short(&body.target)), body.reason.as_ref()),
@@ -201,14 +202,6 @@ pub fn says(record: &UnverifiedRecord, reading: &Reading) -> String {
 /// The tools that a delegation is about.
 pub fn scope(body: &Delegation) -> String {
     body.scope.0.iter().map(|entry| entry.tool.as_str()).collect::<Vec<_>>().join(", ")
-}
-
-/// A principal or a group, named.
-pub fn audience(audience: &Audience) -> String {
-    match audience {
-        Audience::Principal(principal) => principal.to_string(),
-        Audience::Group(group) => format!("group {group}"),
-    }
 }
 
 fn with(head: String, text: Option<&counterfoil_receipt::text::Text>) -> String {

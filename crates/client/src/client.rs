@@ -7,10 +7,11 @@ use counterfoil_receipt::{
     bundle::{PayloadLine, read_line},
 };
 use counterfoil_tlog::tile::TilePath;
-use counterfoil_verify::Trust;
+use counterfoil_verify::{ProposalStatus, Trust};
 
 use crate::{
     answer::{DelegationView, Delegations, LogAnswer, PolicyView, PrincipalView, RunView, Runs, json},
+    approval::{ApprovalEvents, ApprovalQuery, ApprovalView, Approvals},
     error::ClientError,
     http::Http,
     limits,
@@ -196,6 +197,54 @@ impl Client {
     pub fn delegation(&self, id: RecordId) -> Result<Vec<DelegationView>, ClientError> {
         let path = format!("/v1/delegations/{id}");
         self.hint(&path, self.http.call, limits::LISTING_BYTES, Delegations::parse_chain)
+    }
+
+    /// One page of approvals, the newest first.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn approvals(&self, query: &ApprovalQuery) -> Result<Approvals, ClientError> {
+        self.hint(&query.path("/v1/approvals"), self.http.call, limits::LISTING_BYTES, |bytes| json(bytes))
+    }
+
+    /// A proposal and what it waits for.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn approval(&self, proposal: RecordId) -> Result<ApprovalView, ClientError> {
+        self.hint(&format!("/v1/approvals/{proposal}"), self.http.call, limits::LISTING_BYTES, |bytes| {
+            json(bytes)
+        })
+    }
+
+    /// The same as soon as its status is another one, at the latest after `timeout`, of which at most 60 s count.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn approval_unless(
+        &self,
+        proposal: RecordId,
+        status: ProposalStatus,
+        timeout: Duration,
+    ) -> Result<ApprovalView, ClientError> {
+        let (wait, status) = (timeout.min(limits::WAIT), status.as_str());
+        let path = format!("/v1/approvals/{proposal}?unless={status}&wait={}", wait.as_millis());
+        self.hint(&path, wait + self.http.call, limits::LISTING_BYTES, |bytes| json(bytes))
+    }
+
+    /// What changes of the approvals that are asked for: from now on, or after an event of an earlier stream.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn approval_events(
+        &self,
+        query: &ApprovalQuery,
+        after: Option<u64>,
+    ) -> Result<ApprovalEvents<impl Read + Send + use<>>, ClientError> {
+        let query = ApprovalQuery { before: None, limit: None, ..query.clone() };
+        let path = query.path("/v1/approvals/events");
+        let reply = self.http.get_after(&path, limits::EVENTS, after)?;
+        Ok(ApprovalEvents::new(reply.url.clone(), reply.ok_reader()?))
     }
 
     /// A signed note that nobody has opened.

@@ -52,8 +52,21 @@ impl Http {
 
     /// Asks; any status is an answer.
     pub(crate) fn get(&self, path: &str, timeout: Duration) -> Result<Reply, ClientError> {
+        self.get_after(path, timeout, None)
+    }
+
+    /// Asks for a stream of events, after the one of this id where there is one.
+    pub(crate) fn get_after(
+        &self,
+        path: &str,
+        timeout: Duration,
+        last: Option<u64>,
+    ) -> Result<Reply, ClientError> {
         self.patiently(path, |url| {
             let mut request = self.agent.get(url);
+            if let Some(last) = last {
+                request = request.header("Last-Event-ID", last.to_string());
+            }
             if let Some(authorization) = self.address.authorization() {
                 request = request.header("Authorization", authorization);
             }

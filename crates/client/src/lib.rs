@@ -8,6 +8,7 @@
 //! a state that was verified so.
 
 mod answer;
+mod approval;
 mod checkpoint;
 mod client;
 mod clock;
@@ -22,6 +23,10 @@ mod store;
 pub use answer::{
     DelegationView, Delegations, KeyView, Logged, PolicyView, PrincipalView, Promise, RunSummary, RunView,
     Runs,
+};
+pub use approval::{
+    ActionView, ApprovalDecision, ApprovalEvent, ApprovalEvents, ApprovalExecution, ApprovalQuery,
+    ApprovalRequirement, ApprovalRule, ApprovalTimer, ApprovalView, Approvals,
 };
 pub use checkpoint::{Fork, PinnedCheckpoint};
 pub use client::Client;

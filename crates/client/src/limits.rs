@@ -14,6 +14,8 @@ pub const RECORD_ANSWER_BYTES: usize = RECORD_BYTES;
 pub const STATE_BYTES: usize = 1_048_576;
 /// A list of records: 1,000,000 of a run at about 130 bytes each.
 pub const LISTING_BYTES: usize = 167_772_160;
+/// An event of a stream: an approval with 100 decisions, and a policy's rules.
+pub const EVENT_BYTES: usize = 8_388_608;
 /// A payload, as one bundle line.
 pub const PAYLOAD_LINE_BYTES: usize = LINE_BYTES;
 /// A bundle that is kept in memory: 40 payloads of the largest kind, or 250,000 records. Larger ones are for
@@ -36,6 +38,8 @@ pub const CONNECT: Duration = Duration::from_secs(5);
 pub const CALL: Duration = Duration::from_secs(30);
 /// For a bundle: 256 MB at 1 MB/s.
 pub const BUNDLE: Duration = Duration::from_secs(300);
+/// For a stream of events: whoever hears nothing for so long may be talking to nobody, and asks anew.
+pub const EVENTS: Duration = Duration::from_secs(300);
 /// The longest that a server is asked to wait for a change (`spec/http.md`).
 pub const WAIT: Duration = Duration::from_secs(60);
 /// How long a busy log is asked again before a submission fails.

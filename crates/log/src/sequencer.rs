@@ -75,7 +75,7 @@ pub(crate) struct Batch {
     pub checkpoint: Arc<LogCheckpoint>,
     /// The tiles that they fill, if it is being made.
     pub full: Vec<FullTile>,
-    /// Whether the index may have it already.
+    /// Whether the index goes as far: its rows are then added up, not written.
     pub known: bool,
     /// Whether it was not in the log before, so that it is announced.
     pub is_new: bool,

@@ -1,5 +1,7 @@
 //! Text of strangers: nothing that they wrote ends a line, a header or a command, moves a cursor, hides text or turns it round.
 
+pub use counterfoil_review::text::is_printable;
+
 /// The text as one line of at most `most` bytes: what is not [printable](is_printable) is spelled out as `\u{…}`, and what is
 /// too much is cut off, with an ellipsis.
 pub fn line(text: &str, most: usize) -> String {
@@ -9,26 +11,6 @@ pub fn line(text: &str, most: usize) -> String {
 /// As [`line()`], with line feeds kept, and tabs; CR LF becomes LF.
 pub fn lines(text: &str, most: usize) -> String {
     shown(&text.replace("\r\n", "\n"), most, |character| matches!(character, '\n' | '\t'))
-}
-
-/// Whether a character shows as itself. Controls (C0, DEL, C1) and separators of lines and paragraphs don't, nor does what
-/// has no width or changes direction.
-pub const fn is_printable(character: char) -> bool {
-    !matches!(
-        character,
-        '\0'..='\u{1f}'
-            | '\u{7f}'..='\u{9f}'
-            | '\u{ad}'
-            | '\u{61c}'
-            | '\u{115f}'..='\u{1160}'
-            | '\u{180e}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}'
-    )
 }
 
 fn shown(text: &str, most: usize, keep: impl Fn(char) -> bool) -> String {

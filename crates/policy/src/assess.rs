@@ -1,6 +1,9 @@
 //! What a policy says of an action, and whether approvals are what it asks for (`spec/policy.md`).
 
-use counterfoil_receipt::text::{Pointer, RuleName};
+use counterfoil_receipt::{
+    Principal,
+    text::{Group, Pointer, RuleName},
+};
 use thiserror::Error;
 
 use crate::{
@@ -8,7 +11,7 @@ use crate::{
     matcher::{Answer, Case},
     matching::Matching,
     request::Request,
-    rule::{Approver, Effect, Quorum, Requirement, Rule, Voice},
+    rule::{Approver, Approvers, Effect, Quorum, Requirement, Rule, Voice},
 };
 
 /// What a policy says of an action.
@@ -238,6 +241,14 @@ impl Assessment<'_> {
         }
     }
 
+    /// Whether a rule that applies wants approvers who have no other part in the action.
+    pub fn segregates(&self) -> bool {
+        match self {
+            Self::Allowed(_) | Self::Denied(_) => false,
+            Self::Required(rules) => rules.iter().any(|rule| rule.quorum.segregation),
+        }
+    }
+
     /// Its name in JSON and in print.
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -252,6 +263,55 @@ impl Requiring<'_> {
     /// Whether one of the rule's requirements entitles this principal by this decision.
     pub(crate) fn entitles(&self, requirement: &Requirement, approver: &Approver<'_>) -> bool {
         self.quorum.entitles(self.rule, requirement, approver)
+    }
+
+    /// Whom a requirement asks where these steps of escalation stand, by name and by group, ascending; where there is neither,
+    /// everybody who signs as a human.
+    pub fn asked(
+        &self,
+        requirement: &Requirement,
+        escalated: &[(RuleName, u64)],
+    ) -> (Vec<Principal>, Vec<Group>) {
+        let (mut by_name, mut by_group) = (Vec::new(), Vec::new());
+        for approvers in self.asks_each(requirement, escalated) {
+            match approvers {
+                Approvers::Anybody => return (Vec::new(), Vec::new()),
+                Approvers::Among { principals, groups } => {
+                    by_name.extend(principals.iter().cloned());
+                    by_group.extend(groups.iter().cloned());
+                }
+            }
+        }
+        for names in [&mut by_name, &mut by_group] {
+            names.sort_unstable();
+            names.dedup();
+        }
+        (by_name, by_group)
+    }
+
+    /// Whether a requirement asks somebody in these groups where these steps of escalation stand.
+    pub fn asks(
+        &self,
+        requirement: &Requirement,
+        escalated: &[(RuleName, u64)],
+        principal: &Principal,
+        groups: &[Group],
+    ) -> bool {
+        self.asks_each(requirement, escalated).any(|approvers| approvers.name(principal, groups))
+    }
+
+    fn asks_each<'a>(
+        &'a self,
+        requirement: &'a Requirement,
+        escalated: &'a [(RuleName, u64)],
+    ) -> impl Iterator<Item = &'a Approvers> {
+        let steps = escalated.iter().filter_map(|step| self.quorum.step(self.rule, step));
+        [&requirement.approvers].into_iter().chain(steps.map(|step| &step.to))
+    }
+
+    /// For each requirement of the rule those whose approval counts for it, each for one.
+    pub fn shares(&self, approvals: &[Approval<'_>]) -> Vec<Vec<Principal>> {
+        Matching::of(self, approvals, &[]).shares()
     }
 
     /// The first of these approvals by which the rule's time is out.

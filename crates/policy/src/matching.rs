@@ -81,6 +81,18 @@ impl<'a> Matching<'a> {
         false
     }
 
+    /// For each requirement those who count for it.
+    pub fn shares(&self) -> Vec<Vec<Principal>> {
+        let mut shares = vec![Vec::new(); self.rule.quorum.requirements.len()];
+        for (principal, place) in self.principals.iter().zip(&self.taken) {
+            let requirement = place.and_then(|place| self.places.get(place));
+            if let Some(share) = requirement.and_then(|at| shares.get_mut(*at)) {
+                share.push((*principal).clone());
+            }
+        }
+        shares
+    }
+
     /// Whether every place has somebody.
     pub fn is_full(&self) -> bool {
         self.size() == self.places.len()

@@ -167,13 +167,17 @@ impl Quorum {
         requirement: &Requirement,
         approver: &Approver<'_>,
     ) -> bool {
-        let asked = |(of, step): &(RuleName, u64)| {
-            let at = usize::try_from(*step).ok().and_then(|step| step.checked_sub(1));
-            let step = at.and_then(|at| self.escalation.get(at)).filter(|_| of == rule);
-            step.is_some_and(|step| step.to.include(approver))
+        let asked = |escalated: &(RuleName, u64)| {
+            self.step(rule, escalated).is_some_and(|step| step.to.include(approver))
         };
         requirement.accepts(approver)
             && (requirement.approvers.include(approver) || approver.escalated.iter().any(asked))
+    }
+
+    /// The step, counted from 1, of the rule of this name, if that is the one that is meant.
+    pub(crate) fn step(&self, rule: &RuleName, (of, step): &(RuleName, u64)) -> Option<&Step> {
+        let at = usize::try_from(*step).ok()?.checked_sub(1)?;
+        self.escalation.get(at).filter(|_| of == rule)
     }
 
     /// Whether this decision meets the rule of this name alone, because its time is out.
@@ -198,11 +202,15 @@ impl Requirement {
 
 impl Approvers {
     fn include(&self, approver: &Approver<'_>) -> bool {
+        self.name(approver.principal, approver.groups)
+    }
+
+    /// Whether somebody in these groups is among them.
+    pub(crate) fn name(&self, principal: &Principal, groups: &[Group]) -> bool {
         match self {
             Self::Anybody => true,
-            Self::Among { principals, groups } => {
-                principals.contains(approver.principal)
-                    || groups.iter().any(|group| approver.groups.contains(group))
+            Self::Among { principals, groups: named } => {
+                principals.contains(principal) || named.iter().any(|group| groups.contains(group))
             }
         }
     }

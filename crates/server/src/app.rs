@@ -18,10 +18,11 @@ use tokio::sync::Semaphore;
 
 use crate::{
     handlers::{
-        add, delegations, health, proofs, runs, state, submissions,
+        add, approvals, delegations, health, proofs, review, runs, state, submissions,
         tiles::{self, ReadPath},
     },
     limits,
+    links::Links,
     mirror::{self, MirrorView},
     payloads::Payloads,
     problem::{Kind, Problem},
@@ -42,10 +43,14 @@ pub(crate) struct App {
     pub view: Arc<LogView>,
     /// Bounds the batches that are read at a time.
     pub batches: Semaphore,
+    /// Makes and reads links by which people decide, if there are any.
+    pub links: Option<Arc<Links>>,
 }
 
 /// All routes of a log of records.
 pub(crate) fn records_app(app: Arc<App>) -> Router {
+    let written = middleware::from_fn_with_state(Arc::clone(&app.view), may_be_written);
+    let authorize = post(approvals::authorize).layer(written);
     let reads = Router::new()
         .route("/v1/records/{id}", get(state::record))
         .route("/v1/records/{id}/proof", get(state::proof))
@@ -54,15 +59,20 @@ pub(crate) fn records_app(app: Arc<App>) -> Router {
         .route("/v1/runs/{run}", get(runs::run))
         .route("/v1/runs/{run}/events", get(runs::events))
         .route("/v1/runs/{run}/bundle", get(runs::bundle))
+        .route("/v1/approvals", get(approvals::list).merge(authorize))
+        .route("/v1/approvals/events", get(approvals::events))
+        .route("/v1/approvals/{proposal}", get(approvals::show))
         .route("/v1/log", get(state::log))
         .route("/v1/principals/{principal}", get(state::principal))
         .route("/v1/policy", get(state::policy))
         .route("/v1/delegations", get(delegations::list))
         .route("/v1/delegations/{id}", get(delegations::chain))
+        .route("/review/{proposal}", get(review::review))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&app.view), may_read::<LogView>));
     let records = Router::new()
         .route("/v1/records", post(submissions::record))
         .route("/v1/records/batch", post(submissions::batch))
+        .route("/link/{token}", get(review::link).post(review::decide))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&app.view), may_be_written))
         .merge(reads);
     let app = any_log(&app.view).merge(records.with_state(app));
@@ -84,8 +94,8 @@ pub(crate) fn raw_app(app: Arc<RawApp>) -> Router {
 }
 
 /// Where a log of records has what a raw log has not.
-const RECORD_ROUTES: [&str; 6] =
-    ["/v1/records", "/v1/payloads", "/v1/runs", "/v1/log", "/v1/principals", "/v1/policy"];
+const RECORD_ROUTES: [&str; 7] =
+    ["/v1/records", "/v1/payloads", "/v1/runs", "/v1/approvals", "/v1/log", "/v1/principals", "/v1/policy"];
 
 /// All routes of a mirror.
 pub(crate) fn mirror_app(mirror: Arc<MirrorView>) -> Router {

@@ -229,9 +229,9 @@ fn disclosed(
     Ok(disclosed)
 }
 
-/// The last checkpoint; the first over each execution of the run, which shows best when it existed, and that the first with
-/// a quorum of witnesses where there is one; and those on which its records rest, as far as the log signed them: by these a
-/// reader sees whether a basis is of this log (R-BASIS-02).
+/// The last checkpoint; the first over each execution, each timer and each proposal that one names, which shows best when it
+/// existed, and that the first with a quorum of witnesses where there is one; and those on which the run's records rest, as far
+/// as the log signed them: by these a reader sees whether a basis is of this log (R-BASIS-02).
 fn checkpoints(
     index: &Index,
     run: RunId,

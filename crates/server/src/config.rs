@@ -23,6 +23,20 @@
 //! [witnesses]
 //! policy = "witnesses.policy"      # COUNTERFOIL_WITNESS_POLICY; a C2SP tlog-policy: whom to ask, and how many are enough
 //! fail = "open"                    # COUNTERFOIL_WITNESS_FAIL; "closed": /checkpoint shows only what reached the quorum
+//!
+//! [approvals]
+//! url = "https://approve.example.org"  # COUNTERFOIL_APPROVALS_URL; where people reach this server; else nobody is sent to it
+//! link_time = "24h"                # COUNTERFOIL_LINK_TIME; how long somebody may decide by a link: 1m to 30d
+//! outbox_dir = "outbox"            # what is to be told, and how far it was
+//! tell = ["ops"]                   # channels on which everything is told, without links to decide by
+//!
+//! [channels.ops]                   # docs/notifications.md has all kinds
+//! kind = "webhook"
+//! url = "https://hooks.example.org/counterfoil"
+//! secret_files = ["ops.secret"]
+//!
+//! [people]                         # where each is told what they may decide, with a link of their own
+//! ana = ["ana"]
 //! ```
 //!
 //! Without `[witnesses]` nobody is asked. A raw log has no payloads, genesis, snapshot key or policy key. Relative paths in the file are relative to the file, others to the working directory.
@@ -34,13 +48,16 @@ use std::{
     net::SocketAddr,
     num::NonZeroU32,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
+use axum::http::Uri;
 use serde::Deserialize;
 
 use crate::{
     access::{Access, Token},
     limits,
+    notices::{ChannelConfig, Notices, Spelled},
 };
 
 /// A configuration that can be used.
@@ -127,8 +144,21 @@ pub struct RecordFiles {
     pub genesis: PathBuf,
     /// The key file that signs snapshots and rejections.
     pub snapshot_key: PathBuf,
-    /// The key file that signs time-outs and escalations, if this server says them.
+    /// The key file that signs time-outs, escalations and what is decided by link, if this server says them.
     pub policy_key: Option<PathBuf>,
+    /// Where people are sent who have to decide, if anywhere.
+    pub approvals: Option<Approvals>,
+}
+
+/// How people who have to decide reach the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Approvals {
+    /// Where they reach it: http or https, without query or fragment.
+    pub url: String,
+    /// How long somebody may decide by a link.
+    pub link_time: Duration,
+    /// Whom the server tells, if anybody.
+    pub notices: Option<Box<Notices>>,
 }
 
 /// What the command line says. It wins over file and environment. Tokens are not given here: other users can see command lines.
@@ -149,6 +179,8 @@ pub struct Overrides {
     pub note_key: Option<String>,
     pub snapshot_key: Option<String>,
     pub policy_key: Option<String>,
+    pub approvals_url: Option<String>,
+    pub link_time: Option<String>,
     pub witness_policy: Option<String>,
     pub witness_fail: Option<String>,
 }
@@ -244,10 +276,12 @@ const NOTE_KEY: Member = member("log.note_key", "COUNTERFOIL_NOTE_KEY", "--note-
 const SNAPSHOT_KEY: Member = member("log.snapshot_key", "COUNTERFOIL_SNAPSHOT_KEY", "--snapshot-key");
 const POLICY_KEY: Member = member("log.policy_key", "COUNTERFOIL_POLICY_KEY", "--policy-key");
 
+const APPROVALS_URL: Member = member("approvals.url", "COUNTERFOIL_APPROVALS_URL", "--approvals-url");
+const LINK_TIME: Member = member("approvals.link_time", "COUNTERFOIL_LINK_TIME", "--link-time");
 const WITNESS_POLICY: Member = member("witnesses.policy", "COUNTERFOIL_WITNESS_POLICY", "--witness-policy");
 const WITNESS_FAIL: Member = member("witnesses.fail", "COUNTERFOIL_WITNESS_FAIL", "--witness-fail");
 
-const MEMBERS: [&Member; 18] = [
+const MEMBERS: [&Member; 20] = [
     &LISTEN,
     &READS,
     &READ_TOKEN,
@@ -264,6 +298,8 @@ const MEMBERS: [&Member; 18] = [
     &NOTE_KEY,
     &SNAPSHOT_KEY,
     &POLICY_KEY,
+    &APPROVALS_URL,
+    &LINK_TIME,
     &WITNESS_POLICY,
     &WITNESS_FAIL,
 ];
@@ -286,7 +322,10 @@ const fn member(name: &'static str, variable: &'static str, flag: &'static str) 
 struct File {
     server: FileServer,
     log: FileLog,
+    approvals: FileApprovals,
     witnesses: FileWitnesses,
+    channels: BTreeMap<String, ChannelConfig>,
+    people: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -318,6 +357,15 @@ struct FileLog {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+struct FileApprovals {
+    url: Option<String>,
+    link_time: Option<String>,
+    outbox_dir: Option<String>,
+    tell: Vec<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct FileWitnesses {
     policy: Option<String>,
     fail: Option<String>,
@@ -337,11 +385,18 @@ impl Config {
         flags: Overrides,
     ) -> Result<Self, ConfigError> {
         let mut settings = Settings(BTreeMap::new());
-        let mut published = Vec::new();
+        let (mut published, mut notices) = (Vec::new(), None);
         if let Some(path) = file {
-            let (values, places) = read_file(path)?;
-            settings.layer(&|_| Source::File(path.to_owned()), values)?;
+            let FileValues { members, published: places, told } = read_file(path)?;
+            settings.layer(&|_| Source::File(path.to_owned()), members)?;
             published = places.into_iter().map(|place| beside(path, place)).collect();
+            let wrong = |(name, reason)| ConfigError::Invalid {
+                name,
+                source_of: Source::File(path.to_owned()),
+                reason,
+            };
+            notices =
+                Notices::read(path.parent().unwrap_or(Path::new("")), told).map_err(wrong)?.map(Box::new);
         }
         settings.layer_process(environment, flags)?;
         let (listen, reads) = settings.listening()?;
@@ -350,7 +405,7 @@ impl Config {
             log_dir: settings.path(&LOG_DIR)?,
             lock_dir: settings.path(&LOCK_DIR)?,
             note_key: settings.path(&NOTE_KEY)?,
-            mode: settings.mode(listen, &reads)?,
+            mode: settings.mode(listen, &reads, notices)?,
             witnesses: settings.witnesses()?,
             quota: settings.quota()?,
             reads,
@@ -443,7 +498,12 @@ impl Settings {
     }
 
     /// What the log holds.
-    fn mode(&self, listen: SocketAddr, reads: &Access) -> Result<Mode, ConfigError> {
+    fn mode(
+        &self,
+        listen: SocketAddr,
+        reads: &Access,
+        notices: Option<Box<Notices>>,
+    ) -> Result<Mode, ConfigError> {
         match self.0.get(MODE.name).map(|(mode, _)| mode.as_str()).unwrap_or("records") {
             "records" => {
                 let reason = "only a raw log has it: a record proves by itself who wrote it";
@@ -457,14 +517,49 @@ impl Settings {
                         .contains_key(POLICY_KEY.name)
                         .then(|| self.path(&POLICY_KEY))
                         .transpose()?,
+                    approvals: self.approvals(notices)?,
                 }))
             }
             "raw" => {
-                self.without(&[&PAYLOAD_DIR, &GENESIS, &SNAPSHOT_KEY, &POLICY_KEY], "a raw log has none")?;
+                let of_records =
+                    [&PAYLOAD_DIR, &GENESIS, &SNAPSHOT_KEY, &POLICY_KEY, &APPROVALS_URL, &LINK_TIME];
+                self.without(&of_records, "a raw log has none")?;
                 Ok(Mode::Raw { writes: self.writes(listen, reads)? })
             }
             other => Err(self.invalid(&MODE, format!("{other:?} is neither \"records\" nor \"raw\""))),
         }
+    }
+
+    /// Where people are sent who have to decide.
+    fn approvals(&self, notices: Option<Box<Notices>>) -> Result<Option<Approvals>, ConfigError> {
+        let Some((url, _)) = self.0.get(APPROVALS_URL.name) else {
+            self.without(&[&LINK_TIME], "people are sent nowhere: set approvals.url")?;
+            if notices.is_some() {
+                let reason = "is missing: people who are told are sent there".to_owned();
+                return Err(self.invalid(&APPROVALS_URL, reason));
+            }
+            return Ok(None);
+        };
+        if !self.0.contains_key(POLICY_KEY.name) {
+            let reason = "what is decided there is signed with log.policy_key, which is missing".to_owned();
+            return Err(self.invalid(&APPROVALS_URL, reason));
+        }
+        let is_web = |uri: &Uri| {
+            let scheme = uri.scheme_str().is_some_and(|scheme| matches!(scheme, "http" | "https"));
+            scheme && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
+        };
+        let parsed = url.parse::<Uri>().ok().filter(|uri| is_web(uri) && uri.query().is_none());
+        if parsed.is_none() || url.contains('#') {
+            let reason = format!("{url:?} is no address such as https://approve.example.org");
+            return Err(self.invalid(&APPROVALS_URL, reason));
+        }
+        let url = url.trim_end_matches('/').to_owned();
+        let link_time = self.0.get(LINK_TIME.name).map_or("24h", |(time, _)| time.as_str());
+        let wrong = || format!("{link_time:?} is no time from 1m to 30d, such as 90m or 24h");
+        let link_time = duration(link_time)
+            .filter(|time| limits::LINK_TIME.contains(time))
+            .ok_or_else(|| self.invalid(&LINK_TIME, wrong()))?;
+        Ok(Some(Approvals { url, link_time, notices }))
     }
 
     /// How much each may add.
@@ -594,6 +689,8 @@ impl Overrides {
             self.note_key,
             self.snapshot_key,
             self.policy_key,
+            self.approvals_url,
+            self.link_time,
             self.witness_policy,
             self.witness_fail,
         ]
@@ -611,6 +708,19 @@ impl fmt::Display for Source {
     }
 }
 
+/// A number and one of m, h, d.
+fn duration(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let seconds = match unit {
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    let number = number.bytes().all(|byte| byte.is_ascii_digit()).then(|| number.parse::<u64>().ok())??;
+    number.checked_mul(seconds).map(Duration::from_secs)
+}
+
 /// A place in a file: a URL, or a directory relative to the file.
 fn beside(file: &Path, place: String) -> String {
     if place.contains("://") {
@@ -619,11 +729,20 @@ fn beside(file: &Path, place: String) -> String {
     file.parent().unwrap_or(Path::new("")).join(place).display().to_string()
 }
 
-/// The values in a file, in the order of [`MEMBERS`], and the published copies.
-fn read_file(path: &Path) -> Result<([Option<String>; MEMBERS.len()], Vec<String>), ConfigError> {
+/// What a file says.
+struct FileValues {
+    /// In the order of [`MEMBERS`].
+    members: [Option<String>; MEMBERS.len()],
+    /// The published copies.
+    published: Vec<String>,
+    /// Who is told.
+    told: Spelled,
+}
+
+fn read_file(path: &Path) -> Result<FileValues, ConfigError> {
     let text = read_text(path)?;
     // Of toml's error only message and line: its full text quotes the line, which may be that of the token.
-    let File { server, log, witnesses } =
+    let File { server, log, approvals, witnesses, channels, people } =
         toml::from_str(&text).map_err(|fault: toml::de::Error| ConfigError::Malformed {
             path: path.to_owned(),
             line: fault
@@ -632,7 +751,7 @@ fn read_file(path: &Path) -> Result<([Option<String>; MEMBERS.len()], Vec<String
                 .map(|before| before.matches('\n').count() + 1),
             reason: fault.message().lines().next().unwrap_or("not TOML").to_owned(),
         })?;
-    let values = [
+    let members = [
         server.listen,
         server.reads,
         server.read_token,
@@ -649,10 +768,13 @@ fn read_file(path: &Path) -> Result<([Option<String>; MEMBERS.len()], Vec<String
         log.note_key,
         log.snapshot_key,
         log.policy_key,
+        approvals.url,
+        approvals.link_time,
         witnesses.policy,
         witnesses.fail,
     ];
-    Ok((values, log.published))
+    let told = Spelled { outbox_dir: approvals.outbox_dir, tell: approvals.tell, people, channels };
+    Ok(FileValues { members, published: log.published, told })
 }
 
 fn read_text(path: &Path) -> Result<String, ConfigError> {

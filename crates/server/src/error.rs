@@ -107,6 +107,9 @@ pub enum StartError {
     /// The directory of payloads.
     #[error("can't use the payload directory: {0}")]
     Payloads(String),
+    /// The outbox, or a channel on which people are told.
+    #[error("can't tell people what waits for them: {0}")]
+    Notices(String),
     /// The witness policy.
     #[error("can't use the witness policy {path}: {reason}")]
     WitnessPolicy {

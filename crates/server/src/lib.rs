@@ -17,13 +17,18 @@
 
 mod access;
 mod app;
+mod approvals;
 mod bundle;
 mod config;
 mod error;
 mod handlers;
 pub mod limits;
+mod links;
 mod mirror;
+mod notices;
+mod notifier;
 mod observed;
+mod page;
 mod payloads;
 mod problem;
 mod promise;
@@ -36,10 +41,14 @@ mod snapshot_key;
 mod submit;
 mod timekeeper;
 mod view;
+mod watch;
 mod witnesses;
 
 pub use access::{Access, Token};
-pub use config::{Config, ConfigError, Fail, MirrorConfig, Mode, Overrides, RecordFiles, Source, Witnessing};
+pub use config::{
+    Approvals, Config, ConfigError, Fail, MirrorConfig, Mode, Overrides, RecordFiles, Source, Witnessing,
+};
 pub use error::{ServeError, StartError};
+pub use notices::{ChannelConfig, Notices, Protection};
 pub use observed::{Unasked, observe};
 pub use server::{Server, checkpoint_keys, create_log, serve, serve_mirror};

@@ -49,6 +49,13 @@ pub const BATCH_LINES: usize = 1_024;
 /// Records of a batch that is worked on by the thread that read it: at 50 µs each, 0.2 ms.
 pub const SMALL_BATCH: usize = 4;
 
+/// How long a link may work: long enough to be read, and no longer than the proposals that wait.
+pub const LINK_TIME: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(60)..=Duration::from_secs(30 * 86_400);
+
+/// Bytes of the form of a decision: its longest field, a reason, three times over, as a form spells it.
+pub const FORM_BYTES: usize = 32 << 10;
+
 /// Batches that are read at a time: eight bodies of [`BATCH_BODY_BYTES`] take 256 MiB of memory.
 pub const BATCHES: usize = 8;
 
@@ -67,6 +74,24 @@ pub const DELEGATIONS: usize = 100;
 /// Runs on one page.
 pub const RUNS: usize = 1_000;
 
+/// Approvals on one page: with some decisions, 200 KB.
+pub const APPROVALS: usize = 100;
+
+/// Proposals that a request for approvals looks at: at 10 µs each, 40 ms of the writer's time, in parts of [`VISIT`].
+pub const APPROVALS_LOOKED: usize = 4_096;
+
+/// Proposals, and decisions about them, that the writer is asked about at a time: some milliseconds.
+pub const VISIT: usize = 256;
+
+/// Decisions, and executions, that are shown of one proposal, the last ones: far more than any policy asks for.
+pub const APPROVAL_DECISIONS: usize = 100;
+
+/// Decisions on one page of approvals: with a reason each, 5 MB.
+pub const PAGE_DECISIONS: usize = 1_000;
+
+/// Approved proposals of which an event stream knows when their time is over; for more it looks again.
+pub const WATCHED_ENDS: usize = 4_096;
+
 /// Bytes of a bundle that are made at a time: a write to a socket costs little beside it.
 pub const CHUNK_BYTES: usize = 64 << 10;
 
@@ -78,6 +103,12 @@ pub const FILE_BYTES: u64 = 1 << 20;
 
 /// Characters of a read token, at least: 16 random characters of base64url are 96 bits.
 pub const TOKEN_CHARS: usize = 16;
+/// How many proposals the writer is asked about at a time by who tells people of them: at some 20 µs each where many are configured.
+pub const TELL: usize = 64;
+/// How long until it is tried again to tell people: a full outbox empties at the speed of its channels.
+pub const TELL_RETRY: Duration = Duration::from_secs(5);
+/// How many timers are said in one batch: at 50 µs each, some hundredths of a second of the writer's.
+pub const TIMER_BATCH: usize = 256;
 /// How many runs the writer is asked about at a time for their timers: some tenths of a millisecond.
 pub const TIMER_RUNS: usize = 256;
 /// How long until a timer is said again that was not taken: as long as an operator needs to enrol the key, at most.

@@ -31,6 +31,7 @@ pub(crate) enum Kind {
     RunUnknown,
     PayloadUnknown,
     DelegationUnknown,
+    ProposalUnknown,
     TileUnknown,
     LeafUnknown,
     EntryUnknown,
@@ -123,6 +124,12 @@ impl Kind {
                 "delegation-unknown",
                 "No such delegation",
                 "GET /v1/delegations lists those in effect; one of the authority waits for its threshold.",
+            ),
+            Self::ProposalUnknown => (
+                S::NOT_FOUND,
+                "proposal-unknown",
+                "No such proposal",
+                "GET /v1/approvals lists them; the id is that of the proposal's record.",
             ),
             Self::TileUnknown => (
                 S::NOT_FOUND,
@@ -284,6 +291,19 @@ impl Problem {
     /// That too many ask for the same.
     pub(crate) fn busy(detail: String) -> Self {
         Self { kind: Kind::LogBusy, detail, retry_after: Some(1), index: None }
+    }
+}
+
+impl Problem {
+    /// Status, title and what to do, for a page.
+    pub(crate) const fn for_people(&self) -> (StatusCode, &'static str, &'static str) {
+        let (status, _, title, hint) = self.kind.facts();
+        (status, title, hint)
+    }
+
+    /// What exactly is wrong.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
     }
 }
 

@@ -49,6 +49,11 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
+    /// That what is admitted is integrated, which nobody waits for witnesses for.
+    pub(crate) const fn integrated() -> Self {
+        Self { promise: Promise::Integrated, witnesses: None, wait: Duration::ZERO }
+    }
+
     /// What was asked for, before anything is taken.
     pub(crate) fn of(Asked { promise, wait }: Asked, view: &LogView) -> Result<Self, Problem> {
         let promise = promise.unwrap_or_default();

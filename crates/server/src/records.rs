@@ -11,9 +11,10 @@ use counterfoil_receipt::{
     Body, Draft, MapRoot, Place, PolicyDigest, PublicKey, RecordId, Role, UnverifiedRecord,
     body::{RevocationTarget, Ruling, Snapshot, Type},
     field::{Count, Millis, Whole},
+    limits::PARENTS,
 };
 use counterfoil_tlog::{Hash, LeafIndex, TreeSize};
-use counterfoil_verify::{Fault, KeyCache, Record, Roots, Rule, Scope, Shown, State, check_signature};
+use counterfoil_verify::{Fault, KeyCache, Record, Roots, Rule, Run, Scope, Shown, State, check_signature};
 
 use crate::{
     payloads::{Kept, Payloads},
@@ -199,6 +200,15 @@ impl Application for Records {
     fn project(entry: &[u8], index: LeafIndex) -> Vec<Row> {
         UnverifiedRecord::parse(entry).map_or_else(|_| Vec::new(), |record| rows_of(&record, index.0))
     }
+}
+
+/// What a record that is added to a run names as its parents: its heads, the latest of them.
+pub(crate) fn heads_of(state: &State, run: &Run) -> Vec<RecordId> {
+    let mut heads: Vec<RecordId> = run.heads().iter().copied().collect();
+    heads.sort_by_key(|head| std::cmp::Reverse(state.index_of(head)));
+    heads.truncate(PARENTS);
+    heads.sort_unstable();
+    heads
 }
 
 /// Whether a record may enrol or end a key, or complete what does.

@@ -6,6 +6,7 @@ use axum::Router;
 use counterfoil_http::stop_signal;
 use counterfoil_keys::{NoteKey, RecordKey};
 use counterfoil_log::{CheckpointKeys, CreateError, Fatal, Handle, Log, OpenError};
+use counterfoil_notify::Couriers;
 use counterfoil_receipt::{
     Body, Principal, PublicKey, RecordId, Role, Signer as _, UnverifiedRecord, body::Genesis,
 };
@@ -22,7 +23,9 @@ use crate::{
     config::{Config, MirrorConfig, Mode, RecordFiles},
     error::{ServeError, StartError},
     limits,
+    links::Links,
     mirror::MirrorView,
+    notifier::Notifier,
     payloads::{PayloadError, Payloads},
     problem::with_causes,
     quota::Quotas,
@@ -238,14 +241,31 @@ fn open(config: &Config, closing: watch::Receiver<bool>) -> Result<Opened, Start
         }
         Mode::Records(files) => {
             let (log, app, timekeeper) = open_records(config, files, closing)?;
-            let (view, close) = (Arc::clone(&app.view), app.view.close(log));
+            let (view, mut close) = (Arc::clone(&app.view), app.view.close(log));
             // A log that is only read says nothing.
-            if let Some(timekeeper) = timekeeper.filter(|_| view.reader.read_only().is_none()) {
-                tokio::spawn(timekeeper.run());
+            if view.reader.read_only().is_none() {
+                if let Some(timekeeper) = timekeeper {
+                    tokio::spawn(timekeeper.run());
+                }
+                if let Some((notifier, couriers)) = notifier(&app, files)? {
+                    tokio::spawn(notifier.run());
+                    close = Box::new(move || {
+                        drop(couriers);
+                        close()
+                    });
+                }
             }
             Ok(Opened::new(records_app(app), &view, close))
         }
     }
+}
+
+/// Who tells people what waits for them, if somebody does.
+fn notifier(app: &Arc<App>, files: &RecordFiles) -> Result<Option<(Notifier, Couriers)>, StartError> {
+    let notices = files.approvals.as_ref().and_then(|approvals| approvals.notices.clone());
+    let Some((notices, links)) = notices.zip(app.links.clone()) else { return Ok(None) };
+    let opened = Notifier::open(Arc::clone(app), Arc::new(*notices), links);
+    opened.map(Some).map_err(StartError::Notices)
 }
 
 /// A log of records, what its handlers work with, and who keeps its time.
@@ -256,7 +276,7 @@ fn open_records(
     files: &RecordFiles,
     closing: watch::Receiver<bool>,
 ) -> Result<OpenedRecords, StartError> {
-    let policy_key = files.policy_key.as_deref().map(policy_key).transpose()?;
+    let policy_key = files.policy_key.as_deref().map(policy_key).transpose()?.map(Arc::new);
     let Parts { genesis, keys, records, signer, enrolled, payloads, touched } = Parts::load(config, files)?;
     let (log, view) = open_log(config, keys, records, closing)?;
     let (handle, index) = (log.handle(), Index::new(view.reader.clone()));
@@ -275,6 +295,12 @@ fn open_records(
         submitter: Arc::new(submitter),
         view: Arc::new(view),
         batches: Semaphore::new(limits::BATCHES),
+        links: files
+            .approvals
+            .as_ref()
+            .zip(policy_key.clone())
+            .map(|(approvals, key)| Links::new(genesis.id(), key, &approvals.url, approvals.link_time))
+            .map(Arc::new),
     };
     let app = Arc::new(app);
     let timekeeper = policy_key.map(|key| Timekeeper::new(Arc::clone(&app), key, touched));
@@ -321,7 +347,8 @@ impl Parts {
         let (signer, enrolled) = (Arc::new(signer), Enrolled::default());
         let payloads = Payloads::open(&files.payload_dir);
         let payloads = Arc::new(payloads.map_err(|error| StartError::Payloads(error.to_string()))?);
-        let (touched, kept) = (Touched::default(), Arc::clone(&payloads));
+        let touched = files.policy_key.as_ref().map_or_else(Touched::default, |_| Touched::noting());
+        let kept = Arc::clone(&payloads);
         let records = Records::new(Arc::clone(&signer), enrolled.clone(), kept, touched.clone());
         Ok(Self { genesis, keys, records, signer, enrolled, payloads, touched })
     }

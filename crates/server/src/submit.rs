@@ -12,7 +12,7 @@ use std::{
 use counterfoil_keys::RecordKey;
 use counterfoil_log::{AddError, Handle, LogCheckpoint, Logged, Outcome};
 use counterfoil_receipt::{
-    Commitment, Draft, Malformed, Place, PolicyDigest, PublicKey, RecordId, Role, Root, Signer as _,
+    Commitment, Draft, Malformed, Opening, Place, PolicyDigest, PublicKey, RecordId, Role, Root, Signer as _,
     Statement, UnverifiedRecord,
     body::{Body, KeyChange, Rejection},
     bundle::{DocumentLine, PayloadLine, read_line, write_line},
@@ -111,7 +111,23 @@ struct Prepared {
 impl Batch {
     /// The one record of a request.
     pub(crate) fn of_record(record: Vec<u8>) -> Self {
-        Self { records: vec![record], ..Self::default() }
+        Self::of_records(vec![record])
+    }
+
+    /// Records without payloads or documents.
+    pub(crate) fn of_records(records: Vec<Vec<u8>>) -> Self {
+        Self { records, ..Self::default() }
+    }
+
+    /// One record with a payload that it names.
+    pub(crate) fn disclosing(record: Vec<u8>, opening: Opening) -> Self {
+        let line = PayloadLine::disclosing(opening, None);
+        Self { payloads: HashMap::from([(Kept::Payload(line.commitment), line)]), ..Self::of_record(record) }
+    }
+
+    /// The bytes of its last record.
+    pub(crate) fn last(&self) -> Option<&[u8]> {
+        self.records.last().map(Vec::as_slice)
     }
 
     /// Reads the lines of a batch. Whether a record line is a record is not asked here: each gets its own answer.
@@ -297,7 +313,8 @@ impl Submitter {
     ) -> Result<(), Problem> {
         let Some(quotas) = &self.quotas else { return Ok(()) };
         let size = self.index.reader().latest().head.size.0;
-        if self.index.index_of(&record.id(), size)?.is_none() {
+        // Where the index failed, what is an entry already costs too.
+        if !matches!(self.index.index_of(&record.id(), size), Ok(Some(_))) {
             quotas.check(payer, Instant::now()).map_err(Problem::over_quota)?;
             *bill.entry(payer.clone()).or_default() += 1;
         }

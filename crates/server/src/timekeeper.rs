@@ -16,7 +16,6 @@ use counterfoil_receipt::{
     Draft, Place, RecordId, Root, RunId,
     body::{Basis, Body, Decision, Escalation, Ruling, Surface, Window},
     field::{Count, List, Millis, Whole},
-    limits::PARENTS,
 };
 use counterfoil_verify::{Run, Says, State};
 use tokio::sync::Notify;
@@ -25,13 +24,13 @@ use crate::{
     app::App,
     limits,
     problem::Problem,
-    records::Records,
+    records::{Records, heads_of},
     submit::{Answer, Batch, now},
 };
 
-/// Which runs may have other timers than before, as the fold goes on.
+/// Which runs may have other timers than before, as the fold goes on. Where nobody keeps the time, none is noted.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Touched(Arc<(Mutex<Runs>, Notify)>);
+pub(crate) struct Touched(Option<Arc<(Mutex<Runs>, Notify)>>);
 
 #[derive(Debug, Default)]
 struct Runs {
@@ -41,24 +40,41 @@ struct Runs {
 }
 
 impl Touched {
+    /// For a log whose time is kept.
+    pub(crate) fn noting() -> Self {
+        Self(Some(Arc::default()))
+    }
+
     /// Notes a run.
     pub(crate) fn run(&self, run: RunId) {
-        self.lock().some.insert(run);
-        self.0.1.notify_one();
+        self.note(|runs| {
+            runs.some.insert(run);
+        });
     }
 
     /// Notes every run.
     pub(crate) fn all(&self) {
-        self.lock().all = true;
-        self.0.1.notify_one();
+        self.note(|runs| runs.all = true);
+    }
+
+    fn note(&self, note: impl FnOnce(&mut Runs)) {
+        let Some(noted) = &self.0 else { return };
+        note(&mut noted.0.lock().unwrap_or_else(PoisonError::into_inner));
+        noted.1.notify_one();
     }
 
     fn take(&self) -> Runs {
-        std::mem::take(&mut *self.lock())
+        let mut taken = Runs::default();
+        self.note(|runs| taken = std::mem::take(runs));
+        taken
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Runs> {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits until something is noted.
+    async fn noted(&self) {
+        match &self.0 {
+            Some(noted) => noted.1.notified().await,
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -75,14 +91,14 @@ struct Waiting {
 /// Keeps the time of one log.
 pub(crate) struct Timekeeper {
     app: Arc<App>,
-    key: RecordKey,
+    key: Arc<RecordKey>,
     touched: Touched,
     waiting: BTreeSet<Waiting>,
 }
 
 impl Timekeeper {
     /// For a log whose fold tells `touched` of every run.
-    pub(crate) fn new(app: Arc<App>, key: RecordKey, touched: Touched) -> Self {
+    pub(crate) fn new(app: Arc<App>, key: Arc<RecordKey>, touched: Touched) -> Self {
         Self { app, key, touched, waiting: BTreeSet::new() }
     }
 
@@ -90,19 +106,18 @@ impl Timekeeper {
     pub(crate) async fn run(mut self) {
         let mut closing = self.app.view.closing.clone();
         loop {
-            if self.look().await.is_err() || self.say_what_is_due().await.is_err() {
-                // A log that is busy is asked again; one that failed ends the server.
-                if self.app.view.reader.failure().is_some() {
-                    return;
-                }
-                tokio::time::sleep(limits::TIMER_RETRY).await;
+            let failed = self.look().await.is_err() | self.say_what_is_due().await.is_err();
+            if failed && self.app.view.reader.failure().is_some() {
+                // The server ends.
+                return;
             }
+            // Of what is due, the rest comes at once; a log that is busy is asked again in a moment. And the clock may be set
+            // while this sleeps.
             let next = self.waiting.first().map_or(u64::MAX, |first| first.at.saturating_sub(now()));
-            // The clock may be set while this sleeps.
-            let sleep = Duration::from_millis(next).min(limits::TIMER_SLEEP);
+            let sleep = if failed { limits::TIMER_SLEEP } else { Duration::from_millis(next) };
             tokio::select! {
-                () = tokio::time::sleep(sleep) => {}
-                () = self.touched.0.1.notified() => {}
+                () = tokio::time::sleep(sleep.min(limits::TIMER_SLEEP)) => {}
+                () = self.touched.noted(), if !failed => {}
                 _ = closing.wait_for(|closing| *closing) => return,
             }
         }
@@ -111,55 +126,94 @@ impl Timekeeper {
     /// Asks about the runs that were touched, a few at a time: the writer waits meanwhile.
     async fn look(&mut self) -> Result<(), Problem> {
         let Runs { all, some } = self.touched.take();
-        let runs: Vec<RunId> = if all {
-            let found = self.app.inspect(|records, _| records.state().open_runs()).await;
-            found.inspect_err(|_| self.touched.all())?
+        let mut runs: Vec<RunId> = if all {
+            let live = |records: &Records, _: &_| -> HashSet<RunId> {
+                records.state().live_proposals(u64::MAX).map(|proposed| proposed.run).collect()
+            };
+            let found = self.app.inspect(live).await;
+            found.inspect_err(|_| self.touched.all())?.into_iter().collect()
         } else {
             some.into_iter().collect()
         };
-        for some in runs.chunks(limits::TIMER_RUNS) {
-            let asked = some.to_vec();
-            let found = self.app.inspect(move |records, _| waiting(records.state(), &asked)).await;
+        while !runs.is_empty() {
+            let asked: Vec<RunId> = runs.iter().take(limits::TIMER_RUNS).copied().collect();
+            let among = asked.clone();
+            let found = self.app.inspect(move |records, _| waiting(records.state(), &among)).await;
             let found = found.inspect_err(|_| runs.iter().for_each(|run| self.touched.run(*run)))?;
-            let asked: HashSet<&RunId> = some.iter().collect();
+            runs.drain(..asked.len());
+            let asked: HashSet<RunId> = asked.into_iter().collect();
             self.waiting.retain(|waiting| !asked.contains(&waiting.run));
             self.waiting.extend(found);
         }
         Ok(())
     }
 
+    /// Says what is due, many timers in one batch, and goes on until nothing is.
     async fn say_what_is_due(&mut self) -> Result<(), Problem> {
-        while let Some(first) = self.waiting.first().filter(|first| first.at <= now()).cloned() {
-            self.let_time_pass(first.due).await?;
-            let (asked, key) = (first.clone(), (self.key.principal().clone(), self.key.role()));
+        loop {
+            let due: Vec<Waiting> = self.due_now().take(limits::TIMER_BATCH).cloned().collect();
+            let Some(latest) = due.iter().map(|waiting| waiting.due).max() else { return Ok(()) };
+            self.let_time_pass(latest).await?;
+            let (asked, key) = (due.clone(), (self.key.principal().clone(), self.key.role()));
             let drafted = self.app.inspect(move |records, checkpoint| {
-                let head = checkpoint.head;
+                let (head, time) = (checkpoint.head, Millis::new(now())?);
                 let basis =
                     Basis { root: Root::from_bytes(*head.root.as_bytes()), size: Count::new(head.size.0)? };
-                let (place, body) = due(records, basis, &asked)?;
-                let time = Millis::new(now())?;
-                Some(Draft { place, time, principal: key.0, role: key.1, body })
+                let draft = |asked: &Waiting| {
+                    let (place, body) = due_of(records, basis.clone(), asked)?;
+                    Some(Draft { place, time, principal: key.0.clone(), role: key.1, body })
+                };
+                // Where nothing is due: somebody decided meanwhile, or the clock was set back.
+                let drafted = |asked: &Waiting| draft(asked).ok_or_else(|| asked.anew(records.state()));
+                Some(asked.iter().map(drafted).collect::<Vec<_>>())
             });
-            let signed = drafted.await?.and_then(|draft| draft.sign(&self.key).ok());
-            let Some(record) = signed else {
-                // Somebody decided meanwhile; what else there is, the run being touched, is found.
-                self.waiting.remove(&first);
-                continue;
-            };
-            let batch = Batch::of_record(record.bytes().to_vec());
-            let answers = Arc::clone(&self.app.submitter).submit(batch).await?;
-            self.waiting.remove(&first);
-            match answers.first() {
-                // The run was touched, so what comes next is found.
-                Some(Answer::Included(_)) => {}
-                // It is tried again: a key that is not enrolled yet may be later.
-                Some(Answer::Rejected { .. }) | None => {
-                    let at = now().saturating_add(limits::TIMER_RETRY.as_millis() as u64);
-                    self.waiting.insert(Waiting { at, ..first });
+            // A clock that is out of range says nothing.
+            let drafted = drafted.await?.unwrap_or_default();
+            due.iter().for_each(|waiting| {
+                self.waiting.remove(waiting);
+            });
+            let mut said = Vec::new();
+            for (waiting, drafted) in due.into_iter().zip(drafted) {
+                match drafted.map(|draft| draft.sign(&*self.key)) {
+                    Ok(Ok(record)) => said.push((waiting, record.bytes().to_vec())),
+                    Ok(Err(_)) => self.try_later(waiting, limits::TIMER_RETRY),
+                    Err(Some(left)) => self.try_later(left, limits::TIMER_SLEEP),
+                    Err(None) => {}
                 }
+            }
+            self.say(said).await?;
+        }
+    }
+
+    /// Logs timers, and tries those again that were not taken: a key that is not enrolled yet may be later.
+    async fn say(&mut self, said: Vec<(Waiting, Vec<u8>)>) -> Result<(), Problem> {
+        let (said, records): (Vec<Waiting>, Vec<Vec<u8>>) = said.into_iter().unzip();
+        if records.is_empty() {
+            return Ok(());
+        }
+        let answers = Arc::clone(&self.app.submitter).submit(Batch::of_records(records)).await;
+        // Whether it was logged or not, the run says what there is to do.
+        let answers = answers.inspect_err(|_| said.iter().for_each(|one| self.touched.run(one.run)))?;
+        for (waiting, answer) in said.into_iter().zip(answers) {
+            match answer {
+                // The run was touched, so what comes next is found.
+                Answer::Included(_) => {}
+                Answer::Rejected { .. } => self.try_later(waiting, limits::TIMER_RETRY),
             }
         }
         Ok(())
+    }
+
+    /// What is to be said by now, the earliest first, one timer of each proposal.
+    fn due_now(&self) -> impl Iterator<Item = &Waiting> {
+        let now = now();
+        self.waiting.iter().take_while(move |waiting| waiting.at <= now)
+    }
+
+    /// Lets a timer wait until it is due, and so much longer from now on at least.
+    fn try_later(&mut self, waiting: Waiting, later: Duration) {
+        let later = now().saturating_add(u64::try_from(later.as_millis()).unwrap_or(u64::MAX));
+        self.waiting.insert(Waiting { at: waiting.due.max(later), ..waiting });
     }
 
     /// Brings log time to what is due, where nobody else does.
@@ -174,19 +228,28 @@ impl Timekeeper {
     }
 }
 
+impl Waiting {
+    /// The next timer of a proposal.
+    fn next(state: &State, run: &Run, proposal: RecordId) -> Option<Self> {
+        let due = state.timers(run, &proposal).iter().filter_map(|timer| timer.due).min()?;
+        Some(Self { at: due, due, run: run.id(), proposal })
+    }
+
+    /// The same as the state has it now.
+    fn anew(&self, state: &State) -> Option<Self> {
+        Self::next(state, state.run(&self.run)?, self.proposal)
+    }
+}
+
 /// The next timer of each proposal of these runs.
 fn waiting(state: &State, runs: &[RunId]) -> Vec<Waiting> {
     let runs = runs.iter().filter_map(|run| state.run(run));
     let proposals = runs.flat_map(|run| run.proposals().into_iter().map(move |(id, _)| (run, id)));
-    let next = |(run, proposal): (&Run, RecordId)| {
-        let due = state.timers(run, &proposal).iter().filter_map(|timer| timer.due).min()?;
-        Some(Waiting { at: due, due, run: run.id(), proposal })
-    };
-    proposals.filter_map(next).collect()
+    proposals.filter_map(|(run, id)| Waiting::next(state, run, id)).collect()
 }
 
 /// What is due of a proposal, as of the last snapshot, and where it belongs.
-fn due(records: &Records, basis: Basis, asked: &Waiting) -> Option<(Place, Body)> {
+fn due_of(records: &Records, basis: Basis, asked: &Waiting) -> Option<(Place, Body)> {
     let state = records.state();
     let (run, now) = (state.run(&asked.run)?, state.log_time()?.get());
     let proposal = run.proposal(&asked.proposal)?;
@@ -207,7 +270,9 @@ fn due(records: &Records, basis: Basis, asked: &Waiting) -> Option<(Place, Body)
         .into(),
         Says::TimeOut(verdict) => {
             let approves = verdict == Ruling::Approve;
-            let until = now.saturating_add(assessment.window()?);
+            // After a long stop it is due since long, and what it grants begins now.
+            let from = timer.due?.max(crate::submit::now());
+            let until = from.saturating_add(assessment.window()?);
             Decision {
                 action: proposal.digest,
                 approver: None,
@@ -222,7 +287,7 @@ fn due(records: &Records, basis: Basis, asked: &Waiting) -> Option<(Place, Body)
                 uses: approves.then(|| Whole::new(assessment.uses())).flatten(),
                 verdict,
                 window: if approves {
-                    Some(Window { from: Millis::new(now)?, until: Millis::new(until)? })
+                    Some(Window { from: Millis::new(from)?, until: Millis::new(until)? })
                 } else {
                     None
                 },
@@ -230,9 +295,5 @@ fn due(records: &Records, basis: Basis, asked: &Waiting) -> Option<(Place, Body)
             .into()
         }
     };
-    let mut parents: Vec<RecordId> = run.heads().iter().copied().collect();
-    parents.sort_by_key(|head| std::cmp::Reverse(state.index_of(head)));
-    parents.truncate(PARENTS);
-    parents.sort_unstable();
-    Some((Place::Run { log: state.log()?, run: run.id(), parents }, body))
+    Some((Place::Run { log: state.log()?, run: run.id(), parents: heads_of(state, run) }, body))
 }

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use counterfoil_server::{Access, Config, ConfigError, Fail, Mode, Overrides};
+use counterfoil_server::{Access, ChannelConfig, Config, ConfigError, Fail, Mode, Overrides};
 use tempfile::TempDir;
 
 const LOG: &str = "[log]\ndir = \"log\"\nlock_dir = \"/lock\"\npayload_dir = \"payloads\"\ngenesis = \"g\"\n\
@@ -78,9 +78,10 @@ fn a_quota_is_a_number_of_entries_or_there_is_none() {
 #[test]
 fn without_a_file_environment_and_flags_are_enough() {
     let all = |name: &str| {
-        let has_default = ["TOKEN", "LISTEN", "MODE", "READS", "WRITES", "QUOTA", "WITNESS"]
-            .iter()
-            .any(|part| name.contains(part));
+        let has_default =
+            ["TOKEN", "LISTEN", "MODE", "READS", "WRITES", "QUOTA", "WITNESS", "APPROVALS", "LINK"]
+                .iter()
+                .any(|part| name.contains(part));
         (name.starts_with("COUNTERFOIL_") && !has_default).then(|| "x".to_owned())
     };
     let config = Config::load(None, all, Overrides::default()).unwrap();
@@ -218,4 +219,74 @@ fn a_log_is_witnessed_where_a_policy_says_so() {
     let without = File::with(LOG);
     assert!(without.load(&[], Overrides::default()).unwrap().witnesses.is_none());
     without.fails(&[("COUNTERFOIL_WITNESS_FAIL", "closed")], &["witnesses.fail", "set witnesses.policy"]);
+}
+
+const APPROVALS: &str = "policy_key = \"p\"\n[approvals]\nurl = \"https://a.example/x/\"\ntell = [\"ops\"]\n\
+    [channels.ops]\nkind = \"webhook\"\nurl = \"https://h.example\"\nsecret_files = [\"s1\", \"/s2\"]\n\
+    [channels.ana]\nkind = \"email\"\nhost = \"m.example\"\nsecurity = \"start_tls\"\nfrom = \"a@b.example\"\nto = \"c@d.example\"\n\
+    [people]\nana = [\"ana\", \"ops\"]\n";
+
+#[test]
+fn who_is_told_is_read_with_files_beside_the_file() {
+    let file = File::with(&format!("{LOG}{APPROVALS}"));
+    let Mode::Records(files) = file.load(&[], Overrides::default()).unwrap().mode else { panic!("raw") };
+    let approvals = files.approvals.unwrap();
+    assert_eq!((approvals.url.as_str(), approvals.link_time.as_secs()), ("https://a.example/x", 86_400));
+    let notices = approvals.notices.unwrap();
+    assert_eq!(notices.outbox_dir, file.0.path().join("outbox"));
+    let ChannelConfig::Webhook { secret_files, .. } = &notices.channels[&"ops".parse().unwrap()] else {
+        panic!("{notices:?}")
+    };
+    assert_eq!(secret_files[..], [file.0.path().join("s1"), PathBuf::from("/s2")]);
+    assert_eq!(notices.people.values().next().unwrap().len(), 2);
+    // Without channels nobody is told, and there are links all the same.
+    let file = File::with(&format!("{LOG}policy_key = \"p\"\n"));
+    let set = [("COUNTERFOIL_APPROVALS_URL", "http://127.0.0.1:1"), ("COUNTERFOIL_LINK_TIME", "90m")];
+    let Mode::Records(files) = file.load(&set, Overrides::default()).unwrap().mode else { panic!("raw") };
+    let approvals = files.approvals.unwrap();
+    assert_eq!((approvals.link_time.as_secs(), approvals.notices), (5_400, None));
+}
+
+#[test]
+fn what_is_wrong_about_approvals_is_named() {
+    let changed = |from: &str, to: &str| {
+        assert!(APPROVALS.contains(from), "{from}");
+        File::with(&format!("{LOG}{}", APPROVALS.replacen(from, to, 1)))
+    };
+    let cases = [
+        ("policy_key = \"p\"\n", "", ["approvals.url", "log.policy_key, which is missing"]),
+        ("url = \"https://a.example/x/\"\n", "", ["approvals.url", "people who are told are sent there"]),
+        ("https://a.example/x/", "ftp://a.example", ["approvals.url", "is no address such as"]),
+        ("https://a.example/x/", "https://me@a.example", ["approvals.url", "is no address such as"]),
+        ("https://a.example/x/", "https://a.example/?x", ["approvals.url", "is no address such as"]),
+        ("tell = [\"ops\"]", "tell = [\"opps\"]", ["approvals.tell", "there is no channel \"opps\""]),
+        ("ana = [\"ana\", \"ops\"]", "ana = [\"ann\"]", ["people", "there is no channel \"ann\""]),
+        ("ana = [\"ana\", \"ops\"]", "\"a na\" = [\"ana\"]", ["people", "\"a na\" is not"]),
+        ("ana = [\"ana\", \"ops\"]", "", ["channels", "nobody is told on ana"]),
+        ("kind = \"webhook\"", "kind = \"pigeon\"", ["counterfoil.toml", "pigeon"]),
+        ("host = \"m.example\"", "hots = \"m.example\"", ["counterfoil.toml", "hots"]),
+        (
+            "tell = [\"ops\"]",
+            "tell = [\"ops\"]\nlink_time = \"59s\"",
+            ["approvals.link_time", "from 1m to 30d"],
+        ),
+        (
+            "tell = [\"ops\"]",
+            "tell = [\"ops\"]\nlink_time = \"31d\"",
+            ["approvals.link_time", "from 1m to 30d"],
+        ),
+        (
+            "tell = [\"ops\"]",
+            "tell = [\"ops\"]\nlink_time = \"0m\"",
+            ["approvals.link_time", "from 1m to 30d"],
+        ),
+    ];
+    for (from, to, expected) in cases {
+        changed(from, to).fails(&[], &expected);
+    }
+    File::with(LOG).fails(&[("COUNTERFOIL_LINK_TIME", "1h")], &["approvals.link_time", "set approvals.url"]);
+    File::with(&format!(
+        "{LOG}policy_key = \"p\"\n[approvals]\noutbox_dir = \"o\"\nurl = \"http://a.example\"\n"
+    ))
+    .fails(&[], &["approvals.outbox_dir", "there are no [channels]"]);
 }

@@ -36,11 +36,19 @@ fn timed(then: &str) -> World {
 }
 
 fn set_policy(world: &World, then: &str) {
-    let document = json!({"language": "counterfoil-policy/1", "rules": [{"effect": "require", "match": {"always": true}, "name": "two",
-        "requirements": [{"count": 2, "groups": ["sre"]}], "escalation": [{"after": STEP, "to": {"groups": ["leads"]}}],
-        "timeout": {"after": OUT, "then": then}, "segregation": true, "uses": 1, "window": 3_600_000}]});
+    set_rule(world, &rule(then));
+}
+
+fn rule(then: &str) -> Value {
+    json!({"effect": "require", "match": {"always": true}, "name": "two", "requirements": [{"count": 2, "groups": ["sre"]}],
+        "escalation": [{"after": STEP, "to": {"groups": ["leads"]}}], "timeout": {"after": OUT, "then": then},
+        "segregation": true, "uses": 1, "window": 3_600_000})
+}
+
+fn set_rule(world: &World, rule: &Value) {
     let prev = world.get("/v1/policy").json()["prev"].as_str().unwrap().to_owned();
     let place = counterfoil_receipt::Place::Chain { log: world.log, prev: RecordId::parse(&prev).unwrap() };
+    let document = json!({"language": "counterfoil-policy/1", "rules": [rule]});
     let document = Json::from_value(&document).unwrap();
     world.add(&world.sign(&world.cast.root, place, body::Policy::Document(document)));
 }
@@ -100,6 +108,39 @@ fn what_became_due_while_nobody_served_is_said_at_start() {
     let execution = world.execution(&proposal, &[late.id()], now());
     let rejected = world.post(execution.bytes()).json();
     assert_eq!(rejected["body"]["code"], "proposal-ended", "{rejected}");
+}
+
+#[test]
+fn a_time_out_that_was_said_late_granted_a_window_that_was_over() {
+    const WINDOW: u64 = 800;
+    let mut world = timed("approve");
+    let mut short = rule("approve");
+    short["window"] = json!(WINDOW);
+    short.as_object_mut().unwrap().remove("escalation");
+    set_rule(&world, &short);
+    world.stop().unwrap();
+    let key = world.files_mut().policy_key.take();
+    world.start();
+    let (run, proposal) = proposed(&world, "one");
+    thread::sleep(Duration::from_millis(OUT));
+    // Log time is past what is due, and stays there.
+    world.add(&world.trigger("two"));
+    world.stop().unwrap();
+    thread::sleep(Duration::from_millis(2 * WINDOW));
+    world.files_mut().policy_key = key;
+    world.start();
+    let records = later(&world, run, 2);
+    world.add(&world.execution(&proposal, &[records[0].1], now()));
+}
+
+#[test]
+fn timers_of_many_proposals_are_said_when_they_are_due() {
+    let world = timed("reject");
+    let runs: Vec<RunId> = (0..20).map(|at| proposed(&world, &format!("{at}")).0).collect();
+    for run in &runs {
+        later(&world, *run, 3);
+        assert_eq!(types(&later(&world, *run, 0)), ["escalation", "decision"]);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Reading a bundle line by line, in memory that does not grow with it beyond ids (`spec/bundle.md`).
 
-use std::num::NonZeroUsize;
+use std::{collections::HashMap, num::NonZeroUsize};
 
 use counterfoil_receipt::{
     Body, Commitment, Opening, PolicyDigest, RecordId, Role, RunId,
@@ -429,26 +429,23 @@ impl<'t> Verifier<'t> {
     fn judge_times(&mut self) {
         let Some(run) = self.header.as_ref().and_then(|header| self.state.run(&header.run)) else { return };
         let mut findings = Vec::new();
-        // Executions ascend, and so do checkpoints: many executions share the first checkpoint that covers them.
-        let mut shared: Option<(usize, QuorumTime)> = None;
+        // Many records share the first checkpoint that covers them.
+        let mut known: HashMap<usize, QuorumTime> = HashMap::new();
+        let mut existed_by = |index: u64| {
+            let first = self.checkpoints.partition_point(|shown| shown.head.size.0 <= index);
+            *known
+                .entry(first)
+                .or_insert_with(|| checkpoint::existed_by(&self.checkpoints[first..], self.trust))
+        };
         for (id, execution) in run.executions() {
-            let first = self.checkpoints.partition_point(|shown| shown.head.size.0 <= execution.index);
-            let existed_by = match shared {
-                Some((at, time)) if at == first => time,
-                _ => checkpoint::existed_by(&self.checkpoints[first..], self.trust),
-            };
-            shared = Some((first, existed_by));
-            if let Err(fault) = execution::window_is_shown(execution, existed_by) {
+            if let Err(fault) = execution::window_is_shown(execution, existed_by(execution.index)) {
                 findings.push(Finding::of(fault).at(execution.index, Some(id)));
             }
         }
         for (_, proposal) in run.proposals() {
             for fired in &proposal.timers {
-                let by = |index| {
-                    let first = self.checkpoints.partition_point(|shown| shown.head.size.0 <= index);
-                    checkpoint::existed_by(&self.checkpoints[first..], self.trust)
-                };
-                let judged = timer::witnesses_agree(fired, by(proposal.index), by(fired.index));
+                let (proposed, fired_by) = (existed_by(proposal.index), existed_by(fired.index));
+                let judged = timer::witnesses_agree(fired, proposed, fired_by);
                 findings.extend(judged.err().map(|fault| Finding::of(fault).at(fired.index, Some(fired.by))));
             }
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use counterfoil_policy::Request;
 use counterfoil_receipt::{
-    Author, Body, PublicKey, RecordId, Role, RunId,
+    Author, Body, PublicKey, RecordId, Role, RunId, UnverifiedRecord,
     body::{Cancel, Decision, Execution, Holder, Outcome, Proposal, Ruling, Settlement, Status},
     text::Group,
 };
@@ -14,6 +14,7 @@ use crate::{
     fault::Fault,
     keys::Keys,
     place::with_article,
+    proposals::{self, Proposed},
     record::Record,
     rule::Rule,
     run::{DecisionState, End, ExecutionState, Ground, ProposalState, Run},
@@ -100,8 +101,9 @@ fn decision_is_about_the_action(run: &Run, body: &Decision) -> Result<(), Fault>
 /// R-CAN-01: a cancel is signed by an agent (proposal), the decision's own principal (decision) or the authority.
 fn canceller_may(run: &Run, body: &Cancel, author: &Author) -> Result<(), Fault> {
     let names_proposal = run.proposals.contains_key(&body.target);
-    let own_decision =
-        run.decisions.get(&body.target).is_some_and(|decision| decision.approver == author.principal);
+    let own_decision = run.decisions.get(&body.target).is_some_and(|decision| {
+        [&decision.approver, &decision.author.principal].contains(&&author.principal)
+    });
     let may = match author.role {
         Role::Authority => true,
         Role::Agent => names_proposal,
@@ -197,7 +199,7 @@ pub(crate) fn apply(state: &mut State, record: &Record, index: u64) -> Effect {
     {
         proposal.timers.push(fired);
     }
-    match record.body() {
+    let effect = match record.body() {
         Body::Proposal(body) => {
             state.awaiting_log_time.push((id, record.id()));
             run.propose(record, body, index, groups, chain)
@@ -227,26 +229,33 @@ pub(crate) fn apply(state: &mut State, record: &Record, index: u64) -> Effect {
             Effect::Took
         }
         _ => Effect::Took,
+    };
+    for proposal in proposals::touched(run, record) {
+        let Some(facts) = run.proposals.get(&proposal) else { continue };
+        let is_live = facts.ended.is_none() && facts.uses.is_empty();
+        state
+            .proposals
+            .touch(Proposed { index: facts.index, run: id, id: proposal, changed: index }, is_live);
     }
+    effect
 }
 
 /// A decision as the fold keeps it, and whether the approver's word counts under the policy in force.
 ///
 /// Without a policy in force, any human's word counts: nothing can be approved then, but it can be rejected.
-fn decision(
+pub(crate) fn decision(
     state: &State,
-    record: &Record,
+    record: &UnverifiedRecord,
     body: &Decision,
     index: u64,
     run: RunId,
 ) -> (DecisionState, bool) {
     let approver = body.approver.as_ref().unwrap_or(&record.author().principal);
     let proposal = state.runs.get(&run).and_then(|run| run.proposals.get(&body.proposal));
-    let before = proposal.map_or(&[][..], |proposal| &proposal.timers);
     let in_force = state.policy_in_force().map(|(digest, _)| digest);
     // An approval counts under the policy that it names only.
-    let counts = body.verdict != Ruling::Approve || in_force == Some(body.policy);
-    let escalated = before.iter().filter(|fired| counts && in_force == Some(fired.policy));
+    let counts = in_force.filter(|policy| body.verdict != Ruling::Approve || *policy == body.policy);
+    let escalated = proposal.zip(counts).map(|(proposal, policy)| timer::escalated(proposal, policy));
     let decision = DecisionState {
         index,
         proposal: body.proposal,
@@ -255,7 +264,7 @@ fn decision(
         groups: state.keys.groups(approver).to_vec(),
         approver: approver.clone(),
         rule: body.rule.clone(),
-        escalated: escalated.filter_map(|fired| Some((fired.rule.clone(), fired.step?))).collect(),
+        escalated: escalated.unwrap_or_default(),
         surface: body.surface,
         policy: body.policy,
         uses: body.uses.map_or(0, |uses| uses.get()),
@@ -301,9 +310,11 @@ impl Run {
             action: body.action.clone(),
             audience: body.audience.clone(),
             supersedes: body.supersedes,
+            time: record.time().get(),
             log_time: None,
             timers: Vec::new(),
             timer_in_doubt: false,
+            approvals_in_doubt: Vec::new(),
             ended: None,
             uses: BTreeMap::new(),
             decisions: Vec::new(),

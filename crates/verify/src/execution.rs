@@ -126,9 +126,7 @@ impl State {
         };
         decisions_name_the_policy(&named, in_force)?;
         approvers_are_not_revoked(self, &named)?;
-        let involved = [Some(&run.requester), Some(&proposed.proposer), runtime].into_iter().flatten();
-        let involved = involved.chain(self.delegates(&proposed.chain));
-        let involved: Vec<&str> = involved.map(Principal::as_str).collect();
+        let involved = self.involved(run, proposed, runtime);
         let uses = enough_approve(&policy.assess(&proposed.request()), &involved, &named)?;
         let from = named.iter().filter_map(|decision| decision.window).map(|(from, _)| from).max();
         let until = named.iter().filter_map(|decision| decision.window).map(|(_, until)| until).min();
@@ -136,6 +134,17 @@ impl State {
         let mut decisions = decisions.to_vec();
         decisions.sort_unstable();
         Ok(Quorum { decisions, uses, window: from.zip(until).unwrap_or(unbounded), policy: in_force })
+    }
+
+    /// Who asked for the action, proposed it, is a delegate of it, or executes it.
+    fn involved<'a>(
+        &'a self,
+        run: &'a Run,
+        proposed: &'a ProposalState,
+        runtime: Option<&'a Principal>,
+    ) -> Vec<&'a str> {
+        let involved = [Some(&run.requester), Some(&proposed.proposer), runtime].into_iter().flatten();
+        involved.chain(self.delegates(&proposed.chain)).map(Principal::as_str).collect()
     }
 
     /// Those among these decisions that an execution has to name to meet the policy in force, in the same order: few, and the
@@ -148,6 +157,26 @@ impl State {
         let states: Vec<&DecisionState> = known.iter().map(|(_, decision)| *decision).collect();
         let selected = assessment.select(&approvals(&states))?;
         Some(selected.into_iter().filter_map(|at| known.get(at)).map(|(id, _)| **id).collect())
+    }
+}
+
+/// Whether an approval that is not signed yet would count towards the quorum of a proposal.
+pub(crate) fn would_count(
+    state: &State,
+    run: &Run,
+    proposed: &ProposalState,
+    decision: &DecisionState,
+) -> Result<(), Fault> {
+    let Some(assessment) = state.assess(proposed) else { return Ok(()) };
+    let involved = state.involved(run, proposed, None);
+    match enough_approve(&assessment, &involved, &[decision]) {
+        // Alone it may be too few, and still be one of enough.
+        Err(fault) if fault.rule != Rule::QuorumNotMet => Err(fault),
+        Ok(_) | Err(_) if assessment.entitles(&decision.approver()) => Ok(()),
+        Ok(_) | Err(_) => {
+            let why = format!("body.decisions: no rule lets {} decide so", decision.approver);
+            Err(Fault::violated(Rule::QuorumNotMet, why))
+        }
     }
 }
 
@@ -284,8 +313,8 @@ fn quorum_is_short(shortfall: &Shortfall) -> Fault {
     Fault::violated(Rule::QuorumNotMet, format!("body.decisions: {shortfall}"))
 }
 
-/// R-EXEC-07: no approver is the requester, the proposer, a delegate of the chain or the executing runtime's principal, where the policy wants
-/// that.
+/// R-EXEC-07: no approver, nor who signs for one by link, is the requester, the proposer, a delegate of the chain or the executing
+/// runtime's principal, where the policy wants that.
 fn approver_is_involved(shortfall: &Shortfall) -> Fault {
     Fault::violated(Rule::Segregation, format!("body.decisions: {shortfall}"))
 }
@@ -343,6 +372,10 @@ pub(crate) fn window_is_shown(execution: &ExecutionState, existed_by: QuorumTime
 
 /// R-EXEC-09: the policy in force is the one that execution and decisions name.
 fn policy_is_in_force<'a>(state: &'a State, named: &PolicyDigest) -> Result<&'a Policy, Fault> {
+    if state.policy_in_doubt {
+        let why = "body.policy: whether a later policy came into force is not shown";
+        return Err(Fault::not_shown(Rule::PolicyNotInForce, why));
+    }
     match state.policy_in_force() {
         Some((digest, policy)) if digest == *named => Ok(policy),
         Some((digest, _)) => Err(Fault::violated(
@@ -392,15 +425,19 @@ fn approvers_are_not_revoked(state: &State, named: &[&DecisionState]) -> Result<
                 format!("body.decisions: {key} of {} was revoked at entry {at}", decision.author.principal);
             return Err(Fault::violated(Rule::ApprovalRevoked, detail));
         }
-        if decision.surface == Surface::Link
+    }
+    let has_left = |decision: &&&DecisionState| {
+        decision.surface == Surface::Link
             && decision.author.role == Role::Policy
             && !state.keys.is_human(&decision.approver)
-        {
+    };
+    match named.iter().find(has_left) {
+        None => Ok(()),
+        Some(decision) => {
             let detail = format!("body.decisions: {} holds no key of role human any more", decision.approver);
-            return Err(Fault::violated(Rule::ApprovalRevoked, detail));
+            Err(state.absent(Rule::ApprovalRevoked, detail))
         }
     }
-    Ok(())
 }
 
 /// R-EXEC-13: break-glass stands only where the policy allows it.

@@ -416,14 +416,17 @@ pub(crate) fn candidate_waits(state: &State, body: &Endorsement, record: &Record
             Rule::EndorsementTarget,
             format!("body.candidate: {signer} has already signed {}", body.candidate),
         )),
-        None if state.entries.contains_key(&body.candidate) => Err(Fault::violated(
-            Rule::EndorsementTarget,
-            format!("body.candidate: {} waits for no signature", body.candidate),
-        )),
-        None => Err(state.absent(
-            Rule::EndorsementTarget,
-            format!("body.candidate: {} is no earlier entry", body.candidate),
-        )),
+        None => Err(match state.entries.get(&body.candidate) {
+            Some(entry) => Fault {
+                rule: Rule::EndorsementTarget,
+                shown: entry.fault.unwrap_or(Shown::Violated),
+                detail: format!("body.candidate: {} waits for no signature", body.candidate),
+            },
+            None => state.absent(
+                Rule::EndorsementTarget,
+                format!("body.candidate: {} is no earlier entry", body.candidate),
+            ),
+        }),
     }
 }
 
@@ -566,7 +569,11 @@ fn enact(state: &mut State, id: RecordId, body: &Body, index: u64) -> Effect {
         },
         Body::Policy(body) => match state.read_policy(body) {
             Ok((digest, policy)) => {
-                state.policies.push(PolicyInForce { from: index, digest, policy });
+                state.policy_in_doubt = false;
+                // One that repeats the document in force makes it no younger.
+                if state.policies.last().is_none_or(|last| last.digest != digest) {
+                    state.policies.push(PolicyInForce { from: index, digest, policy });
+                }
                 Effect::Took
             }
             Err(fault) => Effect::None(fault.to_string()),

@@ -9,6 +9,7 @@
 
 #![cfg_attr(not(test), deny(clippy::disallowed_macros, clippy::disallowed_methods))]
 
+mod approval;
 mod assemble;
 mod bundle;
 mod check;
@@ -19,7 +20,9 @@ mod evidence;
 mod execution;
 mod fault;
 mod keys;
+mod link;
 mod place;
+mod proposals;
 mod record;
 mod rule;
 mod run;
@@ -31,6 +34,7 @@ mod usage;
 mod verdict;
 mod whole;
 
+pub use approval::{Approval, Asked, Asking};
 pub use assemble::{Assembly, IndexKey, Lookup, index_keys, select, timed_by_rule};
 pub use bundle::{MAX_THREADS, Verifier, verify};
 pub use checkpoint::ShownCheckpoint;
@@ -39,6 +43,7 @@ pub use evidence::{Accused, Conviction, NotConvicted, convictions};
 pub use execution::Quorum;
 pub use fault::{Fault, Finding, Shown};
 pub use keys::KeyFacts;
+pub use proposals::Proposed;
 pub use record::{KeyCache, Record, check_signature};
 pub use rule::{Dimension, Rule};
 pub use run::{DecisionState, End, ExecutionState, Fired, Ground, ProposalState, ProposalStatus, Run};

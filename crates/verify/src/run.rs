@@ -49,12 +49,16 @@ pub struct ProposalState {
     pub audience: Audience,
     /// The proposal that it revises.
     pub supersedes: Option<RecordId>,
+    /// When its signer says it was signed, in milliseconds.
+    pub time: u64,
     /// Log time: that of the first snapshot after it; `None` until one is shown that leaves no gap.
     pub log_time: Option<u64>,
     /// Time-outs and escalations that stand, in log order.
     pub timers: Vec<Fired>,
     /// Whether there is a time-out or escalation of which it is not shown that it stands.
     pub(crate) timer_in_doubt: bool,
+    /// Approvals of which it is not shown that they stand.
+    pub(crate) approvals_in_doubt: Vec<DecisionState>,
     /// What ended it, and at which index.
     pub ended: Option<(u64, End)>,
     /// Which execution holds which use.
@@ -204,6 +208,32 @@ pub enum ProposalStatus {
 }
 
 impl ProposalStatus {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::Open,
+        Self::Approved,
+        Self::Denied,
+        Self::Rejected,
+        Self::ChangesRequested,
+        Self::Superseded,
+        Self::Expired,
+        Self::Cancelled,
+        Self::Executing,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Unknown,
+    ];
+
+    /// The status of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == name)
+    }
+
+    /// Whether nothing ended or executed a proposal that is there.
+    pub const fn is_live(self) -> bool {
+        matches!(self, Self::Open | Self::Approved | Self::Denied | Self::Expired)
+    }
+
     /// Its name in JSON and in print.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -447,6 +477,12 @@ impl DecisionState {
 }
 
 impl ProposalState {
+    /// From when on its time-outs and escalations count, in milliseconds: its log time, or its own time where that is later, so
+    /// that a log whose clock lags makes none due early. `None` until its log time is shown.
+    pub fn counts_from(&self) -> Option<u64> {
+        self.log_time.map(|time| time.max(self.time))
+    }
+
     /// What a policy is asked about it.
     pub fn request(&self) -> Request<'_> {
         Request::new(&self.action, self.risk, &self.tags, &self.proposer, &self.groups).under(&self.chain)

@@ -17,6 +17,7 @@ use crate::{
     fault::{Fault, Shown},
     keys::{self, Keys},
     place,
+    proposals::Proposals,
     record::{self, Record},
     rule::Rule,
     run::Run,
@@ -60,8 +61,13 @@ pub struct State {
     pub(crate) delegations: Delegations,
     pub(crate) policies: Vec<PolicyInForce>,
     pub(crate) policy_head: Option<RecordId>,
+    /// Whether there is a policy record of which it is not shown that it holds: what is in force is then not shown either.
+    pub(crate) policy_in_doubt: bool,
     documents: HashMap<PolicyDigest, Vec<u8>>,
     pub(crate) runs: HashMap<RunId, Run>,
+    pub(crate) proposals: Proposals,
+    /// The index of the last entry about policy or keys.
+    pub(crate) ruled: u64,
     pub(crate) last_snapshot: Option<SnapshotFacts>,
     /// Proposals and executions since the last snapshot: the next one gives them their log time.
     pub(crate) awaiting_log_time: Vec<(RunId, RecordId)>,
@@ -116,8 +122,11 @@ impl State {
             delegations: Delegations::default(),
             policies: Vec::new(),
             policy_head: None,
+            policy_in_doubt: false,
             documents: HashMap::new(),
             runs: HashMap::new(),
+            proposals: Proposals::default(),
+            ruled: 0,
             last_snapshot: None,
             awaiting_log_time: Vec::new(),
             judged_by_log_time: Vec::new(),
@@ -174,7 +183,14 @@ impl State {
         let entry = Entry { index, kind: record.kind(), run: record.run(), fault: Some(shown) };
         self.entries.entry(record.id()).or_insert(entry);
         if shown == Shown::NotShown {
-            timer::leave_in_doubt(self, record);
+            timer::leave_in_doubt(self, record, index);
+            // An endorsement may be what lets a policy in doubt take effect.
+            let is_policy = |id| self.entries.get(id).is_some_and(|entry| entry.kind == Type::Policy);
+            self.policy_in_doubt |= match record.body() {
+                Body::Policy(_) => true,
+                Body::Endorsement(body) => is_policy(&body.candidate),
+                _ => false,
+            };
         }
     }
 
@@ -231,14 +247,6 @@ impl State {
     /// The run with this id, if its trigger was folded.
     pub fn run(&self, run: &RunId) -> Option<&Run> {
         self.runs.get(run)
-    }
-
-    /// Runs with a proposal that nothing ended or executed, in no order.
-    pub fn open_runs(&self) -> Vec<RunId> {
-        let is_open = |run: &Run| {
-            run.proposals.values().any(|proposal| proposal.ended.is_none() && proposal.uses.is_empty())
-        };
-        self.runs.iter().filter(|(_, run)| is_open(run)).map(|(id, _)| *id).collect()
     }
 
     /// The log index of an entry.
@@ -354,6 +362,9 @@ impl State {
             self.judged_by_log_time.push((index, record.id()));
         }
         self.keys.note_signature(&record.author().key, index);
+        if matches!(record.kind(), Type::Policy | Type::Keyring | Type::Endorsement | Type::Revocation) {
+            self.ruled = index;
+        }
         match record.body() {
             Body::Genesis(body) => {
                 self.keys.start(body);

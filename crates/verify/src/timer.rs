@@ -3,7 +3,7 @@
 
 use counterfoil_policy::{Assessment, Quorum, Requiring, Then};
 use counterfoil_receipt::{
-    Body, PolicyDigest, Principal, RecordId, RunId, UnverifiedRecord,
+    Body, PolicyDigest, RecordId, RunId, UnverifiedRecord,
     body::{Audience, Decision, Escalation, Ruling},
     field::Millis,
     text::RuleName,
@@ -11,8 +11,10 @@ use counterfoil_receipt::{
 use counterfoil_tlog::policy::QuorumTime;
 
 use crate::{
-    execution::approvals,
-    fault::Fault,
+    conduct,
+    execution::{self, approvals},
+    fault::{Fault, Shown},
+    link,
     record::Record,
     rule::Rule,
     run::{DecisionState, Fired, ProposalState, Run},
@@ -51,16 +53,17 @@ impl State {
     /// What the policy in force will still say of a proposal by itself, if nobody decides: nothing of one that is over or that is
     /// approved.
     pub fn timers(&self, run: &Run, id: &RecordId) -> Vec<Timer> {
-        let Some(proposal) = run.proposal(id) else { return Vec::new() };
-        let Some((policy, assessment)) = self.policy_in_force().zip(self.assess(proposal)) else {
+        let Some((proposal, policy)) = run.proposal(id).zip(self.policies.last()) else { return Vec::new() };
+        if proposal.ended.is_some() || !proposal.uses.is_empty() || policy.from > proposal.index {
             return Vec::new();
-        };
+        }
+        let assessment = policy.policy.assess(&proposal.request());
         let Assessment::Required(rules) = &assessment else { return Vec::new() };
-        let was_proposed_before = self.policies.last().is_some_and(|policy| policy.from > proposal.index);
-        let is_over = was_proposed_before || proposal.ended.is_some() || !proposal.uses.is_empty();
-        let unmet = rules.iter().filter(|rule| !is_over && is_unmet(self, run, id, rule));
+        let is_timed =
+            |rule: &&Requiring<'_>| !rule.quorum.escalation.is_empty() || rule.quorum.timeout.is_some();
+        let unmet = rules.iter().filter(is_timed).filter(|rule| is_unmet(self, run, id, rule));
         let timers = unmet.flat_map(|rule| {
-            let due = |after: u64| proposal.log_time.map(|time| time.saturating_add(after));
+            let due = |after: u64| proposal.counts_from().map(|time| time.saturating_add(after));
             let Quorum { escalation, timeout, .. } = rule.quorum;
             let steps = (1..)
                 .zip(escalation)
@@ -75,7 +78,7 @@ impl State {
         let withdrawn = |id: &RecordId| run.decision(id).is_some_and(|decision| decision.cancelled.is_some());
         let is_held = proposal.decisions.iter().any(withdrawn);
         timers
-            .filter(|timer| !proposal.has_fired(policy.0, &timer.rule, timer.says.step()))
+            .filter(|timer| !proposal.has_fired(policy.digest, &timer.rule, timer.says.step()))
             .filter(|timer| !(is_held && timer.says == Says::TimeOut(Ruling::Approve)))
             .collect()
     }
@@ -109,7 +112,7 @@ impl ProposalState {
 /// Decisions that somebody else than a human signed.
 pub(crate) fn decision_is_sound(state: &State, run: &Run, body: &Decision) -> Result<(), Fault> {
     if let Some(approver) = &body.approver {
-        return approver_is_human(state, approver);
+        return link::approver_is_human(state, approver);
     }
     let Some(rule) = &body.rule else { return Ok(()) };
     let claim = Claim {
@@ -117,7 +120,7 @@ pub(crate) fn decision_is_sound(state: &State, run: &Run, body: &Decision) -> Re
         policy: body.policy,
         rule,
         step: None,
-        approves: body.verdict == Ruling::Approve,
+        begins: body.window.as_ref().map(|window| window.from.get()),
     };
     claim.check(state, run, |quorum| {
         let timeout = quorum.timeout.ok_or_else(|| "has no time-out".to_owned())?;
@@ -136,7 +139,7 @@ pub(crate) fn escalation_is_sound(state: &State, run: &Run, body: &Escalation) -
         policy: body.policy,
         rule: &body.rule,
         step: Some(step),
-        approves: false,
+        begins: None,
     };
     claim.check(state, run, |quorum| {
         let at = usize::try_from(step).ok().and_then(|step| step.checked_sub(1));
@@ -172,8 +175,8 @@ struct Claim<'a> {
     policy: PolicyDigest,
     rule: &'a RuleName,
     step: Option<u64>,
-    /// Whether it says that a rule is met.
-    approves: bool,
+    /// When the window of its approval begins, if it approves.
+    begins: Option<u64>,
 }
 
 impl Claim<'_> {
@@ -186,6 +189,10 @@ impl Claim<'_> {
     ) -> Result<(), Fault> {
         let Some(proposal) = run.proposal(&self.proposal) else { return Ok(()) };
         match state.policies.last() {
+            _ if state.policy_in_doubt => {
+                let why = "body.policy: whether a later policy came into force is not shown";
+                return Err(Fault::not_shown(Rule::TimerUnknown, why));
+            }
             Some(policy) if policy.digest != self.policy => {
                 let why = format!("body.policy: names {}, in force is {}", self.policy, policy.digest);
                 return Err(timer_is_the_policys(why));
@@ -208,12 +215,16 @@ impl Claim<'_> {
         };
         let after = after(requiring.quorum)
             .map_err(|why| timer_is_the_policys(format!("body.rule: {} {why}", self.rule)))?;
-        timer_is_due(state, proposal, after)?;
+        timer_is_due(state, proposal, after, self.begins)?;
         timer_is_in_turn(run, proposal, self, requiring.quorum.escalation.len() as u64)?;
-        if is_unmet(state, run, &self.proposal, requiring) {
-            return Ok(());
+        if !is_unmet(state, run, &self.proposal, requiring) {
+            return Err(rule_is_met(state, self.rule));
         }
-        Err(rule_is_met(state, self.rule))
+        if requiring.is_met(&approvals(&may_stand(state, run, &self.proposal))).is_ok() {
+            let why = format!("body.rule: whether {} is met is not shown", self.rule);
+            return Err(Fault::not_shown(Rule::TimerOutOfTurn, why));
+        }
+        Ok(())
     }
 }
 
@@ -222,17 +233,27 @@ fn timer_is_the_policys(why: String) -> Fault {
     Fault::violated(Rule::TimerUnknown, why)
 }
 
-/// R-TIME-02: as much log time has passed since the proposal as the policy says.
-fn timer_is_due(state: &State, proposal: &ProposalState, after: u64) -> Result<(), Fault> {
-    let now = state.log_time().map_or(0, Millis::get);
-    match proposal.log_time {
-        Some(time) if now >= time.saturating_add(after) => Ok(()),
-        Some(time) => {
-            let due = time.saturating_add(after);
-            Err(state.absent(Rule::TimerEarly, format!("is due at log time {due}; it is signed after {now}")))
-        }
-        None => Err(state.absent(Rule::TimerEarly, "the log time of the proposal is not shown")),
+/// R-TIME-02: as much log time has passed since the proposal, and since its own time, as the policy says, and no window of an
+/// approval begins before.
+fn timer_is_due(
+    state: &State,
+    proposal: &ProposalState,
+    after: u64,
+    begins: Option<u64>,
+) -> Result<(), Fault> {
+    let Some(time) = proposal.counts_from() else {
+        return Err(state.absent(Rule::TimerEarly, "the log time of the proposal is not shown"));
+    };
+    let due = time.saturating_add(after);
+    if let Some(from) = begins.filter(|from| *from < due) {
+        let detail = format!("body.window.from: is {from}; the time-out is due at {due}");
+        return Err(Fault::violated(Rule::TimerEarly, detail));
     }
+    let now = state.log_time().map_or(0, Millis::get);
+    if now >= due {
+        return Ok(());
+    }
+    Err(state.absent(Rule::TimerEarly, format!("is due at log time {due}; it is signed after {now}")))
 }
 
 /// The half of R-TIME-02 that witnesses show: as much time passed between what they saw, whatever the log's clock says.
@@ -259,7 +280,7 @@ pub(crate) fn witnesses_agree(
 }
 
 /// R-TIME-03: the proposal is open and the rule not met; what comes before was said, and this was not; none approves where
-/// somebody withdrew an approval.
+/// somebody withdrew a decision.
 fn timer_is_in_turn(run: &Run, proposal: &ProposalState, claim: &Claim<'_>, steps: u64) -> Result<(), Fault> {
     let over = |why: String| Err(Fault::violated(Rule::TimerOutOfTurn, format!("body.proposal: {why}")));
     if proposal.timer_in_doubt {
@@ -283,7 +304,7 @@ fn timer_is_in_turn(run: &Run, proposal: &ProposalState, claim: &Claim<'_>, step
     }
     let withdrawn = |id: &&RecordId| run.decision(id).is_some_and(|decision| decision.cancelled.is_some());
     match proposal.decisions.iter().find(withdrawn) {
-        Some(decision) if claim.approves => over(format!("the decision {decision} was withdrawn")),
+        Some(decision) if claim.begins.is_some() => over(format!("the decision {decision} was withdrawn")),
         _ => Ok(()),
     }
 }
@@ -293,32 +314,56 @@ fn rule_is_met(state: &State, rule: &RuleName) -> Fault {
     state.absent(Rule::TimerOutOfTurn, format!("body.rule: {rule} is met"))
 }
 
-/// Notes that a time-out or escalation about a proposal may stand.
-pub(crate) fn leave_in_doubt(state: &mut State, record: &UnverifiedRecord) {
-    let proposal = match record.body() {
-        Body::Decision(body) if body.rule.is_some() => body.proposal,
-        Body::Escalation(body) => body.proposal,
+/// The steps of escalation that stand under this policy.
+pub(crate) fn escalated(proposal: &ProposalState, policy: PolicyDigest) -> Vec<(RuleName, u64)> {
+    let stands = proposal.timers.iter().filter(|fired| fired.policy == policy);
+    stands.filter_map(|fired| Some((fired.rule.clone(), fired.step?))).collect()
+}
+
+/// Notes that a time-out, an escalation or an approval of a proposal may stand.
+pub(crate) fn leave_in_doubt(state: &mut State, record: &UnverifiedRecord, index: u64) {
+    let Some(id) = record.run() else { return };
+    let (proposal, approval) = match record.body() {
+        Body::Decision(body) if body.rule.is_some() => (body.proposal, None),
+        Body::Decision(body) if body.verdict == Ruling::Approve => {
+            (body.proposal, Some(conduct::decision(state, record, body, index, id).0))
+        }
+        Body::Escalation(body) => (body.proposal, None),
         _ => return,
     };
-    let run = record.run().and_then(|run| state.runs.get_mut(&run));
-    if let Some(proposal) = run.and_then(|run| run.proposals.get_mut(&proposal)) {
-        proposal.timer_in_doubt = true;
+    let run = state.runs.get_mut(&id);
+    let Some(proposal) = run.and_then(|run| run.proposals.get_mut(&proposal)) else { return };
+    match approval {
+        None => proposal.timer_in_doubt = true,
+        Some(approval) => proposal.approvals_in_doubt.push(approval),
     }
 }
 
 /// Whether the approvals that stand do not meet the rule.
 fn is_unmet(state: &State, run: &Run, id: &RecordId, rule: &Requiring<'_>) -> bool {
-    let mut standing = run.approvals(id);
-    standing.retain(|approval| state.counts(run, id, approval, None).is_ok());
+    let standing = standing(state, run, id);
     let standing: Vec<&DecisionState> = standing.iter().filter_map(|id| run.decision(id)).collect();
     rule.is_met(&approvals(&standing)).is_err()
 }
 
-/// R-LINK-01: the approver of a decision by link holds a live key of role human.
-fn approver_is_human(state: &State, approver: &Principal) -> Result<(), Fault> {
-    if state.keys.is_human(approver) {
-        return Ok(());
-    }
-    Err(state
-        .absent(Rule::LinkApprover, format!("body.approver: {approver} holds no live key of role human")))
+/// The approvals of a proposal of which it is not shown that they don't count.
+fn may_stand<'r>(state: &State, run: &'r Run, id: &RecordId) -> Vec<&'r DecisionState> {
+    let may = |counts: Result<(), Fault>| counts.err().is_none_or(|fault| fault.shown == Shown::NotShown);
+    let known = run.approvals(id);
+    let known = known.iter().filter(|approval| may(state.counts(run, id, approval, None)));
+    let in_force = state.policy_in_force().map(|(digest, _)| digest);
+    let in_doubt = run.proposal(id).into_iter().flat_map(|proposal| {
+        let counts = |one: &&DecisionState| {
+            Some(one.policy) == in_force && may(execution::would_count(state, run, proposal, one))
+        };
+        proposal.approvals_in_doubt.iter().filter(counts)
+    });
+    known.filter_map(|id| run.decision(id)).chain(in_doubt).collect()
+}
+
+/// The approvals of a proposal that count under the policy in force, in the order of their ids; their windows may be over.
+pub(crate) fn standing(state: &State, run: &Run, id: &RecordId) -> Vec<RecordId> {
+    let mut standing = run.approvals(id);
+    standing.retain(|approval| state.counts(run, id, approval, None).is_ok());
+    standing
 }

@@ -1,9 +1,11 @@
 //! One handler for each route, by subject. They translate; what is decided, is decided elsewhere.
 
 pub(crate) mod add;
+pub(crate) mod approvals;
 pub(crate) mod delegations;
 pub(crate) mod health;
 pub(crate) mod proofs;
+pub(crate) mod review;
 pub(crate) mod runs;
 pub(crate) mod state;
 pub(crate) mod submissions;

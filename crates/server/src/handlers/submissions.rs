@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use counterfoil_receipt::RecordId;
+use counterfoil_receipt::{RecordId, UnverifiedRecord};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::SemaphorePermit;
@@ -76,10 +76,7 @@ pub(crate) async fn record(
             let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")];
             Ok((status(&wanted), headers, line).into_response())
         }
-        Some(Answer::Rejected { rejection, code }) => {
-            let headers = [(header::CONTENT_TYPE.as_str(), "application/json"), ("counterfoil-code", &code)];
-            Ok((StatusCode::UNPROCESSABLE_ENTITY, headers, rejection.bytes().to_vec()).into_response())
-        }
+        Some(Answer::Rejected { rejection, code }) => Ok(rejected(&rejection, &code)),
         None => Err(Kind::Unreadable.because("the log gave no answer")),
     }
 }
@@ -109,9 +106,15 @@ pub(crate) async fn batch(
     Ok((status(&wanted), [(header::CONTENT_TYPE, "application/jsonl")], lines).into_response())
 }
 
+/// The log's signed rejection.
+pub(crate) fn rejected(rejection: &UnverifiedRecord, code: &str) -> Response {
+    let headers = [(header::CONTENT_TYPE.as_str(), "application/json"), ("counterfoil-code", code)];
+    (StatusCode::UNPROCESSABLE_ENTITY, headers, rejection.bytes().to_vec()).into_response()
+}
+
 /// Submits on a task of its own, which goes on if the client goes away: what was staged has to be settled. Then waits until
 /// what was promised holds; others need not wait for that.
-async fn submit(
+pub(crate) async fn submit(
     app: &Arc<App>,
     batch: Batch,
     wanted: &Wanted,

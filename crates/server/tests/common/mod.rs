@@ -167,6 +167,7 @@ impl World {
                 genesis: at("genesis.json"),
                 snapshot_key: at("snapshot.key"),
                 policy_key: None,
+                approvals: None,
             }),
             witnesses: None,
         };

@@ -1,12 +1,15 @@
 //! Time-outs, escalation and decisions by link: a bundle has the snapshots that time them, and the keyring of whoever is named.
 
-use counterfoil_receipt::{RecordId, RunId, body::Ruling};
-use counterfoil_testkit::{Scenario, witness};
+use counterfoil_receipt::{
+    RecordId, Role, RunId,
+    body::{KeyChange, Ruling},
+};
+use counterfoil_testkit::{Actor, Scenario, enrolment, witness};
 use serde_json::json;
 
 use super::{
     super::logs::links::{by_link, by_links},
-    super::logs::timers::{escalate, escalation, proposed_under, stepped, time_out},
+    super::logs::timers::{escalate, escalation, proposed_under, rule, stepped, time_out, windowed},
     Case, Shown, before_two_witnesses, breaks, holds,
     validity::without_entry,
     without_execution,
@@ -49,6 +52,44 @@ pub fn cases() -> Vec<Case> {
             s.execute(run, proposal, &[decision]);
             Shown::of(&s, run)
         }),
+        breaks(
+            "R-EXEC-11",
+            "link-approver-key-not-shown",
+            &["LinkForgery"],
+            "Whoever approved by link got another key before the execution; that enrolment is left out.",
+            || {
+                let mut s = Scenario::new();
+                let (run, proposal) = proposed_under(&mut s, &json!([by_links(1)]));
+                let decision = by_link(&mut s, run, proposal, "bo", Ruling::Approve);
+                let (root, bo) = (s.cast.root.clone(), s.cast.bo.clone());
+                let mut retired = enrolment(&bo, &["sre"]);
+                retired.change = KeyChange::Retire;
+                s.ledger.add(&root, None, retired);
+                let mut next = Actor::new("bo-next", Role::Human);
+                next.principal = bo.principal;
+                let left_out = s.ledger.size();
+                s.enrol(&next, &["sre"]);
+                s.ledger.close();
+                s.execute(run, proposal, &[decision]);
+                without_entry(&s, run, left_out)
+            },
+        ),
+        breaks(
+            "R-TIME-02",
+            "timeout-window-before-due-in-a-bundle",
+            TIMERS,
+            "The log took an approval by time-out of which the window begins before the time was out.",
+            || {
+                let mut s = Scenario::new();
+                let (run, proposal) = proposed_under(&mut s, &json!([rule("approve")]));
+                s.ledger.wait(OUT);
+                s.ledger.close();
+                let early = windowed(&mut s, run, proposal, 1);
+                s.ledger.force(early.bytes()).expect_err("an early window");
+                s.ledger.close();
+                without_execution(Shown::of(&s, run))
+            },
+        ),
         breaks(
             "R-TIME-02",
             "timer-early-in-a-bundle",

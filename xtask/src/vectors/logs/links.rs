@@ -108,6 +108,18 @@ fn links() -> Vec<Case> {
             let decision = by_link(s, run, proposal, "bo", Ruling::Approve);
             s.ledger.sign(&s.cast.bo.clone(), Some(run), Cancel { reason: None, target: decision })
         }),
+        holds(
+            "link-withdrawn-by-its-signer",
+            "Whoever signed an approval by link withdraws that, as a human.",
+            |s| {
+                let (run, proposal) = proposed_under(s, &json!([by_links(1)]));
+                let decision = by_link(s, run, proposal, "bo", Ruling::Approve);
+                let mut operator = Actor::new("operator", Role::Human);
+                operator.principal = s.cast.engine.principal.clone();
+                s.enrol(&operator, &[]);
+                s.ledger.sign(&operator, Some(run), Cancel { reason: None, target: decision })
+            },
+        ),
         breaks(
             "R-CAN-01",
             "link-withdrawn-by-another",

@@ -2,7 +2,7 @@
 
 use counterfoil_receipt::{
     PolicyDigest, RecordId, Role, RunId, UnverifiedRecord,
-    body::{Audience, Cancel, Decision, Escalation, Ruling, Surface},
+    body::{Audience, Cancel, Decision, Escalation, Ruling, Surface, Window},
     field::{List, Whole},
     text::RuleName,
 };
@@ -232,6 +232,17 @@ fn unknown() -> Vec<Case> {
 fn early() -> Vec<Case> {
     vec![
         holds(
+            "timeout-under-a-policy-set-again",
+            "The policy in force is logged again after the proposal; the time of its rule is out when it was to be.",
+            |s| {
+                let (run, proposal) = proposed_under(s, &json!([rule("approve")]));
+                s.set_policy(document(&json!([rule("approve")])));
+                s.ledger.wait(OUT);
+                s.ledger.close();
+                says(s, run, proposal, "two", Ruling::Approve)
+            },
+        ),
+        holds(
             "timeout-on-time",
             "The last snapshot gives exactly the log time at which the time is out.",
             |s| {
@@ -250,6 +261,36 @@ fn early() -> Vec<Case> {
                 close_at(s, run, proposal, OUT - 1);
                 says(s, run, proposal, "two", Ruling::Approve)
             },
+        ),
+        holds(
+            "timeout-window-from-when-due",
+            "The window of an approval begins at the millisecond at which the time is out.",
+            |s| {
+                let (run, proposal) = overdue(s, &json!([rule("approve")]));
+                windowed(s, run, proposal, 0)
+            },
+        ),
+        breaks(
+            "R-TIME-02",
+            "timeout-window-before-due",
+            TIMERS,
+            "The time is out, and the window of the approval begins a millisecond before it was.",
+            |s| {
+                let (run, proposal) = overdue(s, &json!([rule("approve")]));
+                windowed(s, run, proposal, 1)
+            },
+        ),
+        breaks(
+            "R-TIME-02",
+            "timeout-of-a-log-that-lagged",
+            TIMERS,
+            "The log dated the snapshot after the proposal an hour back; by the proposal's own time its time is not out.",
+            |s| lagging(s, false),
+        ),
+        holds(
+            "timeout-by-the-time-of-the-proposal",
+            "The proposal claims a time an hour after the snapshot that follows it; from there on, its time is out.",
+            |s| lagging(s, true),
         ),
         breaks(
             "R-TIME-02",
@@ -565,6 +606,34 @@ fn close_at(s: &mut Scenario, run: RunId, proposal: RecordId, after: u64) {
     let snapshot = draft.sign(log.signer()).expect("a draft");
     s.ledger.append(snapshot.bytes()).expect("a snapshot");
     s.ledger.sign_checkpoint();
+}
+
+/// A time-out of a proposal that claims a time an hour after the log's, when the time is out by that, or by log time alone.
+fn lagging(s: &mut Scenario, by_claim: bool) -> UnverifiedRecord {
+    s.set_policy(document(&json!([rule("approve")])));
+    s.ledger.close();
+    let run = s.trigger();
+    let (scout, body) = (s.cast.scout.clone(), s.proposal(action("db.vacuum", json!({}))));
+    let mut draft = s.ledger.draft(&scout, Some(run), body);
+    draft.time = Whole::new(s.ledger.now() + 3_600_000).expect("a time");
+    let record = draft.sign(scout.signer()).expect("a draft");
+    s.ledger.append(record.bytes()).expect("a proposal");
+    s.ledger.close();
+    let logged = s.ledger.run(run).proposal(&record.id()).and_then(|one| one.log_time).expect("a log time");
+    let ahead = record.time().get() - logged;
+    close_at(s, run, record.id(), if by_claim { ahead + OUT } else { OUT });
+    says(s, run, record.id(), "two", Ruling::Approve)
+}
+
+/// An approval by time-out of which the window begins so many milliseconds before it is due.
+pub fn windowed(s: &mut Scenario, run: RunId, proposal: RecordId, before: u64) -> UnverifiedRecord {
+    let state = s.ledger.state();
+    let proposed = state.run(&run).and_then(|run| run.proposal(&proposal)).and_then(|one| one.log_time);
+    let from = proposed.expect("its log time") + OUT - before;
+    let mut body = by_time_out(s, run, proposal, "two", Ruling::Approve);
+    let time = |at| Whole::new(at).expect("a time");
+    body.window = Some(Window { from: time(from), until: time(from + WINDOW) });
+    s.ledger.sign(&s.cast.engine.clone(), Some(run), body)
 }
 
 fn by_time_out(s: &mut Scenario, run: RunId, proposal: RecordId, rule: &str, verdict: Ruling) -> Decision {

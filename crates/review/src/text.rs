@@ -13,7 +13,7 @@ pub fn printable_lines(text: &str) -> String {
 fn escape(text: &str, keep: impl Fn(char) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
-        if keep(character) || !is_deceptive(character) {
+        if keep(character) || is_printable(character) {
             out.push(character);
         } else {
             out.extend(character.escape_unicode());
@@ -22,9 +22,10 @@ fn escape(text: &str, keep: impl Fn(char) -> bool) -> String {
     out
 }
 
-/// Controls (C0, DEL, C1), line and paragraph separators, and everything that has no width or changes direction.
-const fn is_deceptive(character: char) -> bool {
-    matches!(
+/// Whether a character shows as itself. Controls (C0, DEL, C1) and separators of lines and paragraphs don't, nor does what
+/// has no width or changes direction.
+pub const fn is_printable(character: char) -> bool {
+    !matches!(
         character,
         '\0'..='\u{1f}'
             | '\u{7f}'..='\u{9f}'

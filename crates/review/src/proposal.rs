@@ -6,13 +6,13 @@ use std::{collections::HashMap, fmt::Write as _};
 
 use counterfoil_receipt::{
     Action, Commitment, Opening, UnverifiedRecord,
-    body::{Body, Evidence, Items, Proposal},
+    body::{Audience, Body, Evidence, Items, Proposal},
 };
 use serde_json::Value;
 
 use crate::{
     text::{counted, printable, printable_lines, shortened},
-    time, tree,
+    time,
 };
 
 /// What stands before each line of foreign text, so that none of it can pass for a line of ours.
@@ -22,6 +22,14 @@ const EVIDENCE_CHARS: usize = 20_000;
 
 /// The contents that a bundle discloses, by commitment.
 pub type Openings<'o> = HashMap<Commitment, &'o Opening>;
+
+/// Who is meant by an audience.
+pub fn audience(audience: &Audience) -> String {
+    match audience {
+        Audience::Principal(principal) => principal.to_string(),
+        Audience::Group(group) => format!("group {group}"),
+    }
+}
 
 /// Whether a record is a proposal.
 pub fn is_proposal(record: &UnverifiedRecord) -> bool {
@@ -69,7 +77,7 @@ pub fn content_text(content: &[u8]) -> String {
 
 fn terms(out: &mut String, body: &Proposal) {
     field(out, "risk", &format!("{}, by the agent's own word", body.risk.as_str().to_uppercase()));
-    field(out, "to be done by", &tree::audience(&body.audience));
+    field(out, "to be done by", &audience(&body.audience));
     if let Some(cost) = &body.cost {
         field(out, "cost", &format!("{} {}", cost.amount, cost.currency));
     }

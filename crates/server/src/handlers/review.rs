@@ -1,0 +1,619 @@
+//! The pages of a proposal: to read it, and to decide about it by a link (`spec/http.md`, "Decisions by link").
+//!
+//! A page shows; a form decides, once. Nothing is kept of a link: whether it was used, the log says.
+
+use std::{fmt::Write as _, sync::Arc};
+
+use axum::{
+    body::Body,
+    extract::{Path, State as Shared},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use counterfoil_keys::random_salt;
+use counterfoil_receipt::{
+    Draft, Opening, Place, PolicyDigest, Principal, RecordId, Root, RunId, UnverifiedRecord,
+    body::{self, Basis, Changes, Decision, Item, Ruling, Surface, Window},
+    field::{Count, Millis, Uses},
+    text::{Label, Text},
+};
+use counterfoil_review::{
+    html::{block, escape},
+    proposal,
+    text::{counted, short},
+    time,
+};
+use counterfoil_verify::{Approval, End, Lookup as _, ProposalState, ProposalStatus, Run, Says, State};
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    app::{App, blocking, read_body},
+    limits,
+    links::{Claims, Links, NoLink},
+    page::{notice, page},
+    problem::{Kind, Problem},
+    records::heads_of,
+    rows::payloads_named,
+    submit::{Answer, Batch, now},
+};
+
+/// Milliseconds of a window where nobody says less: 15 min.
+const WINDOW: u64 = 900_000;
+/// Milliseconds of a minute, in which the form asks for a window.
+const MINUTE: u64 = 60_000;
+
+/// What a form says.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Form {
+    verdict: String,
+    reason: String,
+    #[serde(default)]
+    uses: Option<u64>,
+    #[serde(default)]
+    minutes: Option<u64>,
+    /// The digest of the text that was on the page.
+    shown: String,
+    /// The policy under which it was asked.
+    policy: String,
+}
+
+/// A proposal, as a page shows it.
+struct Shown {
+    record: UnverifiedRecord,
+    run: RunId,
+    /// What a decision says was shown.
+    text: String,
+    standing: Standing,
+}
+
+/// Where a proposal stands, as of one checkpoint.
+struct Standing {
+    approval: Approval,
+    ended: Option<(u64, End)>,
+    decisions: Vec<Decided>,
+    policy: Option<PolicyDigest>,
+    /// The most uses and the longest window that the policy lets an approval grant.
+    most: (u64, u64),
+    /// Of a link: what came by it, and why a decision by it would not count.
+    link: Option<Linked>,
+    basis: Option<Basis>,
+    parents: Vec<RecordId>,
+}
+
+struct Decided {
+    id: RecordId,
+    index: u64,
+    approver: Principal,
+    ruling: Ruling,
+    surface: Surface,
+    is_by_timer: bool,
+    withdrawn: Option<RecordId>,
+}
+
+struct Linked {
+    decided: Option<(RecordId, Ruling)>,
+    fault: Option<String>,
+}
+
+/// `GET /review/{proposal}`
+pub(crate) async fn review(
+    Shared(app): Shared<Arc<App>>,
+    Path(text): Path<String>,
+) -> Result<Response, Problem> {
+    let unknown = || Kind::ProposalUnknown.because(format!("{text:?} is no proposal of this log"));
+    let id = RecordId::parse(&text).ok_or_else(unknown)?;
+    let shown = shown(&app, id, None).await?.ok_or_else(unknown)?;
+    let how = format!(
+        "<section>\n<h2>Decide</h2>\n<p>With a key of your own, at a terminal; this shows the proposal again, verified there:</p>\n\
+         <pre>counterfoil approve {} --proposal {id}</pre>\n</section>\n",
+        shown.run
+    );
+    let how = if shown.standing.approval.status == ProposalStatus::Open { how } else { String::new() };
+    Ok(page(StatusCode::OK, &title(&shown), &(shown.to_html() + &how)))
+}
+
+/// `GET /link/{token}`
+pub(crate) async fn link(Shared(app): Shared<Arc<App>>, Path(token): Path<String>) -> Response {
+    match linked(&app, &token).await {
+        Ok((claims, shown)) => {
+            let form = shown.form(&claims);
+            page(StatusCode::OK, &title(&shown), &(shown.to_html() + &form))
+        }
+        Err(refused) => refused,
+    }
+}
+
+/// `POST /link/{token}`
+pub(crate) async fn decide(
+    Shared(app): Shared<Arc<App>>,
+    Path(token): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let form = read_body(&headers, body, "application/x-www-form-urlencoded", limits::FORM_BYTES).await;
+    let form = form.and_then(|bytes| {
+        serde_urlencoded::from_bytes::<Form>(&bytes)
+            .map_err(|why| Kind::BodyUnreadable.because(format!("the form can't be read: {why}")))
+    });
+    let form = match form {
+        Ok(form) => form,
+        Err(problem) => return failed(&problem),
+    };
+    let Some(links) = &app.links else { return no_links() };
+    // Who clicks twice is answered one after the other, so that a link is used once.
+    let _one = links.deciding.lock().await;
+    let (claims, shown) = match linked(&app, &token).await {
+        Ok(both) => both,
+        Err(refused) => return refused,
+    };
+    let seen = (StatusCode::SEE_OTHER, [(header::LOCATION, format!("/link/{token}"))]).into_response();
+    if shown.standing.link.as_ref().is_some_and(|link| link.decided.is_some()) {
+        return seen;
+    }
+    match shown.decided(links, &claims, &form) {
+        Err(Refused::Changed) => {
+            let note = "<p class=\"note\">What is asked has changed since you opened this page: look at it again. Nothing was decided.</p>\n";
+            let body = format!("{note}{}{}", shown.to_html(), shown.form(&claims));
+            page(StatusCode::CONFLICT, &title(&shown), &body)
+        }
+        Err(Refused::Wrong(why)) => {
+            let note = format!("<p class=\"note\">{}</p>\n", escape(&why));
+            let body = format!("{note}{}{}", shown.to_html(), shown.form(&claims));
+            page(StatusCode::BAD_REQUEST, &title(&shown), &body)
+        }
+        Err(Refused::Failed(problem)) => failed(&problem),
+        Ok((record, opening)) => {
+            let batch = Batch::disclosing(record.bytes().to_vec(), opening);
+            match Arc::clone(&app.submitter).submit(batch).await {
+                Err(problem) => failed(&problem),
+                Ok(answers) => match answers.first() {
+                    Some(Answer::Included(_)) => seen,
+                    Some(Answer::Rejected { code, .. }) => notice(
+                        StatusCode::CONFLICT,
+                        "Not decided",
+                        &format!(
+                            "The log did not take it ({code}). Decide at a terminal, with a key of your own."
+                        ),
+                    ),
+                    None => failed(&Kind::Unreadable.because("the log gave no answer")),
+                },
+            }
+        }
+    }
+}
+
+/// Why a form decides nothing.
+enum Refused {
+    /// The proposal's text or the policy is not what the page showed.
+    Changed,
+    /// A field says what it can't.
+    Wrong(String),
+    Failed(Problem),
+}
+
+/// What a link is about, if it lets somebody decide.
+async fn linked(app: &Arc<App>, token: &str) -> Result<(Claims, Shown), Response> {
+    let links = app.links.as_ref().ok_or_else(no_links)?;
+    let claims = links.read(token, now()).map_err(|no_link| {
+        let (status, what_to_do) = match no_link {
+            NoLink::Forged => {
+                (StatusCode::NOT_FOUND, "Open it as you got it, or ask whoever runs the server for another.")
+            }
+            NoLink::Expired => {
+                (StatusCode::GONE, "Decide at a terminal, with a key of your own, or ask for another link.")
+            }
+        };
+        notice(status, &no_link.to_string(), what_to_do)
+    })?;
+    let shown =
+        shown(app, claims.proposal, Some((&claims, links))).await.map_err(|problem| failed(&problem))?;
+    let is_meant =
+        |shown: &Shown| shown.record.body().action().is_some_and(|action| action.digest() == claims.action);
+    match shown.filter(is_meant) {
+        Some(shown) => Ok((claims, shown)),
+        None => Err(notice(StatusCode::NOT_FOUND, "No such proposal", "The log has no such proposal.")),
+    }
+}
+
+fn no_links() -> Response {
+    notice(StatusCode::NOT_FOUND, "No such link", "This server takes no decisions by link.")
+}
+
+/// A proposal and where it stands; `None` if the log has none of this id.
+async fn shown(
+    app: &Arc<App>,
+    id: RecordId,
+    link: Option<(&Claims, &Links)>,
+) -> Result<Option<Shown>, Problem> {
+    let size = app.latest().await?.head.size.0;
+    let (index, payloads) = (app.index(), app.payloads());
+    let found = blocking(move || {
+        let Some(at) = index.index_of(&id, size)? else { return Ok(None) };
+        let record = index.record(at)?;
+        let Some(run) = record.run().filter(|_| proposal::is_proposal(&record)) else { return Ok(None) };
+        let mut openings = Vec::new();
+        for (commitment, ..) in payloads_named(&record) {
+            openings.extend(payloads.get_payload(&commitment)?.map(|line| line.into_opening()));
+        }
+        let by_commitment = openings.iter().map(|opening| (opening.commitment(), opening)).collect();
+        let text = proposal::proposal_text(&record, &by_commitment);
+        Ok(Some((record, run, text)))
+    });
+    let Some((record, run, text)) = found.await? else { return Ok(None) };
+    let link = link.map(|(claims, links)| (claims.clone(), links.signer()));
+    let standing = app.inspect(move |records, checkpoint| {
+        let state = records.state();
+        let (run, head) = (state.run(&run)?, checkpoint.head);
+        let root = Root::from_bytes(*head.root.as_bytes());
+        let basis = Count::new(head.size.0).map(|size| Basis { root, size });
+        let link = link.map(|(claims, signer)| Linked {
+            decided: decided_by_link(run, &claims),
+            fault: state
+                .link_counts(run, &id, &claims.approver, &signer)
+                .err()
+                .map(|fault| fault.to_string()),
+        });
+        Standing::of(state, run, id, link, basis)
+    });
+    Ok(standing.await?.map(|standing| Shown { record, run, text, standing }))
+}
+
+/// What came by the approver's links to a proposal.
+fn decided_by_link(run: &Run, claims: &Claims) -> Option<(RecordId, Ruling)> {
+    let decisions = run.proposal(&claims.proposal)?.decisions.iter();
+    let mut by_link = decisions.filter_map(|id| Some((*id, run.decision(id)?))).filter(|(_, decision)| {
+        decision.surface == Surface::Link
+            && decision.approver == claims.approver
+            && decision.author.role == counterfoil_receipt::Role::Policy
+    });
+    by_link.next().map(|(id, decision)| (id, decision.ruling))
+}
+
+impl Standing {
+    fn of(
+        state: &State,
+        run: &Run,
+        id: RecordId,
+        link: Option<Linked>,
+        basis: Option<Basis>,
+    ) -> Option<Self> {
+        let proposal: &ProposalState = run.proposal(&id)?;
+        let assessment = state.assess(proposal);
+        let decisions = proposal.decisions.iter().filter_map(|id| {
+            let decision = run.decision(id)?;
+            Some(Decided {
+                id: *id,
+                index: decision.index,
+                approver: decision.approver.clone(),
+                ruling: decision.ruling,
+                surface: decision.surface,
+                is_by_timer: decision.rule.is_some(),
+                withdrawn: decision.cancelled,
+            })
+        });
+        Some(Self {
+            approval: state.approval(run, &id)?,
+            ended: proposal.ended,
+            decisions: decisions.collect(),
+            policy: state.policy_in_force().map(|(digest, _)| digest),
+            most: (
+                assessment.as_ref().map_or(1, counterfoil_policy::Assessment::uses),
+                assessment.as_ref().and_then(counterfoil_policy::Assessment::window).unwrap_or(WINDOW),
+            ),
+            link,
+            basis,
+            parents: heads_of(state, run),
+        })
+    }
+
+    /// The longest window that a form offers, in whole minutes.
+    const fn minutes(&self) -> u64 {
+        let minutes = self.most.1 / MINUTE;
+        if minutes == 0 { 1 } else { minutes }
+    }
+}
+
+impl Shown {
+    /// The digest of what the page shows.
+    fn digest(&self) -> String {
+        Sha256::digest(self.text.as_bytes()).iter().fold(String::new(), |mut out, byte| {
+            let _ = write!(out, "{byte:02x}");
+            out
+        })
+    }
+
+    fn policy(&self) -> String {
+        self.standing.policy.map_or_else(String::new, |policy| policy.to_string())
+    }
+
+    /// What a form decides, signed; with what opens the commitment to what was shown.
+    fn decided(
+        &self,
+        links: &Links,
+        claims: &Claims,
+        form: &Form,
+    ) -> Result<(UnverifiedRecord, Opening), Refused> {
+        let wrong = |why: String| Refused::Wrong(why);
+        let failed = |why: String| Refused::Failed(Kind::Unreadable.because(why));
+        let verdict = Ruling::parse(&form.verdict)
+            .ok_or_else(|| wrong("Approve, reject, or ask for changes. Nothing was decided.".to_owned()))?;
+        if let Some(fault) = self.standing.link.as_ref().and_then(|link| link.fault.as_ref()) {
+            return Err(wrong(format!("A decision by link would not count: {fault}. Nothing was decided.")));
+        }
+        if form.shown != self.digest() || form.policy != self.policy() {
+            return Err(Refused::Changed);
+        }
+        // Browsers end lines as the mail of old did.
+        let reason = form.reason.replace("\r\n", "\n");
+        let reason = reason.trim();
+        let text = Text::new(reason).filter(|_| !reason.is_empty());
+        if text.is_none() && !reason.is_empty() {
+            return Err(wrong(
+                "The reason is too long, or has characters that no record has. Nothing was decided."
+                    .to_owned(),
+            ));
+        }
+        if verdict == Ruling::RequestChanges && text.is_none() {
+            return Err(wrong("Say what should change. Nothing was decided.".to_owned()));
+        }
+        let (window, uses) = self.terms(verdict, form)?;
+        let label = |text: &str| Label::new(text).ok_or_else(|| failed(format!("{text:?} is no label")));
+        let content = self.text.clone().into_bytes();
+        let salt = random_salt().map_err(|error| failed(error.to_string()))?;
+        let size =
+            Count::new(content.len() as u64).ok_or_else(|| failed("the text is too long".to_owned()))?;
+        let opening = Opening { salt, label: label("shown")?, content };
+        let shown = Item {
+            commitment: opening.commitment(),
+            label: label("shown")?,
+            media_type: label("text/plain")?,
+            size,
+        };
+        let missing = || failed("the log has no policy or checkpoint".to_owned());
+        let asks_for_changes = verdict == Ruling::RequestChanges;
+        let body = Decision {
+            action: claims.action,
+            approver: Some(claims.approver.clone()),
+            basis: self.standing.basis.clone().ok_or_else(missing)?,
+            changes: asks_for_changes.then(|| Changes { action: None, note: text.clone() }),
+            policy: self.standing.policy.ok_or_else(missing)?,
+            proposal: claims.proposal,
+            reason: text.filter(|_| !asks_for_changes),
+            rule: None,
+            shown: Some(shown),
+            surface: Surface::Link,
+            uses,
+            verdict,
+            window,
+        };
+        let place = match self.record.place() {
+            Place::Run { log, run, .. } => {
+                Place::Run { log: *log, run: *run, parents: self.standing.parents.clone() }
+            }
+            _ => return Err(missing()),
+        };
+        let signer = links.signer();
+        let time = Millis::new(now()).ok_or_else(|| failed("the clock is wrong".to_owned()))?;
+        let draft = Draft {
+            place,
+            time,
+            principal: signer.principal,
+            role: signer.role,
+            body: body::Body::from(body),
+        };
+        let record = draft.sign(links.key()).map_err(|error| failed(error.to_string()))?;
+        Ok((record, opening))
+    }
+
+    /// The terms of an approval: what the form says, within what the policy allows.
+    fn terms(&self, verdict: Ruling, form: &Form) -> Result<(Option<Window>, Option<Uses>), Refused> {
+        if verdict != Ruling::Approve {
+            return Ok((None, None));
+        }
+        let (most_uses, most_window) = self.standing.most;
+        let (uses, minutes) = (form.uses.unwrap_or(1), form.minutes.unwrap_or(WINDOW / MINUTE));
+        let beyond = |what: String| {
+            Refused::Wrong(format!("The policy lets an approval grant {what}. Nothing was decided."))
+        };
+        if !(1..=most_uses).contains(&uses) {
+            return Err(beyond(format!("1 to {}", counted(most_uses, "use"))));
+        }
+        let most = self.standing.minutes();
+        if !(1..=most).contains(&minutes) {
+            return Err(beyond(format!("1 to {}", counted(most, "minute"))));
+        }
+        let from = now();
+        let until = from.saturating_add((minutes * MINUTE).min(most_window));
+        let window = Millis::new(from).zip(Millis::new(until)).map(|(from, until)| Window { from, until });
+        let terms = window.zip(Uses::new(uses));
+        let (window, uses) = terms.ok_or_else(|| beyond("other terms".to_owned()))?;
+        Ok((Some(window), Some(uses)))
+    }
+
+    /// The proposal, what it waits for and what was decided.
+    fn to_html(&self) -> String {
+        let mut out =
+            format!("<p class=\"verdict {}\">{}</p>\n", class(self.standing.approval.status), self.status());
+        let _ = writeln!(out, "<section>\n<h2>Exactly this</h2>\n{}</section>", block(&self.text));
+        out.push_str(&self.rules());
+        out.push_str(&self.decisions());
+        out
+    }
+
+    fn status(&self) -> String {
+        let by = match self.standing.ended {
+            Some((_, End::Superseded(by))) => format!(", by <a href=\"/review/{by}\">{}</a>", short(&by)),
+            _ => String::new(),
+        };
+        let word = self.standing.approval.status.as_str().replace('_', " ");
+        let left = self.standing.approval.expires_at.map_or_else(String::new, |at| format!(", {}", left(at)));
+        format!("{word}{by}{left}")
+    }
+
+    /// Why it is asked, and who has said what is wanted of them.
+    fn rules(&self) -> String {
+        let approval = &self.standing.approval;
+        let mut out = String::from("<section>\n<h2>What the policy wants</h2>\n<ul>\n");
+        for rule in &approval.rules {
+            for one in &rule.requirements {
+                let who = one
+                    .principals
+                    .iter()
+                    .map(Principal::to_string)
+                    .chain(one.groups.iter().map(|group| format!("group {group}")));
+                let who: Vec<String> = who.collect();
+                let who = if who.is_empty() { "anybody".to_owned() } else { who.join(", ") };
+                let have: Vec<&str> = one.approved.iter().map(Principal::as_str).collect();
+                let have = if have.is_empty() { "nobody yet".to_owned() } else { have.join(", ") };
+                let _ = writeln!(
+                    out,
+                    "<li><code>{}</code>: {} of {}; {}{}</li>",
+                    escape(rule.rule.as_str()),
+                    counted(one.count as u64, "approval"),
+                    escape(&who),
+                    escape(&have),
+                    if rule.is_met { " <span class=\"pass\">met</span>" } else { "" },
+                );
+            }
+        }
+        if approval.rules.is_empty() {
+            out.push_str("<li>No approvals: the policy allows it or denies it by itself.</li>\n");
+        }
+        for timer in &approval.timers {
+            let Some(due) = timer.due else { continue };
+            let says = match &timer.says {
+                Says::TimeOut(ruling) => format!("says {ruling}"),
+                Says::Escalate { to, .. } => {
+                    format!("asks {} too", to.iter().map(proposal::audience).collect::<Vec<_>>().join(", "))
+                }
+            };
+            let _ = writeln!(
+                out,
+                "<li><code>{}</code> {} if it is not met by {} ({})</li>",
+                escape(timer.rule.as_str()),
+                escape(&says),
+                time::utc(due),
+                left(due)
+            );
+        }
+        out + "</ul>\n</section>\n"
+    }
+
+    fn decisions(&self) -> String {
+        if self.standing.decisions.is_empty() {
+            return String::new();
+        }
+        let mut out = String::from("<section>\n<h2>Decisions</h2>\n<ul>\n");
+        for decided in &self.standing.decisions {
+            let how = if decided.is_by_timer { "time-out".to_owned() } else { decided.surface.to_string() };
+            let withdrawn = decided.withdrawn.map_or("", |_| ", withdrawn");
+            let _ = writeln!(
+                out,
+                "<li>{} by {} ({how}), entry {}{withdrawn} <span class=\"place\">{}</span></li>",
+                decided.ruling,
+                escape(decided.approver.as_str()),
+                decided.index,
+                short(&decided.id),
+            );
+        }
+        out + "</ul>\n</section>\n"
+    }
+
+    /// What a link lets its holder do.
+    fn form(&self, claims: &Claims) -> String {
+        let Some(link) = &self.standing.link else { return String::new() };
+        let name = escape(claims.approver.as_str());
+        if let Some((id, ruling)) = link.decided {
+            return format!(
+                "<section>\n<h2>Decided</h2>\n<p><strong>{name}</strong> decided by this link: <strong>{ruling}</strong>, in the log as \
+                 <code>{id}</code>.{}</p>\n</section>\n",
+                self.effect(ruling)
+            );
+        }
+        if let Some(fault) = &link.fault {
+            return format!(
+                "<section>\n<h2>Decide</h2>\n<p class=\"note\">A decision by link would not count: {}</p>\n<p>Decide at a terminal, with a \
+                 key of your own:</p>\n<pre>counterfoil approve {} --proposal {}</pre>\n</section>\n",
+                escape(fault),
+                self.run,
+                claims.proposal
+            );
+        }
+        let over = match self.standing.approval.status {
+            ProposalStatus::Open | ProposalStatus::Approved | ProposalStatus::Expired => String::new(),
+            other => format!(
+                "<p class=\"note\">It is {}: what you decide now is logged, and changes nothing.</p>\n",
+                other.as_str().replace('_', " ")
+            ),
+        };
+        let minutes = self.standing.minutes();
+        format!(
+            "<section>\n<h2>Decide</h2>\n{over}<p>As <strong>{name}</strong>, once, until {}. The server signs it in your name.</p>\n\
+             <form method=\"post\">\n<input type=\"hidden\" name=\"shown\" value=\"{}\">\n\
+             <input type=\"hidden\" name=\"policy\" value=\"{}\">\n\
+             <label for=\"reason\">Reason, or what should change</label>\n\
+             <textarea id=\"reason\" name=\"reason\" rows=\"3\" maxlength=\"2000\"></textarea>\n\
+             <label for=\"uses\">How often it may be executed, if you approve</label>\n\
+             <input id=\"uses\" type=\"number\" name=\"uses\" value=\"1\" min=\"1\" max=\"{}\">\n\
+             <label for=\"minutes\">Within how many minutes</label>\n\
+             <input id=\"minutes\" type=\"number\" name=\"minutes\" value=\"{}\" min=\"1\" max=\"{minutes}\">\n\
+             <div><button class=\"pass\" name=\"verdict\" value=\"approve\">Approve</button>\n\
+             <button class=\"fail\" name=\"verdict\" value=\"reject\">Reject</button>\n\
+             <button class=\"open\" name=\"verdict\" value=\"request_changes\">Ask for changes</button></div>\n</form>\n</section>\n",
+            time::utc(claims.not_after),
+            self.digest(),
+            escape(&self.policy()),
+            self.standing.most.0,
+            minutes.min(WINDOW / MINUTE),
+        )
+    }
+
+    /// That a decision came too late, where it did.
+    fn effect(&self, ruling: Ruling) -> String {
+        let ended_by_it = match self.standing.ended {
+            None => true,
+            Some((_, End::Rejected(by) | End::ChangesRequested(by))) => {
+                self.standing.link.as_ref().and_then(|link| link.decided) == Some((by, ruling))
+            }
+            Some((_, End::Cancelled(_) | End::Superseded(_))) => false,
+        };
+        if ended_by_it {
+            return String::new();
+        }
+        format!(
+            " The proposal is {}: it changes nothing.",
+            self.standing.approval.status.as_str().replace('_', " ")
+        )
+    }
+}
+
+fn title(shown: &Shown) -> String {
+    let action = shown.record.body().action();
+    let tool = action.map_or_else(String::new, |action| action.tool.to_string());
+    let target = action.and_then(|action| action.target.as_ref());
+    target.map_or_else(|| tool.clone(), |target| format!("{tool} on {}", target.as_str()))
+}
+
+const fn class(status: ProposalStatus) -> &'static str {
+    match status {
+        ProposalStatus::Approved | ProposalStatus::Succeeded => "pass",
+        ProposalStatus::Rejected | ProposalStatus::Denied | ProposalStatus::Failed => "fail",
+        _ => "open",
+    }
+}
+
+/// How long there is until a time.
+fn left(at: u64) -> String {
+    match at.checked_sub(now()) {
+        Some(millis) if millis > 0 => format!("{} left", time::span(millis)),
+        _ => "any moment".to_owned(),
+    }
+}
+
+/// A page for what went wrong inside.
+fn failed(problem: &Problem) -> Response {
+    let (status, title, hint) = problem.for_people();
+    notice(status, title, &format!("{} {hint} Nothing was decided.", problem.detail()))
+}

@@ -1,0 +1,257 @@
+//! Decisions by link: a page that only shows, a form that decides once, in the log.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod common;
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use common::*;
+use counterfoil_keys::RecordKey;
+use counterfoil_receipt::{
+    Place, Principal, RecordId, Role, RunId, Signer as _, UnverifiedRecord,
+    action::Json,
+    body::{self, Body, Ruling, Surface},
+};
+use counterfoil_server::Approvals;
+use counterfoil_testkit::enrolment;
+use counterfoil_verify::{Dimension, verify};
+use serde_json::json;
+
+/// A log whose server takes decisions by link, under a policy that lets one of a group decide so.
+fn linking() -> (World, RecordKey) {
+    let mut world = World::created();
+    let path = world.dir.path().join("policy.key");
+    let key = RecordKey::from_seed(Principal::new("links").unwrap(), Role::Policy, &[3; 32]);
+    key.write(&path).unwrap();
+    let approvals = Approvals {
+        url: "http://127.0.0.1:1".to_owned(),
+        link_time: std::time::Duration::from_secs(3_600),
+        notices: None,
+    };
+    let files = world.files_mut();
+    (files.policy_key, files.approvals) = (Some(path), Some(approvals));
+    world.start();
+    world.batch(&world.founding());
+    let mut body = enrolment(&world.cast.engine, &[]);
+    (body.key, body.principal) = (key.key(), key.principal().clone());
+    world.add(&world.sign(&world.cast.root, world.after_genesis(), body));
+    let document = json!({"language": "counterfoil-policy/1", "rules": [{"effect": "require", "match": {"always": true}, "name": "one",
+        "requirements": [{"count": 1, "groups": ["sre"], "surfaces": ["link", "terminal"]}],
+        "segregation": true, "uses": 2, "window": 1_800_000}]});
+    let prev = world.get("/v1/policy").json()["prev"].as_str().unwrap().to_owned();
+    let place = Place::Chain { log: world.log, prev: RecordId::parse(&prev).unwrap() };
+    let document = Json::from_value(&document).unwrap();
+    world.add(&world.sign(&world.cast.root, place, body::Policy::Document(document)));
+    (world, key)
+}
+
+fn proposed(world: &World) -> (RunId, UnverifiedRecord) {
+    let trigger = world.trigger("one");
+    let run = RunId::started_by(world.add(&trigger));
+    let proposal = world.proposal(run, trigger.id());
+    world.add(&proposal);
+    (run, proposal)
+}
+
+/// A token as the specification says it is made.
+fn token(
+    world: &World,
+    key: &RecordKey,
+    proposal: &UnverifiedRecord,
+    approver: &str,
+    not_after: u64,
+) -> String {
+    let action = proposal.body().action().unwrap().digest();
+    let head = [&[1][..], proposal.id().as_bytes(), action.as_bytes(), &not_after.to_be_bytes()].concat();
+    let signed = [b"counterfoil/v1/link\n", &world.log.as_bytes()[..], &head, approver.as_bytes()].concat();
+    let signature = key.sign(&signed).unwrap();
+    BASE64_URL_SAFE_NO_PAD.encode([&head[..], signature.as_bytes(), approver.as_bytes()].concat())
+}
+
+fn fields(page: &str) -> (String, String) {
+    let value = |name: &str| {
+        let (_, rest) = page.split_once(&format!("name=\"{name}\" value=\"")).unwrap();
+        rest.split_once('"').unwrap().0.to_owned()
+    };
+    (value("shown"), value("policy"))
+}
+
+/// Fills the form of a page in, and sends it.
+fn submit(world: &World, token: &str, page: &str, rest: &str) -> Answer {
+    let (shown, policy) = fields(page);
+    let body = format!("shown={shown}&policy={}&{rest}", policy.replace(':', "%3A"));
+    send(world, token, &body)
+}
+
+fn send(world: &World, token: &str, body: &str) -> Answer {
+    let headers = [("content-type", "application/x-www-form-urlencoded")];
+    world.request("POST", &format!("/link/{token}"), &headers, body.as_bytes())
+}
+
+fn page(world: &World, token: &str) -> Answer {
+    world.get(&format!("/link/{token}"))
+}
+
+fn html_of(world: &World, token: &str) -> String {
+    page(world, token).text().to_owned()
+}
+
+fn decisions(world: &World, run: RunId) -> Vec<UnverifiedRecord> {
+    let listed = world.get(&format!("/v1/runs/{run}")).json()["records"].as_array().unwrap().clone();
+    let decisions = listed.iter().filter(|record| record["type"] == "decision");
+    let record = |id: &str| UnverifiedRecord::parse(&world.get(&format!("/v1/records/{id}")).body).unwrap();
+    decisions.map(|listed| record(listed["id"].as_str().unwrap())).collect()
+}
+
+#[test]
+fn a_person_approves_by_link_and_what_is_executed_is_what_they_saw() {
+    let (world, key) = linking();
+    let (run, proposal) = proposed(&world);
+    let token = token(&world, &key, &proposal, "ana", now() + 60_000);
+    let shown = page(&world, &token);
+    assert_eq!(shown.status, 200);
+    let html = shown.text().to_owned();
+    assert!(html.contains("db.vacuum") && html.contains("<form method=\"post\">"), "{html}");
+    let policy = shown.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
+    assert!(!html.contains("<script"), "{html}");
+    assert_eq!(shown.header("referrer-policy"), Some("no-referrer"));
+
+    let answer = submit(&world, &token, &html, "verdict=approve&reason=seen+it&uses=2&minutes=10");
+    assert_eq!(answer.status, 303, "{}", answer.text());
+    assert_eq!(answer.header("location"), Some(&*format!("/link/{token}")));
+    let after = html_of(&world, &token);
+    assert!(after.contains("decided by this link: <strong>approve</strong>"), "{after}");
+    assert!(!after.contains("<form"), "{after}");
+
+    let decision = decisions(&world, run).remove(0);
+    let Body::Decision(body) = decision.body() else { panic!("{decision:?}") };
+    assert_eq!(body.approver.as_ref().unwrap().as_str(), "ana");
+    assert_eq!((body.surface, body.uses.unwrap().get()), (Surface::Link, 2));
+    assert_eq!(body.reason.as_ref().unwrap().as_str(), "seen it");
+    let window = body.window.as_ref().unwrap();
+    assert_eq!(window.until.get() - window.from.get(), 600_000);
+    // What it commits to is the text that the page showed.
+    let opened = world.get(&format!("/v1/payloads/{}", body.shown.as_ref().unwrap().commitment)).json();
+    let content = BASE64_URL_SAFE_NO_PAD.decode(opened["content"].as_str().unwrap()).unwrap();
+    assert!(html.contains("argument"), "{html}");
+    assert!(String::from_utf8(content).unwrap().contains(&proposal.id().to_string()));
+
+    world.add(&world.execution(&proposal, &[decision.id()], now()));
+    let bundle = world.get(&format!("/v1/runs/{run}/bundle"));
+    let verdict = verify(&bundle.body, &world.trust(), now());
+    assert!(verdict.answer(Dimension::Conformity).passes(), "{:#?}", verdict.findings());
+}
+
+#[test]
+fn looking_changes_nothing_and_a_link_decides_once() {
+    let (world, key) = linking();
+    let (run, proposal) = proposed(&world);
+    let token = token(&world, &key, &proposal, "ana", now() + 60_000);
+    for method in ["GET", "HEAD", "GET"] {
+        assert_eq!(world.request(method, &format!("/link/{token}"), &[], b"").status, 200);
+    }
+    assert!(decisions(&world, run).is_empty());
+    let html = html_of(&world, &token);
+    let answers: Vec<u16> = std::thread::scope(|scope| {
+        let send = || submit(&world, &token, &html, "verdict=reject&reason=").status;
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(send)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(answers, [303; 8]);
+    assert_eq!(submit(&world, &token, &html, "verdict=approve&reason=&uses=1&minutes=5").status, 303);
+    let decisions = decisions(&world, run);
+    assert_eq!(decisions.len(), 1);
+    assert!(matches!(decisions[0].body(), Body::Decision(body) if body.verdict == Ruling::Reject));
+}
+
+#[test]
+fn other_links_and_other_forms_decide_nothing() {
+    let (world, key) = linking();
+    let (run, proposal) = proposed(&world);
+    let genuine = token(&world, &key, &proposal, "ana", now() + 60_000);
+    let html = html_of(&world, &genuine);
+    let (shown, policy) = fields(&html);
+    let stranger = RecordKey::from_seed(Principal::new("links").unwrap(), Role::Policy, &[4; 32]);
+    let forged = token(&world, &stranger, &proposal, "ana", now() + 60_000);
+    let expired = token(&world, &key, &proposal, "ana", now() - 1);
+    assert_eq!((page(&world, &forged).status, page(&world, &expired).status), (404, 410));
+    for token in [&forged, &expired, "", "x", &"A".repeat(9_000)] {
+        let answer = submit(&world, token, &html, "verdict=approve&reason=&uses=1&minutes=5");
+        assert!((400..500).contains(&answer.status), "{token}: {}", answer.status);
+    }
+    let form = |rest: &str| format!("shown={shown}&policy={}&{rest}", policy.replace(':', "%3A"));
+    let bodies = [
+        (form("verdict=maybe&reason="), 400),
+        (form("verdict=request_changes&reason="), 400),
+        (form("verdict=approve&reason=&uses=3&minutes=5"), 400),
+        (form("verdict=approve&reason=&uses=0&minutes=5"), 400),
+        (form("verdict=approve&reason=&uses=1&minutes=31"), 400),
+        (form("verdict=approve&reason=&uses=1&minutes=0"), 400),
+        (form("verdict=approve&reason=&uses=1&minutes=5&more=1"), 400),
+        (form("verdict=approve&verdict=reject&reason="), 400),
+        (form("reason="), 400),
+        (
+            format!("shown={}&policy={}&verdict=reject&reason=", "0".repeat(64), policy.replace(':', "%3A")),
+            409,
+        ),
+        (format!("shown={shown}&policy=other&verdict=reject&reason="), 409),
+        (form(&format!("verdict=reject&reason={}", "x".repeat(40_000))), 413),
+    ];
+    for (body, status) in bodies {
+        let answer = send(&world, &genuine, &body);
+        assert_eq!(answer.status, status, "{body}\n{}", answer.text());
+    }
+    let headers = [("content-type", "text/plain")];
+    let body = form("verdict=reject&reason=");
+    assert_eq!(world.request("POST", &format!("/link/{genuine}"), &headers, body.as_bytes()).status, 415);
+    assert!(decisions(&world, run).is_empty());
+}
+
+#[test]
+fn whom_no_rule_lets_decide_by_link_is_told_so() {
+    let (world, key) = linking();
+    let (run, proposal) = proposed(&world);
+    let asked = html_of(&world, &token(&world, &key, &proposal, "ana", now() + 60_000));
+    // The proposer; nobody; the server itself.
+    for approver in ["scout", "ghost", "links"] {
+        let other = token(&world, &key, &proposal, approver, now() + 60_000);
+        let page = html_of(&world, &other);
+        assert!(page.contains("would not count") && !page.contains("<form"), "{approver}: {page}");
+        let answer = submit(&world, &other, &asked, "verdict=reject&reason=");
+        assert_eq!(answer.status, 400, "{}", answer.text());
+    }
+    assert!(decisions(&world, run).is_empty());
+}
+
+#[test]
+fn a_decision_on_what_is_over_is_logged_and_the_person_is_told() {
+    let (world, key) = linking();
+    let (run, proposal) = proposed(&world);
+    let token = token(&world, &key, &proposal, "ana", now() + 60_000);
+    let html = html_of(&world, &token);
+    world.add(&world.decision(&world.cast.bo, &proposal, Ruling::Reject, now()));
+    let before = html_of(&world, &token);
+    assert!(
+        before.contains("It is rejected: what you decide now is logged, and changes nothing."),
+        "{before}"
+    );
+    assert_eq!(submit(&world, &token, &html, "verdict=approve&reason=&uses=1&minutes=5").status, 303);
+    let after = html_of(&world, &token);
+    assert!(after.contains("The proposal is rejected: it changes nothing."), "{after}");
+    assert_eq!(decisions(&world, run).len(), 2);
+}
+
+#[test]
+fn whoever_may_read_reads_the_page_of_a_proposal_and_words_of_a_record_are_no_markup() {
+    let (world, _) = linking();
+    let (_, proposal) = proposed(&world);
+    let answer = world.get(&format!("/review/{}", proposal.id()));
+    assert_eq!(answer.status, 200);
+    let html = answer.text().to_owned();
+    assert!(html.contains("counterfoil approve") && !html.contains("<form"), "{html}");
+    for unknown in ["/review/x", &format!("/review/{}", world.log)] {
+        let answer = world.get(unknown);
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (404, Some("proposal-unknown")));
+    }
+}
