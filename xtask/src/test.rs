@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Debian packages by the program that shows they are there.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 8] = [
     ("git", "git"),
     ("c++", "g++"),
     ("python3", "python3"),
@@ -17,6 +17,7 @@ const PROGRAMS: [(&str, &str); 7] = [
     ("go", "golang-go"),
     ("ssh-agent", "openssh-client"),
     ("strace", "strace"),
+    ("faketime", "faketime"),
 ];
 
 /// What a build for wasm32 takes where rustup has no such target.

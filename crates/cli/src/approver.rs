@@ -262,6 +262,9 @@ impl Case {
         shown.push_str(&format!("\n{:<14} {policy}\n{:<14} size {size}\n", "policy", "checkpoint"));
         shown.push_str(&format!("{:<14} {question}, as {who}\n", "decision"));
         let surface = ask(context, &shown, which.yes)?;
+        if matches!(vote, Vote::Approve { .. }) {
+            self.note_in_vain(surface);
+        }
         let ballot = Ballot {
             proposal: self.proposal,
             vote,
@@ -272,6 +275,26 @@ impl Case {
         };
         let logged = self.actor.session().decide(&self.view, ballot);
         self.actor.report(context, Type::Decision, which.run, logged)
+    }
+}
+
+impl Case {
+    /// Says so where the policy does not take an approval of this key, or from where it is given.
+    fn note_in_vain(&self, surface: Surface) {
+        let (state, signer) = (self.view.state(), self.actor.key.author());
+        let counts = self
+            .view
+            .run()
+            .map(|run| state.approval_would_count(run, &self.proposal, &signer.principal, &signer, surface));
+        if let Some(Err(fault)) = counts {
+            let hint = if surface == Surface::None {
+                "; a rule that wants a person to have looked takes no --yes: answer on a terminal"
+            } else {
+                ""
+            };
+            let why = fault.detail.trim_start_matches("body.decisions: ");
+            output::note(&format!("note: this approval will not count: {why}{hint}\n"));
+        }
     }
 }
 

@@ -75,10 +75,10 @@ pub struct Serve {
     /// The key file that signs snapshots
     #[arg(long, value_name = "FILE")]
     snapshot_key: Option<String>,
-    /// The key file that signs time-outs and escalations, where a policy has them
+    /// The key file that signs time-outs, escalations and decisions by link, where a policy has them
     #[arg(long, value_name = "FILE")]
     policy_key: Option<String>,
-    /// Where people reach this server to look at proposals, and to decide by links if there is a policy key
+    /// Where people reach this server to look at proposals and to decide by link; needs --policy-key
     #[arg(long, value_name = "URL")]
     approvals_url: Option<String>,
     /// How long somebody may decide by a link [default: 24h]

@@ -128,6 +128,29 @@ fn what_waits_for_somebody_comes_with_the_command_that_decides_it() {
 }
 
 #[test]
+fn an_approval_that_the_policy_does_not_take_was_signed_without_a_word() {
+    let log = Log::new();
+    log.desk.write(
+        "policy.toml",
+        "language = \"counterfoil-policy/1\"\n[[rules]]\nname = \"one\"\neffect = \"require\"\nmatch.always = true\n\
+         requirements = [{ count = 1, principals = [\"human\"] }]\nsegregation = true\nuses = 1\nwindow = \"1h\"\n",
+    );
+    let (run, _) = propose(&log, "db.vacuum", "db-1");
+    // The policy of `init` takes what nobody looked at on a terminal.
+    let taken = log.run(&["approve", &run, "--yes"]);
+    assert!(taken.code == 0 && !taken.stderr.contains("will not count"), "{}", taken.stderr);
+    log.good(&["policy", "set", "policy.toml", "--key", "keys/authority.key"]);
+    let (run, _) = propose(&log, "db.vacuum", "db-2");
+    let vain = log.run(&["approve", &run, "--yes"]);
+    assert!(
+        vain.stderr.contains("this approval will not count: no rule lets human decide so; a rule that"),
+        "{}",
+        vain.stderr
+    );
+    assert_eq!(log.json(&["approvals", "list", "--limit", "1"])["approvals"][0]["status"], "open");
+}
+
+#[test]
 fn wrong_input_is_named() {
     let log = Log::new();
     let unknown = "sha256:0000000000000000000000000000000000000000000000000000000000000001";

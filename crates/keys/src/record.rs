@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use counterfoil_receipt::{Principal, PublicKey, Role, SignError, Signature, Signer, SigningKey};
+use counterfoil_receipt::{Author, Principal, PublicKey, Role, SignError, Signature, Signer, SigningKey};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -106,6 +106,11 @@ impl RecordKey {
         let written = file::write(path, &content);
         content.secret.take().map(Zeroizing::new);
         written
+    }
+
+    /// Who a record names that it signs.
+    pub fn author(&self) -> Author {
+        Author { key: self.key(), principal: self.principal.clone(), role: self.role }
     }
 
     /// Whose key it is.

@@ -5,8 +5,8 @@ use crate::{
     text::{printable, printable_lines, shortened},
 };
 
-/// Characters of a text that are printed in full.
-const BLOCK_CHARS: usize = 200_000;
+/// Characters of a text that are printed; what is longer is cut.
+pub const BLOCK_CHARS: usize = 200_000;
 
 /// A text in full, the lines of a diff marked.
 pub fn block(text: &str) -> String {

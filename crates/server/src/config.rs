@@ -57,7 +57,7 @@ use serde::Deserialize;
 use crate::{
     access::{Access, Token},
     limits,
-    notices::{ChannelConfig, Notices, Spelled},
+    notices::{ChannelConfig, Notices, Spelled, duration},
 };
 
 /// A configuration that can be used.
@@ -524,6 +524,11 @@ impl Settings {
                 let of_records =
                     [&PAYLOAD_DIR, &GENESIS, &SNAPSHOT_KEY, &POLICY_KEY, &APPROVALS_URL, &LINK_TIME];
                 self.without(&of_records, "a raw log has none")?;
+                if notices.is_some() {
+                    return Err(
+                        self.invalid(&MODE, "a raw log has no [channels]: nobody is asked".to_owned())
+                    );
+                }
                 Ok(Mode::Raw { writes: self.writes(listen, reads)? })
             }
             other => Err(self.invalid(&MODE, format!("{other:?} is neither \"records\" nor \"raw\""))),
@@ -549,7 +554,8 @@ impl Settings {
             scheme && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
         };
         let parsed = url.parse::<Uri>().ok().filter(|uri| is_web(uri) && uri.query().is_none());
-        if parsed.is_none() || url.contains('#') {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/%[]".contains(&byte);
+        if parsed.is_none() || url.len() > limits::URL_BYTES || !url.bytes().all(is_plain) {
             let reason = format!("{url:?} is no address such as https://approve.example.org");
             return Err(self.invalid(&APPROVALS_URL, reason));
         }
@@ -706,19 +712,6 @@ impl fmt::Display for Source {
             Self::Default => f.write_str("by default"),
         }
     }
-}
-
-/// A number and one of m, h, d.
-fn duration(text: &str) -> Option<Duration> {
-    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let seconds = match unit {
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return None,
-    };
-    let number = number.bytes().all(|byte| byte.is_ascii_digit()).then(|| number.parse::<u64>().ok())??;
-    number.checked_mul(seconds).map(Duration::from_secs)
 }
 
 /// A place in a file: a URL, or a directory relative to the file.

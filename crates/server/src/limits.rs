@@ -49,6 +49,9 @@ pub const BATCH_LINES: usize = 1_024;
 /// Records of a batch that is worked on by the thread that read it: at 50 µs each, 0.2 ms.
 pub const SMALL_BATCH: usize = 4;
 
+/// Bytes of the address where people reach a server: with a token behind it, it fits into every message.
+pub const URL_BYTES: usize = 200;
+
 /// How long a link may work: long enough to be read, and no longer than the proposals that wait.
 pub const LINK_TIME: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(60)..=Duration::from_secs(30 * 86_400);
@@ -103,8 +106,11 @@ pub const FILE_BYTES: u64 = 1 << 20;
 
 /// Characters of a read token, at least: 16 random characters of base64url are 96 bits.
 pub const TOKEN_CHARS: usize = 16;
-/// How many proposals the writer is asked about at a time by who tells people of them: at some 20 µs each where many are configured.
+/// How many proposals the writer is asked about at a time by who tells people of them, at most; and how many times whether one of
+/// the people may decide one of them: at some 10 µs each, 10 ms.
 pub const TELL: usize = 64;
+/// See [`TELL`].
+pub const TELL_ASKED: usize = 1_024;
 /// How long until it is tried again to tell people: a full outbox empties at the speed of its channels.
 pub const TELL_RETRY: Duration = Duration::from_secs(5);
 /// How many timers are said in one batch: at 50 µs each, some hundredths of a second of the writer's.

@@ -61,7 +61,7 @@ impl Links {
 
     /// Who signs what comes by a link.
     pub(crate) fn signer(&self) -> Author {
-        Author { key: self.key.key(), principal: self.key.principal().clone(), role: self.key.role() }
+        self.key.author()
     }
 
     /// The key that signs it.

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use counterfoil_notify::{
@@ -116,6 +117,13 @@ impl Notices {
             let principal = Principal::new(person.as_str()).ok_or_else(wrong)?;
             found.insert(principal, named("people", names)?);
         }
+        let mut owned: BTreeSet<&ChannelName> = tell.iter().collect();
+        if let Some(shared) = found.values().flatten().find(|name| !owned.insert(name)) {
+            let why = format!(
+                "{shared} is told on by others too, who could decide in their name: name a channel of their own"
+            );
+            return Err(("people", why));
+        }
         let used: BTreeSet<&ChannelName> = tell.iter().chain(found.values().flatten()).collect();
         if let Some(idle) = known.keys().find(|name| !used.contains(name)) {
             return Err((
@@ -209,4 +217,17 @@ fn secret_line(path: &Path) -> Result<String, String> {
     }
     let text = fs::read_to_string(path).map_err(|why| wrong(&why))?;
     Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned())
+}
+
+/// A number and one of m, h, d.
+pub(crate) fn duration(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let seconds = match unit {
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    let number = number.bytes().all(|byte| byte.is_ascii_digit()).then(|| number.parse::<u64>().ok())??;
+    number.checked_mul(seconds).map(Duration::from_secs)
 }

@@ -3,7 +3,12 @@
 //! What there is to tell follows from the log; how far it was told is kept beside the outbox. Whoever is killed in between tells it
 //! again, and the outbox, which knows its messages by their ids, does not.
 
-use std::{fs, io, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use counterfoil_notify::{
     Addressed, ChannelName, Config, Couriers, Field, Kind, Message, Outbox, OutboxError, UnixMillis,
@@ -78,7 +83,16 @@ impl Notifier {
         let file = notices.outbox_dir.join("told");
         let size = app.view.published().head.size.0;
         // Who begins to tell asks about what is open, and is silent on what is over.
-        let after = read_told(&file)?.unwrap_or((size, u64::MAX));
+        let after = match read_told(&file)? {
+            Some((index, _)) if index >= size => {
+                let file = file.display();
+                return Err(format!(
+                    "{file}: is ahead of this log, and so of another: choose another outbox_dir"
+                ));
+            }
+            Some(after) => after,
+            None => (size.saturating_sub(1), u64::MAX),
+        };
         let couriers = Couriers::start(Arc::clone(&outbox)).map_err(failed)?;
         let told = Told { file, after };
         Ok((Self { app, notices, links, outbox, told, ruled: None, left: None }, couriers))
@@ -120,21 +134,33 @@ impl Notifier {
         let looked = self.app.inspect(move |records, _| {
             let state = records.state();
             let ruled = state.ruled();
-            let left = if before == Some(ruled) { left } else { Some(u64::MAX) };
-            let some: Vec<Proposed> = match left {
-                Some(before) => state.live_proposals(before).take(limits::TELL).collect(),
-                None => state.changed_proposals(after).take(limits::TELL).collect(),
+            // A walk that began is walked to its end, in turns with what changed.
+            let (ruled, left) = match left {
+                Some(left) => (before, Some(left)),
+                None if before == Some(ruled) => (before, None),
+                None => (Some(ruled), Some(u64::MAX)),
             };
-            let news =
-                some.iter().filter_map(|one| News::of(state, *one, &notices, &links)).collect::<Vec<_>>();
-            (ruled, left, some, news)
+            let few = (limits::TELL_ASKED / (notices.people.len() + 1)).clamp(1, limits::TELL);
+            let news = |some: &[Proposed]| {
+                some.iter().filter_map(|one| News::of(state, *one, &notices, &links)).collect::<Vec<_>>()
+            };
+            let changed: Vec<Proposed> = state.changed_proposals(after).take(few).collect();
+            let live: Vec<Proposed> =
+                left.map_or_else(Vec::new, |before| state.live_proposals(before).take(few).collect());
+            let mut told = news(&changed);
+            // Of what is no question, it was told when it became so.
+            let is_new = |one: &News| {
+                one.status == ProposalStatus::Open && !changed.iter().any(|changed| changed.id == one.id)
+            };
+            told.extend(news(&live).into_iter().filter(is_new));
+            (ruled, left, changed, live, told)
         });
-        let (ruled, left, some, news) = looked.await?;
+        let (ruled, left, changed, live, news) = looked.await?;
         let mut messages = Vec::new();
         for one in news {
             messages.extend(one.messages(&self.notices, &self.links)?);
         }
-        let (outbox, is_over) = (Arc::clone(&self.outbox), some.is_empty());
+        let outbox = Arc::clone(&self.outbox);
         blocking(move || {
             for some in messages.chunks(notify_limits::BATCH) {
                 outbox.enqueue(some).map_err(|error| Problems::Unreadable.because(error.to_string()))?;
@@ -142,17 +168,14 @@ impl Notifier {
             Ok(())
         })
         .await?;
-        self.ruled = Some(ruled);
-        if left.is_some() {
-            self.left = some.last().map(|last| last.index);
-            return Ok(true);
-        }
-        if let Some(last) = some.last() {
+        self.ruled = ruled;
+        self.left = left.and_then(|_| live.last()).map(|last| last.index);
+        if let Some(last) = changed.last() {
             self.told.after = (last.changed, last.index);
             // What can't be written is told again, and known.
             let _ = self.told.write();
         }
-        Ok(!is_over)
+        Ok(!changed.is_empty() || left.is_some())
     }
 }
 
@@ -161,8 +184,14 @@ impl News {
         let run: &Run = state.run(&proposed.run)?;
         let proposal: &ProposalState = run.proposal(&proposed.id)?;
         let approval = state.approval(run, &proposed.id)?;
+        // What the policy decided by itself waited for nobody.
+        if approval.rules.is_empty() && proposal.decisions.is_empty() {
+            return None;
+        }
         let signer = links.signer();
-        let asked = notices.people.keys().filter(|person| state.may_decide(run, &proposed.id, person));
+        let is_open = approval.status == ProposalStatus::Open;
+        let asked = notices.people.keys().filter(|_| is_open);
+        let asked = asked.filter(|person| state.may_decide(run, &proposed.id, person));
         let asked = asked
             .map(|person| (person.clone(), state.link_counts(run, &proposed.id, person, &signer).is_ok()));
         Some(Self {
@@ -287,7 +316,9 @@ impl News {
 impl Told {
     fn write(&self) -> io::Result<()> {
         let new = self.file.with_extension("new");
-        fs::write(&new, format!("{} {}\n", self.after.0, self.after.1))?;
+        let mut file = fs::File::create(&new)?;
+        writeln!(file, "{} {}", self.after.0, self.after.1)?;
+        file.sync_all()?;
         fs::rename(new, &self.file)
     }
 }

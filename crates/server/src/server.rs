@@ -250,8 +250,9 @@ fn open(config: &Config, closing: watch::Receiver<bool>) -> Result<Opened, Start
                 if let Some((notifier, couriers)) = notifier(&app, files)? {
                     tokio::spawn(notifier.run());
                     close = Box::new(move || {
+                        let closed = close();
                         drop(couriers);
-                        close()
+                        closed
                     });
                 }
             }

@@ -224,7 +224,7 @@ fn a_log_is_witnessed_where_a_policy_says_so() {
 const APPROVALS: &str = "policy_key = \"p\"\n[approvals]\nurl = \"https://a.example/x/\"\ntell = [\"ops\"]\n\
     [channels.ops]\nkind = \"webhook\"\nurl = \"https://h.example\"\nsecret_files = [\"s1\", \"/s2\"]\n\
     [channels.ana]\nkind = \"email\"\nhost = \"m.example\"\nsecurity = \"start_tls\"\nfrom = \"a@b.example\"\nto = \"c@d.example\"\n\
-    [people]\nana = [\"ana\", \"ops\"]\n";
+    [people]\nana = [\"ana\"]\n";
 
 #[test]
 fn who_is_told_is_read_with_files_beside_the_file() {
@@ -238,7 +238,7 @@ fn who_is_told_is_read_with_files_beside_the_file() {
         panic!("{notices:?}")
     };
     assert_eq!(secret_files[..], [file.0.path().join("s1"), PathBuf::from("/s2")]);
-    assert_eq!(notices.people.values().next().unwrap().len(), 2);
+    assert_eq!(notices.people.values().next().unwrap().len(), 1);
     // Without channels nobody is told, and there are links all the same.
     let file = File::with(&format!("{LOG}policy_key = \"p\"\n"));
     let set = [("COUNTERFOIL_APPROVALS_URL", "http://127.0.0.1:1"), ("COUNTERFOIL_LINK_TIME", "90m")];
@@ -260,9 +260,12 @@ fn what_is_wrong_about_approvals_is_named() {
         ("https://a.example/x/", "https://me@a.example", ["approvals.url", "is no address such as"]),
         ("https://a.example/x/", "https://a.example/?x", ["approvals.url", "is no address such as"]),
         ("tell = [\"ops\"]", "tell = [\"opps\"]", ["approvals.tell", "there is no channel \"opps\""]),
-        ("ana = [\"ana\", \"ops\"]", "ana = [\"ann\"]", ["people", "there is no channel \"ann\""]),
-        ("ana = [\"ana\", \"ops\"]", "\"a na\" = [\"ana\"]", ["people", "\"a na\" is not"]),
-        ("ana = [\"ana\", \"ops\"]", "", ["channels", "nobody is told on ana"]),
+        ("ana = [\"ana\"]", "ana = [\"ann\"]", ["people", "there is no channel \"ann\""]),
+        ("ana = [\"ana\"]", "\"a na\" = [\"ana\"]", ["people", "\"a na\" is not"]),
+        ("ana = [\"ana\"]", "", ["channels", "nobody is told on ana"]),
+        ("ana = [\"ana\"]", "ana = [\"ana\", \"ops\"]", ["people", "ops is told on by others too"]),
+        ("ana = [\"ana\"]", "ana = [\"ana\"]\nbo = [\"ana\"]", ["people", "ana is told on by others too"]),
+        ("https://a.example/x/", "https://a.example/{x}", ["approvals.url", "is no address such as"]),
         ("kind = \"webhook\"", "kind = \"pigeon\"", ["counterfoil.toml", "pigeon"]),
         ("host = \"m.example\"", "hots = \"m.example\"", ["counterfoil.toml", "hots"]),
         (

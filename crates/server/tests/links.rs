@@ -6,14 +6,15 @@ mod common;
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use common::*;
-use counterfoil_keys::RecordKey;
+use counterfoil_keys::{RecordKey, random_salt};
 use counterfoil_receipt::{
-    Place, Principal, RecordId, Role, RunId, Signer as _, UnverifiedRecord,
-    action::Json,
+    Opening, Place, Principal, RecordId, Role, RunId, Signer as _, UnverifiedRecord,
+    action::{Json, Map},
     body::{self, Body, Ruling, Surface},
+    text::Pointer,
 };
 use counterfoil_server::Approvals;
-use counterfoil_testkit::enrolment;
+use counterfoil_testkit::{enrolment, label, text};
 use counterfoil_verify::{Dimension, verify};
 use serde_json::json;
 
@@ -92,6 +93,16 @@ fn page(world: &World, token: &str) -> Answer {
     world.get(&format!("/link/{token}"))
 }
 
+/// What stands in the first block of a page, as a person reads it.
+fn shown_text(page: &str) -> String {
+    let (_, rest) = page.split_once("<pre>").unwrap();
+    let (block, _) = rest.split_once("</pre>").unwrap();
+    let marks = ["<span class=\"added\">", "<span class=\"removed\">", "<span class=\"place\">", "</span>"];
+    let text = marks.iter().fold(block.to_owned(), |text, mark| text.replace(mark, ""));
+    let entities = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&amp;", "&")];
+    entities.iter().fold(text, |text, (entity, character)| text.replace(entity, character))
+}
+
 fn html_of(world: &World, token: &str) -> String {
     page(world, token).text().to_owned()
 }
@@ -119,7 +130,7 @@ fn a_person_approves_by_link_and_what_is_executed_is_what_they_saw() {
 
     let answer = submit(&world, &token, &html, "verdict=approve&reason=seen+it&uses=2&minutes=10");
     assert_eq!(answer.status, 303, "{}", answer.text());
-    assert_eq!(answer.header("location"), Some(&*format!("/link/{token}")));
+    assert_eq!(answer.header("location"), Some(&*token), "relative: a proxy may serve it below a path");
     let after = html_of(&world, &token);
     assert!(after.contains("decided by this link: <strong>approve</strong>"), "{after}");
     assert!(!after.contains("<form"), "{after}");
@@ -134,8 +145,9 @@ fn a_person_approves_by_link_and_what_is_executed_is_what_they_saw() {
     // What it commits to is the text that the page showed.
     let opened = world.get(&format!("/v1/payloads/{}", body.shown.as_ref().unwrap().commitment)).json();
     let content = BASE64_URL_SAFE_NO_PAD.decode(opened["content"].as_str().unwrap()).unwrap();
-    assert!(html.contains("argument"), "{html}");
-    assert!(String::from_utf8(content).unwrap().contains(&proposal.id().to_string()));
+    let content = String::from_utf8(content).unwrap();
+    assert!(content.contains(&proposal.id().to_string()));
+    assert_eq!(shown_text(&html), content, "the page shows what the decision commits to");
 
     world.add(&world.execution(&proposal, &[decision.id()], now()));
     let bundle = world.get(&format!("/v1/runs/{run}/bundle"));
@@ -217,11 +229,47 @@ fn whom_no_rule_lets_decide_by_link_is_told_so() {
     for approver in ["scout", "ghost", "links"] {
         let other = token(&world, &key, &proposal, approver, now() + 60_000);
         let page = html_of(&world, &other);
-        assert!(page.contains("would not count") && !page.contains("<form"), "{approver}: {page}");
+        assert!(page.contains("it would not count") && !page.contains("<form"), "{approver}: {page}");
         let answer = submit(&world, &other, &asked, "verdict=reject&reason=");
         assert_eq!(answer.status, 400, "{}", answer.text());
     }
     assert!(decisions(&world, run).is_empty());
+}
+
+#[test]
+fn what_nobody_can_see_was_approved_by_link() {
+    let (world, key) = linking();
+    let (run, first) = proposed(&world);
+    let Body::Proposal(body) = first.body().clone() else { panic!("{first:?}") };
+    let mut body = *body;
+    let hidden = Opening { salt: random_salt().unwrap(), label: label("/patch"), content: b"x".to_vec() };
+    body.action.committed = Map::new([(Pointer::new("/patch").unwrap(), hidden.commitment())]);
+    let proposal = world.sign(&world.cast.scout, world.in_run(run, first.id()), body);
+    world.add(&proposal);
+    let asked = html_of(&world, &token(&world, &key, &first, "ana", now() + 60_000));
+    let link = token(&world, &key, &proposal, "ana", now() + 60_000);
+    let page = html_of(&world, &link);
+    assert!(page.contains("is not disclosed: /patch") && !page.contains("<form"), "{page}");
+    assert_eq!(submit(&world, &link, &asked, "verdict=approve&reason=&uses=1&minutes=5").status, 400);
+    assert!(decisions(&world, run).is_empty());
+}
+
+#[test]
+fn an_approval_by_link_that_counts_no_more_says_so() {
+    let (world, key) = linking();
+    let (_, proposal) = proposed(&world);
+    let token = token(&world, &key, &proposal, "ana", now() + 60_000);
+    let page = html_of(&world, &token);
+    assert_eq!(submit(&world, &token, &page, "verdict=approve&reason=&uses=1&minutes=5").status, 303);
+    assert!(!html_of(&world, &token).contains("counts no more"));
+    let revocation = body::Revocation {
+        distrust_from: None,
+        reason: None,
+        target: body::RevocationTarget::Key(key.key()),
+    };
+    world.add(&world.sign(&world.cast.root, world.alone(), revocation));
+    let page = html_of(&world, &token);
+    assert!(page.contains("It counts no more") && page.contains("was revoked"), "{page}");
 }
 
 #[test]
@@ -245,11 +293,19 @@ fn a_decision_on_what_is_over_is_logged_and_the_person_is_told() {
 #[test]
 fn whoever_may_read_reads_the_page_of_a_proposal_and_words_of_a_record_are_no_markup() {
     let (world, _) = linking();
-    let (_, proposal) = proposed(&world);
+    let (run, first) = proposed(&world);
+    let Body::Proposal(body) = first.body().clone() else { panic!("{first:?}") };
+    let mut body = *body;
+    body.action.target = Some(label("<img src=x onerror='a'>"));
+    body.summary = Some(text("</pre><script>alert(1)</script>\u{202e}"));
+    let proposal = world.sign(&world.cast.scout, world.in_run(run, first.id()), body);
+    world.add(&proposal);
     let answer = world.get(&format!("/review/{}", proposal.id()));
     assert_eq!(answer.status, 200);
     let html = answer.text().to_owned();
     assert!(html.contains("counterfoil approve") && !html.contains("<form"), "{html}");
+    assert!(html.contains("&lt;script&gt;alert(1)") && html.contains(r"\u{202e}"), "{html}");
+    assert!(!html.contains("<script") && !html.contains("<img") && !html.contains('\u{202e}'), "{html}");
     for unknown in ["/review/x", &format!("/review/{}", world.log)] {
         let answer = world.get(unknown);
         assert_eq!((answer.status, answer.json()["code"].as_str()), (404, Some("proposal-unknown")));

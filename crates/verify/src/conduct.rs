@@ -98,7 +98,8 @@ fn decision_is_about_the_action(run: &Run, body: &Decision) -> Result<(), Fault>
     }
 }
 
-/// R-CAN-01: a cancel is signed by an agent (proposal), the decision's own principal (decision) or the authority.
+/// R-CAN-01: a cancel is signed by an agent (proposal), the decision's own principal or approver as a human (decision) or the
+/// authority.
 fn canceller_may(run: &Run, body: &Cancel, author: &Author) -> Result<(), Fault> {
     let names_proposal = run.proposals.contains_key(&body.target);
     let own_decision = run.decisions.get(&body.target).is_some_and(|decision| {

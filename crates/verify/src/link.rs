@@ -1,4 +1,4 @@
-//! Decisions by link: what a server signs on somebody's behalf, and whether it would count (`spec/policy.md`, *What is signed in
+//! Whether a decision that is not signed yet would count; above all one by link, which a server signs on somebody's behalf (`spec/policy.md`, *What is signed in
 //! role `policy`*).
 
 use counterfoil_receipt::{
@@ -9,6 +9,7 @@ use counterfoil_receipt::{
 use crate::{
     execution,
     fault::Fault,
+    keys,
     rule::Rule,
     run::{DecisionState, Run},
     state::State,
@@ -28,7 +29,24 @@ impl State {
         approver: &Principal,
         signer: &Author,
     ) -> Result<(), Fault> {
+        keys::signer_may_sign(self, signer, u64::MAX)?;
         approver_is_human(self, approver)?;
+        self.approval_would_count(run, proposal, approver, signer, Surface::Link)
+    }
+
+    /// Whether an approval of a proposal that `signer` signs would count towards its quorum: as `approver`, who may be somebody
+    /// else, from where they saw it on `surface`. Neither whether the proposal is open nor its terms are asked.
+    ///
+    /// # Errors
+    /// The rule that it would break; [`Rule::QuorumNotMet`] if no rule lets the approver decide so.
+    pub fn approval_would_count(
+        &self,
+        run: &Run,
+        proposal: &RecordId,
+        approver: &Principal,
+        signer: &Author,
+        surface: Surface,
+    ) -> Result<(), Fault> {
         let Some(proposed) = run.proposals.get(proposal) else {
             return Err(self.absent(Rule::ReferenceUnknown, format!("{proposal} is no proposal")));
         };
@@ -44,7 +62,7 @@ impl State {
             groups: self.keys.groups(approver).to_vec(),
             rule: None,
             escalated: timer::escalated(proposed, policy),
-            surface: Surface::Link,
+            surface,
             policy,
             uses: 1,
             window: Some((0, 0)),

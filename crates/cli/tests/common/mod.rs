@@ -13,7 +13,11 @@ use std::{
 };
 
 /// A directory in which commands are run.
-pub struct Desk(tempfile::TempDir);
+pub struct Desk {
+    dir: tempfile::TempDir,
+    /// What every command finds in its environment.
+    pub environment: Vec<(&'static str, String)>,
+}
 
 /// How a command ended.
 pub struct Ran {
@@ -41,12 +45,12 @@ pub struct Log {
 impl Desk {
     /// An empty directory.
     pub fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        Self { dir: tempfile::tempdir().unwrap(), environment: Vec::new() }
     }
 
     /// A file of the directory.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.dir.path().join(name)
     }
 
     /// Writes a file.
@@ -71,7 +75,7 @@ impl Desk {
             }
         }
         let mut out = Vec::new();
-        walk(self.0.path(), self.0.path(), &mut out);
+        walk(self.dir.path(), self.dir.path(), &mut out);
         out.sort();
         out
     }
@@ -84,7 +88,8 @@ impl Desk {
         inherited.for_each(|(name, _)| {
             command.env_remove(name);
         });
-        command.args(arguments).current_dir(self.0.path()).env("NO_COLOR", "1");
+        command.args(arguments).current_dir(self.dir.path()).env("NO_COLOR", "1");
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 

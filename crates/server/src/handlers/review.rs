@@ -18,7 +18,7 @@ use counterfoil_receipt::{
     text::{Label, Text},
 };
 use counterfoil_review::{
-    html::{block, escape},
+    html::{BLOCK_CHARS, block, escape},
     proposal,
     text::{counted, short},
     time,
@@ -49,10 +49,11 @@ const MINUTE: u64 = 60_000;
 struct Form {
     verdict: String,
     reason: String,
+    /// With `approve`; a browser sends what stands in the fields, perhaps nothing, whatever is decided.
     #[serde(default)]
-    uses: Option<u64>,
+    uses: String,
     #[serde(default)]
-    minutes: Option<u64>,
+    minutes: String,
     /// The digest of the text that was on the page.
     shown: String,
     /// The policy under which it was asked.
@@ -94,7 +95,10 @@ struct Decided {
 
 struct Linked {
     decided: Option<(RecordId, Ruling)>,
+    /// Why nothing can be decided by it.
     fault: Option<String>,
+    /// Why an approval that came by it counts no more.
+    counts_no_more: Option<String>,
 }
 
 /// `GET /review/{proposal}`
@@ -148,7 +152,7 @@ pub(crate) async fn decide(
         Ok(both) => both,
         Err(refused) => return refused,
     };
-    let seen = (StatusCode::SEE_OTHER, [(header::LOCATION, format!("/link/{token}"))]).into_response();
+    let seen = (StatusCode::SEE_OTHER, [(header::LOCATION, token.clone())]).into_response();
     if shown.standing.link.as_ref().is_some_and(|link| link.decided.is_some()) {
         return seen;
     }
@@ -166,8 +170,11 @@ pub(crate) async fn decide(
         Err(Refused::Failed(problem)) => failed(&problem),
         Ok((record, opening)) => {
             let batch = Batch::disclosing(record.bytes().to_vec(), opening);
-            match Arc::clone(&app.submitter).submit(batch).await {
-                Err(problem) => failed(&problem),
+            // It goes on if the browser goes away: what was staged has to be settled.
+            let submitted = tokio::spawn(Arc::clone(&app.submitter).submit(batch)).await;
+            let failed_inside = |_| Err(Kind::LogFailed.because("the submission failed inside the server"));
+            match submitted.unwrap_or_else(failed_inside) {
+                Err(problem) => unknown(&problem),
                 Ok(answers) => match answers.first() {
                     Some(Answer::Included(_)) => seen,
                     Some(Answer::Rejected { code, .. }) => notice(
@@ -177,7 +184,7 @@ pub(crate) async fn decide(
                             "The log did not take it ({code}). Decide at a terminal, with a key of your own."
                         ),
                     ),
-                    None => failed(&Kind::Unreadable.because("the log gave no answer")),
+                    None => unknown(&Kind::Unreadable.because("the log gave no answer")),
                 },
             }
         }
@@ -239,9 +246,20 @@ async fn shown(
         }
         let by_commitment = openings.iter().map(|opening| (opening.commitment(), opening)).collect();
         let text = proposal::proposal_text(&record, &by_commitment);
-        Ok(Some((record, run, text)))
+        let mut why_not = Vec::new();
+        let hidden = record
+            .body()
+            .action()
+            .map_or_else(Vec::new, |action| proposal::undisclosed(action, &by_commitment));
+        if !hidden.is_empty() {
+            why_not.push(format!("what it would do is not disclosed: {}", hidden.join(", ")));
+        }
+        if text.chars().count() > BLOCK_CHARS {
+            why_not.push("it is too long to be shown on a page in full".to_owned());
+        }
+        Ok(Some((record, run, text, why_not)))
     });
-    let Some((record, run, text)) = found.await? else { return Ok(None) };
+    let Some((record, run, text, why_not)) = found.await? else { return Ok(None) };
     let link = link.map(|(claims, links)| (claims.clone(), links.signer()));
     let standing = app.inspect(move |records, checkpoint| {
         let state = records.state();
@@ -250,9 +268,13 @@ async fn shown(
         let basis = Count::new(head.size.0).map(|size| Basis { root, size });
         let link = link.map(|(claims, signer)| Linked {
             decided: decided_by_link(run, &claims),
-            fault: state
-                .link_counts(run, &id, &claims.approver, &signer)
-                .err()
+            fault: why_not.into_iter().next().or_else(|| {
+                let counts = state.link_counts(run, &id, &claims.approver, &signer);
+                counts.err().map(|fault| format!("it would not count: {fault}"))
+            }),
+            counts_no_more: decided_by_link(run, &claims)
+                .filter(|(_, ruling)| *ruling == Ruling::Approve)
+                .and_then(|(decision, _)| state.counts(run, &id, &decision, None).err())
                 .map(|fault| fault.to_string()),
         });
         Standing::of(state, run, id, link, basis)
@@ -340,7 +362,7 @@ impl Shown {
         let verdict = Ruling::parse(&form.verdict)
             .ok_or_else(|| wrong("Approve, reject, or ask for changes. Nothing was decided.".to_owned()))?;
         if let Some(fault) = self.standing.link.as_ref().and_then(|link| link.fault.as_ref()) {
-            return Err(wrong(format!("A decision by link would not count: {fault}. Nothing was decided.")));
+            return Err(wrong(format!("This can't be decided by link: {fault}. Nothing was decided.")));
         }
         if form.shown != self.digest() || form.policy != self.policy() {
             return Err(Refused::Changed);
@@ -413,7 +435,8 @@ impl Shown {
             return Ok((None, None));
         }
         let (most_uses, most_window) = self.standing.most;
-        let (uses, minutes) = (form.uses.unwrap_or(1), form.minutes.unwrap_or(WINDOW / MINUTE));
+        let number = |text: &str| text.trim().parse::<u64>().unwrap_or(0);
+        let (uses, minutes) = (number(&form.uses), number(&form.minutes));
         let beyond = |what: String| {
             Refused::Wrong(format!("The policy lets an approval grant {what}. Nothing was decided."))
         };
@@ -444,7 +467,7 @@ impl Shown {
 
     fn status(&self) -> String {
         let by = match self.standing.ended {
-            Some((_, End::Superseded(by))) => format!(", by <a href=\"/review/{by}\">{}</a>", short(&by)),
+            Some((_, End::Superseded(by))) => format!(", by <a href=\"../review/{by}\">{}</a>", short(&by)),
             _ => String::new(),
         };
         let word = self.standing.approval.status.as_str().replace('_', " ");
@@ -534,7 +557,7 @@ impl Shown {
         }
         if let Some(fault) = &link.fault {
             return format!(
-                "<section>\n<h2>Decide</h2>\n<p class=\"note\">A decision by link would not count: {}</p>\n<p>Decide at a terminal, with a \
+                "<section>\n<h2>Decide</h2>\n<p class=\"note\">This can't be decided by link: {}.</p>\n<p>Decide at a terminal, with a \
                  key of your own:</p>\n<pre>counterfoil approve {} --proposal {}</pre>\n</section>\n",
                 escape(fault),
                 self.run,
@@ -551,7 +574,7 @@ impl Shown {
         let minutes = self.standing.minutes();
         format!(
             "<section>\n<h2>Decide</h2>\n{over}<p>As <strong>{name}</strong>, once, until {}. The server signs it in your name.</p>\n\
-             <form method=\"post\">\n<input type=\"hidden\" name=\"shown\" value=\"{}\">\n\
+             <form method=\"post\">\n<button disabled hidden></button>\n<input type=\"hidden\" name=\"shown\" value=\"{}\">\n\
              <input type=\"hidden\" name=\"policy\" value=\"{}\">\n\
              <label for=\"reason\">Reason, or what should change</label>\n\
              <textarea id=\"reason\" name=\"reason\" rows=\"3\" maxlength=\"2000\"></textarea>\n\
@@ -572,6 +595,13 @@ impl Shown {
 
     /// That a decision came too late, where it did.
     fn effect(&self, ruling: Ruling) -> String {
+        let link = self.standing.link.as_ref();
+        if let Some(why) = link.and_then(|link| link.counts_no_more.as_ref()) {
+            return format!(
+                " It counts no more: {}. Decide at a terminal, with a key of your own.",
+                escape(why)
+            );
+        }
         let ended_by_it = match self.standing.ended {
             None => true,
             Some((_, End::Rejected(by) | End::ChangesRequested(by))) => {
@@ -612,7 +642,14 @@ fn left(at: u64) -> String {
     }
 }
 
-/// A page for what went wrong inside.
+/// A page for what went wrong on the way into the log.
+fn unknown(problem: &Problem) -> Response {
+    let (status, title, hint) = problem.for_people();
+    let what = "Whether it was decided is not known: open the link again, it says.";
+    notice(status, title, &format!("{} {hint} {what}", problem.detail()))
+}
+
+/// A page for what went wrong before anything was decided.
 fn failed(problem: &Problem) -> Response {
     let (status, title, hint) = problem.for_people();
     notice(status, title, &format!("{} {hint} Nothing was decided.", problem.detail()))
