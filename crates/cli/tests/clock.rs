@@ -131,6 +131,27 @@ fn timers_are_said_once_whatever_becomes_of_the_clock_and_the_server() {
     drop::<Serving>(serving);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn who_keeps_the_time_of_an_idle_log_used_up_a_core() {
+    let desk = Desk::new();
+    desk.good(&["init", "work"]);
+    assert!(desk.read("work/counterfoil.toml").contains("policy_key = "), "it keeps the time");
+    let (serving, _) = desk.serve_in("work");
+    // User and system time, in hundredths of a second.
+    let used = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", serving.id())).unwrap();
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        let fields: Vec<&str> = fields.split(' ').collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    };
+    thread::sleep(Duration::from_millis(500));
+    let before = used();
+    thread::sleep(Duration::from_secs(2));
+    let after = used();
+    assert!(after - before < 50, "{} hundredths of a second of two", after - before);
+}
+
 fn propose(desk: &Desk, url: &str, step: usize) -> String {
     let on = ["-C", "work", "--server", url];
     let id = step.to_string();

@@ -58,15 +58,15 @@ impl Touched {
     }
 
     fn note(&self, note: impl FnOnce(&mut Runs)) {
-        let Some(noted) = &self.0 else { return };
-        note(&mut noted.0.lock().unwrap_or_else(PoisonError::into_inner));
-        noted.1.notify_one();
+        if let Some(noted) = &self.0 {
+            note(&mut noted.0.lock().unwrap_or_else(PoisonError::into_inner));
+            noted.1.notify_one();
+        }
     }
 
     fn take(&self) -> Runs {
-        let mut taken = Runs::default();
-        self.note(|runs| taken = std::mem::take(runs));
-        taken
+        let runs = self.0.as_ref().map(|noted| noted.0.lock().unwrap_or_else(PoisonError::into_inner));
+        runs.map(|mut runs| std::mem::take(&mut *runs)).unwrap_or_default()
     }
 
     /// Waits until something is noted.

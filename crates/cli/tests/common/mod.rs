@@ -261,6 +261,13 @@ pub fn add(url: &str, entry: &str) -> Option<u64> {
     String::from_utf8(ask(url, "POST", "/add", entry.as_bytes())?).ok()?.parse().ok()
 }
 
+impl Serving {
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
+
 impl Drop for Serving {
     fn drop(&mut self) {
         let _ = self.0.kill();
