@@ -18,6 +18,7 @@
 mod access;
 mod app;
 mod approvals;
+mod ballot;
 mod bundle;
 mod config;
 mod error;

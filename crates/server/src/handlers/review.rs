@@ -10,96 +10,24 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use counterfoil_keys::random_salt;
-use counterfoil_receipt::{
-    Draft, Opening, Place, PolicyDigest, Principal, RecordId, Root, RunId, UnverifiedRecord,
-    body::{self, Basis, Changes, Decision, Item, Ruling, Surface, Window},
-    field::{Count, Millis, Uses},
-    text::{Label, Text},
-};
+use counterfoil_receipt::{Principal, RecordId, body::Ruling};
 use counterfoil_review::{
-    html::{BLOCK_CHARS, block, escape},
+    html::{block, escape},
     proposal,
     text::{counted, short},
     time,
 };
-use counterfoil_verify::{Approval, End, Lookup as _, ProposalState, ProposalStatus, Run, Says, State};
-use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
+use counterfoil_verify::{End, ProposalStatus, Says};
 
 use crate::{
-    app::{App, blocking, read_body},
+    app::{App, read_body},
+    ballot::{Form, MINUTE, Refused, Shown, WINDOW, shown},
     limits,
-    links::{Claims, Links, NoLink},
+    links::{Claims, NoLink},
     page::{notice, page},
     problem::{Kind, Problem},
-    records::heads_of,
-    rows::payloads_named,
     submit::{Answer, Batch, now},
 };
-
-/// Milliseconds of a window where nobody says less: 15 min.
-const WINDOW: u64 = 900_000;
-/// Milliseconds of a minute, in which the form asks for a window.
-const MINUTE: u64 = 60_000;
-
-/// What a form says.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Form {
-    verdict: String,
-    reason: String,
-    /// With `approve`; a browser sends what stands in the fields, perhaps nothing, whatever is decided.
-    #[serde(default)]
-    uses: String,
-    #[serde(default)]
-    minutes: String,
-    /// The digest of the text that was on the page.
-    shown: String,
-    /// The policy under which it was asked.
-    policy: String,
-}
-
-/// A proposal, as a page shows it.
-struct Shown {
-    record: UnverifiedRecord,
-    run: RunId,
-    /// What a decision says was shown.
-    text: String,
-    standing: Standing,
-}
-
-/// Where a proposal stands, as of one checkpoint.
-struct Standing {
-    approval: Approval,
-    ended: Option<(u64, End)>,
-    decisions: Vec<Decided>,
-    policy: Option<PolicyDigest>,
-    /// The most uses and the longest window that the policy lets an approval grant.
-    most: (u64, u64),
-    /// Of a link: what came by it, and why a decision by it would not count.
-    link: Option<Linked>,
-    basis: Option<Basis>,
-    parents: Vec<RecordId>,
-}
-
-struct Decided {
-    id: RecordId,
-    index: u64,
-    approver: Principal,
-    ruling: Ruling,
-    surface: Surface,
-    is_by_timer: bool,
-    withdrawn: Option<RecordId>,
-}
-
-struct Linked {
-    decided: Option<(RecordId, Ruling)>,
-    /// Why nothing can be decided by it.
-    fault: Option<String>,
-    /// Why an approval that came by it counts no more.
-    counts_no_more: Option<String>,
-}
 
 /// `GET /review/{proposal}`
 pub(crate) async fn review(
@@ -191,15 +119,6 @@ pub(crate) async fn decide(
     }
 }
 
-/// Why a form decides nothing.
-enum Refused {
-    /// The proposal's text or the policy is not what the page showed.
-    Changed,
-    /// A field says what it can't.
-    Wrong(String),
-    Failed(Problem),
-}
-
 /// What a link is about, if it lets somebody decide.
 async fn linked(app: &Arc<App>, token: &str) -> Result<(Claims, Shown), Response> {
     let links = app.links.as_ref().ok_or_else(no_links)?;
@@ -228,233 +147,7 @@ fn no_links() -> Response {
     notice(StatusCode::NOT_FOUND, "No such link", "This server takes no decisions by link.")
 }
 
-/// A proposal and where it stands; `None` if the log has none of this id.
-async fn shown(
-    app: &Arc<App>,
-    id: RecordId,
-    link: Option<(&Claims, &Links)>,
-) -> Result<Option<Shown>, Problem> {
-    let size = app.latest().await?.head.size.0;
-    let (index, payloads) = (app.index(), app.payloads());
-    let found = blocking(move || {
-        let Some(at) = index.index_of(&id, size)? else { return Ok(None) };
-        let record = index.record(at)?;
-        let Some(run) = record.run().filter(|_| proposal::is_proposal(&record)) else { return Ok(None) };
-        let mut openings = Vec::new();
-        for (commitment, ..) in payloads_named(&record) {
-            openings.extend(payloads.get_payload(&commitment)?.map(|line| line.into_opening()));
-        }
-        let by_commitment = openings.iter().map(|opening| (opening.commitment(), opening)).collect();
-        let text = proposal::proposal_text(&record, &by_commitment);
-        let mut why_not = Vec::new();
-        let hidden = record
-            .body()
-            .action()
-            .map_or_else(Vec::new, |action| proposal::undisclosed(action, &by_commitment));
-        if !hidden.is_empty() {
-            why_not.push(format!("what it would do is not disclosed: {}", hidden.join(", ")));
-        }
-        if text.chars().count() > BLOCK_CHARS {
-            why_not.push("it is too long to be shown on a page in full".to_owned());
-        }
-        Ok(Some((record, run, text, why_not)))
-    });
-    let Some((record, run, text, why_not)) = found.await? else { return Ok(None) };
-    let link = link.map(|(claims, links)| (claims.clone(), links.signer()));
-    let standing = app.inspect(move |records, checkpoint| {
-        let state = records.state();
-        let (run, head) = (state.run(&run)?, checkpoint.head);
-        let root = Root::from_bytes(*head.root.as_bytes());
-        let basis = Count::new(head.size.0).map(|size| Basis { root, size });
-        let link = link.map(|(claims, signer)| Linked {
-            decided: decided_by_link(run, &claims),
-            fault: why_not.into_iter().next().or_else(|| {
-                let counts = state.link_counts(run, &id, &claims.approver, &signer);
-                counts.err().map(|fault| format!("it would not count: {fault}"))
-            }),
-            counts_no_more: decided_by_link(run, &claims)
-                .filter(|(_, ruling)| *ruling == Ruling::Approve)
-                .and_then(|(decision, _)| state.counts(run, &id, &decision, None).err())
-                .map(|fault| fault.to_string()),
-        });
-        Standing::of(state, run, id, link, basis)
-    });
-    Ok(standing.await?.map(|standing| Shown { record, run, text, standing }))
-}
-
-/// What came by the approver's links to a proposal.
-fn decided_by_link(run: &Run, claims: &Claims) -> Option<(RecordId, Ruling)> {
-    let decisions = run.proposal(&claims.proposal)?.decisions.iter();
-    let mut by_link = decisions.filter_map(|id| Some((*id, run.decision(id)?))).filter(|(_, decision)| {
-        decision.surface == Surface::Link
-            && decision.approver == claims.approver
-            && decision.author.role == counterfoil_receipt::Role::Policy
-    });
-    by_link.next().map(|(id, decision)| (id, decision.ruling))
-}
-
-impl Standing {
-    fn of(
-        state: &State,
-        run: &Run,
-        id: RecordId,
-        link: Option<Linked>,
-        basis: Option<Basis>,
-    ) -> Option<Self> {
-        let proposal: &ProposalState = run.proposal(&id)?;
-        let assessment = state.assess(proposal);
-        let decisions = proposal.decisions.iter().filter_map(|id| {
-            let decision = run.decision(id)?;
-            Some(Decided {
-                id: *id,
-                index: decision.index,
-                approver: decision.approver.clone(),
-                ruling: decision.ruling,
-                surface: decision.surface,
-                is_by_timer: decision.rule.is_some(),
-                withdrawn: decision.cancelled,
-            })
-        });
-        Some(Self {
-            approval: state.approval(run, &id)?,
-            ended: proposal.ended,
-            decisions: decisions.collect(),
-            policy: state.policy_in_force().map(|(digest, _)| digest),
-            most: (
-                assessment.as_ref().map_or(1, counterfoil_policy::Assessment::uses),
-                assessment.as_ref().and_then(counterfoil_policy::Assessment::window).unwrap_or(WINDOW),
-            ),
-            link,
-            basis,
-            parents: heads_of(state, run),
-        })
-    }
-
-    /// The longest window that a form offers, in whole minutes.
-    const fn minutes(&self) -> u64 {
-        let minutes = self.most.1 / MINUTE;
-        if minutes == 0 { 1 } else { minutes }
-    }
-}
-
 impl Shown {
-    /// The digest of what the page shows.
-    fn digest(&self) -> String {
-        Sha256::digest(self.text.as_bytes()).iter().fold(String::new(), |mut out, byte| {
-            let _ = write!(out, "{byte:02x}");
-            out
-        })
-    }
-
-    fn policy(&self) -> String {
-        self.standing.policy.map_or_else(String::new, |policy| policy.to_string())
-    }
-
-    /// What a form decides, signed; with what opens the commitment to what was shown.
-    fn decided(
-        &self,
-        links: &Links,
-        claims: &Claims,
-        form: &Form,
-    ) -> Result<(UnverifiedRecord, Opening), Refused> {
-        let wrong = |why: String| Refused::Wrong(why);
-        let failed = |why: String| Refused::Failed(Kind::Unreadable.because(why));
-        let verdict = Ruling::parse(&form.verdict)
-            .ok_or_else(|| wrong("Approve, reject, or ask for changes. Nothing was decided.".to_owned()))?;
-        if let Some(fault) = self.standing.link.as_ref().and_then(|link| link.fault.as_ref()) {
-            return Err(wrong(format!("This can't be decided by link: {fault}. Nothing was decided.")));
-        }
-        if form.shown != self.digest() || form.policy != self.policy() {
-            return Err(Refused::Changed);
-        }
-        // Browsers end lines as the mail of old did.
-        let reason = form.reason.replace("\r\n", "\n");
-        let reason = reason.trim();
-        let text = Text::new(reason).filter(|_| !reason.is_empty());
-        if text.is_none() && !reason.is_empty() {
-            return Err(wrong(
-                "The reason is too long, or has characters that no record has. Nothing was decided."
-                    .to_owned(),
-            ));
-        }
-        if verdict == Ruling::RequestChanges && text.is_none() {
-            return Err(wrong("Say what should change. Nothing was decided.".to_owned()));
-        }
-        let (window, uses) = self.terms(verdict, form)?;
-        let label = |text: &str| Label::new(text).ok_or_else(|| failed(format!("{text:?} is no label")));
-        let content = self.text.clone().into_bytes();
-        let salt = random_salt().map_err(|error| failed(error.to_string()))?;
-        let size =
-            Count::new(content.len() as u64).ok_or_else(|| failed("the text is too long".to_owned()))?;
-        let opening = Opening { salt, label: label("shown")?, content };
-        let shown = Item {
-            commitment: opening.commitment(),
-            label: label("shown")?,
-            media_type: label("text/plain")?,
-            size,
-        };
-        let missing = || failed("the log has no policy or checkpoint".to_owned());
-        let asks_for_changes = verdict == Ruling::RequestChanges;
-        let body = Decision {
-            action: claims.action,
-            approver: Some(claims.approver.clone()),
-            basis: self.standing.basis.clone().ok_or_else(missing)?,
-            changes: asks_for_changes.then(|| Changes { action: None, note: text.clone() }),
-            policy: self.standing.policy.ok_or_else(missing)?,
-            proposal: claims.proposal,
-            reason: text.filter(|_| !asks_for_changes),
-            rule: None,
-            shown: Some(shown),
-            surface: Surface::Link,
-            uses,
-            verdict,
-            window,
-        };
-        let place = match self.record.place() {
-            Place::Run { log, run, .. } => {
-                Place::Run { log: *log, run: *run, parents: self.standing.parents.clone() }
-            }
-            _ => return Err(missing()),
-        };
-        let signer = links.signer();
-        let time = Millis::new(now()).ok_or_else(|| failed("the clock is wrong".to_owned()))?;
-        let draft = Draft {
-            place,
-            time,
-            principal: signer.principal,
-            role: signer.role,
-            body: body::Body::from(body),
-        };
-        let record = draft.sign(links.key()).map_err(|error| failed(error.to_string()))?;
-        Ok((record, opening))
-    }
-
-    /// The terms of an approval: what the form says, within what the policy allows.
-    fn terms(&self, verdict: Ruling, form: &Form) -> Result<(Option<Window>, Option<Uses>), Refused> {
-        if verdict != Ruling::Approve {
-            return Ok((None, None));
-        }
-        let (most_uses, most_window) = self.standing.most;
-        let number = |text: &str| text.trim().parse::<u64>().unwrap_or(0);
-        let (uses, minutes) = (number(&form.uses), number(&form.minutes));
-        let beyond = |what: String| {
-            Refused::Wrong(format!("The policy lets an approval grant {what}. Nothing was decided."))
-        };
-        if !(1..=most_uses).contains(&uses) {
-            return Err(beyond(format!("1 to {}", counted(most_uses, "use"))));
-        }
-        let most = self.standing.minutes();
-        if !(1..=most).contains(&minutes) {
-            return Err(beyond(format!("1 to {}", counted(most, "minute"))));
-        }
-        let from = now();
-        let until = from.saturating_add((minutes * MINUTE).min(most_window));
-        let window = Millis::new(from).zip(Millis::new(until)).map(|(from, until)| Window { from, until });
-        let terms = window.zip(Uses::new(uses));
-        let (window, uses) = terms.ok_or_else(|| beyond("other terms".to_owned()))?;
-        Ok((Some(window), Some(uses)))
-    }
-
     /// The proposal, what it waits for and what was decided.
     fn to_html(&self) -> String {
         let mut out =
