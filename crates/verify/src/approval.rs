@@ -13,7 +13,7 @@ use crate::{
     execution::approvals,
     run::{DecisionState, ProposalState, ProposalStatus, Run},
     state::State,
-    timer::{Says, Timer, standing},
+    timer::{self, Says, Timer, standing},
 };
 
 /// What a proposal waits for.
@@ -118,17 +118,17 @@ impl State {
 
     /// Whether somebody asked for the action, proposed it, is a delegate of it or may execute it.
     fn is_involved(&self, run: &Run, proposal: &ProposalState, principal: &Principal) -> bool {
-        *run.requester() == *principal
-            || proposal.proposer == *principal
-            || proposal.audience == Audience::Principal(principal.clone())
-            || self.delegates(&proposal.chain).any(|delegate| delegate == principal)
+        let runtime = match &proposal.audience {
+            Audience::Principal(runtime) => Some(runtime),
+            Audience::Group(_) => None,
+        };
+        self.involved(run, proposal, runtime).contains(&principal.as_str())
     }
 
     /// The steps of escalation that stand under the policy in force.
     fn escalated(&self, proposal: &ProposalState) -> Vec<(RuleName, u64)> {
-        let in_force = self.policy_in_force().map(|(digest, _)| digest);
-        let stands = proposal.timers.iter().filter(|fired| in_force == Some(fired.policy));
-        stands.filter_map(|fired| Some((fired.rule.clone(), fired.step?))).collect()
+        let in_force = self.policy_in_force();
+        in_force.map_or_else(Vec::new, |(policy, _)| timer::escalated(proposal, policy))
     }
 
     fn asking(&self, run: &Run, id: &RecordId, proposal: &ProposalState) -> Vec<Asking> {

@@ -137,7 +137,7 @@ impl State {
     }
 
     /// Who asked for the action, proposed it, is a delegate of it, or executes it.
-    fn involved<'a>(
+    pub(crate) fn involved<'a>(
         &'a self,
         run: &'a Run,
         proposed: &'a ProposalState,

@@ -1,5 +1,5 @@
-//! Whether a decision that is not signed yet would count; above all one by link, which a server signs on somebody's behalf (`spec/policy.md`, *What is signed in
-//! role `policy`*).
+//! Whether a decision that is not signed yet would count; above all one by link, which a server signs on somebody's behalf
+//! (`spec/policy.md`, *What is signed in role `policy`*).
 
 use counterfoil_receipt::{
     Author, Principal, RecordId,
