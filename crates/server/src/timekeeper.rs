@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 use crate::{
     app::App,
     limits,
-    problem::Problem,
+    problem::{Kind, Problem},
     records::{Records, heads_of},
     submit::{Answer, Batch, now},
 };
@@ -167,8 +167,8 @@ impl Timekeeper {
                 let drafted = |asked: &Waiting| draft(asked).ok_or_else(|| asked.anew(records.state()));
                 Some(asked.iter().map(drafted).collect::<Vec<_>>())
             });
-            // A clock that is out of range says nothing.
-            let drafted = drafted.await?.unwrap_or_default();
+            let wrong = || Kind::LogFailed.because("the clock is out of range");
+            let drafted = drafted.await?.ok_or_else(wrong)?;
             due.iter().for_each(|waiting| {
                 self.waiting.remove(waiting);
             });
@@ -251,11 +251,11 @@ fn waiting(state: &State, runs: &[RunId]) -> Vec<Waiting> {
 /// What is due of a proposal, as of the last snapshot, and where it belongs.
 fn due_of(records: &Records, basis: Basis, asked: &Waiting) -> Option<(Place, Body)> {
     let state = records.state();
-    let (run, now) = (state.run(&asked.run)?, state.log_time()?.get());
+    let (run, log_time) = (state.run(&asked.run)?, state.log_time()?.get());
     let proposal = run.proposal(&asked.proposal)?;
     let mut timers = state.timers(run, &asked.proposal);
     timers.sort_by_key(|timer| timer.due);
-    let timer = timers.into_iter().find(|timer| timer.due.is_some_and(|due| due <= now))?;
+    let timer = timers.into_iter().find(|timer| timer.due.is_some_and(|due| due <= log_time))?;
     let (policy, _) = state.policy_in_force()?;
     let assessment = state.assess(proposal)?;
     let body: Body = match timer.says {
@@ -271,7 +271,7 @@ fn due_of(records: &Records, basis: Basis, asked: &Waiting) -> Option<(Place, Bo
         Says::TimeOut(verdict) => {
             let approves = verdict == Ruling::Approve;
             // After a long stop it is due since long, and what it grants begins now.
-            let from = timer.due?.max(crate::submit::now());
+            let from = timer.due?.max(now());
             let until = from.saturating_add(assessment.window()?);
             Decision {
                 action: proposal.digest,
