@@ -12,10 +12,8 @@ use std::{
 };
 
 use common::*;
-use counterfoil_keys::RecordKey;
 use counterfoil_receipt::{
-    Body, Place, Principal, RecordId, Role, RunId, Signer as _, UnverifiedRecord,
-    action::Json,
+    Body, Place, RecordId, Role, RunId, UnverifiedRecord,
     body::{self, Ruling, Status},
 };
 use counterfoil_testkit::{Actor, WINDOW, action, enrolment, label, text, trigger_body};
@@ -77,14 +75,6 @@ fn enrol(world: &World, actor: &Actor, groups: &[&str]) {
     let prev = RecordId::parse(prev.as_str().unwrap()).unwrap();
     let place = Place::Chain { log: world.log, prev };
     world.add(&world.sign(&world.cast.root, place, enrolment(actor, groups)));
-}
-
-fn set_policy(world: &World, rules: Value) {
-    let document = json!({"language": "counterfoil-policy/1", "rules": rules});
-    let prev = world.get("/v1/policy").json()["prev"].as_str().unwrap().to_owned();
-    let place = Place::Chain { log: world.log, prev: RecordId::parse(&prev).unwrap() };
-    let document = Json::from_value(&document).unwrap();
-    world.add(&world.sign(&world.cast.root, place, body::Policy::Document(document)));
 }
 
 fn list(world: &World, query: &str) -> Value {
@@ -225,7 +215,7 @@ fn each_status_is_told_and_can_be_asked_for() {
     assert_eq!(show(&world, &old)["ended_by"], new.id().to_string());
     assert_eq!(show(&world, &new)["supersedes"], old.id().to_string());
     // With the policy, all that are live are another matter.
-    set_policy(&world, json!([{"effect": "deny", "match": {"always": true}, "name": "never"}]));
+    world.set_policy(&json!([{"effect": "deny", "match": {"always": true}, "name": "never"}]));
     let live = [&open, &approved, &new, &expired];
     assert_eq!(ids(&world, "status=denied"), newest_first(&live));
     assert!(ids(&world, "status=open").is_empty());
@@ -313,7 +303,7 @@ fn an_approver_sees_what_they_may_decide_now() {
     decide(&world, bo, &plain, Ruling::Approve);
     let rule = json!({"effect": "require", "match": {"tool": "t.plain"}, "name": "plain", "requirements":
         [{"count": 1, "principals": ["bo"]}], "segregation": false, "uses": 1, "window": WINDOW});
-    set_policy(&world, json!([rule]));
+    world.set_policy(&json!([rule]));
     assert_eq!((may("bo"), may("ana")), (newest_first(&[&plain]), vec![]));
     assert_eq!(status(&world, &asked), "denied", "no rule is about it");
     decide(&world, bo, &plain, Ruling::Reject);
@@ -409,7 +399,7 @@ fn a_proposal_is_waited_for() {
     withdraw(&world, &world.cast.ana, run, RecordId::parse(&approval).unwrap());
     // Nothing of the run says so.
     let denied = woken(&|| {
-        set_policy(&world, json!([{"effect": "deny", "match": {"always": true}, "name": "never"}]));
+        world.set_policy(&json!([{"effect": "deny", "match": {"always": true}, "name": "never"}]));
     });
     assert_eq!(denied, "denied");
     world.get(&path("open", 60_001)).is_problem(400, "query-invalid");
@@ -451,24 +441,13 @@ fn approvals_whose_time_is_over_are_waited_for_and_told() {
 
 /// A log whose server says when a time is out, under a rule with a step and a time-out.
 fn timed() -> World {
-    let mut world = World::created();
-    let path = world.dir.path().join("policy.key");
-    let key = RecordKey::from_seed(Principal::new("clock").unwrap(), Role::Policy, &[3; 32]);
-    key.write(&path).unwrap();
-    world.files_mut().policy_key = Some(path);
-    world.start();
-    world.batch(&world.founding());
-    let mut body = enrolment(&world.cast.engine, &[]);
-    (body.key, body.principal) = (key.key(), key.principal().clone());
-    world.add(&world.sign(&world.cast.root, world.after_genesis(), body));
+    let (mut world, key) = World::with_policy_key();
+    let rules = json!([{"effect": "require", "match": {"always": true}, "name": "two", "requirements":
+            [{"count": 2, "groups": ["sre"]}], "escalation": [{"after": 1_000, "to": {"groups": ["leads"]}}],
+            "timeout": {"after": 2_500, "then": "reject"}, "segregation": true, "uses": 1, "window": WINDOW}]);
+    world.start_under(&key, &rules);
     let lead = Actor::new("lead", Role::Human);
     world.add(&world.sign(&world.cast.root, world.after_genesis(), enrolment(&lead, &["leads"])));
-    set_policy(
-        &world,
-        json!([{"effect": "require", "match": {"always": true}, "name": "two", "requirements":
-            [{"count": 2, "groups": ["sre"]}], "escalation": [{"after": 1_000, "to": {"groups": ["leads"]}}],
-            "timeout": {"after": 2_500, "then": "reject"}, "segregation": true, "uses": 1, "window": WINDOW}]),
-    );
     world
 }
 
@@ -603,7 +582,7 @@ fn a_policy_changes_what_is_live_and_that_is_told() {
     decide(&world, &world.cast.ana, &over, Ruling::Reject);
     let last = world.checkpoint().checkpoint().head().size.0 - 1;
     let watching = Events::of(&world, "", None);
-    set_policy(&world, json!([{"effect": "deny", "match": {"always": true}, "name": "never"}]));
+    world.set_policy(&json!([{"effect": "deny", "match": {"always": true}, "name": "never"}]));
     for events in [watching, Events::of(&world, "", Some(last))] {
         let (_, data) = events.next();
         assert_eq!(

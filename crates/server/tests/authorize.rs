@@ -10,26 +10,18 @@ use std::{
 };
 
 use common::*;
-use counterfoil_receipt::{
-    Body, Place, RecordId, RunId, UnverifiedRecord,
-    action::Json,
-    body::{self, Ruling},
-};
+use counterfoil_receipt::{Body, RunId, UnverifiedRecord, body::Ruling};
 use counterfoil_testkit::action;
 use serde_json::{Value, json};
 
 /// A log whose policy allows some tools, denies some, and asks one person about the rest.
 fn ruled() -> World {
     let world = World::peopled();
-    let document = json!({"language": "counterfoil-policy/1", "rules": [
+    world.set_policy(&json!([
         {"effect": "allow", "match": {"tool": "read.*"}, "name": "reads", "uses": 1},
         {"effect": "deny", "match": {"tool": "drop.*"}, "name": "drops"},
         {"effect": "require", "match": {"tool": "write.*"}, "name": "writes", "requirements": [{"count": 1, "groups": ["sre"]}],
-         "segregation": true, "uses": 1, "window": 3_600_000}]});
-    let prev = world.get("/v1/policy").json()["prev"].as_str().unwrap().to_owned();
-    let place = Place::Chain { log: world.log, prev: RecordId::parse(&prev).unwrap() };
-    let document = Json::from_value(&document).unwrap();
-    world.add(&world.sign(&world.cast.root, place, body::Policy::Document(document)));
+         "segregation": true, "uses": 1, "window": 3_600_000}]));
     world
 }
 

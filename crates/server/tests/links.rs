@@ -8,50 +8,30 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use common::*;
 use counterfoil_keys::{RecordKey, random_salt};
 use counterfoil_receipt::{
-    Opening, Place, Principal, RecordId, Role, RunId, Signer as _, UnverifiedRecord,
-    action::{Json, Map},
+    Opening, Principal, Role, RunId, Signer as _, UnverifiedRecord,
+    action::Map,
     body::{self, Body, Ruling, Surface},
     text::Pointer,
 };
 use counterfoil_server::Approvals;
-use counterfoil_testkit::{enrolment, label, text};
+use counterfoil_testkit::{label, text};
 use counterfoil_verify::{Dimension, verify};
 use serde_json::json;
 
 /// A log whose server takes decisions by link, under a policy that lets one of a group decide so.
 fn linking() -> (World, RecordKey) {
-    let mut world = World::created();
-    let path = world.dir.path().join("policy.key");
-    let key = RecordKey::from_seed(Principal::new("links").unwrap(), Role::Policy, &[3; 32]);
-    key.write(&path).unwrap();
+    let (mut world, key) = World::with_policy_key();
     let approvals = Approvals {
         url: "http://127.0.0.1:1".to_owned(),
         link_time: std::time::Duration::from_secs(3_600),
         notices: None,
     };
-    let files = world.files_mut();
-    (files.policy_key, files.approvals) = (Some(path), Some(approvals));
-    world.start();
-    world.batch(&world.founding());
-    let mut body = enrolment(&world.cast.engine, &[]);
-    (body.key, body.principal) = (key.key(), key.principal().clone());
-    world.add(&world.sign(&world.cast.root, world.after_genesis(), body));
-    let document = json!({"language": "counterfoil-policy/1", "rules": [{"effect": "require", "match": {"always": true}, "name": "one",
+    world.files_mut().approvals = Some(approvals);
+    let rule = json!({"effect": "require", "match": {"always": true}, "name": "one",
         "requirements": [{"count": 1, "groups": ["sre"], "surfaces": ["link", "terminal"]}],
-        "segregation": true, "uses": 2, "window": 1_800_000}]});
-    let prev = world.get("/v1/policy").json()["prev"].as_str().unwrap().to_owned();
-    let place = Place::Chain { log: world.log, prev: RecordId::parse(&prev).unwrap() };
-    let document = Json::from_value(&document).unwrap();
-    world.add(&world.sign(&world.cast.root, place, body::Policy::Document(document)));
+        "segregation": true, "uses": 2, "window": 1_800_000});
+    world.start_under(&key, &json!([rule]));
     (world, key)
-}
-
-fn proposed(world: &World) -> (RunId, UnverifiedRecord) {
-    let trigger = world.trigger("one");
-    let run = RunId::started_by(world.add(&trigger));
-    let proposal = world.proposal(run, trigger.id());
-    world.add(&proposal);
-    (run, proposal)
 }
 
 /// A token as the specification says it is made.
@@ -117,7 +97,7 @@ fn decisions(world: &World, run: RunId) -> Vec<UnverifiedRecord> {
 #[test]
 fn a_person_approves_by_link_and_what_is_executed_is_what_they_saw() {
     let (world, key) = linking();
-    let (run, proposal) = proposed(&world);
+    let (run, proposal) = world.proposed("one");
     let token = token(&world, &key, &proposal, "ana", now() + 60_000);
     let shown = page(&world, &token);
     assert_eq!(shown.status, 200);
@@ -158,7 +138,7 @@ fn a_person_approves_by_link_and_what_is_executed_is_what_they_saw() {
 #[test]
 fn looking_changes_nothing_and_a_link_decides_once() {
     let (world, key) = linking();
-    let (run, proposal) = proposed(&world);
+    let (run, proposal) = world.proposed("one");
     let token = token(&world, &key, &proposal, "ana", now() + 60_000);
     for method in ["GET", "HEAD", "GET"] {
         assert_eq!(world.request(method, &format!("/link/{token}"), &[], b"").status, 200);
@@ -180,7 +160,7 @@ fn looking_changes_nothing_and_a_link_decides_once() {
 #[test]
 fn other_links_and_other_forms_decide_nothing() {
     let (world, key) = linking();
-    let (run, proposal) = proposed(&world);
+    let (run, proposal) = world.proposed("one");
     let genuine = token(&world, &key, &proposal, "ana", now() + 60_000);
     let html = html_of(&world, &genuine);
     let (shown, policy) = fields(&html);
@@ -223,7 +203,7 @@ fn other_links_and_other_forms_decide_nothing() {
 #[test]
 fn whom_no_rule_lets_decide_by_link_is_told_so() {
     let (world, key) = linking();
-    let (run, proposal) = proposed(&world);
+    let (run, proposal) = world.proposed("one");
     let asked = html_of(&world, &token(&world, &key, &proposal, "ana", now() + 60_000));
     // The proposer; nobody; the server itself.
     for approver in ["scout", "ghost", "links"] {
@@ -239,7 +219,7 @@ fn whom_no_rule_lets_decide_by_link_is_told_so() {
 #[test]
 fn what_nobody_can_see_was_approved_by_link() {
     let (world, key) = linking();
-    let (run, first) = proposed(&world);
+    let (run, first) = world.proposed("one");
     let Body::Proposal(body) = first.body().clone() else { panic!("{first:?}") };
     let mut body = *body;
     let hidden = Opening { salt: random_salt().unwrap(), label: label("/patch"), content: b"x".to_vec() };
@@ -257,7 +237,7 @@ fn what_nobody_can_see_was_approved_by_link() {
 #[test]
 fn an_approval_by_link_that_counts_no_more_says_so() {
     let (world, key) = linking();
-    let (_, proposal) = proposed(&world);
+    let (_, proposal) = world.proposed("one");
     let token = token(&world, &key, &proposal, "ana", now() + 60_000);
     let page = html_of(&world, &token);
     assert_eq!(submit(&world, &token, &page, "verdict=approve&reason=&uses=1&minutes=5").status, 303);
@@ -275,7 +255,7 @@ fn an_approval_by_link_that_counts_no_more_says_so() {
 #[test]
 fn a_decision_on_what_is_over_is_logged_and_the_person_is_told() {
     let (world, key) = linking();
-    let (run, proposal) = proposed(&world);
+    let (run, proposal) = world.proposed("one");
     let token = token(&world, &key, &proposal, "ana", now() + 60_000);
     let html = html_of(&world, &token);
     world.add(&world.decision(&world.cast.bo, &proposal, Ruling::Reject, now()));
@@ -293,7 +273,7 @@ fn a_decision_on_what_is_over_is_logged_and_the_person_is_told() {
 #[test]
 fn whoever_may_read_reads_the_page_of_a_proposal_and_words_of_a_record_are_no_markup() {
     let (world, _) = linking();
-    let (run, first) = proposed(&world);
+    let (run, first) = world.proposed("one");
     let Body::Proposal(body) = first.body().clone() else { panic!("{first:?}") };
     let mut body = *body;
     body.action.target = Some(label("<img src=x onerror='a'>"));

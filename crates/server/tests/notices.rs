@@ -14,15 +14,9 @@ use std::{
 };
 
 use common::*;
-use counterfoil_keys::RecordKey;
 use counterfoil_notify::{Secret, UnixMillis, signature};
-use counterfoil_receipt::{
-    Place, Principal, RecordId, Role, RunId, Signer as _, UnverifiedRecord,
-    action::Json,
-    body::{self, Ruling},
-};
+use counterfoil_receipt::{Principal, body::Ruling};
 use counterfoil_server::{Approvals, ChannelConfig, Notices};
-use counterfoil_testkit::enrolment;
 use serde_json::{Value, json};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -75,11 +69,9 @@ fn receiver() -> (String, Receiver<(String, Value)>) {
 /// A log whose server tells ana and bo, and a channel for all, of what waits.
 fn telling() -> (World, Receiver<(String, Value)>) {
     let (hook, received) = receiver();
-    let mut world = World::created();
+    let (mut world, key) = World::with_policy_key();
     let dir = world.dir.path().to_owned();
     std::fs::write(dir.join("hook.secret"), SECRET).unwrap();
-    let key = RecordKey::from_seed(Principal::new("links").unwrap(), Role::Policy, &[3; 32]);
-    key.write(&dir.join("policy.key")).unwrap();
     let channel = |name: &str| {
         let config = ChannelConfig::Webhook {
             url: format!("{hook}/{name}"),
@@ -94,34 +86,16 @@ fn telling() -> (World, Receiver<(String, Value)>) {
         people: BTreeMap::from([person("ana"), person("bo"), person("scout")]),
         channels: BTreeMap::from(["all", "ana", "bo", "scout"].map(channel)),
     };
-    let files = world.files_mut();
-    files.policy_key = Some(dir.join("policy.key"));
-    files.approvals = Some(Approvals {
+    world.files_mut().approvals = Some(Approvals {
         url: "https://approve.example/at".to_owned(),
         link_time: Duration::from_secs(3_600),
         notices: Some(Box::new(notices)),
     });
-    world.start();
-    world.batch(&world.founding());
-    let mut body = enrolment(&world.cast.engine, &[]);
-    (body.key, body.principal) = (key.key(), key.principal().clone());
-    world.add(&world.sign(&world.cast.root, world.after_genesis(), body));
-    let document = json!({"language": "counterfoil-policy/1", "rules": [{"effect": "require", "match": {"always": true}, "name": "two",
-        "requirements": [{"count": 1, "principals": ["ana"], "surfaces": ["link", "terminal"]}, {"count": 1, "principals": ["bo"]}],
-        "segregation": true, "uses": 2, "window": 3_600_000}]});
-    let prev = world.get("/v1/policy").json()["prev"].as_str().unwrap().to_owned();
-    let place = Place::Chain { log: world.log, prev: RecordId::parse(&prev).unwrap() };
-    let document = Json::from_value(&document).unwrap();
-    world.add(&world.sign(&world.cast.root, place, body::Policy::Document(document)));
+    let rule = json!({"effect": "require", "match": {"always": true}, "name": "two", "requirements":
+            [{"count": 1, "principals": ["ana"], "surfaces": ["link", "terminal"]}, {"count": 1, "principals": ["bo"]}],
+        "segregation": true, "uses": 2, "window": 3_600_000});
+    world.start_under(&key, &json!([rule]));
     (world, received)
-}
-
-fn proposed(world: &World, event: &str) -> (RunId, UnverifiedRecord) {
-    let trigger = world.trigger(event);
-    let run = RunId::started_by(world.add(&trigger));
-    let proposal = world.proposal(run, trigger.id());
-    world.add(&proposal);
-    (run, proposal)
 }
 
 /// So many messages, by path and kind.
@@ -143,7 +117,7 @@ fn nothing_more(received: &Receiver<(String, Value)>) {
 #[test]
 fn who_may_decide_is_told_once_and_the_link_decides() {
     let (mut world, received) = telling();
-    let (_, proposal) = proposed(&world, "one");
+    let (_, proposal) = world.proposed("one");
     let told = next(&received, 3);
     let url =
         |path: &str| told[&(path.to_owned(), "requested".to_owned())]["url"].as_str().unwrap().to_owned();
@@ -183,13 +157,13 @@ fn who_may_decide_is_told_once_and_the_link_decides() {
 #[test]
 fn what_changed_while_nobody_told_is_told_at_start() {
     let (mut world, received) = telling();
-    let (_, proposal) = proposed(&world, "one");
+    let (_, proposal) = world.proposed("one");
     next(&received, 3);
     world.stop().unwrap();
     let approvals = world.files_mut().approvals.take();
     world.start();
     world.add(&world.decision(&world.cast.bo, &proposal, Ruling::Reject, now()));
-    let (_, other) = proposed(&world, "two");
+    let (_, other) = world.proposed("two");
     world.stop().unwrap();
     world.files_mut().approvals = approvals;
     world.start();

@@ -7,11 +7,7 @@ mod common;
 use std::{thread, time::Duration};
 
 use common::*;
-use counterfoil_keys::RecordKey;
-use counterfoil_receipt::{
-    Principal, RecordId, Role, RunId, Signer as _, UnverifiedRecord, action::Json, body, body::Ruling,
-};
-use counterfoil_testkit::enrolment;
+use counterfoil_receipt::{RecordId, RunId, body::Ruling};
 use counterfoil_verify::{Answer, Dimension, verify};
 use serde_json::{Value, json};
 
@@ -21,44 +17,15 @@ const OUT: u64 = 1_500;
 
 /// A log whose server has a policy key, under a policy with a step and a time-out.
 fn timed(then: &str) -> World {
-    let mut world = World::created();
-    let path = world.dir.path().join("policy.key");
-    let key = RecordKey::from_seed(Principal::new("clock").unwrap(), Role::Policy, &[3; 32]);
-    key.write(&path).unwrap();
-    world.files_mut().policy_key = Some(path);
-    world.start();
-    world.batch(&world.founding());
-    let mut body = enrolment(&world.cast.engine, &[]);
-    (body.key, body.principal) = (key.key(), key.principal().clone());
-    world.add(&world.sign(&world.cast.root, world.after_genesis(), body));
-    set_policy(&world, then);
+    let (mut world, key) = World::with_policy_key();
+    world.start_under(&key, &json!([rule(then)]));
     world
-}
-
-fn set_policy(world: &World, then: &str) {
-    set_rule(world, &rule(then));
 }
 
 fn rule(then: &str) -> Value {
     json!({"effect": "require", "match": {"always": true}, "name": "two", "requirements": [{"count": 2, "groups": ["sre"]}],
         "escalation": [{"after": STEP, "to": {"groups": ["leads"]}}], "timeout": {"after": OUT, "then": then},
         "segregation": true, "uses": 1, "window": 3_600_000})
-}
-
-fn set_rule(world: &World, rule: &Value) {
-    let prev = world.get("/v1/policy").json()["prev"].as_str().unwrap().to_owned();
-    let place = counterfoil_receipt::Place::Chain { log: world.log, prev: RecordId::parse(&prev).unwrap() };
-    let document = json!({"language": "counterfoil-policy/1", "rules": [rule]});
-    let document = Json::from_value(&document).unwrap();
-    world.add(&world.sign(&world.cast.root, place, body::Policy::Document(document)));
-}
-
-fn proposed(world: &World, event: &str) -> (RunId, UnverifiedRecord) {
-    let trigger = world.trigger(event);
-    let run = RunId::started_by(world.add(&trigger));
-    let proposal = world.proposal(run, trigger.id());
-    world.add(&proposal);
-    (run, proposal)
 }
 
 /// The records of a run as soon as there are more than `count`, but for the first two; as many as there are after a while.
@@ -77,7 +44,7 @@ fn types(records: &[(String, RecordId)]) -> Vec<&str> {
 #[test]
 fn somebody_is_asked_too_and_then_the_time_is_out_once() {
     let mut world = timed("approve");
-    let (run, proposal) = proposed(&world, "one");
+    let (run, proposal) = world.proposed("one");
     assert_eq!(types(&later(&world, run, 2)), ["escalation"]);
     let records = later(&world, run, 3);
     assert_eq!(types(&records), ["escalation", "decision"]);
@@ -97,7 +64,7 @@ fn somebody_is_asked_too_and_then_the_time_is_out_once() {
 #[test]
 fn what_became_due_while_nobody_served_is_said_at_start() {
     let mut world = timed("reject");
-    let (run, proposal) = proposed(&world, "one");
+    let (run, proposal) = world.proposed("one");
     world.stop().unwrap();
     thread::sleep(Duration::from_millis(OUT));
     world.start();
@@ -117,11 +84,11 @@ fn a_time_out_that_was_said_late_granted_a_window_that_was_over() {
     let mut short = rule("approve");
     short["window"] = json!(WINDOW);
     short.as_object_mut().unwrap().remove("escalation");
-    set_rule(&world, &short);
+    world.set_policy(&json!([short]));
     world.stop().unwrap();
     let key = world.files_mut().policy_key.take();
     world.start();
-    let (run, proposal) = proposed(&world, "one");
+    let (run, proposal) = world.proposed("one");
     thread::sleep(Duration::from_millis(OUT));
     // Log time is past what is due, and stays there.
     world.add(&world.trigger("two"));
@@ -136,7 +103,7 @@ fn a_time_out_that_was_said_late_granted_a_window_that_was_over() {
 #[test]
 fn timers_of_many_proposals_are_said_when_they_are_due() {
     let world = timed("reject");
-    let runs: Vec<RunId> = (0..20).map(|at| proposed(&world, &format!("{at}")).0).collect();
+    let runs: Vec<RunId> = (0..20).map(|at| world.proposed(&format!("{at}")).0).collect();
     for run in &runs {
         later(&world, *run, 3);
         assert_eq!(types(&later(&world, *run, 0)), ["escalation", "decision"]);
@@ -146,11 +113,11 @@ fn timers_of_many_proposals_are_said_when_they_are_due() {
 #[test]
 fn whoever_decides_in_time_is_not_overruled() {
     let world = timed("reject");
-    let (run, proposal) = proposed(&world, "one");
+    let (run, proposal) = world.proposed("one");
     let approvals = [&world.cast.ana, &world.cast.bo]
         .map(|by| world.add(&world.decision(by, &proposal, Ruling::Approve, now())));
     // Another proposal, of which the time runs out afterwards.
-    let (other, _) = proposed(&world, "two");
+    let (other, _) = world.proposed("two");
     later(&world, other, 3);
     assert_eq!(types(&later(&world, run, 0)), ["decision", "decision"]);
     world.add(&world.execution(&proposal, &approvals, now()));
@@ -159,9 +126,9 @@ fn whoever_decides_in_time_is_not_overruled() {
 #[test]
 fn a_policy_that_came_later_times_nothing() {
     let world = timed("approve");
-    let (run, _) = proposed(&world, "one");
-    set_policy(&world, "reject");
-    let (other, _) = proposed(&world, "two");
+    let (run, _) = world.proposed("one");
+    world.set_policy(&json!([rule("reject")]));
+    let (other, _) = world.proposed("two");
     later(&world, other, 3);
     assert_eq!(types(&later(&world, other, 0)), ["escalation", "decision"]);
     assert!(later(&world, run, 0).is_empty());
@@ -173,7 +140,7 @@ fn a_server_without_a_key_says_nothing_and_another_key_is_refused() {
     world.stop().unwrap();
     let key = world.files_mut().policy_key.take();
     world.start();
-    let (run, _) = proposed(&world, "one");
+    let (run, _) = world.proposed("one");
     thread::sleep(Duration::from_millis(2 * OUT));
     assert!(later(&world, run, 0).is_empty());
     world.stop().unwrap();

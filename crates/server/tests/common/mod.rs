@@ -194,6 +194,44 @@ impl World {
         world
     }
 
+    /// A log whose server has a policy key, not started yet.
+    pub fn with_policy_key() -> (Self, RecordKey) {
+        let mut world = Self::created();
+        let path = world.dir.path().join("policy.key");
+        let key = RecordKey::from_seed(Principal::new("clock").unwrap(), Role::Policy, &[3; 32]);
+        key.write(&path).unwrap();
+        world.files_mut().policy_key = Some(path);
+        (world, key)
+    }
+
+    /// Starts it, enrols everybody and the policy key, and puts rules into force.
+    pub fn start_under(&mut self, key: &RecordKey, rules: &Value) {
+        self.start();
+        self.batch(&self.founding());
+        let mut body = enrolment(&self.cast.engine, &[]);
+        (body.key, body.principal) = (key.key(), key.principal().clone());
+        self.add(&self.sign(&self.cast.root, self.after_genesis(), body));
+        self.set_policy(rules);
+    }
+
+    /// Puts a policy of these rules into force.
+    pub fn set_policy(&self, rules: &Value) {
+        let prev = self.get("/v1/policy").json()["prev"].as_str().unwrap().to_owned();
+        let place = Place::Chain { log: self.log, prev: RecordId::parse(&prev).unwrap() };
+        let document = json!({"language": "counterfoil-policy/1", "rules": rules});
+        let document = Json::from_value(&document).unwrap();
+        self.add(&self.sign(&self.cast.root, place, body::Policy::Document(document)));
+    }
+
+    /// A run with a proposal, logged.
+    pub fn proposed(&self, event: &str) -> (RunId, UnverifiedRecord) {
+        let trigger = self.trigger(event);
+        let run = RunId::started_by(self.add(&trigger));
+        let proposal = self.proposal(run, trigger.id());
+        self.add(&proposal);
+        (run, proposal)
+    }
+
     /// The records that enrol the cast and set the policy.
     pub fn founding(&self) -> Vec<UnverifiedRecord> {
         let Cast { root, ana, bo, scout, fixer, gate, .. } = &self.cast;
