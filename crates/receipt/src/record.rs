@@ -186,8 +186,12 @@ impl UnverifiedRecord {
 
     /// What the signature is over: the domain, then the record without its `sig`.
     pub fn preimage(&self) -> Vec<u8> {
-        let (before, after) = (&self.bytes[..self.splice.start], &self.bytes[self.splice.end..]);
-        [DOMAIN, before, after].concat()
+        self.preimage_parts().concat()
+    }
+
+    /// The same, in three parts.
+    pub fn preimage_parts(&self) -> [&[u8]; 3] {
+        [DOMAIN, &self.bytes[..self.splice.start], &self.bytes[self.splice.end..]]
     }
 }
 

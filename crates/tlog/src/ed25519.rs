@@ -1,6 +1,8 @@
 //! Ed25519 under strict rules (`spec/records.md` §4): no second spelling of a key or signature, and no point of small order.
 
-use ed25519_dalek::{Signature, Verifier, VerifyingKey};
+use curve25519_dalek::{EdwardsPoint, Scalar, edwards::CompressedEdwardsY};
+use ed25519_dalek::VerifyingKey;
+use sha2::{Digest as _, Sha512};
 
 /// A public key that can verify: a canonical encoding of a point that is not of small order.
 #[derive(Clone, Debug)]
@@ -14,13 +16,49 @@ impl Ed25519Key {
     }
 
     /// Whether the signature over exactly this message holds.
-    //
-    // The library's cofactorless check compares the encoding of the point that it computes with the bytes of R, and refuses an
-    // unreduced S. So R is canonical wherever it agrees, and of small order only if it is one of eight encodings: looking there
-    // saves the decompression of R that `verify_strict` does, and agrees with it on every input.
     pub fn verify(&self, message: &[u8], signature: &[u8; 64]) -> bool {
-        let signature = Signature::from_bytes(signature);
-        !SMALL_ORDER.contains(signature.r_bytes()) && self.0.verify(message, &signature).is_ok()
+        self.begin(&[message], signature).is_some_and(SignatureCheck::finish)
+    }
+
+    /// Does all of [`Ed25519Key::verify`] but its last step, for a message in parts; `None` where the signature can't hold.
+    ///
+    /// The signature holds if [`SignatureCheck::finish`] says so; many are finished together in less time.
+    //
+    // The equation without cofactor (RFC 8032 §5.1.7) is judged by comparing the encoding of the computed point with the bytes
+    // of R. So R is canonical wherever it holds, and of small order only if it is one of eight encodings: looking there saves
+    // the decompression of R, and agrees with the library's `verify_strict` on every input.
+    pub fn begin(&self, message: &[&[u8]], signature: &[u8; 64]) -> Option<SignatureCheck> {
+        let (r, s) = signature.split_first_chunk::<32>()?;
+        let s = Option::from(Scalar::from_canonical_bytes(s.try_into().ok()?))?;
+        if SMALL_ORDER.contains(r) {
+            return None;
+        }
+        let hash = Sha512::new().chain_update(r).chain_update(self.0.as_bytes());
+        let hash = message.iter().fold(hash, |hash, part| hash.chain_update(part));
+        let k = Scalar::from_bytes_mod_order_wide(&hash.finalize().into());
+        let computed = EdwardsPoint::vartime_double_scalar_mul_basepoint(&k, &-self.0.to_edwards(), &s);
+        Some(SignatureCheck { claimed: CompressedEdwardsY(*r), computed })
+    }
+}
+
+/// A signature check whose last step is left to do: the encoding of a point, which takes a division.
+#[derive(Clone, Copy, Debug)]
+pub struct SignatureCheck {
+    claimed: CompressedEdwardsY,
+    computed: EdwardsPoint,
+}
+
+impl SignatureCheck {
+    /// Whether the signature holds.
+    pub fn finish(self) -> bool {
+        self.claimed == self.computed.compress()
+    }
+
+    /// Whether each of these signatures holds, in their order. Each is judged by itself; only the division is done once for all.
+    pub fn finish_all(checks: &[Self]) -> Vec<bool> {
+        let computed: Vec<EdwardsPoint> = checks.iter().map(|check| check.computed).collect();
+        let encoded = EdwardsPoint::compress_batch_alloc(&computed);
+        checks.iter().zip(encoded).map(|(check, encoded)| check.claimed == encoded).collect()
     }
 }
 
@@ -60,6 +98,7 @@ mod tests {
     use std::{env, fs, path::PathBuf};
 
     use super::*;
+    use ed25519_dalek::Signature;
 
     fn vectors(file: &str) -> Option<serde_json::Value> {
         let path = env::var_os("COUNTERFOIL_VECTORS").map(|folder| PathBuf::from(folder).join(file));
@@ -108,6 +147,25 @@ mod tests {
             ours
         });
         assert_eq!(accepted.count(), 43);
+    }
+
+    #[test]
+    fn whatever_is_finished_together_is_judged_as_by_itself() {
+        let Some(cases) = vectors("ed25519-cctv/ed25519vectors.json") else { return };
+        let (mut begun, mut alone) = (vec![], vec![]);
+        for case in cases.as_array().unwrap() {
+            let message = case["msg"].as_str().unwrap().as_bytes();
+            let (left, right) = message.split_at(message.len() / 2);
+            let Some(key) = hex(&case["key"]).and_then(|key| Ed25519Key::parse(&key)) else { continue };
+            if let Some(check) = key.begin(&[left, right], &hex(&case["sig"]).unwrap()) {
+                begun.push(check);
+                alone.push(holds(&case["key"], message, &case["sig"]));
+            }
+        }
+        assert_eq!(alone.iter().filter(|holds| **holds).count(), 43);
+        assert!(alone.iter().any(|holds| !holds));
+        assert_eq!(SignatureCheck::finish_all(&begun), alone);
+        assert_eq!(SignatureCheck::finish_all(&[]), [false; 0]);
     }
 
     #[test]

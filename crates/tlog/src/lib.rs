@@ -27,7 +27,7 @@ pub mod witness;
 
 pub use checkpoint::{Checkpoint, CheckpointError, Cosignature, SignedCheckpoint};
 pub use cosignature::{PosixSeconds, SignatureError, cosign};
-pub use ed25519::Ed25519Key;
+pub use ed25519::{Ed25519Key, SignatureCheck};
 pub use hash::{EMPTY_ROOT, Hash, leaf_hash, node_hash};
 pub use key::{Algorithm, KeyError, KeyId, VerifierKey};
 pub use multiproof::MultiproofVerifier;

@@ -16,10 +16,11 @@ use counterfoil_receipt::{
     Malformed, RecordId, UnverifiedRecord,
     bundle::{PositionLine, read_line},
 };
+use counterfoil_tlog::SignatureCheck;
 
 use crate::{
     fault::Fault,
-    record::{KeyCache, Record, check_signature},
+    record::{Begun, KeyCache, Record},
 };
 
 /// Entries that are handed to a thread together: about 2 ms of work, so that no thread waits long for another.
@@ -158,24 +159,29 @@ fn take(work: &Mutex<Receiver<Work>>) -> Option<Work> {
 }
 
 fn check_all(entries: &[Lines], cache: &mut KeyCache) -> Vec<Entry> {
-    entries.iter().map(|entry| check(entry, cache)).collect()
+    let begun: Vec<Result<Begun, Checked>> =
+        entries.iter().map(|entry| begin(&entry.record, cache)).collect();
+    let checks: Vec<SignatureCheck> = begun.iter().flatten().map(|begun| begun.check).collect();
+    let mut holds = SignatureCheck::finish_all(&checks).into_iter();
+    let mut entry = |(lines, begun): (&Lines, Result<Begun, Checked>)| {
+        let checked = match begun.map(|begun| begun.finish(holds.next() == Some(true))) {
+            Ok(Ok(record)) => Checked::Record(Box::new(record)),
+            Ok(Err((record, fault))) => Checked::Refused(record, fault),
+            Err(checked) => checked,
+        };
+        let id = match &checked {
+            Checked::Record(record) => record.id(),
+            Checked::Refused(record, _) => record.id(),
+            Checked::Malformed(_) => RecordId::of(&lines.record),
+        };
+        Entry { position: read_line(&lines.position), id, checked }
+    };
+    entries.iter().zip(begun).map(&mut entry).collect()
 }
 
-fn check(entry: &Lines, cache: &mut KeyCache) -> Entry {
-    let position = read_line(&entry.position);
-    let record = match UnverifiedRecord::parse(&entry.record) {
-        Err(fault) => {
-            let id = RecordId::of(&entry.record);
-            return Entry { position, id, checked: Checked::Malformed(fault) };
-        }
-        Ok(record) => record,
-    };
-    let id = record.id();
-    let checked = match check_signature(record, cache) {
-        Ok(record) => Checked::Record(Box::new(record)),
-        Err((record, fault)) => Checked::Refused(record, fault),
-    };
-    Entry { position, id, checked }
+fn begin(record: &[u8], cache: &mut KeyCache) -> Result<Begun, Checked> {
+    let record = UnverifiedRecord::parse(record).map_err(Checked::Malformed)?;
+    Begun::new(record, cache).map_err(|(record, fault)| Checked::Refused(record, fault))
 }
 
 #[cfg(test)]
