@@ -404,3 +404,29 @@ impl counterfoil_verify::Roots for NoRoots {
         None
     }
 }
+
+/// A log let a policy be replaced, took an execution under the one before, and left the document of the later one out.
+#[test]
+fn an_execution_under_a_policy_that_was_replaced_out_of_sight_passed() {
+    let mut s = Scenario::new();
+    let run = s.trigger();
+    let proposal = s.propose(run, action("deploy", json!({"head": "c0ffee"})));
+    let decisions = s.approve(run, proposal);
+    let earlier = s.execution(run, proposal, &decisions);
+    let later = counterfoil_receipt::action::Json::from_value(&policy_document(1)).unwrap();
+    let later = s.ledger.document(later);
+    s.ledger.add(&s.cast.root.clone(), None, counterfoil_receipt::body::Policy::Digest(later));
+    let record = s.ledger.sign(&s.cast.gate.clone(), Some(run), earlier);
+    s.ledger.force(record.bytes()).expect_err("it is another policy");
+    s.ledger.close();
+    let trust = s.ledger.trust().trust();
+    let mut assembly = s.ledger.assembly(run);
+    let judged = |assembly: &counterfoil_verify::Assembly| {
+        let verdict = verify(&assembly.to_bytes().unwrap(), &trust, 0);
+        let found = verdict.findings().iter().find(|finding| finding.code == "policy-not-in-force");
+        (verdict.conclude(trust.require()), found.is_some(), verdict.answer(Dimension::Conformity).passes())
+    };
+    assert_eq!(judged(&assembly), (Conclusion::Violated, true, false));
+    assembly.documents.clear();
+    assert_eq!(judged(&assembly), (Conclusion::NotShown, true, false));
+}
