@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use counterfoil_client::PinnedClient;
 use counterfoil_policy::{Explanation, Request};
 use counterfoil_receipt::{
-    Place, Principal, RecordId, Role, action::Json, body, body::Risk, limits, text::Label,
+    Place, Principal, RecordId, Role, RunId, action::Json, body, body::Risk, limits, text::Label,
 };
+use counterfoil_verify::{ProposalState, Run};
 use serde_json::{Value, json};
 
 use crate::{
@@ -48,7 +50,7 @@ struct Show {}
 
 /// Log a policy document, signed by the authority.
 ///
-/// It is in force from its entry on; what was approved under the policy before has to be approved again. Where the log wants
+/// A document that fits no record is named there by its digest and kept beside the log; bundles carry it. It is in force from its entry on; what was approved under the policy before has to be approved again. Where the log wants
 /// several authority keys, each of the others signs it with `counterfoil keys endorse ID`.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:
@@ -106,10 +108,11 @@ struct Explain {
 /// Say what would change from one policy to another.
 ///
 /// Asks both about the test cases of the new one (or of the old, if the new has none), and about every proposal of the
-/// bundles given.
+/// bundles given, or of the last runs of the log.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:
-  counterfoil policy diff old.toml new.toml --run run-1.jsonl --run run-2.jsonl")]
+#[command(after_help = "Examples:
+  counterfoil policy diff old.toml new.toml --run run-1.jsonl --run run-2.jsonl
+  counterfoil policy show > old.json && counterfoil policy diff old.json new.toml --past 100")]
 struct Diff {
     /// The policy as it is
     old: PathBuf,
@@ -118,6 +121,9 @@ struct Diff {
     /// A bundle whose proposals to ask about, verified under the trust file
     #[arg(long, value_name = "BUNDLE")]
     run: Vec<PathBuf>,
+    /// Ask about every proposal of the last COUNT runs of the server's log, each verified under the trust file
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    past: Option<u64>,
 }
 
 impl Policy {
@@ -156,12 +162,22 @@ impl Set {
     fn run(&self, context: &Context) -> Outcome {
         let file = PolicyFile::read(&self.file)?;
         let document =
-            Json::parse(&file.document).map_err(|fault| signing::malformed("the policy", &fault))?;
+            Json::parse_document(&file.document).map_err(|fault| signing::malformed("the policy", &fault))?;
+        let (body, documents) = match fits_a_record(&file.document) {
+            true => (body::Policy::Document(document), vec![]),
+            false => (body::Policy::Digest(file.digest()), vec![document]),
+        };
         let actor = Actor::new(context, Role::Authority)?;
         let prev = actor.client.hints()?.policy()?.prev;
         let place = Place::Chain { log: actor.client.trust().genesis(), prev };
-        actor.submit(context, place, body::Policy::Document(document))
+        let record = signing::sign(&actor.key, place, body)?;
+        remote::report(context, record.kind(), None, actor.client.submit_with(&record, &[], &documents))
     }
+}
+
+/// Whether a policy record can hold the document. What else is in one has less than 1,024 bytes.
+const fn fits_a_record(document: &[u8]) -> bool {
+    document.len() <= limits::RECORD_BYTES - 1_024
 }
 
 impl Check {
@@ -177,9 +193,9 @@ impl Check {
                 format!("rule {name} allows because of risk or tags, which whoever proposes may claim as they like")
             })
             .collect();
-        if file.document.len() > limits::RECORD_BYTES {
+        if !fits_a_record(&file.document) {
             let bytes = file.document.len();
-            warnings.push(format!("the document has {bytes} bytes and fits no record: log its digest"));
+            warnings.push(format!("the document has {bytes} bytes and fits no record: its digest is logged, and each bundle carries it"));
         }
         if context.json {
             let document: Value = serde_json::from_slice(&file.document).unwrap_or_default();
@@ -292,18 +308,15 @@ impl Diff {
             let trust = trust::load(&context.trust_path())?;
             for path in &self.run {
                 let reading = reading::read(path, &trust, time::now())?;
-                let run = reading.run().ok_or_else(|| {
-                    let message = format!("{} shows no run", input::shown(path));
-                    Failure::new("run-not-shown", message, "see what is wrong with `counterfoil verify`")
-                })?;
-                changes.extend(run.proposals().into_iter().map(|(id, proposal)| {
-                    let said = |policy: &counterfoil_policy::Policy| {
-                        let assessment = policy.assess(&proposal.request());
-                        said(assessment.as_str(), &policy_file::applying(&assessment))
-                    };
-                    let what = format!("proposal {id} {}", proposal.action.tool);
-                    Change { what, before: said(&old.policy), after: said(&new.policy) }
-                }));
+                changes.extend(proposed(reading.run(), &old, &new, || input::shown(path))?);
+            }
+        }
+        if let Some(most) = self.past {
+            let client = remote::connect(context)?;
+            for run in last_runs(&client, most)? {
+                let fetched = client.fetch_verified(run, time::millis(time::now())?)?;
+                let shown = fetched.verdict.state().run(&run);
+                changes.extend(proposed(shown, &old, &new, || format!("the bundle of {run}"))?);
             }
         }
         let asked = changes.len() as u64;
@@ -323,6 +336,45 @@ impl Diff {
         Ok(0)
     }
 }
+
+/// What the policies say of each proposal of a run, which `source` has to show.
+fn proposed(
+    run: Option<&Run>,
+    old: &PolicyFile,
+    new: &PolicyFile,
+    source: impl FnOnce() -> String,
+) -> Outcome<Vec<Change>> {
+    let run = run.ok_or_else(|| {
+        let message = format!("{} shows no run", source());
+        Failure::new("run-not-shown", message, "see what is wrong with `counterfoil verify`")
+    })?;
+    let change = |(id, proposal): (RecordId, &ProposalState)| {
+        let said = |policy: &counterfoil_policy::Policy| {
+            let assessment = policy.assess(&proposal.request());
+            said(assessment.as_str(), &policy_file::applying(&assessment))
+        };
+        let what = format!("proposal {id} {}", proposal.action.tool);
+        Change { what, before: said(&old.policy), after: said(&new.policy) }
+    };
+    Ok(run.proposals().into_iter().map(change).collect())
+}
+
+/// The last runs of the log, the newest first; which there are is the server's word.
+fn last_runs(client: &PinnedClient, most: u64) -> Outcome<Vec<RunId>> {
+    let (mut runs, mut before) = (Vec::new(), None);
+    loop {
+        let left = most - runs.len() as u64;
+        let page = client.hints()?.runs(before, left.min(RUNS_OF_A_PAGE))?;
+        runs.extend(page.runs.iter().take(left as usize).map(|run| run.run));
+        before = page.next;
+        if before.is_none() || runs.len() as u64 >= most {
+            return Ok(runs);
+        }
+    }
+}
+
+/// Runs that a server lists at once (`spec/http.md`).
+const RUNS_OF_A_PAGE: u64 = 1_000;
 
 /// What two policies say of one case.
 struct Change {

@@ -153,3 +153,34 @@ fn a_log_under_named_rules_allows_refuses_and_holds() {
     assert_eq!(changed["changes"][0]["old"], "denied by no-vacuum");
     assert_eq!(changed["changes"][0]["new"], "allowed by commands");
 }
+
+#[test]
+fn a_policy_that_fits_no_record_is_logged_by_its_digest_and_bundles_carry_it() {
+    let log = Log::new();
+    let rule = |n: u32| {
+        format!("[[rules]]\nname = \"rule-{n}\"\neffect = \"allow\"\nuses = 1\nmatch.tool = \"tool-{n}.*\"\n")
+    };
+    let last = "[[rules]]\nname = \"commands\"\neffect = \"allow\"\nuses = 1\nmatch.tool = \"command\"\n";
+    let rules: String = (0..900).map(rule).collect();
+    log.desk.write("policy.toml", format!("language = \"counterfoil-policy/1\"\n{rules}{last}"));
+    let checked = log.desk.json(&["policy", "check", "policy.toml"]);
+    assert!(checked["warnings"][0].as_str().unwrap().contains("fits no record"), "{}", checked["warnings"]);
+    let none = log.json(&["policy", "diff", "policy.toml", "policy.toml", "--past", "10"]);
+    assert_eq!(none["asked"], 0, "the log has no run yet");
+    log.good(&["policy", "set", "policy.toml", "--key", "keys/authority.key"]);
+    assert_eq!(log.json(&["policy", "show"])["digest"], checked["digest"]);
+
+    let run = log.trigger();
+    log.desk.write("action.json", log.desk.good(&["gate", "action", "--", "echo", "done"]));
+    log.good(&["propose", &run, "--action", "action.json", "--for", "runtime", "--risk", "low"]);
+    assert_eq!(log.good(&["gate", "run", &run, "--", "echo", "done"]), "done\n");
+    log.good(&["bundle", &run, "--out", "run.jsonl"]);
+    let verified = log.desk.good(&["verify", "run.jsonl"]);
+    assert!(verified.contains("1 executed as the policy allows"), "{verified}");
+
+    let none = last.replace("command\"", "other\"");
+    log.desk.write("none.toml", format!("language = \"counterfoil-policy/1\"\n{none}"));
+    let changed = log.json(&["policy", "diff", "policy.toml", "none.toml", "--past", "10"]);
+    assert_eq!((&changed["asked"], changed["changes"].as_array().unwrap().len()), (&1.into(), 1));
+    assert_eq!(changed["changes"][0]["old"], "allowed by commands");
+}

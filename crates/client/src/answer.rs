@@ -328,8 +328,9 @@ impl PolicyView {
         let digest = digest
             .map(|digest| PolicyDigest::parse(&digest).ok_or("digest is no policy digest"))
             .transpose()?;
-        let document = document
-            .map(|document| Json::parse(document.get().as_bytes()).map_err(|fault| fault.to_string()));
+        let document = document.map(|document| {
+            Json::parse_document(document.get().as_bytes()).map_err(|fault| fault.to_string())
+        });
         let document = document.transpose()?;
         if document.as_ref().map(|document| PolicyDigest::of(document.as_str().as_bytes())) != digest {
             return Err("the document does not have the digest".to_owned());

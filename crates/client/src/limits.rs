@@ -10,8 +10,8 @@ pub const PROBLEM_BYTES: usize = 65_536;
 pub const INCLUSION_BYTES: usize = 2 * NOTE_BYTES + 8_192;
 /// A rejection, or one record.
 pub const RECORD_ANSWER_BYTES: usize = RECORD_BYTES;
-/// The keyring of one principal or the policy in force: a policy document is the largest.
-pub const STATE_BYTES: usize = 1_048_576;
+/// The keyring of one principal or the policy in force: the largest policy document, and what stands around it.
+pub const STATE_BYTES: usize = 1_052_672;
 /// A list of records: 1,000,000 of a run at about 130 bytes each.
 pub const LISTING_BYTES: usize = 167_772_160;
 /// An event of a stream: an approval with 100 decisions, and a policy's rules.

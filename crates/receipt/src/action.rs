@@ -161,7 +161,19 @@ impl Json {
     /// # Errors
     /// [`Malformed`] under one of the R-JSON rules.
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
-        json::check(bytes, &limits::RECORD_JSON)?;
+        Self::parse_within(bytes, &limits::RECORD_JSON)
+    }
+
+    /// The same for a policy document, which need not fit a record.
+    ///
+    /// # Errors
+    /// As [`Json::parse`].
+    pub fn parse_document(bytes: &[u8]) -> Result<Self, Malformed> {
+        Self::parse_within(bytes, &limits::LINE_JSON)
+    }
+
+    fn parse_within(bytes: &[u8], most: &json::Limits) -> Result<Self, Malformed> {
+        json::check(bytes, most)?;
         let text = std::str::from_utf8(bytes).map_err(|_| Malformed::new(Code::JsonUtf8, "not UTF-8"))?;
         Ok(Self(text.into()))
     }

@@ -111,8 +111,7 @@ pub struct Content(pub Vec<u8>);
 /// # Errors
 /// [`Malformed`]: the line is not canonical, or not of the kind `T`.
 pub fn read_line<T: Field>(line: &[u8]) -> Result<T, Malformed> {
-    let most = json::Limits { bytes: limits::LINE_BYTES, depth: limits::DEPTH };
-    json::check(line, &most)?;
+    json::check(line, &limits::LINE_JSON)?;
     let text = std::str::from_utf8(line).map_err(|_| Malformed::new(Code::JsonUtf8, "not UTF-8"))?;
     T::read(Node::checked(text))
 }

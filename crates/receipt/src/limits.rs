@@ -50,6 +50,8 @@ pub const RECORD_JSON: json::Limits = json::Limits { bytes: RECORD_BYTES, depth:
 
 /// Bytes of one bundle line: a payload of [`PAYLOAD_BYTES`] in base64url, and its members.
 pub const LINE_BYTES: usize = 6_291_456;
+/// What the JSON reader is given for one.
+pub const LINE_JSON: json::Limits = json::Limits { bytes: LINE_BYTES, depth: DEPTH };
 /// Bytes of a checkpoint's note: a text of 64 KiB, a blank line and 128 KiB of signature lines.
 pub const NOTE_BYTES: usize = 196_609;
 /// Checkpoints of a bundle: one near each execution and of each basis.

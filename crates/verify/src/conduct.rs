@@ -14,7 +14,7 @@ use crate::{
     fault::Fault,
     keys::Keys,
     place::with_article,
-    proposals::{self, Proposed},
+    proposals,
     record::Record,
     rule::Rule,
     run::{DecisionState, End, ExecutionState, Ground, ProposalState, Run},
@@ -232,11 +232,9 @@ pub(crate) fn apply(state: &mut State, record: &Record, index: u64) -> Effect {
         _ => Effect::Took,
     };
     for proposal in proposals::touched(run, record) {
-        let Some(facts) = run.proposals.get(&proposal) else { continue };
-        let is_live = facts.ended.is_none() && facts.uses.is_empty();
-        state
-            .proposals
-            .touch(Proposed { index: facts.index, run: id, id: proposal, changed: index }, is_live);
+        if let Some(facts) = run.proposals.get(&proposal) {
+            state.proposals.touch(id, proposal, facts, index);
+        }
     }
     effect
 }

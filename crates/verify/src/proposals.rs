@@ -1,13 +1,17 @@
 //! The proposals of a log: by index, which of them are live, and which changed when.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ops::Bound,
 };
 
-use counterfoil_receipt::{Body, RecordId, RunId};
+use counterfoil_receipt::{Body, Principal, RecordId, RunId};
 
-use crate::{record::Record, run::Run, state::State};
+use crate::{
+    record::Record,
+    run::{ProposalState, ProposalStatus, Run},
+    state::State,
+};
 
 /// Where a proposal is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,22 +31,31 @@ pub struct Proposed {
 pub(crate) struct Proposals {
     by_index: BTreeMap<u64, Proposed>,
     live: BTreeSet<u64>,
+    /// Those of each proposer.
+    live_of: HashMap<Principal, BTreeSet<u64>>,
     /// By the index of their last change, then by their own.
     changed: BTreeSet<(u64, u64)>,
 }
 
 impl Proposals {
-    /// Notes that the record at index `at` is about a proposal, and whether that is live from there on.
-    pub(crate) fn touch(&mut self, proposed: Proposed, is_live: bool) {
-        let Proposed { index, changed, .. } = proposed;
+    /// Notes that a record of the run at index `at` is about a proposal.
+    pub(crate) fn touch(&mut self, run: RunId, id: RecordId, facts: &ProposalState, at: u64) {
+        let (index, changed) = (facts.index, at);
+        let proposed = Proposed { index, run, id, changed };
         if let Some(before) = self.by_index.insert(index, proposed) {
             self.changed.remove(&(before.changed, index));
         }
         self.changed.insert((changed, index));
-        if is_live {
+        if facts.ended.is_none() && facts.uses.is_empty() {
             self.live.insert(index);
-        } else {
-            self.live.remove(&index);
+            self.live_of.entry(facts.proposer.clone()).or_default().insert(index);
+        } else if self.live.remove(&index)
+            && let Some(theirs) = self.live_of.get_mut(&facts.proposer)
+        {
+            theirs.remove(&index);
+            if theirs.is_empty() {
+                self.live_of.remove(&facts.proposer);
+            }
         }
     }
 }
@@ -57,6 +70,20 @@ impl State {
     pub fn live_proposals(&self, before: u64) -> impl Iterator<Item = Proposed> {
         let known = |index: &u64| self.proposals.by_index.get(index).copied();
         self.proposals.live.range(..before).rev().filter_map(known)
+    }
+
+    /// How many open proposals somebody has, counted up to `most`, among the newest `look` of theirs that nothing ended or
+    /// executed.
+    pub fn open_proposals_of(&self, proposer: &Principal, most: usize, look: usize) -> usize {
+        let theirs = self.proposals.live_of.get(proposer).into_iter().flatten().rev().take(look);
+        let is_open = |index: &&u64| {
+            let proposed = self.proposals.by_index.get(index);
+            proposed.is_some_and(|proposed| {
+                let status = self.run(&proposed.run).and_then(|run| self.proposal_status(run, &proposed.id));
+                status == Some(ProposalStatus::Open)
+            })
+        };
+        theirs.filter(is_open).take(most).count()
     }
 
     /// Proposals that a record was about after this one: by the index of their last change, then by their own. `after` is such a
