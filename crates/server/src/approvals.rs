@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Which approvals are asked for; what is empty excludes none.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Filter {
     pub status: Option<ProposalStatus>,
     /// Who proposed it, asked for its run or decided it.
@@ -110,9 +110,12 @@ impl Sees {
     /// Whether a proposal is there for whoever asks: everybody's, or those that one principal made, asked for, decided or may decide
     /// now.
     pub(crate) fn lets_see(&self, state: &State, run: &Run, proposal: &ProposalState, id: &RecordId) -> bool {
-        self.0.as_ref().is_none_or(|principal| {
-            has_part(run, proposal, principal) || state.may_decide(run, id, principal)
-        })
+        match self {
+            Self::Everything => true,
+            Self::BusinessOf(principal) => {
+                has_part(run, proposal, principal) || state.may_decide(run, id, principal)
+            }
+        }
     }
 }
 

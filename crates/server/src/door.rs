@@ -65,9 +65,12 @@ pub(crate) struct Asker {
     found: Found,
 }
 
-/// Which approvals somebody who may read sees: those that are this principal's business, or everybody's.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Sees(pub Option<Principal>);
+/// Which approvals somebody who may read sees: everybody's, or those that are one principal's business.
+#[derive(Clone, Debug)]
+pub(crate) enum Sees {
+    Everything,
+    BusinessOf(Principal),
+}
 
 /// A place among those who wait, until it is dropped.
 #[derive(Debug)]
@@ -136,26 +139,24 @@ impl Asker {
     /// Whether somebody may read what a token with one of these scopes may.
     pub(crate) fn may_read(&self, scopes: &[Scope], headers: &HeaderMap) -> Result<Sees, Denied> {
         let right = match &self.door.reads {
-            Access::Public => return Ok(Sees::default()),
+            Access::Public => return Ok(Sees::Everything),
             // A page elsewhere can let its own name resolve to 127.0.0.1, and have a browser read for it.
             Access::Local if !is_to_here(headers) => return Err(Denied::OtherHost),
-            Access::Local => return Ok(Sees::default()),
+            Access::Local => return Ok(Sees::Everything),
             Access::Token(token) => Some(token),
             Access::Listed => None,
         };
         match &self.found {
             Found::Unknown => Err(Denied::Unknown),
-            Found::None => self.has(right, headers).map(|()| Sees::default()),
+            Found::None => self.has(right, headers).map(|()| Sees::Everything),
             Found::Token(token) if token.has_ended(now()) => Err(Denied::Ended),
             Found::Token(token) if !scopes.iter().any(|scope| token.covers(*scope)) => {
                 Err(Denied::OtherScope { has: token.scopes.clone(), needs: scopes.to_vec() })
             }
             Found::Token(token) => match &token.principal {
-                None => Ok(Sees(None)),
+                None => Ok(Sees::Everything),
                 // Who can't be named sees nothing, and not everything.
-                Some(name) => {
-                    Principal::new(name.as_str()).map(|name| Sees(Some(name))).ok_or(Denied::Unknown)
-                }
+                Some(name) => Principal::new(name.as_str()).map(Sees::BusinessOf).ok_or(Denied::Unknown),
             },
         }
     }

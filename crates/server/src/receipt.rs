@@ -1,6 +1,6 @@
 //! Receipts: the bundle of a run, verified here under the trust of whoever runs the log (`spec/http.md`, "Receipts").
 
-use std::num::NonZeroUsize;
+use std::{cell::RefCell, num::NonZeroUsize};
 
 use counterfoil_log::LogCheckpoint;
 use counterfoil_receipt::{RecordId, RunId, UnverifiedRecord};
@@ -37,9 +37,20 @@ pub(crate) fn receipt_of(
         verifier.unfinished_line();
     }
     let verdict = verifier.finish(now());
-    let (index, size) = (app.index(), latest.head.size.0);
-    let record =
-        |id: &RecordId| -> Option<UnverifiedRecord> { index.record(index.index_of(id, size).ok()??).ok() };
+    let (index, size, failed) = (app.index(), latest.head.size.0, RefCell::new(None));
+    let record = |id: &RecordId| -> Option<UnverifiedRecord> {
+        let at = index.index_of(id, size);
+        let read = at.and_then(|at| at.map(|at| index.record(at)).transpose());
+        read.unwrap_or_else(|error| {
+            failed.replace(Some(error));
+            None
+        })
+    };
+    let receipt = Receipt::of(&verdict, &id, &record);
+    // What could not be read is not shown as if it had not been said.
+    if let Some(error) = failed.into_inner() {
+        return Err(error.into());
+    }
     let not_shown = || Kind::Unreadable.because(format!("the bundle of {run} does not show {id}"));
-    Receipt::of(&verdict, &id, &record).ok_or_else(not_shown)
+    receipt.ok_or_else(not_shown)
 }

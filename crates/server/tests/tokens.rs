@@ -265,7 +265,7 @@ fn a_file_that_says_what_it_can_not_starts_no_server() {
     let path = world.dir.path().join("tokens.toml");
     world.config.tokens = Some(path.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let mut start = |mode: Option<(&str, u32)>| {
+    let start = |mode: Option<(&str, u32)>| {
         if let Some((text, mode)) = mode {
             std::fs::write(&path, text).unwrap();
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();

@@ -184,7 +184,7 @@ pub(crate) async fn authorize(
         }
     }
     // Who submits a proposal has what it says.
-    shown_unless(&app, proposal.id(), Sees::default(), (Some(ProposalStatus::Open), wait)).await
+    shown_unless(&app, proposal.id(), Sees::Everything, (Some(ProposalStatus::Open), wait)).await
 }
 
 fn bounded(wait: Option<u64>) -> Result<Duration, Problem> {
