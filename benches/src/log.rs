@@ -108,6 +108,8 @@ fn found(directory: &Path) -> Fallible<(Config, RecordId, RecordKey)> {
         }),
         witnesses: None,
         quota: None,
+        rate: None,
+        tokens: None,
     };
     Ok((config.clone(), create_log(&config)?.ok_or("the log is raw")?, authority))
 }

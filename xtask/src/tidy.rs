@@ -17,7 +17,7 @@ const FORBIDDEN: [&str; 4] =
     [concat!("todo", "!("), concat!("unimplemented", "!("), concat!("dbg", "!("), concat!("#[ig", "nore")];
 
 /// Rows of `spec/limits.md`, and where the constant stands.
-const LIMITS: [(&str, &str, &str); 40] = [
+const LIMITS: [(&str, &str, &str); 46] = [
     ("record bytes", RECEIPT_LIMITS, "RECORD_BYTES"),
     ("nesting depth", RECEIPT_LIMITS, "DEPTH"),
     ("parents", RECEIPT_LIMITS, "PARENTS"),
@@ -58,6 +58,12 @@ const LIMITS: [(&str, &str, &str); 40] = [
     ("decisions, and executions, that are shown of a proposal", SERVER_LIMITS, "APPROVAL_DECISIONS"),
     ("decisions and executions on a page of approvals", SERVER_LIMITS, "PAGE_DECISIONS"),
     ("ends of approvals that a stream of events knows", SERVER_LIMITS, "WATCHED_ENDS"),
+    ("tokens of a token file", SERVER_LIMITS, "TOKENS"),
+    ("characters of a token's name", SERVER_LIMITS, "TOKEN_NAME_CHARS"),
+    ("wrong tokens of a peer in a minute", SERVER_LIMITS, "WRONG_TOKENS"),
+    ("requests that wait of one peer or token", SERVER_LIMITS, "HELD"),
+    ("records of a run of which a receipt is made", SERVER_LIMITS, "RECEIPT_RECORDS"),
+    ("policies of the well-known document", SERVER_LIMITS, "POLICIES"),
 ];
 const RECEIPT_LIMITS: &str = "crates/receipt/src/limits.rs";
 const SERVER_LIMITS: &str = "crates/server/src/limits.rs";

@@ -12,9 +12,9 @@ use crate::{
     context::{Common, Context},
     delegation, demo, doctor,
     error::{Failure, Outcome},
-    gate, init, keys, listing, log, output, policy, record, resume, runs, serve,
+    gate, init, keys, listing, log, output, policy, receipt, record, resume, runs, serve,
     text::{SHOWN_CHARS, shortened},
-    verify, witness,
+    tokens, verify, witness,
 };
 
 /// Signed receipts for what AI agents do: propose, approve, execute, verify.
@@ -39,6 +39,7 @@ enum Command {
     Serve(serve::Serve),
     Doctor(doctor::Doctor),
     Keys(keys::Keys),
+    Tokens(tokens::Tokens),
     Policy(policy::Policy),
     Delegation(delegation::Delegation),
     Trigger(agent::StartRun),
@@ -56,6 +57,7 @@ enum Command {
     Runs(listing::Runs),
     Resume(resume::Resume),
     Bundle(runs::Bundle),
+    Receipt(receipt::Receipt),
     Verify(verify::Verify),
     Record(record::Record),
     Submit(runs::Submit),
@@ -121,6 +123,7 @@ impl Cli {
             Command::Serve(command) => command.run(&context),
             Command::Doctor(command) => command.run(&context),
             Command::Keys(command) => command.run(&context),
+            Command::Tokens(command) => command.run(&context),
             Command::Policy(command) => command.run(&context),
             Command::Delegation(command) => command.run(&context),
             Command::Trigger(command) => command.run(&context),
@@ -138,6 +141,7 @@ impl Cli {
             Command::Runs(command) => command.run(&context),
             Command::Resume(command) => command.run(&context),
             Command::Bundle(command) => command.run(&context),
+            Command::Receipt(command) => command.run(&context),
             Command::Verify(command) => command.run(&context),
             Command::Record(command) => command.run(&context),
             Command::Submit(command) => command.run(&context),

@@ -13,7 +13,7 @@ pub struct Common {
     /// The working directory, as `counterfoil init` makes it
     #[arg(short = 'C', long, value_name = "DIR", global = true, default_value = ".")]
     dir: PathBuf,
-    /// The server [default: the one of DIR/counterfoil.toml]. Its read token, if it wants one, is in COUNTERFOIL_TOKEN
+    /// The server [default: the one of DIR/counterfoil.toml]. Your token, if it wants one, is in COUNTERFOIL_TOKEN
     #[arg(long, value_name = "URL", global = true, env = "COUNTERFOIL_SERVER", hide_env_values = true)]
     server: Option<String>,
     /// The trust file [default: DIR/trust.toml]

@@ -244,7 +244,7 @@ impl From<SourceError> for Failure {
             }
             SourceError::Unreachable { .. } => "check the address, and that the server runs",
             SourceError::Refused { status: 401 | 403, .. } => {
-                "put the server's read token into the variable COUNTERFOIL_TOKEN"
+                "put the server's read token, or one with the scope log, into the variable COUNTERFOIL_TOKEN"
             }
             SourceError::Refused { .. } => "check the address; redirects are not followed",
             SourceError::Misuse(_) => "give an http or https URL, or the path of a directory",

@@ -186,7 +186,13 @@ impl From<SubmitError> for Failure {
 /// What a person does about a server's refusal. The server's own hints are for whoever speaks HTTP.
 fn refused_hint(problem: &Problem) -> String {
     let hint = match problem.code.as_str() {
-        "token-required" => "put the server's read token into the variable COUNTERFOIL_TOKEN",
+        "token-required" => {
+            "put the server's read token, or one of your own, into the variable COUNTERFOIL_TOKEN"
+        }
+        "token-expired" => "have the server's operator make another: `counterfoil tokens new`",
+        "token-scope" => {
+            "have the server's operator make one with the scope that is named: `counterfoil tokens new --scope SCOPE`"
+        }
         "proposal-unknown" => "check the id; list the proposals with `counterfoil approvals list`",
         "run-unknown" => "a run's id is that of its trigger: list them with `counterfoil runs`",
         _ => return printable(problem.hint.as_deref().unwrap_or("")),

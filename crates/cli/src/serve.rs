@@ -54,6 +54,12 @@ pub struct Serve {
     /// Entries that each principal may add in a minute, or each peer of a raw log [default: as many as the log takes]
     #[arg(long, value_name = "N")]
     quota: Option<String>,
+    /// Requests that each peer, or each token of --tokens, may make in a minute [default: any number]
+    #[arg(long, value_name = "N")]
+    rate: Option<String>,
+    /// A file of tokens for programs, each for a part of what there is to read; `counterfoil tokens` makes them
+    #[arg(long, value_name = "FILE")]
+    tokens: Option<String>,
     /// What the log holds: records, or raw for any bytes [default: records]
     #[arg(long, value_name = "MODE")]
     mode: Option<String>,
@@ -125,6 +131,8 @@ impl Serve {
             writes: self.writes.clone(),
             write_token_file: self.write_token_file.clone(),
             quota: self.quota.clone(),
+            rate: self.rate.clone(),
+            tokens: self.tokens.clone(),
             mode: self.mode.clone(),
             log_dir: self.log_dir.clone(),
             lock_dir: self.lock_dir.clone(),
@@ -241,6 +249,7 @@ pub fn start_failure(error: &StartError) -> Failure {
             "it mirrors what `counterfoil log export DIR` wrote: run that first, or `counterfoil log audit DIR`",
         ),
         StartError::Payloads(_) => ("payloads-unusable", "check the directory, its owner and the disk"),
+        StartError::Tokens { .. } => ("tokens-unusable", TOKENS_HINT),
         StartError::WitnessPolicy { .. } => {
             ("witness-policy", "correct the file that witnesses.policy names; it is a C2SP tlog-policy")
         }
@@ -257,6 +266,10 @@ pub fn start_failure(error: &StartError) -> Failure {
     };
     Failure::new(code, printable(&with_causes(error)), disk_hint(error).unwrap_or(hint))
 }
+
+/// What to do about a token file that can't be used.
+pub const TOKENS_HINT: &str =
+    "correct what is named; a new token, and the file if there is none, `counterfoil tokens new` makes";
 
 fn log_hint(error: &OpenError) -> (&'static str, &'static str) {
     match error {

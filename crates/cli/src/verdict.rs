@@ -39,6 +39,12 @@ impl Asked<'_> {
         out
     }
 
+    /// The verdict without the records of the run.
+    pub fn to_summary(&self, style: Style) -> String {
+        let (dimensions, findings) = (self.dimensions(style), self.findings(style));
+        format!("{dimensions}{findings}{}\n{}\n", self.checkpoints(style), self.last_line(style))
+    }
+
     fn head(&self, style: Style) -> String {
         let Some(run) = self.reading.verdict.run_id() else { return String::new() };
         let records = counted(self.reading.rows.len() as u64 + self.reading.more, "record");

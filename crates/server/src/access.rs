@@ -6,13 +6,17 @@ use axum::http::{HeaderMap, header};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
+use crate::{quota::Exceeded, tokens::Scope};
+
 /// Who may do something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Whoever can reach the server, under whatever name it is reached.
     Public,
-    /// Whoever has this token.
+    /// Whoever has this token; to read, also who has one of the token file.
     Token(Token),
+    /// Whoever has a token of the token file. Nobody writes by it.
+    Listed,
     /// This machine only: the server listens on a loopback address and is asked by a name of this machine.
     Local,
 }
@@ -22,7 +26,7 @@ pub enum Access {
 pub struct Token(String);
 
 /// Why a request is turned away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Denied {
     /// The Host header does not name this machine.
     OtherHost,
@@ -32,28 +36,19 @@ pub(crate) enum Denied {
     NoToken,
     /// The token is not the right one.
     WrongToken,
-}
-
-impl Access {
-    /// Whether these headers may read.
-    pub(crate) fn to_read(&self, headers: &HeaderMap) -> Result<(), Denied> {
-        match self {
-            Self::Public => Ok(()),
-            Self::Token(token) => token.is_in(headers),
-            // A page elsewhere can let its own name resolve to 127.0.0.1, and have a browser read for it.
-            Self::Local if !header_names(headers, header::HOST, "") => Err(Denied::OtherHost),
-            Self::Local => Ok(()),
-        }
-    }
-
-    /// Whether these headers may write.
-    pub(crate) fn to_write(&self, headers: &HeaderMap) -> Result<(), Denied> {
-        // A page elsewhere can have a browser write to 127.0.0.1 without its name, only it can't read the answer.
-        if matches!(self, Self::Local) && !header_names(headers, header::ORIGIN, "http://") {
-            return Err(Denied::OtherOrigin);
-        }
-        self.to_read(headers)
-    }
+    /// Too many tokens were not the right one.
+    Guessing(Exceeded),
+    /// The token may be one of the token file, which can't be used.
+    Unknown,
+    /// The token has ended.
+    Ended,
+    /// The token is for something else.
+    OtherScope {
+        /// What it is for.
+        has: Vec<Scope>,
+        /// One of these is needed.
+        needs: Vec<Scope>,
+    },
 }
 
 impl Token {
@@ -68,32 +63,39 @@ impl Token {
     }
 
     /// Compares digests in constant time: how long it takes says nothing about the token.
-    fn is_in(&self, headers: &HeaderMap) -> Result<(), Denied> {
-        let given = headers.get(header::AUTHORIZATION).ok_or(Denied::NoToken)?;
-        let given = given.as_bytes().strip_prefix(b"Bearer ").ok_or(Denied::WrongToken)?;
-        let is_right: bool = Sha256::digest(given).as_slice().ct_eq(&Sha256::digest(&self.0)).into();
-        if is_right { Ok(()) } else { Err(Denied::WrongToken) }
+    pub(crate) fn is(&self, given: &[u8]) -> bool {
+        Sha256::digest(given).as_slice().ct_eq(&Sha256::digest(&self.0)).into()
     }
 }
 
 impl Denied {
     /// What is wrong with the request.
-    pub(crate) const fn why(self) -> &'static str {
+    pub(crate) fn why(&self) -> String {
+        let names =
+            |scopes: &[Scope]| scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(", ");
         match self {
-            Self::OtherHost => "the Host header does not name this machine",
-            Self::OtherOrigin => "the Origin header does not name this machine",
-            Self::NoToken => "there is no token",
-            Self::WrongToken => "the token is not the right one",
+            Self::OtherHost => "the Host header does not name this machine".to_owned(),
+            Self::OtherOrigin => "the Origin header does not name this machine".to_owned(),
+            Self::NoToken => "there is no token".to_owned(),
+            Self::WrongToken => "the token is not the right one".to_owned(),
+            Self::Guessing(_) => "too many tokens from there were not the right one".to_owned(),
+            Self::Unknown => "the server can't read its token file, and takes no token of it".to_owned(),
+            Self::Ended => "the token has expired".to_owned(),
+            Self::OtherScope { has, needs } => {
+                format!("the token is for {}; this needs one for {}", names(has), names(needs))
+            }
         }
     }
+}
 
-    /// Whether a token is asked for.
-    pub(crate) const fn wants_token(self) -> bool {
-        match self {
-            Self::NoToken | Self::WrongToken => true,
-            Self::OtherHost | Self::OtherOrigin => false,
-        }
-    }
+/// Whether it is asked by a name of this machine.
+pub(crate) fn is_to_here(headers: &HeaderMap) -> bool {
+    header_names(headers, header::HOST, "")
+}
+
+/// Whether no page of another site makes a browser ask.
+pub(crate) fn is_from_here(headers: &HeaderMap) -> bool {
+    header_names(headers, header::ORIGIN, "http://")
 }
 
 /// Whether a header is a loopback address or `localhost` after this prefix; a request without it comes from no browser.

@@ -9,17 +9,19 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, Uri, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{get, post},
 };
 use counterfoil_log::{AddError, LogCheckpoint};
 use counterfoil_receipt::RecordId;
+use counterfoil_verify::Trust;
 use futures_util::StreamExt as _;
 use tokio::sync::Semaphore;
 
 use crate::{
+    door::{Door, HEALTH, enter},
     handlers::{
-        add, approvals, delegations, health, proofs, review, runs, state, submissions,
-        tiles::{self, ReadPath},
+        add, approvals, delegations, health, proofs, receipts, review, runs, state, submissions,
+        tiles::{self, ReadPath as _},
+        well_known,
     },
     limits,
     links::Links,
@@ -28,8 +30,10 @@ use crate::{
     problem::{Kind, Problem},
     raw::RawApp,
     records::Records,
+    routes::{Route, Routes},
     rows::Index,
     submit::Submitter,
+    tokens::Scope,
     view::LogView,
 };
 
@@ -43,94 +47,115 @@ pub(crate) struct App {
     pub view: Arc<LogView>,
     /// Bounds the batches that are read at a time.
     pub batches: Semaphore,
+    /// Bounds the receipts that are made at a time.
+    pub receipts: Arc<Semaphore>,
+    /// What this server itself trusts of its log.
+    pub trust: Trust,
     /// Makes and reads links by which people decide, if there are any.
     pub links: Option<Arc<Links>>,
 }
 
+/// What a server answers, and the list of it.
+pub(crate) type Served = (Router, Arc<[Route]>);
+
 /// All routes of a log of records.
-pub(crate) fn records_app(app: Arc<App>) -> Router {
+pub(crate) fn records_app(app: Arc<App>) -> Served {
+    const RECORDS: &[Scope] = &[Scope::Records];
+    const APPROVALS: &[Scope] = &[Scope::Approvals];
     let written = middleware::from_fn_with_state(Arc::clone(&app.view), may_be_written);
-    let authorize = post(approvals::authorize).layer(written);
-    let reads = Router::new()
-        .route("/v1/records/{id}", get(state::record))
-        .route("/v1/records/{id}/proof", get(state::proof))
-        .route("/v1/payloads/{commitment}", get(state::payload))
-        .route("/v1/runs", get(runs::list))
-        .route("/v1/runs/{run}", get(runs::run))
-        .route("/v1/runs/{run}/events", get(runs::events))
-        .route("/v1/runs/{run}/bundle", get(runs::bundle))
-        .route("/v1/approvals", get(approvals::list).merge(authorize))
-        .route("/v1/approvals/events", get(approvals::events))
-        .route("/v1/approvals/{proposal}", get(approvals::show))
-        .route("/v1/log", get(state::log))
-        .route("/v1/principals/{principal}", get(state::principal))
-        .route("/v1/policy", get(state::policy))
-        .route("/v1/delegations", get(delegations::list))
-        .route("/v1/delegations/{id}", get(delegations::chain))
-        .route("/review/{proposal}", get(review::review))
-        .route_layer(middleware::from_fn_with_state(Arc::clone(&app.view), may_read::<LogView>));
-    let records = Router::new()
-        .route("/v1/records", post(submissions::record))
-        .route("/v1/records/batch", post(submissions::batch))
-        .route("/link/{token}", get(review::link).post(review::decide))
-        .route_layer(middleware::from_fn_with_state(Arc::clone(&app.view), may_be_written))
-        .merge(reads);
-    let app = any_log(&app.view).merge(records.with_state(app));
-    refusing(app.fallback(|| async { Kind::RouteUnknown.because("there is nothing at this path") }))
+    let writes = Routes::new()
+        .write("/v1/records", submissions::record)
+        .write("/v1/records/batch", submissions::batch)
+        .write("/v1/approvals", approvals::authorize)
+        .write("/link/{token}", review::decide)
+        .within(|router| router.route_layer(written));
+    let reads = Routes::new()
+        .read("/v1/records/{id}", RECORDS, state::record)
+        .read("/v1/records/{id}/proof", RECORDS, state::proof)
+        .read("/v1/payloads/{commitment}", RECORDS, state::payload)
+        .read("/v1/runs", RECORDS, runs::list)
+        .read("/v1/runs/{run}", RECORDS, runs::run)
+        .read("/v1/runs/{run}/events", RECORDS, runs::events)
+        .read("/v1/runs/{run}/bundle", RECORDS, runs::bundle)
+        .read("/v1/receipts/{id}", RECORDS, receipts::receipt)
+        .read("/v1/principals/{principal}", RECORDS, state::principal)
+        .read("/v1/policy", RECORDS, state::policy)
+        .read("/v1/delegations", RECORDS, delegations::list)
+        .read("/v1/delegations/{id}", RECORDS, delegations::chain)
+        .read("/v1/approvals", APPROVALS, approvals::list)
+        .read("/v1/approvals/events", APPROVALS, approvals::events)
+        .read("/v1/approvals/{proposal}", APPROVALS, approvals::show)
+        .read("/review/{proposal}", APPROVALS, review::review)
+        // Which log it is, whoever reads anything of it has to know.
+        .read("/v1/log", &Scope::ALL, state::log)
+        .read("/.well-known/counterfoil.json", &[Scope::Log], well_known::document)
+        .read_by_anybody("/link/{token}", review::link);
+    let view = Arc::clone(&app.view);
+    let all = any_log(&view).merge(writes.merge(reads).with_state(app));
+    serving(all, &view.door, |_| Kind::RouteUnknown)
 }
 
 /// All routes of a raw log.
-pub(crate) fn raw_app(app: Arc<RawApp>) -> Router {
+pub(crate) fn raw_app(app: Arc<RawApp>) -> Served {
     let written = middleware::from_fn_with_state(Arc::clone(&app.view), may_be_written);
-    let app = any_log(&app.view)
-        .merge(Router::new().route("/add", post(add::add)).route_layer(written).with_state(app));
-    refusing(app.fallback(|uri: Uri| async move {
-        let of_records = RECORD_ROUTES.iter().any(|route| {
-            uri.path().strip_prefix(route).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        });
-        let kind = if of_records { Kind::LogRaw } else { Kind::RouteUnknown };
-        kind.because("there is nothing at this path")
-    }))
+    let add = Routes::new().write("/add", add::add).within(|router| router.route_layer(written));
+    let view = Arc::clone(&app.view);
+    serving(any_log(&view).merge(add.with_state(app)), &view.door, |path| {
+        let is_below = |route: &str| {
+            path.strip_prefix(route).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if RECORD_ROUTES.into_iter().any(is_below) { Kind::LogRaw } else { Kind::RouteUnknown }
+    })
 }
 
 /// Where a log of records has what a raw log has not.
-const RECORD_ROUTES: [&str; 7] =
-    ["/v1/records", "/v1/payloads", "/v1/runs", "/v1/approvals", "/v1/log", "/v1/principals", "/v1/policy"];
+const RECORD_ROUTES: [&str; 10] = [
+    "/v1/records",
+    "/v1/payloads",
+    "/v1/runs",
+    "/v1/receipts",
+    "/v1/approvals",
+    "/v1/log",
+    "/v1/principals",
+    "/v1/policy",
+    "/v1/delegations",
+    "/.well-known/counterfoil.json",
+];
 
 /// All routes of a mirror.
-pub(crate) fn mirror_app(mirror: Arc<MirrorView>) -> Router {
-    let app = tiles::routes(&mirror)
-        .route_layer(middleware::from_fn_with_state(Arc::clone(&mirror), may_read::<MirrorView>))
-        .route("/healthz", get(mirror::health))
-        .with_state(mirror);
-    refusing(app.fallback(|uri: Uri| async move {
-        let of_a_log = uri.path() == "/add" || uri.path().starts_with("/v1/");
-        let kind = if of_a_log { Kind::LogMirror } else { Kind::RouteUnknown };
-        kind.because("there is nothing at this path")
-    }))
+pub(crate) fn mirror_app(mirror: Arc<MirrorView>) -> Served {
+    let door = Arc::clone(mirror.door());
+    let all = tiles::routes().read_by_anybody(HEALTH, mirror::health).with_state(mirror);
+    serving(all, &door, |path| {
+        let of_a_log = path == "/add" || path.starts_with("/v1/") || path.starts_with("/.well-known/");
+        if of_a_log { Kind::LogMirror } else { Kind::RouteUnknown }
+    })
 }
 
 /// The routes of every log.
-fn any_log(view: &Arc<LogView>) -> Router {
-    let proofs = Router::new()
-        .route("/v1/leaves/{leaf}", get(proofs::leaf))
-        .route("/v1/proofs/inclusion", get(proofs::inclusion))
-        .route("/v1/proofs/consistency", get(proofs::consistency))
-        .route("/v1/entries/{index}/tlog-proof", get(proofs::tlog_proof));
-    tiles::routes(view)
-        .merge(proofs)
-        .route_layer(middleware::from_fn_with_state(Arc::clone(view), may_read::<LogView>))
-        .route("/healthz", get(health::health))
+fn any_log(view: &Arc<LogView>) -> Routes<()> {
+    const LOG: &[Scope] = &[Scope::Log];
+    tiles::routes()
+        .read("/v1/leaves/{leaf}", LOG, proofs::leaf)
+        .read("/v1/proofs/inclusion", LOG, proofs::inclusion)
+        .read("/v1/proofs/consistency", LOG, proofs::consistency)
+        .read("/v1/entries/{index}/tlog-proof", LOG, proofs::tlog_proof)
+        .read_by_anybody(HEALTH, health::health)
         .with_state(Arc::clone(view))
 }
 
-/// Routes that are complete, with what is said of other methods.
-fn refusing(routes: Router) -> Router {
-    routes
+/// Routes that are complete, with the door before them, and what is said of other paths and methods.
+fn serving(routes: Routes<()>, door: &Arc<Door>, unknown: fn(&str) -> Kind) -> Served {
+    let (router, listed) = routes.into_parts();
+    let router = router
+        .fallback(move |uri: Uri| async move { unknown(uri.path()).because("there is nothing at this path") })
         .method_not_allowed_fallback(|method: Method| async move {
             Kind::MethodNotAllowed.because(format!("{method} is not allowed here"))
         })
-        .layer(middleware::map_response(never_cache_errors))
+        .layer(middleware::from_fn_with_state(Arc::clone(door), enter))
+        .layer(middleware::from_fn_with_state(Arc::clone(door), tiles::for_any_site))
+        .layer(middleware::map_response(never_cache_errors));
+    (router, listed)
 }
 
 impl App {
@@ -171,13 +196,6 @@ impl App {
         };
         self.view.note_failure();
         answer
-    }
-}
-
-async fn may_read<P: ReadPath>(Shared(view): Shared<Arc<P>>, request: Request, next: Next) -> Response {
-    match view.reads().to_read(request.headers()) {
-        Ok(()) => next.run(request).await,
-        Err(denied) => Problem::may_not_read(denied).into_response(),
     }
 }
 

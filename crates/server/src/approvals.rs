@@ -9,13 +9,14 @@ use counterfoil_verify::{
 use serde::Serialize;
 
 use crate::{
+    door::Sees,
     limits,
     links::Links,
     rows::{Index, LookupError},
 };
 
 /// Which approvals are asked for; what is empty excludes none.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Filter {
     pub status: Option<ProposalStatus>,
     /// Who proposed it, asked for its run or decided it.
@@ -25,6 +26,8 @@ pub(crate) struct Filter {
     pub tool: Option<Glob>,
     /// The log time from which on it was proposed.
     pub since: Option<u64>,
+    /// What is there for whoever asks.
+    pub sees: Sees,
 }
 
 /// What one visit to the state found.
@@ -89,6 +92,7 @@ impl Filter {
             && self.principal.as_ref().is_none_or(|principal| has_part(run, proposal, principal))
             && self.status.is_none_or(|status| state.proposal_status(run, id) == Some(status))
             && self.approver.as_ref().is_none_or(|approver| state.may_decide(run, id, approver))
+            && self.sees.lets_see(state, run, proposal, id)
     }
 
     fn is_since(&self, proposal: &ProposalState, now: u64) -> bool {
@@ -100,6 +104,19 @@ impl Filter {
 pub(crate) fn find<'s>(state: &'s State, proposed: &Proposed) -> Option<(&'s Run, &'s ProposalState)> {
     let run = state.run(&proposed.run)?;
     Some((run, run.proposal(&proposed.id)?))
+}
+
+impl Sees {
+    /// Whether a proposal is there for whoever asks: everybody's, or those that one principal made, asked for, decided or may decide
+    /// now.
+    pub(crate) fn lets_see(&self, state: &State, run: &Run, proposal: &ProposalState, id: &RecordId) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::BusinessOf(principal) => {
+                has_part(run, proposal, principal) || state.may_decide(run, id, principal)
+            }
+        }
+    }
 }
 
 fn has_part(run: &Run, proposal: &ProposalState, principal: &Principal) -> bool {

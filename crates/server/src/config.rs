@@ -8,6 +8,8 @@
 //! writes = "public"                # COUNTERFOIL_WRITES; the same, for POST /add of a raw log
 //! write_token_file = "write.token" # COUNTERFOIL_WRITE_TOKEN_FILE; or write_token, COUNTERFOIL_WRITE_TOKEN
 //! quota = 600                      # COUNTERFOIL_QUOTA; entries a minute of each principal, or peer of a raw log; else unbounded
+//! rate = 600                       # COUNTERFOIL_RATE; requests a minute of each peer, or each token of `tokens`; else unbounded
+//! tokens = "tokens.toml"           # COUNTERFOIL_TOKENS_FILE; tokens of programs, each for a part of what there is to read
 //!
 //! [log]
 //! mode = "records"                 # COUNTERFOIL_MODE; "raw" is a log of any bytes
@@ -43,8 +45,7 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
-    io::{self, Read as _},
+    fmt, io,
     net::SocketAddr,
     num::NonZeroU32,
     path::{Path, PathBuf},
@@ -52,12 +53,12 @@ use std::{
 };
 
 use axum::http::Uri;
-use serde::Deserialize;
 
 use crate::{
     access::{Access, Token},
+    config_file::{FileValues, beside, read_file, read_text},
     limits,
-    notices::{ChannelConfig, Notices, Spelled, duration},
+    notices::{Notices, duration},
 };
 
 /// A configuration that can be used.
@@ -69,6 +70,10 @@ pub struct Config {
     pub reads: Access,
     /// Entries that each principal, or each peer of a raw log, may add in a minute; without it, as many as the log takes.
     pub quota: Option<NonZeroU32>,
+    /// Requests that each peer, or each token of [`Config::tokens`], may make in a minute; without it, any number.
+    pub rate: Option<NonZeroU32>,
+    /// The file of tokens that may read a part of what there is, if there are such; see [`crate::TokenFile`].
+    pub tokens: Option<PathBuf>,
     /// The directory of the log.
     pub log_dir: PathBuf,
     /// The directory of the lock store.
@@ -93,6 +98,10 @@ pub struct MirrorConfig {
     pub listen: SocketAddr,
     /// Who may read.
     pub reads: Access,
+    /// As of a log's server, [`Config::rate`].
+    pub rate: Option<NonZeroU32>,
+    /// As of a log's server, [`Config::tokens`].
+    pub tokens: Option<PathBuf>,
 }
 
 /// How a log's checkpoints are witnessed.
@@ -171,6 +180,8 @@ pub struct Overrides {
     pub writes: Option<String>,
     pub write_token_file: Option<String>,
     pub quota: Option<String>,
+    pub rate: Option<String>,
+    pub tokens: Option<String>,
     pub mode: Option<String>,
     pub log_dir: Option<String>,
     pub lock_dir: Option<String>,
@@ -251,7 +262,7 @@ pub enum Source {
 }
 
 /// A member in its three spellings.
-struct Member {
+pub(crate) struct Member {
     name: &'static str,
     variable: &'static str,
     flag: &'static str,
@@ -267,6 +278,8 @@ const WRITE_TOKEN: Member = member("server.write_token", "COUNTERFOIL_WRITE_TOKE
 const WRITE_TOKEN_FILE: Member =
     member("server.write_token_file", "COUNTERFOIL_WRITE_TOKEN_FILE", "--write-token-file");
 const QUOTA: Member = member("server.quota", "COUNTERFOIL_QUOTA", "--quota");
+const RATE: Member = member("server.rate", "COUNTERFOIL_RATE", "--rate");
+const TOKENS: Member = member("server.tokens", "COUNTERFOIL_TOKENS_FILE", "--tokens");
 const MODE: Member = member("log.mode", "COUNTERFOIL_MODE", "--mode");
 const LOG_DIR: Member = member("log.dir", "COUNTERFOIL_LOG_DIR", "--log-dir");
 const LOCK_DIR: Member = member("log.lock_dir", "COUNTERFOIL_LOCK_DIR", "--lock-dir");
@@ -281,7 +294,7 @@ const LINK_TIME: Member = member("approvals.link_time", "COUNTERFOIL_LINK_TIME",
 const WITNESS_POLICY: Member = member("witnesses.policy", "COUNTERFOIL_WITNESS_POLICY", "--witness-policy");
 const WITNESS_FAIL: Member = member("witnesses.fail", "COUNTERFOIL_WITNESS_FAIL", "--witness-fail");
 
-const MEMBERS: [&Member; 20] = [
+pub(crate) const MEMBERS: [&Member; 22] = [
     &LISTEN,
     &READS,
     &READ_TOKEN,
@@ -290,6 +303,8 @@ const MEMBERS: [&Member; 20] = [
     &WRITE_TOKEN,
     &WRITE_TOKEN_FILE,
     &QUOTA,
+    &RATE,
+    &TOKENS,
     &MODE,
     &LOG_DIR,
     &LOCK_DIR,
@@ -315,60 +330,6 @@ const WRITE_TOKENS: Tokens = Tokens { text: &WRITE_TOKEN, file: &WRITE_TOKEN_FIL
 
 const fn member(name: &'static str, variable: &'static str, flag: &'static str) -> Member {
     Member { name, variable, flag }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct File {
-    server: FileServer,
-    log: FileLog,
-    approvals: FileApprovals,
-    witnesses: FileWitnesses,
-    channels: BTreeMap<String, ChannelConfig>,
-    people: BTreeMap<String, Vec<String>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct FileServer {
-    listen: Option<String>,
-    reads: Option<String>,
-    read_token: Option<String>,
-    read_token_file: Option<String>,
-    writes: Option<String>,
-    write_token: Option<String>,
-    write_token_file: Option<String>,
-    quota: Option<i64>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct FileLog {
-    mode: Option<String>,
-    dir: Option<String>,
-    lock_dir: Option<String>,
-    payload_dir: Option<String>,
-    genesis: Option<String>,
-    note_key: Option<String>,
-    snapshot_key: Option<String>,
-    policy_key: Option<String>,
-    published: Vec<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct FileApprovals {
-    url: Option<String>,
-    link_time: Option<String>,
-    outbox_dir: Option<String>,
-    tell: Vec<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct FileWitnesses {
-    policy: Option<String>,
-    fail: Option<String>,
 }
 
 /// Every value that is set, with where it comes from.
@@ -407,7 +368,9 @@ impl Config {
             note_key: settings.path(&NOTE_KEY)?,
             mode: settings.mode(listen, &reads, notices)?,
             witnesses: settings.witnesses()?,
-            quota: settings.quota()?,
+            quota: settings.a_minute(&QUOTA, limits::QUOTA)?,
+            rate: settings.a_minute(&RATE, limits::RATE)?,
+            tokens: settings.tokens()?,
             reads,
             published,
         })
@@ -436,7 +399,8 @@ impl MirrorConfig {
         let mut settings = Settings(BTreeMap::new());
         settings.layer_process(environment, flags)?;
         let (listen, reads) = settings.listening()?;
-        Ok(Self { directory, listen, reads })
+        let (rate, tokens) = (settings.a_minute(&RATE, limits::RATE)?, settings.tokens()?);
+        Ok(Self { directory, listen, reads, rate, tokens })
     }
 }
 
@@ -568,12 +532,17 @@ impl Settings {
         Ok(Some(Approvals { url, link_time, notices }))
     }
 
-    /// How much each may add.
-    fn quota(&self) -> Result<Option<NonZeroU32>, ConfigError> {
-        let Some((quota, _)) = self.0.get(QUOTA.name) else { return Ok(None) };
-        let parsed = quota.parse().ok().filter(|quota: &NonZeroU32| quota.get() <= limits::QUOTA);
-        let wrong = || format!("{quota:?} is no number from 1 to {}", limits::QUOTA);
-        parsed.map(Some).ok_or_else(|| self.invalid(&QUOTA, wrong()))
+    /// How many a minute.
+    fn a_minute(&self, member: &Member, most: u32) -> Result<Option<NonZeroU32>, ConfigError> {
+        let Some((number, _)) = self.0.get(member.name) else { return Ok(None) };
+        let parsed = number.parse().ok().filter(|number: &NonZeroU32| number.get() <= most);
+        let wrong = || format!("{number:?} is no number from 1 to {most}");
+        parsed.map(Some).ok_or_else(|| self.invalid(member, wrong()))
+    }
+
+    /// The file of tokens, if there is one.
+    fn tokens(&self) -> Result<Option<PathBuf>, ConfigError> {
+        self.0.contains_key(TOKENS.name).then(|| self.path(&TOKENS)).transpose()
     }
 
     /// Who witnesses the log.
@@ -613,15 +582,19 @@ impl Settings {
         tokens: &Tokens,
         listen: SocketAddr,
     ) -> Result<Option<Access>, ConfigError> {
+        // The tokens of the file only read.
+        let is_listed = member.name == READS.name && self.0.contains_key(TOKENS.name);
         let token = self.token(tokens)?;
+        let named = if token.is_some() { tokens.text.name } else { TOKENS.name };
+        let token = token.map(Access::Token).or_else(|| is_listed.then_some(Access::Listed));
         let said = self.0.get(member.name).map(|(said, _)| said.as_str());
         let wrong = |reason: String| Err(self.invalid(member, reason));
         match (said, token) {
-            (None, token) => Ok(token.map(Access::Token)),
-            (Some("token"), Some(token)) => Ok(Some(Access::Token(token))),
+            (None | Some("token"), Some(token)) => Ok(Some(token)),
+            (None, None) => Ok(None),
             (Some("token"), None) => wrong(format!("there is no token: set {}", tokens.file.name)),
             (Some(said @ ("public" | "local")), Some(_)) => {
-                wrong(format!("is {said:?}, and there is a token ({}): keep one", tokens.text.name))
+                wrong(format!("is {said:?}, and there is a token ({named}): keep one"))
             }
             (Some("public"), None) => Ok(Some(Access::Public)),
             (Some("local"), None) if listen.ip().is_loopback() => Ok(Some(Access::Local)),
@@ -687,6 +660,8 @@ impl Overrides {
             None,
             self.write_token_file,
             self.quota,
+            self.rate,
+            self.tokens,
             self.mode,
             self.log_dir,
             self.lock_dir,
@@ -712,70 +687,6 @@ impl fmt::Display for Source {
             Self::Default => f.write_str("by default"),
         }
     }
-}
-
-/// A place in a file: a URL, or a directory relative to the file.
-fn beside(file: &Path, place: String) -> String {
-    if place.contains("://") {
-        return place;
-    }
-    file.parent().unwrap_or(Path::new("")).join(place).display().to_string()
-}
-
-/// What a file says.
-struct FileValues {
-    /// In the order of [`MEMBERS`].
-    members: [Option<String>; MEMBERS.len()],
-    /// The published copies.
-    published: Vec<String>,
-    /// Who is told.
-    told: Spelled,
-}
-
-fn read_file(path: &Path) -> Result<FileValues, ConfigError> {
-    let text = read_text(path)?;
-    // Of toml's error only message and line: its full text quotes the line, which may be that of the token.
-    let File { server, log, approvals, witnesses, channels, people } =
-        toml::from_str(&text).map_err(|fault: toml::de::Error| ConfigError::Malformed {
-            path: path.to_owned(),
-            line: fault
-                .span()
-                .and_then(|span| text.get(..span.start))
-                .map(|before| before.matches('\n').count() + 1),
-            reason: fault.message().lines().next().unwrap_or("not TOML").to_owned(),
-        })?;
-    let members = [
-        server.listen,
-        server.reads,
-        server.read_token,
-        server.read_token_file,
-        server.writes,
-        server.write_token,
-        server.write_token_file,
-        server.quota.map(|quota| quota.to_string()),
-        log.mode,
-        log.dir,
-        log.lock_dir,
-        log.payload_dir,
-        log.genesis,
-        log.note_key,
-        log.snapshot_key,
-        log.policy_key,
-        approvals.url,
-        approvals.link_time,
-        witnesses.policy,
-        witnesses.fail,
-    ];
-    let told = Spelled { outbox_dir: approvals.outbox_dir, tell: approvals.tell, people, channels };
-    Ok(FileValues { members, published: log.published, told })
-}
-
-fn read_text(path: &Path) -> Result<String, ConfigError> {
-    let mut text = String::new();
-    let file =
-        std::fs::File::open(path).and_then(|file| file.take(limits::FILE_BYTES).read_to_string(&mut text));
-    file.map_err(|io| ConfigError::File { path: path.to_owned(), io })?;
-    Ok(text)
 }
 
 impl fmt::Debug for Config {

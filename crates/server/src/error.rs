@@ -8,6 +8,8 @@ use counterfoil_log::{Fatal, OpenError};
 use counterfoil_receipt::{Malformed, PublicKey, RecordId};
 use counterfoil_witness::FeederError;
 
+use crate::tokens::TokenFileError;
+
 /// Why a server does not start, or a log can't be created.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -110,6 +112,15 @@ pub enum StartError {
     /// The outbox, or a channel on which people are told.
     #[error("can't tell people what waits for them: {0}")]
     Notices(String),
+    /// The file of tokens.
+    #[error("can't use the token file {path}")]
+    Tokens {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: TokenFileError,
+    },
     /// The witness policy.
     #[error("can't use the witness policy {path}: {reason}")]
     WitnessPolicy {

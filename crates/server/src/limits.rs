@@ -30,6 +30,32 @@ pub const PAYERS: usize = 65_536;
 /// Entries of a quota, at most: what is more than the log takes in a minute bounds nothing.
 pub const QUOTA: u32 = 1_000_000;
 
+/// Requests of a rate, at most: what is more than the server answers in a minute bounds nothing.
+pub const RATE: u32 = 1_000_000;
+
+/// Wrong tokens of one peer in a minute. Of a read token with the fewest characters, drawn at random, that is one guess in 10²² years;
+/// somebody who mistypes has some tries left.
+pub const WRONG_TOKENS: u32 = 20;
+
+/// Requests of one peer, or of one token, that wait for something to happen, at a time: a quarter of the connections, so that whoever
+/// takes all of these leaves room for others, and that behind a proxy a hundred people still see what changes.
+pub const HELD: usize = 128;
+
+/// Tokens of a token file: more programs than read one log; at 400 bytes each, the file may have them.
+pub const TOKENS: usize = 1_000;
+
+/// Characters of a token's name: one line of a table.
+pub const TOKEN_NAME_CHARS: usize = 64;
+
+/// Records of a run of which a receipt is made: at 50 µs each, the server verifies for a second.
+pub const RECEIPT_RECORDS: u64 = 20_000;
+
+/// Receipts that are made at a time: each takes a core.
+pub const RECEIPTS: usize = 1;
+
+/// Policies that the well-known document names, the last ones: at 90 bytes each, 90 KB.
+pub const POLICIES: usize = 1_000;
+
 /// Connections: at a time half of the 1,024 files that a process may have open where nobody raised it; the log itself has
 /// some dozens. A request's head may take longer than the 15 s for which clients keep an idle connection to use it again.
 /// A bundle waits in its answer for a slow disk or a sleeping laptop, not for somebody who has gone.

@@ -12,9 +12,9 @@ use counterfoil_tlog::tile::TilePath;
 use serde::Serialize;
 
 use crate::{
-    access::Access,
     app::blocking,
     config::MirrorConfig,
+    door::Door,
     error::StartError,
     handlers::{json, tiles::ReadPath},
     problem::{Kind, Problem},
@@ -23,15 +23,16 @@ use crate::{
 /// What the handlers of a mirror read.
 pub(crate) struct MirrorView {
     mirror: Arc<Mirror>,
-    reads: Access,
+    door: Arc<Door>,
 }
 
 impl MirrorView {
     /// Reads the directory of a configuration.
     pub(crate) fn open(config: MirrorConfig) -> Result<Self, StartError> {
-        let MirrorConfig { directory: dir, reads, .. } = config;
+        let MirrorConfig { directory: dir, reads, rate, tokens, .. } = config;
+        let door = Door::new(reads, tokens, rate)?;
         match Mirror::open(&dir) {
-            Ok(mirror) => Ok(Self { mirror: Arc::new(mirror), reads }),
+            Ok(mirror) => Ok(Self { mirror: Arc::new(mirror), door }),
             Err(source) => Err(StartError::Mirror { dir, source }),
         }
     }
@@ -50,8 +51,8 @@ impl MirrorView {
 }
 
 impl ReadPath for MirrorView {
-    fn reads(&self) -> &Access {
-        &self.reads
+    fn door(&self) -> &Arc<Door> {
+        &self.door
     }
 
     async fn checkpoint(&self) -> Result<String, Problem> {
@@ -70,6 +71,9 @@ struct Health {
     reason: Option<String>,
     size: u64,
     status: &'static str,
+    /// That no token of the token file is taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warnings: Option<[String; 1]>,
 }
 
 #[derive(Serialize)]
@@ -92,6 +96,7 @@ pub(crate) async fn health(Shared(view): Shared<Arc<MirrorView>>) -> Result<Resp
         reason: why.map(|why| why.to_string()),
         size: shown.head.size.0,
         status: name,
+        warnings: view.door.warning().map(|warning| [warning]),
     };
     Ok((status, json(&health)).into_response())
 }

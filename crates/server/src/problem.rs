@@ -7,7 +7,7 @@ use axum::{
 use counterfoil_log::{AddError, ReadError};
 use serde::Serialize;
 
-use crate::{access::Denied, payloads::PayloadError, quota::Exceeded, rows::LookupError};
+use crate::{access::Denied, limits, payloads::PayloadError, quota::Exceeded, rows::LookupError};
 
 /// An error as the client sees it.
 #[derive(Clone, Debug)]
@@ -25,11 +25,14 @@ pub(crate) enum Kind {
     BodyUnreadable,
     QueryInvalid,
     TokenRequired,
+    TokenExpired,
+    TokenScope,
     WriteTokenRequired,
     HostUnknown,
     RecordUnknown,
     RunUnknown,
     PayloadUnknown,
+    RunTooLong,
     DelegationUnknown,
     ProposalUnknown,
     TileUnknown,
@@ -47,6 +50,7 @@ pub(crate) enum Kind {
     SnapshotKeyInUse,
     LogBusy,
     QuotaExceeded,
+    RateExceeded,
     LogReadOnly,
     LogFailed,
     CheckpointUnwitnessed,
@@ -93,7 +97,19 @@ impl Kind {
                 S::UNAUTHORIZED,
                 "token-required",
                 "Reading needs a token",
-                "Send `Authorization: Bearer TOKEN` with the server's read token.",
+                "Send `Authorization: Bearer TOKEN` with the server's read token, or one that its operator made for you.",
+            ),
+            Self::TokenExpired => (
+                S::UNAUTHORIZED,
+                "token-expired",
+                "The token has expired",
+                "Have the operator make another: `counterfoil tokens new`.",
+            ),
+            Self::TokenScope => (
+                S::FORBIDDEN,
+                "token-scope",
+                "The token is for something else",
+                "Have the operator make one with the scope that is named: `counterfoil tokens new --scope SCOPE`.",
             ),
             Self::WriteTokenRequired => (
                 S::UNAUTHORIZED,
@@ -112,6 +128,12 @@ impl Kind {
                 "run-unknown",
                 "No such run",
                 "A run's id is that of its trigger; GET /v1/runs lists them.",
+            ),
+            Self::RunTooLong => (
+                S::UNPROCESSABLE_ENTITY,
+                "run-too-long",
+                "The run has too many records for a receipt",
+                "Fetch its bundle and verify that: `counterfoil receipt ID`.",
             ),
             Self::PayloadUnknown => (
                 S::NOT_FOUND,
@@ -215,6 +237,12 @@ impl Kind {
                 "The quota is used up",
                 "Nothing was taken; send it again after Retry-After, or have the operator raise server.quota.",
             ),
+            Self::RateExceeded => (
+                S::TOO_MANY_REQUESTS,
+                "rate-exceeded",
+                "Too many requests",
+                "Ask again after Retry-After; nothing was done. If it was about tokens, check that you send the right one.",
+            ),
             Self::LogReadOnly => (
                 S::SERVICE_UNAVAILABLE,
                 "log-read-only",
@@ -263,14 +291,27 @@ impl Kind {
 impl Problem {
     /// That a request may not read.
     pub(crate) fn may_not_read(denied: Denied) -> Self {
-        let kind = if denied.wants_token() { Kind::TokenRequired } else { Kind::HostUnknown };
-        kind.because(denied.why())
+        Self::denied(denied, Kind::TokenRequired)
     }
 
     /// That a request may not write.
     pub(crate) fn may_not_write(denied: Denied) -> Self {
-        let kind = if denied.wants_token() { Kind::WriteTokenRequired } else { Kind::HostUnknown };
-        kind.because(denied.why())
+        Self::denied(denied, Kind::WriteTokenRequired)
+    }
+
+    fn denied(denied: Denied, wants_token: Kind) -> Self {
+        let kind = match &denied {
+            Denied::OtherHost | Denied::OtherOrigin => Kind::HostUnknown,
+            Denied::NoToken | Denied::WrongToken | Denied::Unknown => wants_token,
+            Denied::Ended => Kind::TokenExpired,
+            Denied::OtherScope { .. } => Kind::TokenScope,
+            Denied::Guessing(_) => Kind::RateExceeded,
+        };
+        let retry_after = match denied {
+            Denied::Guessing(exceeded) => Some(seconds(exceeded)),
+            _ => None,
+        };
+        Self { retry_after, ..kind.because(denied.why()) }
     }
 
     /// That what was submitted is integrated up to this entry, and not witnessed.
@@ -282,10 +323,23 @@ impl Problem {
     }
 
     /// That this one has added as much as it may for now.
-    pub(crate) fn over_quota(Exceeded { retry_after }: Exceeded) -> Self {
-        let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+    pub(crate) fn over_quota(exceeded: Exceeded) -> Self {
+        let seconds = seconds(exceeded);
         let detail = format!("the next entry is taken in {seconds} s");
         Self { retry_after: Some(seconds), ..Kind::QuotaExceeded.because(detail) }
+    }
+
+    /// That this one has asked as often as it may for now.
+    pub(crate) fn over_rate(exceeded: Exceeded) -> Self {
+        let seconds = seconds(exceeded);
+        let detail = format!("the next request is answered in {seconds} s");
+        Self { retry_after: Some(seconds), ..Kind::RateExceeded.because(detail) }
+    }
+
+    /// That as many requests of this one wait as may.
+    pub(crate) fn too_many_held() -> Self {
+        let detail = format!("{} requests from there wait already", limits::HELD);
+        Self { retry_after: Some(1), ..Kind::RateExceeded.because(detail) }
     }
 
     /// That too many ask for the same.
@@ -320,7 +374,7 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
-        if matches!(self.kind, Kind::TokenRequired | Kind::WriteTokenRequired) {
+        if matches!(self.kind, Kind::TokenRequired | Kind::TokenExpired | Kind::WriteTokenRequired) {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
@@ -367,6 +421,11 @@ impl From<PayloadError> for Problem {
         let kind = if error.is_full() { Kind::StoreFull } else { Kind::Unreadable };
         kind.because(error.to_string())
     }
+}
+
+/// Whole seconds until there is something left again.
+fn seconds(Exceeded { retry_after }: Exceeded) -> u64 {
+    retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0)
 }
 
 /// An error and its causes in one line.

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::{
     app::blocking,
     config::Fail,
+    door::{Asker, Held},
     limits,
     problem::{Kind, Problem},
     submit::Inclusion,
@@ -46,16 +47,18 @@ pub(crate) struct Wanted {
     /// The witnesses whose quorum it takes.
     witnesses: Option<Arc<Witnesses>>,
     wait: Duration,
+    /// A place among those who wait, where it takes witnesses.
+    _held: Option<Held>,
 }
 
 impl Wanted {
     /// That what is admitted is integrated, which nobody waits for witnesses for.
     pub(crate) const fn integrated() -> Self {
-        Self { promise: Promise::Integrated, witnesses: None, wait: Duration::ZERO }
+        Self { promise: Promise::Integrated, witnesses: None, wait: Duration::ZERO, _held: None }
     }
 
     /// What was asked for, before anything is taken.
-    pub(crate) fn of(Asked { promise, wait }: Asked, view: &LogView) -> Result<Self, Problem> {
+    pub(crate) fn of(Asked { promise, wait }: Asked, view: &LogView, asker: &Asker) -> Result<Self, Problem> {
         let promise = promise.unwrap_or_default();
         let wait = wait.map_or(limits::WITNESS_WAIT, Duration::from_millis);
         if wait > limits::WAIT {
@@ -71,7 +74,8 @@ impl Wanted {
                     .because("promise: this log has no witnesses; nothing of this body was taken")
             })?),
         };
-        Ok(Self { promise, witnesses: witnesses.cloned(), wait })
+        let held = witnesses.map(|_| asker.hold()).transpose()?;
+        Ok(Self { promise, witnesses: witnesses.cloned(), wait, _held: held })
     }
 
     /// Waits until the promise holds for what is integrated up to this entry.

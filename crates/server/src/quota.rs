@@ -1,4 +1,5 @@
-//! Quotas: how many entries one principal, or one peer of a raw log, may add in a minute (`spec/http.md`, "Quotas").
+//! Quotas: how many entries one principal, or one peer of a raw log, may add in a minute (`spec/http.md`, "Quotas");
+//! and rates, which count requests as these count entries ("Rates").
 
 use std::{
     collections::HashMap,

@@ -141,6 +141,8 @@ mod tests {
         let config = Config {
             listen: address,
             quota: None,
+            rate: None,
+            tokens: None,
             reads: Access::Local,
             log_dir: at("log"),
             lock_dir: at("lock"),
@@ -153,7 +155,12 @@ mod tests {
         let (_closing, closed) = watch::channel(false);
         let (_log, mut app) = open(&config, Access::Local, closed.clone()).unwrap();
         app.places = Arc::new(Semaphore::new(1));
-        tokio::spawn(counterfoil_http::serve(listener, raw_app(Arc::new(app)), limits::CONNECTIONS, closed));
+        tokio::spawn(counterfoil_http::serve(
+            listener,
+            raw_app(Arc::new(app)).0,
+            limits::CONNECTIONS,
+            closed,
+        ));
         tokio::task::spawn_blocking(move || {
             let mut first = begin(address);
             // Once it has its place, whoever comes without a body is answered, and not waited for.

@@ -10,8 +10,8 @@ use counterfoil_notify::Couriers;
 use counterfoil_receipt::{
     Body, Principal, PublicKey, RecordId, Role, Signer as _, UnverifiedRecord, body::Genesis,
 };
-use counterfoil_tlog::{LeafIndex, Signer as _, VerifierKey};
-use counterfoil_verify::{Fault, KeyCache, check_signature};
+use counterfoil_tlog::{LeafIndex, Signer as _, VerifierKey, policy::Policy};
+use counterfoil_verify::{Fault, KeyCache, Trust, check_signature};
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
@@ -19,7 +19,7 @@ use tokio::{
 
 use crate::{
     access::Access,
-    app::{App, mirror_app, raw_app, records_app},
+    app::{App, Served, mirror_app, raw_app, records_app},
     config::{Config, MirrorConfig, Mode, RecordFiles},
     error::{ServeError, StartError},
     limits,
@@ -31,11 +31,13 @@ use crate::{
     quota::Quotas,
     raw,
     records::{Enrolled, Records, Submission},
+    routes::Route,
     rows::{Index, LookupError},
     snapshot_key::unfit,
     submit::Submitter,
     timekeeper::{Timekeeper, Touched},
     view::{LogView, open_files, open_log},
+    witnesses::read_policy,
 };
 
 /// A server that holds its log and listens.
@@ -43,6 +45,7 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     router: Router,
+    routes: Arc<[Route]>,
     failed: watch::Receiver<bool>,
     close: Close,
     closing: watch::Sender<bool>,
@@ -135,8 +138,8 @@ impl Server {
         let closed = closing.subscribe();
         let opened = tokio::task::spawn_blocking(move || open(&config, closed)).await;
         let opened = opened.map_err(|error| StartError::Unreadable(error.to_string()))??;
-        let Opened { router, failed, close, read_only, warnings } = opened;
-        Ok(Self { listener, address, router, failed, close, closing, read_only, warnings })
+        let Opened { served: (router, routes), failed, close, read_only, warnings } = opened;
+        Ok(Self { listener, address, router, routes, failed, close, closing, read_only, warnings })
     }
 
     /// Reads the directory of a mirror, and listens. Port 0 stands for any that is free.
@@ -153,13 +156,28 @@ impl Server {
             drop(failing);
             Ok(())
         });
-        let (router, closing) = (mirror_app(Arc::new(view)), watch::Sender::new(false));
-        Ok(Self { listener, address, router, failed, close, closing, read_only: None, warnings: vec![] })
+        let ((router, routes), closing) = (mirror_app(Arc::new(view)), watch::Sender::new(false));
+        Ok(Self {
+            listener,
+            address,
+            router,
+            routes,
+            failed,
+            close,
+            closing,
+            read_only: None,
+            warnings: vec![],
+        })
     }
 
     /// Where it listens.
     pub const fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What it answers, besides with errors.
+    pub fn routes(&self) -> Arc<[Route]> {
+        Arc::clone(&self.routes)
     }
 
     /// Why the log may only be read, if so.
@@ -217,7 +235,7 @@ async fn listen(address: SocketAddr, is_local: bool) -> Result<(TcpListener, Soc
 
 /// A log that is open, and how it is served.
 struct Opened {
-    router: Router,
+    served: Served,
     failed: watch::Receiver<bool>,
     close: Close,
     read_only: Option<Arc<OpenError>>,
@@ -225,9 +243,9 @@ struct Opened {
 }
 
 impl Opened {
-    fn new(router: Router, view: &LogView, close: Close) -> Self {
+    fn new(served: Served, view: &LogView, close: Close) -> Self {
         let (read_only, warnings) = (view.reader.read_only(), view.warnings.clone());
-        Self { router, failed: view.failed.subscribe(), close, read_only, warnings }
+        Self { served, failed: view.failed.subscribe(), close, read_only, warnings }
     }
 }
 
@@ -279,6 +297,7 @@ fn open_records(
 ) -> Result<OpenedRecords, StartError> {
     let policy_key = files.policy_key.as_deref().map(policy_key).transpose()?.map(Arc::new);
     let Parts { genesis, keys, records, signer, enrolled, payloads, touched } = Parts::load(config, files)?;
+    let trust = own_trust(config, genesis.id(), &keys)?;
     let (log, view) = open_log(config, keys, records, closing)?;
     let (handle, index) = (log.handle(), Index::new(view.reader.clone()));
     log_starts_with(config, &files.genesis, &index, &genesis)?;
@@ -296,6 +315,8 @@ fn open_records(
         submitter: Arc::new(submitter),
         view: Arc::new(view),
         batches: Semaphore::new(limits::BATCHES),
+        receipts: Arc::new(Semaphore::new(limits::RECEIPTS)),
+        trust,
         links: files
             .approvals
             .as_ref()
@@ -306,6 +327,16 @@ fn open_records(
     let app = Arc::new(app);
     let timekeeper = policy_key.map(|key| Timekeeper::new(Arc::clone(&app), key, touched));
     Ok((log, app, timekeeper))
+}
+
+/// What a log shows under its own keys, its own genesis and the witnesses that it asks.
+fn own_trust(config: &Config, log: RecordId, keys: &CheckpointKeys) -> Result<Trust, StartError> {
+    let (origin, verifiers) = (keys.origin().to_owned(), keys.verifiers().to_vec());
+    let witnesses = match &config.witnesses {
+        Some(settings) => read_policy(&settings.policy, &verifiers)?,
+        None => Policy::parse(b"quorum none\n").map_err(|error| StartError::Unreadable(error.to_string()))?,
+    };
+    Ok(Trust::of_own_log(log, origin, verifiers, witnesses))
 }
 
 /// The key that says what the policy says when a time comes.

@@ -6,9 +6,9 @@ use counterfoil_log::{Application, CheckpointKeys, Log, LogCheckpoint, Reader};
 use tokio::sync::watch;
 
 use crate::{
-    access::Access,
     app::blocking,
     config::{Config, Fail, Mode},
+    door::Door,
     error::StartError,
     observed::{ask_witnesses, observe},
     problem::{Problem, with_causes},
@@ -27,8 +27,8 @@ pub(crate) struct LogView {
     pub failed: watch::Sender<bool>,
     /// Turns true when the server is told to stop: whoever waits for something else gives up.
     pub closing: watch::Receiver<bool>,
-    /// Who may read.
-    pub reads: Access,
+    /// Who may read, and how often.
+    pub door: Arc<Door>,
     /// Who witnesses the log, if somebody does.
     pub witnesses: Option<Arc<Witnesses>>,
     /// Who could not be asked at start what they have seen of the log.
@@ -79,6 +79,7 @@ pub(crate) fn open_log<A: Application>(
     app: A,
     closing: watch::Receiver<bool>,
 ) -> Result<(Log<A>, LogView), StartError> {
+    let door = Door::new(config.reads.clone(), config.tokens.clone(), config.rate)?;
     let (origin, verifiers) = (keys.origin().to_owned(), keys.verifiers().to_vec());
     let (observed, unasked) = observe(config, &keys);
     let (sender, silent) = mpsc::channel();
@@ -117,8 +118,8 @@ pub(crate) fn open_log<A: Application>(
         _ => None,
     };
     let _ = announce.set((sender, witnesses.clone()));
-    let (failed, reads) = (watch::Sender::new(false), config.reads.clone());
-    Ok((log, LogView { reader, committed, failed, closing, reads, witnesses, warnings }))
+    let failed = watch::Sender::new(false);
+    Ok((log, LogView { reader, committed, failed, closing, door, witnesses, warnings }))
 }
 
 /// Opens the files of the log and takes their locks.

@@ -76,10 +76,40 @@ fn a_quota_is_a_number_of_entries_or_there_is_none() {
 }
 
 #[test]
+fn a_rate_is_a_number_of_requests_or_there_is_none() {
+    let rate = |line: &str| {
+        File::with(&format!("[server]\n{line}\n{LOG}"))
+            .load(&[], Overrides::default())
+            .map(|config| config.rate)
+    };
+    assert_eq!((rate("").unwrap(), rate("rate = 600").unwrap().map(u32::from)), (None, Some(600)));
+    for wrong in ["rate = 0", "rate = 1000001"] {
+        let message = rate(wrong).unwrap_err().to_string();
+        assert!(
+            message.starts_with("server.rate (in ") && message.contains("from 1 to 1000000"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn a_token_file_makes_tokens_needed() {
+    let with = |server: &str| File::with(&format!("[server]\ntokens = \"t.toml\"\n{server}\n{LOG}"));
+    let file = with("listen = \"0.0.0.0:1\"");
+    let config = file.load(&[], Overrides::default()).unwrap();
+    assert_eq!((config.reads, config.tokens), (Access::Listed, Some(file.0.path().join("t.toml"))));
+    let both = with("read_token = \"0123456789abcdef\"").load(&[], Overrides::default()).unwrap();
+    assert_eq!((token(&both.reads), both.tokens.is_some()), ("0123456789abcdef", true));
+    for said in ["public", "local"] {
+        with(&format!("reads = \"{said}\"")).fails(&[], &["server.reads", said, "server.tokens", "keep one"]);
+    }
+}
+
+#[test]
 fn without_a_file_environment_and_flags_are_enough() {
     let all = |name: &str| {
         let has_default =
-            ["TOKEN", "LISTEN", "MODE", "READS", "WRITES", "QUOTA", "WITNESS", "APPROVALS", "LINK"]
+            ["TOKEN", "LISTEN", "MODE", "READS", "WRITES", "QUOTA", "RATE", "WITNESS", "APPROVALS", "LINK"]
                 .iter()
                 .any(|part| name.contains(part));
         (name.starts_with("COUNTERFOIL_") && !has_default).then(|| "x".to_owned())

@@ -299,6 +299,11 @@ impl State {
         self.policies.last().map(|policy| (policy.digest, &policy.policy))
     }
 
+    /// Every policy that came into force, the latest last, with the index of the entry from which on it was.
+    pub fn policies(&self) -> impl DoubleEndedIterator<Item = (u64, PolicyDigest)> + ExactSizeIterator {
+        self.policies.iter().map(|policy| (policy.from, policy.digest))
+    }
+
     /// Log time: that of the last snapshot.
     pub fn log_time(&self) -> Option<Millis> {
         self.last_snapshot.map(|snapshot| snapshot.time)

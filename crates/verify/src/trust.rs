@@ -116,6 +116,19 @@ impl Trust {
         Ok(Self { genesis, origin: file.origin, log_keys, authority, witnesses, require, max_age })
     }
 
+    /// What whoever runs a log trusts of it without asking anybody: what its own keys sign, and the authority that its genesis
+    /// names. It demands what [`Dimension`]s a log can show by itself.
+    pub fn of_own_log(
+        genesis: RecordId,
+        origin: String,
+        log_keys: Vec<VerifierKey>,
+        witnesses: CosignerPolicy,
+    ) -> Self {
+        use Dimension::{Authority, Conformity, Inclusion, Integrity};
+        let require = vec![Integrity, Authority, Conformity, Inclusion];
+        Self { genesis, origin, log_keys, authority: Vec::new(), witnesses, require, max_age: None }
+    }
+
     /// The log that the reader trusts, by the id of its genesis.
     pub const fn genesis(&self) -> RecordId {
         self.genesis

@@ -1,21 +1,22 @@
 //! Adding to a raw log.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
+    Extension,
     body::Body,
-    extract::{ConnectInfo, Query, State as Shared, rejection::QueryRejection},
+    extract::{Query, State as Shared, rejection::QueryRejection},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 
 use crate::{
     app::read_bytes,
+    door::Asker,
     handlers::asked,
     limits,
     problem::{Kind, Problem},
     promise::{Asked, Promise, Wanted},
-    quota::Peer,
     raw::RawApp,
 };
 
@@ -23,13 +24,13 @@ use crate::{
 pub(crate) async fn add(
     Shared(app): Shared<Arc<RawApp>>,
     query: Result<Query<Asked>, QueryRejection>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Extension(asker): Extension<Asker>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    app.writes.to_write(&headers).map_err(Problem::may_not_write)?;
-    let wanted = Wanted::of(asked(query)?, &app.view)?;
-    let peer = Peer::of(peer.ip());
+    asker.may_write(&app.writes, &headers).map_err(Problem::may_not_write)?;
+    let wanted = Wanted::of(asked(query)?, &app.view, &asker)?;
+    let peer = asker.peer();
     app.may_add(&peer)?;
     let place = Arc::clone(&app.places).try_acquire_owned();
     let place = place.map_err(|_| Problem::busy("as many entries as may wait are waiting".to_owned()))?;

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
+    Extension,
     body::Body,
     extract::{Path, Query, State as Shared, rejection::QueryRejection},
     http::HeaderMap,
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 use crate::{
     app::{App, blocking, read_body},
     approvals::{Filter, View, find},
+    door::{Asker, Sees},
     handlers::{
         asked, json,
         submissions::{rejected, submit},
@@ -77,13 +79,17 @@ struct List {
 type Asked<T> = Result<Query<T>, QueryRejection>;
 
 /// `GET /v1/approvals`
-pub(crate) async fn list(Shared(app): Shared<Arc<App>>, query: Asked<Page>) -> Result<Response, Problem> {
+pub(crate) async fn list(
+    Shared(app): Shared<Arc<App>>,
+    Extension(sees): Extension<Sees>,
+    query: Asked<Page>,
+) -> Result<Response, Problem> {
     let Page { approver, before, limit, principal, since, status, tool } = asked(query)?;
     let limit = limit.unwrap_or(limits::APPROVALS);
     if limit == 0 || limit > limits::APPROVALS {
         return Err(Kind::QueryInvalid.because(format!("limit: {limit} is not 1 to {}", limits::APPROVALS)));
     }
-    let filter = Arc::new(Which { approver, principal, since, status, tool }.read()?);
+    let filter = Arc::new(Which { approver, principal, since, status, tool }.read(sees)?);
     let (found, next) = found(&app, &filter, before.unwrap_or(u64::MAX), limit).await?;
     let shown = app.inspect(move |records, checkpoint| {
         let state = records.state();
@@ -138,24 +144,29 @@ async fn found(
 pub(crate) async fn show(
     Shared(app): Shared<Arc<App>>,
     Path(text): Path<String>,
+    Extension(asker): Extension<Asker>,
+    Extension(sees): Extension<Sees>,
     query: Asked<Wait>,
 ) -> Result<Response, Problem> {
     let Wait { unless, wait } = asked(query)?;
     let wait = bounded(wait)?;
+    let _held = if wait.is_zero() { None } else { Some(asker.hold()?) };
     let unless = unless.as_deref().map(parse_status).transpose()?;
     let unknown = || Kind::ProposalUnknown.because(format!("{text:?} is no proposal in the log"));
     let id = RecordId::parse(&text).ok_or_else(unknown)?;
-    shown_unless(&app, id, unless, wait).await
+    shown_unless(&app, id, sees, (unless, wait)).await
 }
 
 /// `POST /v1/approvals`: logs a proposal, and says at once what the policy says of it, or holds until somebody decided.
 pub(crate) async fn authorize(
     Shared(app): Shared<Arc<App>>,
+    Extension(asker): Extension<Asker>,
     query: Asked<Hold>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let wait = bounded(asked(query)?.wait)?;
+    let _held = if wait.is_zero() { None } else { Some(asker.hold()?) };
     // A closed semaphore would only mean that there is no bound.
     let permit = app.batches.acquire().await;
     let lines = read_body(&headers, body, "application/jsonl", limits::BATCH_BODY_BYTES).await?;
@@ -172,7 +183,8 @@ pub(crate) async fn authorize(
             return Ok(rejected(&rejection, &code));
         }
     }
-    shown_unless(&app, proposal.id(), Some(ProposalStatus::Open), wait).await
+    // Who submits a proposal has what it says.
+    shown_unless(&app, proposal.id(), Sees::Everything, (Some(ProposalStatus::Open), wait)).await
 }
 
 fn bounded(wait: Option<u64>) -> Result<Duration, Problem> {
@@ -188,8 +200,8 @@ fn bounded(wait: Option<u64>) -> Result<Duration, Problem> {
 async fn shown_unless(
     app: &Arc<App>,
     id: RecordId,
-    mut unless: Option<ProposalStatus>,
-    wait: Duration,
+    sees: Sees,
+    (mut unless, wait): (Option<ProposalStatus>, Duration),
 ) -> Result<Response, Problem> {
     let unknown = || Kind::ProposalUnknown.because(format!("{id} is no proposal in the log"));
     let deadline = Instant::now() + wait;
@@ -197,10 +209,14 @@ async fn shown_unless(
     // A status may change without a record of the run: by log time, or with the policy.
     loop {
         committed.mark_unchanged();
+        let sees = sees.clone();
         let asked = app.inspect(move |records, checkpoint| {
             let state = records.state();
             let proposed = state.find_proposal(&id)?;
-            let (run, _) = find(state, &proposed)?;
+            let (run, proposal) = find(state, &proposed)?;
+            if !sees.lets_see(state, run, proposal, &id) {
+                return None;
+            }
             let is_other = unless.is_none() || state.proposal_status(run, &id) != unless;
             Some((is_other.then(|| View::of(state, &proposed)).flatten(), checkpoint.head.size.0))
         });
@@ -224,18 +240,21 @@ async fn shown_unless(
 /// `GET /v1/approvals/events`
 pub(crate) async fn events(
     Shared(app): Shared<Arc<App>>,
+    Extension(asker): Extension<Asker>,
+    Extension(sees): Extension<Sees>,
     headers: HeaderMap,
     query: Asked<Which>,
 ) -> Result<Response, Problem> {
-    let filter = asked(query)?.read()?;
+    let filter = asked(query)?.read(sees)?;
+    let held = asker.hold()?;
     let after = headers.get("last-event-id").map(|last| {
         let last = last.to_str().ok().and_then(|last| last.parse::<u64>().ok());
         last.ok_or_else(|| Kind::QueryInvalid.because("Last-Event-ID: is not an index of the log"))
     });
     let watch = Watch::begin(app, filter, after.transpose()?).await?;
-    let events = stream::unfold(watch, |mut watch| async move {
+    let events = stream::unfold((watch, asker, held), |(mut watch, asker, held)| async move {
         let event = watch.next().await?;
-        Some((event, watch))
+        asker.is_still_let_in().then_some((event, (watch, asker, held)))
     });
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(limits::KEEP_ALIVE)).into_response())
 }
@@ -257,7 +276,7 @@ pub(crate) async fn completed(app: &App, mut views: Vec<View>, size: u64) -> Res
 }
 
 impl Which {
-    fn read(self) -> Result<Filter, Problem> {
+    fn read(self, sees: Sees) -> Result<Filter, Problem> {
         let principal = |name: &str, text: Option<String>| {
             let wrong = |text: &str| {
                 Kind::QueryInvalid.because(format!("{name}: {text:?} is not {}", Principal::SYNTAX))
@@ -274,6 +293,7 @@ impl Which {
             approver: principal("approver", self.approver)?,
             tool: self.tool.map(glob).transpose()?,
             since: self.since,
+            sees,
         })
     }
 }

@@ -19,7 +19,7 @@ struct Health<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<u64>,
     status: &'static str,
-    /// Who could not be asked at start what they have seen of the log.
+    /// Who could not be asked at start what they have seen of the log; that no token of the token file is taken.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     warnings: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,7 +58,8 @@ pub(crate) async fn health(Shared(view): Shared<Arc<LogView>>) -> Response {
         let health = Health { reason: None, size: None, status: "failed", warnings: &[], witnesses: None };
         return (StatusCode::SERVICE_UNAVAILABLE, json(&health)).into_response();
     }
-    let (size, warnings) = (Some(view.published().head.size.0), &view.warnings[..]);
+    let warnings: Vec<String> = view.warnings.iter().cloned().chain(view.door.warning()).collect();
+    let (size, warnings) = (Some(view.published().head.size.0), &warnings[..]);
     let witnesses = view.witnesses.as_deref().and_then(WitnessesHealth::of);
     match view.reader.read_only() {
         None => json(&Health { reason: None, size, status: "ok", warnings, witnesses }),

@@ -5,11 +5,13 @@ pub(crate) mod approvals;
 pub(crate) mod delegations;
 pub(crate) mod health;
 pub(crate) mod proofs;
+pub(crate) mod receipts;
 pub(crate) mod review;
 pub(crate) mod runs;
 pub(crate) mod state;
 pub(crate) mod submissions;
 pub(crate) mod tiles;
+pub(crate) mod well_known;
 
 use axum::{
     extract::{Query, rejection::QueryRejection},

@@ -5,6 +5,7 @@
 use std::{fmt::Write as _, sync::Arc};
 
 use axum::{
+    Extension,
     body::Body,
     extract::{Path, State as Shared},
     http::{HeaderMap, StatusCode, header},
@@ -21,7 +22,9 @@ use counterfoil_verify::{End, ProposalStatus, Says};
 
 use crate::{
     app::{App, read_body},
+    approvals::find,
     ballot::{Form, MINUTE, Refused, Shown, WINDOW, shown},
+    door::Sees,
     limits,
     links::{Claims, NoLink},
     page::{notice, page},
@@ -33,9 +36,18 @@ use crate::{
 pub(crate) async fn review(
     Shared(app): Shared<Arc<App>>,
     Path(text): Path<String>,
+    Extension(sees): Extension<Sees>,
 ) -> Result<Response, Problem> {
     let unknown = || Kind::ProposalUnknown.because(format!("{text:?} is no proposal of this log"));
     let id = RecordId::parse(&text).ok_or_else(unknown)?;
+    let is_seen = app.inspect(move |records, _| {
+        let state = records.state();
+        let proposed = state.find_proposal(&id)?;
+        find(state, &proposed).map(|(run, proposal)| sees.lets_see(state, run, proposal, &id))
+    });
+    if is_seen.await? == Some(false) {
+        return Err(unknown());
+    }
     let shown = shown(&app, id, None).await?.ok_or_else(unknown)?;
     let how = format!(
         "<section>\n<h2>Decide</h2>\n<p>With a key of your own, at a terminal; this shows the proposal again, verified there:</p>\n\

@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
+    Extension,
     body::Body,
     extract::{Path, Query, State as Shared, rejection::QueryRejection},
     http::{HeaderMap, header},
@@ -21,6 +22,7 @@ use tokio::{sync::watch, time::Instant};
 use crate::{
     app::{App, blocking},
     bundle::{Bundle, BundleError},
+    door::Asker,
     handlers::{asked, json},
     limits,
     problem::{Kind, Problem},
@@ -135,6 +137,7 @@ pub(crate) async fn list(Shared(app): Shared<Arc<App>>, query: Asked<Page>) -> R
 pub(crate) async fn run(
     Shared(app): Shared<Arc<App>>,
     Path(text): Path<String>,
+    Extension(asker): Extension<Asker>,
     query: Asked<Wait>,
 ) -> Result<Response, Problem> {
     let Wait { after, wait } = asked(query)?;
@@ -144,6 +147,7 @@ pub(crate) async fn run(
         return Err(Kind::QueryInvalid.because(format!("wait: {} is over {most}", wait.as_millis())));
     }
     let run = parse(&text)?;
+    let _held = if wait.is_zero() { None } else { Some(asker.hold()?) };
     app.latest().await?;
     let mut feed = Feed::of(&app, run, 0);
     let mut records = feed.page().await?;
@@ -171,9 +175,11 @@ pub(crate) async fn run(
 pub(crate) async fn events(
     Shared(app): Shared<Arc<App>>,
     Path(text): Path<String>,
+    Extension(asker): Extension<Asker>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let run = parse(&text)?;
+    let held = asker.hold()?;
     let from = match headers.get("last-event-id") {
         None => 0,
         Some(last) => {
@@ -186,8 +192,8 @@ pub(crate) async fn events(
     if Feed::of(&app, run, 0).page().await?.is_empty() {
         return Err(Kind::RunUnknown.because(format!("{run} is not in the log")));
     }
-    let feed = (Feed::of(&app, run, from), VecDeque::new());
-    let events = stream::unfold(feed, |(mut feed, mut due)| async move {
+    let feed = (Feed::of(&app, run, from), VecDeque::new(), (asker, held));
+    let events = stream::unfold(feed, |(mut feed, mut due, who)| async move {
         while due.is_empty() {
             // The client comes back with the id of the last event that it got.
             due.extend(feed.page().await.ok()?);
@@ -198,7 +204,7 @@ pub(crate) async fn events(
         let record: RunRecord = due.pop_front()?;
         let event = Event::default().event("record").id(record.index.to_string());
         let event = event.data(serde_json::to_string(&Entry::of(&record)).ok()?);
-        Some((Ok::<_, Infallible>(event), (feed, due)))
+        who.0.is_still_let_in().then_some((Ok::<_, Infallible>(event), (feed, due, who)))
     });
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(limits::KEEP_ALIVE)).into_response())
 }

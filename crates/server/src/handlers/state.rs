@@ -188,7 +188,7 @@ const fn status(facts: &KeyFacts) -> &'static str {
 }
 
 /// Bytes that were checked to be canonical JSON.
-fn raw(bytes: Vec<u8>) -> Result<Box<RawValue>, Problem> {
+pub(crate) fn raw(bytes: Vec<u8>) -> Result<Box<RawValue>, Problem> {
     let text = String::from_utf8(bytes).map_err(|error| Kind::Unreadable.because(error.to_string()))?;
     RawValue::from_string(text).map_err(|error| Kind::Unreadable.because(error.to_string()))
 }

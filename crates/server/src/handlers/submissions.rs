@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
+    Extension,
     body::Body,
     extract::{Query, State as Shared, rejection::QueryRejection},
     http::{HeaderMap, StatusCode, header},
@@ -15,6 +16,7 @@ use tokio::sync::SemaphorePermit;
 
 use crate::{
     app::{App, read_body},
+    door::Asker,
     handlers::asked,
     limits,
     problem::{Kind, Problem},
@@ -57,11 +59,12 @@ struct Rejected<'a> {
 /// `POST /v1/records`
 pub(crate) async fn record(
     Shared(app): Shared<Arc<App>>,
+    Extension(asker): Extension<Asker>,
     query: Result<Query<Asked>, QueryRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let wanted = Wanted::of(asked(query)?, &app.view)?;
+    let wanted = Wanted::of(asked(query)?, &app.view, &asker)?;
     let body = read_body(&headers, body, "application/json", limits::RECORD_BODY_BYTES).await?;
     if body.ends_with(b"\n") {
         let detail = "the body ends with a line feed, and no record does: send it without \
@@ -84,11 +87,12 @@ pub(crate) async fn record(
 /// `POST /v1/records/batch`
 pub(crate) async fn batch(
     Shared(app): Shared<Arc<App>>,
+    Extension(asker): Extension<Asker>,
     query: Result<Query<Asked>, QueryRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let wanted = Wanted::of(asked(query)?, &app.view)?;
+    let wanted = Wanted::of(asked(query)?, &app.view, &asker)?;
     // A closed semaphore would only mean that there is no bound.
     let permit = app.batches.acquire().await;
     let body = read_body(&headers, body, "application/jsonl", limits::BATCH_BODY_BYTES).await?;

@@ -3,29 +3,29 @@
 use std::{future::Future, io::Write as _, sync::Arc};
 
 use axum::{
-    Router,
     extract::{Request, State as Shared},
     http::{HeaderMap, HeaderValue, Uri, header},
-    middleware::{self, Next},
+    middleware::Next,
     response::{IntoResponse, Response},
-    routing::get,
 };
 use counterfoil_log::ReadError;
 use counterfoil_tlog::tile::TilePath;
 use flate2::{Compression, write::GzEncoder};
 
 use crate::{
-    access::Access,
     app::blocking,
+    door::Door,
     limits,
     problem::{Kind, Problem},
+    routes::Routes,
+    tokens::Scope,
     view::LogView,
 };
 
 /// What serves the C2SP read path: a log, or a mirror of one.
 pub(crate) trait ReadPath: Send + Sync + 'static {
     /// Who may read.
-    fn reads(&self) -> &Access;
+    fn door(&self) -> &Arc<Door>;
     /// The text of the checkpoint that is shown.
     fn checkpoint(&self) -> impl Future<Output = Result<String, Problem>> + Send;
     /// The bytes of a tile or bundle, if the checkpoint covers it. Reads files.
@@ -33,8 +33,8 @@ pub(crate) trait ReadPath: Send + Sync + 'static {
 }
 
 impl ReadPath for LogView {
-    fn reads(&self) -> &Access {
-        &self.reads
+    fn door(&self) -> &Arc<Door> {
+        &self.door
     }
 
     async fn checkpoint(&self) -> Result<String, Problem> {
@@ -49,12 +49,13 @@ impl ReadPath for LogView {
     }
 }
 
-/// The routes of the read path; who may read is the caller's to say.
-pub(crate) fn routes<P: ReadPath>(path: &Arc<P>) -> Router<Arc<P>> {
-    Router::new()
-        .route("/checkpoint", get(checkpoint::<P>))
-        .route("/tile/{*path}", get(tile::<P>))
-        .route_layer(middleware::from_fn_with_state(Arc::clone(path), for_any_site::<P>))
+/// The routes of the read path.
+pub(crate) fn routes<P: ReadPath>() -> Routes<Arc<P>> {
+    Routes::new().read("/checkpoint", &[Scope::Log], checkpoint::<P>).read(
+        "/tile/{*path}",
+        &[Scope::Log],
+        tile::<P>,
+    )
 }
 
 /// `GET /checkpoint`
@@ -98,9 +99,13 @@ async fn tile<P: ReadPath>(
 }
 
 /// Lets pages of any site read the C2SP paths of a log that everybody may read, and what they answer where they fail.
-async fn for_any_site<P: ReadPath>(Shared(view): Shared<Arc<P>>, request: Request, next: Next) -> Response {
+pub(crate) async fn for_any_site(Shared(door): Shared<Arc<Door>>, request: Request, next: Next) -> Response {
+    let is_read = door.is_public() && {
+        let path = request.uri().path();
+        path == "/checkpoint" || path.starts_with("/tile/")
+    };
     let mut response = next.run(request).await;
-    if *view.reads() == Access::Public {
+    if is_read {
         let any = HeaderValue::from_static("*");
         response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, any);
     }

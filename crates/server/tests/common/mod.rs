@@ -7,6 +7,7 @@ use std::{
     net::{SocketAddr, TcpStream},
     num::NonZeroU32,
     path::Path,
+    sync::Arc,
     thread::JoinHandle,
     time::{Duration, SystemTime},
 };
@@ -20,7 +21,9 @@ use counterfoil_receipt::{
     bundle::{PayloadLine, write_line},
     field::{Count, List, Millis, Set, Whole},
 };
-use counterfoil_server::{Access, Config, Mode, RecordFiles, ServeError, Server, create_log};
+use counterfoil_server::{
+    Access, Config, MirrorConfig, Mode, RecordFiles, Route, ServeError, Server, StartError, create_log,
+};
 use counterfoil_testkit::{
     Actor, Cast, TrustFile, WINDOW, action, enrolment, label, policy_document, text, trigger_body,
 };
@@ -39,6 +42,8 @@ pub fn raw_log(dir: &Path, quota: Option<NonZeroU32>) -> (Config, VerifierKey) {
     let config = Config {
         listen: "127.0.0.1:0".parse().unwrap(),
         quota,
+        rate: None,
+        tokens: None,
         reads: Access::Local,
         log_dir: dir.join("log"),
         lock_dir: dir.join("lock"),
@@ -65,6 +70,7 @@ pub struct World {
 /// A server that runs.
 pub struct Running {
     pub address: SocketAddr,
+    pub routes: Arc<[Route]>,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<Result<(), ServeError>>,
 }
@@ -72,19 +78,31 @@ pub struct Running {
 impl Running {
     /// Starts the server of a configuration.
     pub fn start(config: &Config) -> Self {
-        let (config, (ready, address)) = (config.clone(), std::sync::mpsc::channel());
+        let config = config.clone();
+        Self::serve(move || Server::bind(config))
+    }
+
+    /// Starts that of a mirror.
+    pub fn mirror(config: MirrorConfig) -> Self {
+        Self::serve(move || Server::mirror(config))
+    }
+
+    fn serve<F: Future<Output = Result<Server, StartError>>>(
+        server: impl FnOnce() -> F + Send + 'static,
+    ) -> Self {
+        let (ready, begun) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
             runtime.block_on(async {
-                let server = Server::bind(config).await?;
-                ready.send(server.local_addr()).unwrap();
+                let server = server().await?;
+                ready.send((server.local_addr(), server.routes())).unwrap();
                 server.run_until(async { stopped.await.unwrap_or(()) }).await
             })
         });
-        let Ok(address) = address.recv() else { panic!("{:?}", thread.join()) };
-        Self { address, stop, thread }
+        let Ok((address, routes)) = begun.recv() else { panic!("{:?}", thread.join()) };
+        Self { address, routes, stop, thread }
     }
 
     /// Tells it to stop, and waits until it has.
@@ -116,6 +134,11 @@ impl Answer {
 
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The code of a problem, if it is one.
+    pub fn json_code(&self) -> Option<String> {
+        serde_json::from_slice::<Value>(&self.body).ok()?["code"].as_str().map(str::to_owned)
     }
 
     pub fn lines(&self) -> Vec<Value> {
@@ -157,6 +180,8 @@ impl World {
         let config = Config {
             listen: "127.0.0.1:0".parse().unwrap(),
             quota: None,
+            rate: None,
+            tokens: None,
             reads: Access::Local,
             log_dir: at("log"),
             lock_dir: at("lock"),
@@ -274,6 +299,10 @@ impl World {
 
     pub fn address(&self) -> SocketAddr {
         self.running.as_ref().unwrap().address
+    }
+
+    pub fn routes(&self) -> Arc<[Route]> {
+        Arc::clone(&self.running.as_ref().unwrap().routes)
     }
 
     pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
