@@ -14,6 +14,7 @@ use axum::{
 use counterfoil_log::{AddError, LogCheckpoint};
 use counterfoil_receipt::RecordId;
 use futures_util::StreamExt as _;
+use percent_encoding::percent_decode_str;
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -24,6 +25,7 @@ use crate::{
     limits,
     links::Links,
     mirror::{self, MirrorView},
+    openapi,
     payloads::Payloads,
     problem::{Kind, Problem},
     raw::RawApp,
@@ -94,14 +96,23 @@ pub(crate) fn raw_app(app: Arc<RawApp>) -> Router {
 }
 
 /// Where a log of records has what a raw log has not.
-const RECORD_ROUTES: [&str; 7] =
-    ["/v1/records", "/v1/payloads", "/v1/runs", "/v1/approvals", "/v1/log", "/v1/principals", "/v1/policy"];
+const RECORD_ROUTES: [&str; 8] = [
+    "/v1/records",
+    "/v1/payloads",
+    "/v1/runs",
+    "/v1/approvals",
+    "/v1/log",
+    "/v1/principals",
+    "/v1/policy",
+    "/v1/delegations",
+];
 
 /// All routes of a mirror.
 pub(crate) fn mirror_app(mirror: Arc<MirrorView>) -> Router {
     let app = tiles::routes(&mirror)
         .route_layer(middleware::from_fn_with_state(Arc::clone(&mirror), may_read::<MirrorView>))
         .route("/healthz", get(mirror::health))
+        .route("/openapi.json", get(openapi::show))
         .with_state(mirror);
     refusing(app.fallback(|uri: Uri| async move {
         let of_a_log = uri.path() == "/add" || uri.path().starts_with("/v1/");
@@ -121,6 +132,7 @@ fn any_log(view: &Arc<LogView>) -> Router {
         .merge(proofs)
         .route_layer(middleware::from_fn_with_state(Arc::clone(view), may_read::<LogView>))
         .route("/healthz", get(health::health))
+        .route("/openapi.json", get(openapi::show))
         .with_state(Arc::clone(view))
 }
 
@@ -130,6 +142,7 @@ fn refusing(routes: Router) -> Router {
         .method_not_allowed_fallback(|method: Method| async move {
             Kind::MethodNotAllowed.because(format!("{method} is not allowed here"))
         })
+        .layer(middleware::from_fn(path_is_text))
         .layer(middleware::map_response(never_cache_errors))
 }
 
@@ -188,6 +201,14 @@ async fn may_be_written(Shared(view): Shared<Arc<LogView>>, request: Request, ne
             Problem::from(AddError::ReadOnly(why)).into_response()
         }
         _ => next.run(request).await,
+    }
+}
+
+/// What is escaped in a path has to be UTF-8: axum would answer by itself, and not with a problem.
+async fn path_is_text(request: Request, next: Next) -> Response {
+    match percent_decode_str(request.uri().path()).decode_utf8() {
+        Ok(_) => next.run(request).await,
+        Err(error) => Kind::RouteUnknown.because(format!("the path is no text: {error}")).into_response(),
     }
 }
 

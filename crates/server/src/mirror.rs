@@ -10,6 +10,7 @@ use axum::{
 use counterfoil_audit::{Mirror, MirrorError, Shown, SourceError};
 use counterfoil_tlog::tile::TilePath;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
     access::Access,
@@ -18,6 +19,7 @@ use crate::{
     error::StartError,
     handlers::{json, tiles::ReadPath},
     problem::{Kind, Problem},
+    schemas,
 };
 
 /// What the handlers of a mirror read.
@@ -63,16 +65,19 @@ impl ReadPath for MirrorView {
     }
 }
 
-#[derive(Serialize)]
-struct Health {
+#[derive(Serialize, ToSchema)]
+#[schema(as = MirrorHealth)]
+pub(crate) struct Health {
     mirror: MirrorHealth,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     size: u64,
+    #[schema(value_type = schemas::Condition)]
     status: &'static str,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = MirrorAge)]
 struct MirrorHealth {
     /// Milliseconds since the file was written.
     age: u64,
