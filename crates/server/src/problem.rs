@@ -431,3 +431,17 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
         if text.ends_with(&cause) { text } else { format!("{text}: {cause}") }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_kinds_are_all_that_there_are() {
+        let source = include_str!("problem.rs");
+        let (_, variants) = source.split_once("pub(crate) enum Kind {").unwrap_or_default();
+        let (variants, _) = variants.split_once('}').unwrap_or_default();
+        let names: Vec<String> = Kind::ALL.iter().map(|kind| format!("{kind:?},")).collect();
+        assert_eq!(variants.split_whitespace().collect::<Vec<_>>(), names);
+    }
+}

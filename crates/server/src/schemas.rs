@@ -8,7 +8,7 @@ use counterfoil_receipt::{
 use counterfoil_verify::ProposalStatus;
 use utoipa::{
     PartialSchema, ToSchema,
-    openapi::{ObjectBuilder, Ref, RefOr, Schema, Type as Is},
+    openapi::{KnownFormat, ObjectBuilder, Ref, RefOr, Schema, SchemaFormat, Type as Is},
 };
 
 use crate::problem::Kind;
@@ -117,6 +117,17 @@ impl ToSchema for Index {}
 impl PartialSchema for Index {
     fn schema() -> RefOr<Schema> {
         ObjectBuilder::new().schema_type(Is::Integer).minimum(Some(0_usize)).maximum(Some(usize::MAX)).into()
+    }
+}
+
+/// Bytes as they are.
+pub(crate) enum Bytes {}
+
+impl ToSchema for Bytes {}
+impl PartialSchema for Bytes {
+    fn schema() -> RefOr<Schema> {
+        let format = SchemaFormat::KnownFormat(KnownFormat::Binary);
+        ObjectBuilder::new().schema_type(Is::String).format(Some(format)).into()
     }
 }
 

@@ -135,6 +135,16 @@ fn a_raw_log_has_the_routes_and_methods_that_are_described() {
     running.stop().unwrap();
 }
 
+/// What axum says by itself of a path that is no UTF-8 is plain text.
+#[test]
+fn a_path_that_is_no_text_is_refused_as_everything_else_is() {
+    let world = World::started();
+    for path in ["/v1/records/%ff", "/v1/runs/%c3%28/events", "/review/%ff", "/tile/%ff", "/%ff"] {
+        world.get(path).is_problem(404, "route-unknown");
+    }
+    world.get("/v1/records/%F0%9F%92%A9").is_problem(404, "record-unknown");
+}
+
 #[test]
 fn every_code_is_described_of_some_route_and_in_the_specification() {
     let document = committed();

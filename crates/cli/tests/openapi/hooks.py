@@ -1,6 +1,7 @@
 """What schemathesis has to be told of a log: what it holds, which bodies it takes, and how long to wait. Counts the answers.
 
-COUNTERFOIL_URL is the server, COUNTERFOIL_LINKS the tokens of links that it takes, COUNTERFOIL_ANSWERED the file for the counts.
+COUNTERFOIL_URL is the server, COUNTERFOIL_KIND what it is (records, raw, mirror), COUNTERFOIL_LINKS the tokens of links that it
+takes, COUNTERFOIL_ANSWERED the file for the counts.
 """
 
 import atexit
@@ -15,6 +16,7 @@ import urllib.request
 import schemathesis
 
 URL = os.environ["COUNTERFOIL_URL"]
+KIND = os.environ["COUNTERFOIL_KIND"]
 LINKS = os.environ["COUNTERFOIL_LINKS"].split()
 # A wait that is in bounds is cut to this; one that is not is sent as it is.
 WAIT = 20
@@ -89,12 +91,16 @@ def closed(schema):
 def before_load_schema(context, raw_schema):
     parameters, submitted = held()
     closed(raw_schema["components"]["schemas"])
-    # What opens a payload of an item set stands in bundles alone.
     for path, item in raw_schema["paths"].items():
+        for method in [method for method in item if KIND not in item[method]["x-counterfoil-servers"]]:
+            del item[method]
         for operation in item.values():
             for parameter in operation.get("parameters", []):
                 if parameter["in"] == "path" and path in parameters:
                     parameter["schema"] = {"anyOf": [{"enum": parameters[path]}, parameter["schema"]]}
+                if parameter["name"] == "promise":
+                    # Nobody witnesses these logs.
+                    parameter["schema"]["enum"].remove("witnessed")
             for content in operation.get("requestBody", {}).get("content", {}).values():
                 bodies = submitted.get(operation["operationId"])
                 if bodies:
@@ -115,15 +121,21 @@ def after_call(context, case, response):
     answered[case.operation.definition.raw["operationId"]][str(response.status_code)] += 1
 
 
-@schemathesis.serializer("application/json")
-def canonical(context, value):
+def canonical(value):
+    if isinstance(value, bytes):
+        return value
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
     return text.encode(errors="surrogatepass")
 
 
+@schemathesis.serializer("application/json")
+def record(context, value):
+    return canonical(value)
+
+
 @schemathesis.serializer("application/jsonl")
 def lines(context, value):
-    return value.encode(errors="surrogatepass") if isinstance(value, str) else json.dumps(value).encode()
+    return value.encode(errors="surrogatepass") if isinstance(value, str) else canonical(value)
 
 
 @atexit.register

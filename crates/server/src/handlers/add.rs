@@ -22,11 +22,12 @@ use crate::{
 
 /// Adds an entry to a raw log.
 ///
-/// Bytes that are an entry already are answered with its index.
+/// Bytes that are an entry already are answered with its index. Who may not, who is over its quota, and who comes while too many
+/// wait, is told so before the body is read.
 #[utoipa::path(
     post, path = "/add", operation_id = "addEntry", tag = "raw log",
     params(Asked),
-    request_body(content = Vec<u8>, content_type = "application/octet-stream",
+    request_body(content = schemas::Bytes, content_type = "application/octet-stream",
         description = "The entry: 1 to 65,535 bytes of any media type"),
     responses(
         (status = 200, description = "Its index, without a line feed; `/checkpoint` covers it", body = schemas::EntryNumber,
@@ -34,7 +35,6 @@ use crate::{
         (status = 202, description = "With `promise=stored`", body = schemas::EntryNumber, content_type = "text/plain"),
     ),
 )]
-// Who may not, who is over its quota, and who comes while too many wait, is told so before the body is read.
 pub(crate) async fn add(
     Shared(app): Shared<Arc<RawApp>>,
     query: Result<Query<Asked>, QueryRejection>,

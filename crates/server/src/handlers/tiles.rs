@@ -76,7 +76,7 @@ pub(crate) async fn checkpoint<P: ReadPath>(Shared(view): Shared<Arc<P>>) -> Res
 #[utoipa::path(
     get, path = "/tile/{path}", operation_id = "getTile", tag = "read path",
     params(("path" = schemas::TileName, Path, description = "As c2sp.org/tlog-tiles spells it")),
-    responses((status = 200, description = "Hashes, or entries with their lengths", body = Vec<u8>,
+    responses((status = 200, description = "Hashes, or entries with their lengths", body = schemas::Bytes,
         content_type = "application/octet-stream")),
 )]
 pub(crate) async fn tile<P: ReadPath>(
