@@ -1,9 +1,10 @@
-//! Chores of this workspace: `cargo xtask test`, `interop`, `tidy`, `vectors`, `fuzz`, `soak`, `figures`.
+//! Chores of this workspace: `cargo xtask test`, `interop`, `tidy`, `vectors`, `openapi`, `fuzz`, `soak`, `figures`.
 
 mod beside;
 mod figures;
 mod fuzz;
 mod interop;
+mod openapi;
 mod run;
 mod soak;
 mod test;
@@ -21,6 +22,7 @@ const USAGE: &str = "usage: cargo xtask <command>
   interop                        build other people's clients and witnesses, which the tests run
   tidy                           hold specification, predicates, codes, vectors and habits together
   vectors [--check]              write test-vectors/ anew, or compare it with what would be written
+  openapi                        write spec/openapi.json anew, as the server serves it
   fuzz [SECONDS]                 every fuzz target for its share of the time, 60 seconds in all unless the effort is another
   soak [--minutes N]             logs under load and restarts, 20 minutes unless said otherwise, one JSON line a figure
   figures foundation|log|authority   measure what is claimed, one JSON line a figure
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         ("tidy", []) => all(tidy::check(&root())),
         ("vectors", []) => all(vectors::write(&root())),
         ("vectors", ["--check"]) => all(vectors::check(&root())),
+        ("openapi", []) => openapi::write(),
         ("fuzz", []) => fuzz::fuzz(Effort::from_env().of(60, 3_600)),
         ("fuzz", [seconds]) => match seconds.parse() {
             Ok(seconds) => fuzz::fuzz(seconds),

@@ -76,9 +76,13 @@ fn install_packages() -> Step {
     apt(&[&["install", "-y", "-qq", "--no-install-recommends"], missing.as_slice()].concat())
 }
 
-/// What the tests want of PyPI: the checker, and the mail server that e-mail is tested against.
-const REQUIREMENTS: [&str; 2] =
-    ["test-vectors/check/requirements.txt", "crates/notify/tests/smtp/requirements.txt"];
+/// What the tests want of PyPI: the checker, the mail server that e-mail is tested against, and who asks for all that the OpenAPI
+/// document describes.
+const REQUIREMENTS: [&str; 3] = [
+    "test-vectors/check/requirements.txt",
+    "crates/notify/tests/smtp/requirements.txt",
+    "crates/cli/tests/openapi/requirements.txt",
+];
 
 /// A Python with the packages of PyPI that the tests want, in a virtual environment; without `install` the one that is there.
 fn provide_python(install: bool) -> Result<String, String> {

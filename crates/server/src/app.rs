@@ -14,6 +14,7 @@ use counterfoil_log::{AddError, LogCheckpoint};
 use counterfoil_receipt::RecordId;
 use counterfoil_verify::Trust;
 use futures_util::StreamExt as _;
+use percent_encoding::percent_decode_str;
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -26,6 +27,7 @@ use crate::{
     limits,
     links::Links,
     mirror::{self, MirrorView},
+    openapi::{self, DESCRIPTION},
     payloads::Payloads,
     problem::{Kind, Problem},
     raw::RawApp,
@@ -125,7 +127,10 @@ const RECORD_ROUTES: [&str; 10] = [
 /// All routes of a mirror.
 pub(crate) fn mirror_app(mirror: Arc<MirrorView>) -> Served {
     let door = Arc::clone(mirror.door());
-    let all = tiles::routes().read_by_anybody(HEALTH, mirror::health).with_state(mirror);
+    let all = tiles::routes()
+        .read_by_anybody(HEALTH, mirror::health)
+        .read_by_anybody(DESCRIPTION, openapi::show)
+        .with_state(mirror);
     serving(all, &door, |path| {
         let of_a_log = path == "/add" || path.starts_with("/v1/") || path.starts_with("/.well-known/");
         if of_a_log { Kind::LogMirror } else { Kind::RouteUnknown }
@@ -141,6 +146,7 @@ fn any_log(view: &Arc<LogView>) -> Routes<()> {
         .read("/v1/proofs/consistency", LOG, proofs::consistency)
         .read("/v1/entries/{index}/tlog-proof", LOG, proofs::tlog_proof)
         .read_by_anybody(HEALTH, health::health)
+        .read_by_anybody(DESCRIPTION, openapi::show)
         .with_state(Arc::clone(view))
 }
 
@@ -152,6 +158,7 @@ fn serving(routes: Routes<()>, door: &Arc<Door>, unknown: fn(&str) -> Kind) -> S
         .method_not_allowed_fallback(|method: Method| async move {
             Kind::MethodNotAllowed.because(format!("{method} is not allowed here"))
         })
+        .layer(middleware::from_fn(path_is_text))
         .layer(middleware::from_fn_with_state(Arc::clone(door), enter))
         .layer(middleware::from_fn_with_state(Arc::clone(door), tiles::for_any_site))
         .layer(middleware::map_response(never_cache_errors));
@@ -206,6 +213,14 @@ async fn may_be_written(Shared(view): Shared<Arc<LogView>>, request: Request, ne
             Problem::from(AddError::ReadOnly(why)).into_response()
         }
         _ => next.run(request).await,
+    }
+}
+
+/// What is escaped in a path has to be UTF-8: axum would answer by itself, and not with a problem.
+async fn path_is_text(request: Request, next: Next) -> Response {
+    match percent_decode_str(request.uri().path()).decode_utf8() {
+        Ok(_) => next.run(request).await,
+        Err(error) => Kind::RouteUnknown.because(format!("the path is no text: {error}")).into_response(),
     }
 }
 

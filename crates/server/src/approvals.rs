@@ -7,12 +7,14 @@ use counterfoil_verify::{
     Timer,
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
     door::Sees,
     limits,
     links::Links,
     rows::{Index, LookupError},
+    schemas,
 };
 
 /// Which approvals are asked for; what is empty excludes none.
@@ -128,79 +130,116 @@ fn has_part(run: &Run, proposal: &ProposalState, principal: &Principal) -> bool 
 }
 
 /// What is said of a proposal.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Approval)]
 pub(crate) struct View {
     action: ActionView,
+    /// The last ones, in log order.
+    #[schema(max_items = 100)]
     decisions: Vec<DecisionView>,
+    /// The record that rejected, sent back, cancelled or superseded it.
+    #[schema(value_type = Option<schemas::Hash>)]
     ended_by: Option<String>,
+    /// The last ones, by use.
+    #[schema(max_items = 100)]
     executions: Vec<ExecutionView>,
     expires_at: Option<u64>,
     index: u64,
     log_time: Option<u64>,
+    /// The digest of the policy in force.
+    #[schema(value_type = Option<schemas::Hash>)]
     policy: Option<String>,
+    #[schema(value_type = schemas::Hash)]
     proposal: String,
+    #[schema(value_type = schemas::Name)]
     proposer: String,
+    #[schema(value_type = schemas::Name)]
     requester: String,
     review_url: Option<String>,
+    #[schema(value_type = schemas::RiskName)]
     risk: &'static str,
     rules: Vec<RuleView>,
+    #[schema(value_type = schemas::Hash)]
     run: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
+    #[schema(value_type = schemas::State)]
     status: &'static str,
+    #[schema(value_type = Option<schemas::Hash>)]
     supersedes: Option<String>,
     tags: Vec<String>,
     time: u64,
     timers: Vec<TimerView>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Action)]
 struct ActionView {
+    #[schema(value_type = schemas::Hash)]
     digest: String,
     target: Option<String>,
     tool: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Decision)]
 struct DecisionView {
+    #[schema(value_type = schemas::Name)]
     approver: String,
+    #[schema(value_type = schemas::Hash)]
     id: String,
     index: u64,
     reason: Option<String>,
+    /// The one whose time is out.
     rule: Option<String>,
+    #[schema(value_type = schemas::SurfaceName)]
     surface: &'static str,
     time: u64,
+    #[schema(value_type = schemas::Verdict)]
     verdict: &'static str,
+    /// The record that withdrew it.
+    #[schema(value_type = Option<schemas::Hash>)]
     withdrawn: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Execution)]
 struct ExecutionView {
+    #[schema(value_type = schemas::Hash)]
     id: String,
     index: u64,
+    #[schema(value_type = schemas::Name)]
     runtime: String,
+    #[schema(value_type = Option<schemas::Ended>)]
     status: Option<&'static str>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Rule)]
 struct RuleView {
     met: bool,
     name: String,
     requirements: Vec<RequirementView>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Requirement)]
 struct RequirementView {
+    #[schema(value_type = Vec<schemas::Name>)]
     approved: Vec<String>,
     count: usize,
+    #[schema(value_type = Vec<schemas::Name>)]
     groups: Vec<String>,
+    #[schema(value_type = Vec<schemas::Name>)]
     principals: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Timer)]
 struct TimerView {
     due: Option<u64>,
     rule: String,
+    #[schema(value_type = schemas::TimerSays)]
     says: &'static str,
 }
 

@@ -15,6 +15,7 @@ use counterfoil_review::{html::BLOCK_CHARS, proposal, text::counted};
 use counterfoil_verify::{Approval, End, Lookup as _, ProposalState, Run, State};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
+use utoipa::ToSchema;
 
 use crate::{
     app::{App, blocking},
@@ -22,6 +23,7 @@ use crate::{
     problem::{Kind, Problem},
     records::heads_of,
     rows::payloads_named,
+    schemas,
     submit::now,
 };
 
@@ -72,10 +74,12 @@ pub(crate) struct Linked {
 }
 
 /// What a form says.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Form {
+    #[schema(value_type = schemas::Verdict)]
     verdict: String,
+    /// May be empty, but not with `request_changes`, whose note it is.
     reason: String,
     /// With `approve`; a browser sends what stands in the fields, perhaps nothing, whatever is decided.
     #[serde(default)]
@@ -83,6 +87,7 @@ pub(crate) struct Form {
     #[serde(default)]
     minutes: String,
     /// The digest of the text that was on the page.
+    #[schema(value_type = schemas::Hash)]
     shown: String,
     /// The policy under which it was asked.
     policy: String,

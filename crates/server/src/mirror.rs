@@ -10,6 +10,7 @@ use axum::{
 use counterfoil_audit::{Mirror, MirrorError, Shown, SourceError};
 use counterfoil_tlog::tile::TilePath;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
     app::blocking,
@@ -18,6 +19,7 @@ use crate::{
     error::StartError,
     handlers::{json, tiles::ReadPath},
     problem::{Kind, Problem},
+    schemas,
 };
 
 /// What the handlers of a mirror read.
@@ -64,19 +66,22 @@ impl ReadPath for MirrorView {
     }
 }
 
-#[derive(Serialize)]
-struct Health {
+#[derive(Serialize, ToSchema)]
+#[schema(as = MirrorHealth)]
+pub(crate) struct Health {
     mirror: MirrorHealth,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     size: u64,
+    #[schema(value_type = schemas::Condition)]
     status: &'static str,
     /// That no token of the token file is taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     warnings: Option<[String; 1]>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = MirrorAge)]
 struct MirrorHealth {
     /// Milliseconds since the file was written.
     age: u64,

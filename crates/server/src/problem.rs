@@ -6,8 +6,9 @@ use axum::{
 };
 use counterfoil_log::{AddError, ReadError};
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use crate::{access::Denied, limits, payloads::PayloadError, quota::Exceeded, rows::LookupError};
+use crate::{access::Denied, limits, payloads::PayloadError, quota::Exceeded, rows::LookupError, schemas};
 
 /// An error as the client sees it.
 #[derive(Clone, Debug)]
@@ -59,18 +60,75 @@ pub(crate) enum Kind {
     Unreadable,
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
+/// Why a request failed.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct Body<'a> {
+    #[schema(value_type = schemas::Code)]
     code: &'a str,
+    /// What exactly is wrong.
     detail: &'a str,
+    /// What to do.
     hint: &'a str,
+    /// With `witness-timeout`: up to this entry everything admitted of the body is integrated.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = u64)]
     index: Option<u64>,
     status: u16,
     title: &'a str,
 }
 
 impl Kind {
+    /// All of them.
+    pub(crate) const ALL: [Self; 35] = [
+        Self::BodyUnreadable,
+        Self::QueryInvalid,
+        Self::TokenRequired,
+        Self::TokenExpired,
+        Self::TokenScope,
+        Self::WriteTokenRequired,
+        Self::HostUnknown,
+        Self::RecordUnknown,
+        Self::RunUnknown,
+        Self::PayloadUnknown,
+        Self::RunTooLong,
+        Self::DelegationUnknown,
+        Self::ProposalUnknown,
+        Self::TileUnknown,
+        Self::LeafUnknown,
+        Self::EntryUnknown,
+        Self::TreeUnknown,
+        Self::LogRaw,
+        Self::LogMirror,
+        Self::RouteUnknown,
+        Self::MethodNotAllowed,
+        Self::BodyTooLarge,
+        Self::EntryEmpty,
+        Self::EntryTooLarge,
+        Self::MediaType,
+        Self::SnapshotKeyInUse,
+        Self::LogBusy,
+        Self::QuotaExceeded,
+        Self::RateExceeded,
+        Self::LogReadOnly,
+        Self::LogFailed,
+        Self::CheckpointUnwitnessed,
+        Self::WitnessTimeout,
+        Self::StoreFull,
+        Self::Unreadable,
+    ];
+
+    /// Its stable code.
+    pub(crate) const fn code(self) -> &'static str {
+        self.facts().1
+    }
+
+    /// Its status, and what it says.
+    pub(crate) const fn says(self) -> (StatusCode, &'static str) {
+        let (status, _, title, _) = self.facts();
+        (status, title)
+    }
+
     /// Status, code, title and what to do.
     const fn facts(self) -> (StatusCode, &'static str, &'static str, &'static str) {
         use StatusCode as S;
@@ -435,4 +493,18 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
         let cause = cause.to_string();
         if text.ends_with(&cause) { text } else { format!("{text}: {cause}") }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_kinds_are_all_that_there_are() {
+        let source = include_str!("problem.rs");
+        let (_, variants) = source.split_once("pub(crate) enum Kind {").unwrap_or_default();
+        let (variants, _) = variants.split_once('}').unwrap_or_default();
+        let names: Vec<String> = Kind::ALL.iter().map(|kind| format!("{kind:?},")).collect();
+        assert_eq!(variants.split_whitespace().collect::<Vec<_>>(), names);
+    }
 }

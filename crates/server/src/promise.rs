@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use counterfoil_tlog::{Hash, LeafIndex};
 use serde::Deserialize;
 use tokio::time::Instant;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::blocking,
@@ -18,7 +19,7 @@ use crate::{
 };
 
 /// What holds of an entry when it is answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Promise {
     /// Journal and lock store have it.
@@ -33,10 +34,15 @@ pub(crate) enum Promise {
 }
 
 /// What a query asks for.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Asked {
+    /// What has to hold when it is answered; `integrated` if absent.
+    #[param(inline, value_type = Promise, required = false)]
     promise: Option<Promise>,
+    /// How many milliseconds to wait for witnesses.
+    #[param(value_type = u64, required = false, maximum = 60_000, default = 20_000)]
     wait: Option<u64>,
 }
 

@@ -57,6 +57,7 @@ fn of_any_log() -> Vec<Row> {
         row("GET", "/v1/proofs/consistency", "/v1/proofs/consistency?old=0&new=1", 200, LOG),
         row("GET", "/v1/entries/{index}/tlog-proof", "/v1/entries/0/tlog-proof", 200, LOG),
         row("GET", "/healthz", "", 200, ANYBODY),
+        row("GET", "/openapi.json", "", 200, ANYBODY),
     ]
 }
 
@@ -104,7 +105,7 @@ fn of_raw() -> Vec<Row> {
 fn of_mirror() -> Vec<Row> {
     of_any_log()
         .into_iter()
-        .filter(|row| ["/checkpoint", "/tile/{*path}", "/healthz"].contains(&row.route.path))
+        .filter(|row| ["/checkpoint", "/tile/{*path}", "/healthz", "/openapi.json"].contains(&row.route.path))
         .collect()
 }
 

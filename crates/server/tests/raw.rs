@@ -158,6 +158,8 @@ fn what_belongs_to_records_is_not_there() {
         "/v1/log",
         "/v1/principals/ana",
         "/v1/policy",
+        "/v1/delegations",
+        "/v1/delegations/x",
     ] {
         raw.get(path).is_problem(404, "log-raw");
     }

@@ -18,9 +18,24 @@ use crate::{
     problem::{Kind, Problem},
     promise::{Asked, Promise, Wanted},
     raw::RawApp,
+    schemas,
 };
 
-/// `POST /add`: who may not, who is over its quota, and who comes while too many wait, is told so before the body is read.
+/// Adds an entry to a raw log.
+///
+/// Bytes that are an entry already are answered with its index. Who may not, who is over its quota, and who comes while too many
+/// wait, is told so before the body is read.
+#[utoipa::path(
+    post, path = "/add", operation_id = "addEntry", tag = "raw log",
+    params(Asked),
+    request_body(content = schemas::Bytes, content_type = "application/octet-stream",
+        description = "The entry: 1 to 65,535 bytes of any media type"),
+    responses(
+        (status = 200, description = "Its index, without a line feed; `/checkpoint` covers it", body = schemas::EntryNumber,
+            content_type = "text/plain"),
+        (status = 202, description = "With `promise=stored`", body = schemas::EntryNumber, content_type = "text/plain"),
+    ),
+)]
 pub(crate) async fn add(
     Shared(app): Shared<Arc<RawApp>>,
     query: Result<Query<Asked>, QueryRejection>,

@@ -18,6 +18,7 @@ use counterfoil_verify::{ProposalStatus, Proposed};
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::{App, blocking, read_body},
@@ -30,55 +31,97 @@ use crate::{
     limits,
     problem::{Kind, Problem},
     promise::Wanted,
+    schemas,
     submit::{Answer, Batch, now},
     watch::Watch,
 };
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Page {
+    /// Only proposals that this human may decide now.
+    #[param(value_type = schemas::Name, required = false)]
     approver: Option<String>,
+    /// Only proposals that stand below this index.
+    #[param(value_type = schemas::Index, required = false)]
     before: Option<u64>,
+    /// At most so many.
+    #[param(value_type = usize, required = false, minimum = 1, maximum = 100, default = 100)]
     limit: Option<usize>,
+    /// Only what this principal proposed, asked for or decided.
+    #[param(value_type = schemas::Name, required = false)]
     principal: Option<String>,
+    /// Only what was logged at this time, in milliseconds, or later.
+    #[param(value_type = schemas::Index, required = false)]
     since: Option<u64>,
+    /// Only what is in this state.
+    #[param(value_type = schemas::State, required = false)]
     status: Option<String>,
+    /// Only actions of tools that this glob matches.
+    #[param(value_type = schemas::Pattern, required = false)]
     tool: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Which {
+    /// Only proposals that this human may decide now.
+    #[param(value_type = schemas::Name, required = false)]
     approver: Option<String>,
+    /// Only what this principal proposed, asked for or decided.
+    #[param(value_type = schemas::Name, required = false)]
     principal: Option<String>,
+    /// Only what was logged at this time, in milliseconds, or later.
+    #[param(value_type = schemas::Index, required = false)]
     since: Option<u64>,
+    /// Only what is in this state.
+    #[param(value_type = schemas::State, required = false)]
     status: Option<String>,
+    /// Only actions of tools that this glob matches.
+    #[param(value_type = schemas::Pattern, required = false)]
     tool: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Wait {
+    /// Answers as soon as its status is another one.
+    #[param(value_type = schemas::State, required = false)]
     unless: Option<String>,
+    /// Answers after so many milliseconds at the latest.
+    #[param(value_type = u64, required = false, maximum = 60_000, default = 0)]
     wait: Option<u64>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Hold {
+    /// Answers after so many milliseconds at the latest.
+    #[param(value_type = u64, required = false, maximum = 60_000, default = 0)]
     wait: Option<u64>,
 }
 
-#[derive(Serialize)]
-struct List {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Approvals)]
+pub(crate) struct List {
     approvals: Vec<View>,
+    /// The `before` of the next page, which may be there where this one is not full.
     next: Option<u64>,
     size: u64,
 }
 
 type Asked<T> = Result<Query<T>, QueryRejection>;
 
-/// `GET /v1/approvals`
+/// Proposals and what they wait for, the newest first.
+#[utoipa::path(
+    get, path = "/v1/approvals", operation_id = "listApprovals", tag = "approvals",
+    params(Page),
+    responses((status = 200, description = "As of `size`", body = List)),
+)]
 pub(crate) async fn list(
     Shared(app): Shared<Arc<App>>,
     Extension(sees): Extension<Sees>,
@@ -140,7 +183,12 @@ async fn found(
     }
 }
 
-/// `GET /v1/approvals/{proposal}`, at once or when its status is another one.
+/// A proposal and what it waits for, at once or when its status is another one.
+#[utoipa::path(
+    get, path = "/v1/approvals/{proposal}", operation_id = "getApproval", tag = "approvals",
+    params(("proposal" = schemas::Hash, Path, description = "The id of its record"), Wait),
+    responses((status = 200, description = "With the `size` of which it is", body = View)),
+)]
 pub(crate) async fn show(
     Shared(app): Shared<Arc<App>>,
     Path(text): Path<String>,
@@ -157,7 +205,19 @@ pub(crate) async fn show(
     shown_unless(&app, id, sees, (unless, wait)).await
 }
 
-/// `POST /v1/approvals`: logs a proposal, and says at once what the policy says of it, or holds until somebody decided.
+/// Logs a proposal, and says at once what the policy says of it, or holds until somebody decided.
+///
+/// The lines are those of a batch, of which the last is the proposal.
+#[utoipa::path(
+    post, path = "/v1/approvals", operation_id = "authorize", tag = "approvals",
+    params(Hold),
+    request_body(content = String, content_type = "application/jsonl", description = "At most 1,024 lines and 32 MiB"),
+    responses(
+        (status = 200, description = "With the `size` of which it is", body = View),
+        (status = 422, description = "The first signed rejection", body = schemas::Record,
+            headers(("Counterfoil-Code" = String, description = "The code of the rule that it breaks"))),
+    ),
+)]
 pub(crate) async fn authorize(
     Shared(app): Shared<Arc<App>>,
     Extension(asker): Extension<Asker>,
@@ -237,7 +297,16 @@ async fn shown_unless(
     }
 }
 
-/// `GET /v1/approvals/events`
+/// What changes of proposals.
+#[utoipa::path(
+    get, path = "/v1/approvals/events", operation_id = "watchApprovals", tag = "approvals",
+    params(
+        Which,
+        ("Last-Event-ID" = Option<schemas::Index>, Header, description = "Begins with what changed after this entry"),
+    ),
+    responses((status = 200, description = "For each, `event: approval`, an index as `id`, and an `Approval` as `data`",
+        body = String, content_type = "text/event-stream")),
+)]
 pub(crate) async fn events(
     Shared(app): Shared<Arc<App>>,
     Extension(asker): Extension<Asker>,

@@ -10,48 +10,75 @@ use counterfoil_receipt::{Principal, RecordId, field::Field as _};
 use counterfoil_verify::{DelegationState, State};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::App,
     handlers::{asked, json},
     limits,
     problem::{Kind, Problem},
+    schemas,
 };
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Page {
+    /// Only what took effect below this index.
+    #[param(value_type = schemas::Index, required = false)]
     before: Option<u64>,
+    /// Only those to this principal.
+    #[param(value_type = schemas::Name, required = false)]
     delegate: Option<String>,
+    /// At most so many.
+    #[param(value_type = usize, required = false, minimum = 1, maximum = 100, default = 100)]
     limit: Option<usize>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Delegation {
+    /// The `body` of `spec/schema/delegation.schema.json`.
+    #[schema(value_type = Object)]
     body: Box<RawValue>,
+    /// Why nothing more can be done under it.
     ended: Option<String>,
+    #[schema(value_type = schemas::Hash)]
     id: String,
     index: u64,
+    /// Null for one of the authority.
+    #[schema(value_type = Option<schemas::Name>)]
     issuer: Option<String>,
+    /// Null for one of the authority.
+    #[schema(value_type = Option<schemas::Hash>)]
     narrows: Option<String>,
+    #[schema(value_type = schemas::Amount)]
     spent: String,
     used: u64,
 }
 
-#[derive(Serialize)]
-struct List {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Delegations)]
+pub(crate) struct List {
     delegations: Vec<Delegation>,
+    /// The `before` of the next page.
     next: Option<u64>,
     size: u64,
 }
 
-#[derive(Serialize)]
-struct Chain {
+/// A delegation, and each that it narrows.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DelegationChain)]
+pub(crate) struct Chain {
     chain: Vec<Delegation>,
     size: u64,
 }
 
-/// `GET /v1/delegations`
+/// The delegations in effect, the newest first.
+#[utoipa::path(
+    get, path = "/v1/delegations", operation_id = "listDelegations", tag = "state",
+    params(Page),
+    responses((status = 200, description = "As of `size`", body = List)),
+)]
 pub(crate) async fn list(
     Shared(app): Shared<Arc<App>>,
     query: Result<Query<Page>, QueryRejection>,
@@ -82,7 +109,12 @@ pub(crate) async fn list(
     Ok(json(&listed.await?))
 }
 
-/// `GET /v1/delegations/{id}`
+/// A delegation, and each above it.
+#[utoipa::path(
+    get, path = "/v1/delegations/{id}", operation_id = "getDelegation", tag = "state",
+    params(("id" = schemas::Hash, Path, description = "The id of its record")),
+    responses((status = 200, description = "As of `size`", body = Chain)),
+)]
 pub(crate) async fn chain(
     Shared(app): Shared<Arc<App>>,
     Path(text): Path<String>,

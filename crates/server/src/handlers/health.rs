@@ -8,16 +8,21 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{Ref, RefOr, Schema, schema::AnyOfBuilder},
+};
 
-use crate::{handlers::json, problem::with_causes, view::LogView, witnesses::Witnesses};
+use crate::{handlers::json, mirror, problem::with_causes, schemas, view::LogView, witnesses::Witnesses};
 
-#[derive(Serialize)]
-struct Health<'a> {
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Health<'a> {
     /// Why the log may only be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<u64>,
+    #[schema(value_type = schemas::Condition)]
     status: &'static str,
     /// Who could not be asked at start what they have seen of the log; that no token of the token file is taken.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
@@ -26,17 +31,18 @@ struct Health<'a> {
     witnesses: Option<WitnessesHealth>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct WitnessesHealth {
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    #[schema(value_type = schemas::FailMode)]
     fail: &'static str,
     size: u64,
     witnesses: Vec<WitnessHealth>,
 }
 
 /// What only some have is left out.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct WitnessHealth {
     #[serde(skip_serializing_if = "Option::is_none")]
     alarm: Option<String>,
@@ -51,7 +57,14 @@ struct WitnessHealth {
     url: String,
 }
 
-/// `GET /healthz`
+/// Whether the log goes on, and its size.
+#[utoipa::path(
+    get, path = "/healthz", operation_id = "getHealth", tag = "state",
+    responses(
+        (status = 200, description = "It does", body = AnyHealth),
+        (status = 503, description = "It failed, or may only be read", body = AnyHealth),
+    ),
+)]
 pub(crate) async fn health(Shared(view): Shared<Arc<LogView>>) -> Response {
     if view.reader.failure().is_some() {
         view.note_failure();
@@ -68,6 +81,27 @@ pub(crate) async fn health(Shared(view): Shared<Arc<LogView>>) -> Response {
                 Health { reason: Some(with_causes(&*why)), size, status: "read-only", warnings, witnesses };
             (StatusCode::SERVICE_UNAVAILABLE, json(&health)).into_response()
         }
+    }
+}
+
+/// What a log says, or a mirror of one.
+pub(crate) enum AnyHealth {}
+
+impl ToSchema for AnyHealth {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.extend([
+            (Health::name().into(), Health::schema()),
+            (mirror::Health::name().into(), mirror::Health::schema()),
+        ]);
+        Health::schemas(schemas);
+        mirror::Health::schemas(schemas);
+    }
+}
+
+impl PartialSchema for AnyHealth {
+    fn schema() -> RefOr<Schema> {
+        let of = |name: &str| Ref::from_schema_name(name);
+        AnyOfBuilder::new().item(of(&Health::name())).item(of(&mirror::Health::name())).into()
     }
 }
 

@@ -11,51 +11,71 @@ use counterfoil_log::LogCheckpoint;
 use counterfoil_receipt::RecordId;
 use counterfoil_tlog::{Hash, LeafIndex, TlogProof, TreeSize};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::blocking,
     handlers::{asked, json},
     problem::{Kind, Problem},
+    schemas,
     view::LogView,
     witnesses::Shown,
 };
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Inclusion {
+    /// The entry, below `size`.
+    #[param(value_type = schemas::Index)]
     index: u64,
+    /// The entries of the tree.
+    #[param(value_type = schemas::Index)]
     size: u64,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Consistency {
+    /// The entries of the later tree.
+    #[param(value_type = schemas::Index)]
     new: u64,
+    /// The entries of the earlier tree.
+    #[param(value_type = schemas::Index)]
     old: u64,
 }
 
-#[derive(Serialize)]
-struct Leaf {
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Leaf {
     index: u64,
 }
 
-#[derive(Serialize)]
-struct InclusionProof {
+#[derive(Serialize, ToSchema)]
+pub(crate) struct InclusionProof {
     index: u64,
+    #[schema(value_type = Vec<schemas::ProofHash>)]
     proof: Vec<String>,
     size: u64,
 }
 
-#[derive(Serialize)]
-struct ConsistencyProof {
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ConsistencyProof {
     new: u64,
     old: u64,
+    /// Empty where `old` is 0 or `new`.
+    #[schema(value_type = Vec<schemas::ProofHash>)]
     proof: Vec<String>,
 }
 
 type Asked<T> = Result<Query<T>, QueryRejection>;
 
-/// `GET /v1/leaves/{leaf}`
+/// Where an entry stands, by its leaf hash.
+#[utoipa::path(
+    get, path = "/v1/leaves/{leaf}", operation_id = "getLeaf", tag = "proofs",
+    params(("leaf" = schemas::Hash, Path, description = "The RFC 6962 leaf hash; of a record, its id")),
+    responses((status = 200, description = "Its index", body = Leaf)),
+)]
 pub(crate) async fn leaf(
     Shared(view): Shared<Arc<LogView>>,
     Path(text): Path<String>,
@@ -71,7 +91,12 @@ pub(crate) async fn leaf(
     }
 }
 
-/// `GET /v1/proofs/inclusion?index=N&size=N`
+/// The inclusion proof of an entry in a tree.
+#[utoipa::path(
+    get, path = "/v1/proofs/inclusion", operation_id = "proveInclusion", tag = "proofs",
+    params(Inclusion),
+    responses((status = 200, description = "As RFC 6962 says", body = InclusionProof)),
+)]
 pub(crate) async fn inclusion(
     Shared(view): Shared<Arc<LogView>>,
     query: Asked<Inclusion>,
@@ -85,7 +110,12 @@ pub(crate) async fn inclusion(
     Ok(json(&InclusionProof { index, proof: base64(&proof), size }))
 }
 
-/// `GET /v1/proofs/consistency?old=N&new=N`
+/// The consistency proof of two trees.
+#[utoipa::path(
+    get, path = "/v1/proofs/consistency", operation_id = "proveConsistency", tag = "proofs",
+    params(Consistency),
+    responses((status = 200, description = "As RFC 6962 says", body = ConsistencyProof)),
+)]
 pub(crate) async fn consistency(
     Shared(view): Shared<Arc<LogView>>,
     query: Asked<Consistency>,
@@ -103,7 +133,14 @@ pub(crate) async fn consistency(
     Ok(json(&ConsistencyProof { new, old, proof: base64(&blocking(prove).await?) }))
 }
 
-/// `GET /v1/entries/{index}/tlog-proof`
+/// That an entry is in the log.
+///
+/// In the newest tree that has its quorum of witnesses, if that covers the entry, else in the latest.
+#[utoipa::path(
+    get, path = "/v1/entries/{index}/tlog-proof", operation_id = "getTlogProof", tag = "proofs",
+    params(("index" = schemas::EntryNumber, Path, description = "Where the entry stands")),
+    responses((status = 200, description = "A c2sp.org/tlog-proof@v1", body = String, content_type = "text/plain")),
+)]
 pub(crate) async fn tlog_proof(
     Shared(view): Shared<Arc<LogView>>,
     Path(text): Path<String>,

@@ -17,9 +17,17 @@ use crate::{
     limits,
     problem::{Kind, Problem},
     receipt::receipt_of,
+    schemas,
 };
 
-/// `GET /v1/receipts/{id}`: what the log shows of a record of a run, verified as anybody else would.
+/// What the log shows of a record of a run, verified as anybody else would.
+///
+/// Nobody has to believe it: the bundle that it names shows the same.
+#[utoipa::path(
+    get, path = "/v1/receipts/{id}", operation_id = "getReceipt", tag = "runs",
+    params(("id" = schemas::Hash, Path, description = "A record of the run")),
+    responses((status = 200, description = "A receipt (`spec/http.md`, \"Receipts\")", body = Object)),
+)]
 pub(crate) async fn receipt(
     Shared(app): Shared<Arc<App>>,
     Extension(asker): Extension<Asker>,

@@ -29,10 +29,16 @@ use crate::{
     links::{Claims, NoLink},
     page::{notice, page},
     problem::{Kind, Problem},
+    schemas,
     submit::{Answer, Batch, now},
 };
 
-/// `GET /review/{proposal}`
+/// The page of a proposal, for whoever may read.
+#[utoipa::path(
+    get, path = "/review/{proposal}", operation_id = "getReviewPage", tag = "decisions by link",
+    params(("proposal" = schemas::Hash, Path, description = "The id of its record")),
+    responses((status = 200, description = "A page without script", body = String, content_type = "text/html")),
+)]
 pub(crate) async fn review(
     Shared(app): Shared<Arc<App>>,
     Path(text): Path<String>,
@@ -58,7 +64,19 @@ pub(crate) async fn review(
     Ok(page(StatusCode::OK, &title(&shown), &(shown.to_html() + &how)))
 }
 
-/// `GET /link/{token}`
+/// The page of a proposal, with a form, for whoever has the link.
+#[utoipa::path(
+    get, path = "/link/{token}", operation_id = "getLinkPage", tag = "decisions by link",
+    params(("token" = schemas::LinkToken, Path, description = "What the person was sent")),
+    responses(
+        (status = 200, description = "A page without script", body = String, content_type = "text/html"),
+        (status = 404, description = "It is no token of this server", body = String, content_type = "text/html"),
+        (status = 410, description = "Its time is over", body = String, content_type = "text/html"),
+        (status = 429, description = "The log is busy", body = String, content_type = "text/html"),
+        (status = 500, description = "The server can't read what it holds", body = String, content_type = "text/html"),
+        (status = 503, description = "The log stopped", body = String, content_type = "text/html"),
+    ),
+)]
 pub(crate) async fn link(Shared(app): Shared<Arc<App>>, Path(token): Path<String>) -> Response {
     match linked(&app, &token).await {
         Ok((claims, shown)) => {
@@ -69,7 +87,26 @@ pub(crate) async fn link(Shared(app): Shared<Arc<App>>, Path(token): Path<String
     }
 }
 
-/// `POST /link/{token}`
+/// Decides by a link, once.
+#[utoipa::path(
+    post, path = "/link/{token}", operation_id = "decideByLink", tag = "decisions by link",
+    params(("token" = schemas::LinkToken, Path, description = "What the person was sent")),
+    request_body(content = Form, content_type = "application/x-www-form-urlencoded", description = "At most 32 KiB"),
+    responses(
+        (status = 303, description = "It was decided, now or before; the page says what",
+            headers(("Location" = String, description = "The page"))),
+        (status = 400, description = "A field can't be; nothing was decided", body = String, content_type = "text/html"),
+        (status = 404, description = "It is no token of this server", body = String, content_type = "text/html"),
+        (status = 409, description = "It is not what was shown, or the log did not take it; nothing was decided", body = String, content_type = "text/html"),
+        (status = 410, description = "Its time is over", body = String, content_type = "text/html"),
+        (status = 413, description = "The form is too large", body = String, content_type = "text/html"),
+        (status = 415, description = "It is no form", body = String, content_type = "text/html"),
+        (status = 429, description = "The log is busy, or the quota is used up", body = String, content_type = "text/html"),
+        (status = 500, description = "The server can't read what it holds", body = String, content_type = "text/html"),
+        (status = 503, description = "The log stopped", body = String, content_type = "text/html"),
+        (status = 507, description = "There is no room", body = String, content_type = "text/html"),
+    ),
+)]
 pub(crate) async fn decide(
     Shared(app): Shared<Arc<App>>,
     Path(token): Path<String>,

@@ -18,6 +18,7 @@ use counterfoil_verify::Lookup as _;
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, time::Instant};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::{App, blocking},
@@ -27,76 +28,110 @@ use crate::{
     limits,
     problem::{Kind, Problem},
     rows::{Index, RunRecord},
+    schemas,
 };
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Page {
+    /// Only runs whose trigger stands below this index.
+    #[param(value_type = schemas::Index, required = false)]
     before: Option<u64>,
+    /// At most so many.
+    #[param(value_type = usize, required = false, minimum = 1, maximum = 1_000, default = 100)]
     limit: Option<usize>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Wait {
+    /// Answers as soon as the run has more records than this.
+    #[param(value_type = schemas::Index, required = false)]
     after: Option<u64>,
+    /// Answers after so many milliseconds at the latest.
+    #[param(value_type = u64, required = false, maximum = 60_000, default = 0)]
     wait: Option<u64>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct BundleOf {
+    /// The checkpoint that it ends with; `witnessed`, if that covers the run, where it is absent.
+    #[param(inline, value_type = Last, required = false)]
     last: Option<Last>,
+    /// Leaves payloads out.
+    #[param(inline, value_type = Payloads, required = false)]
     payloads: Option<Payloads>,
 }
 
 /// The checkpoint that a bundle ends with.
-#[derive(Deserialize, PartialEq)]
+#[derive(Deserialize, PartialEq, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum Last {
     Latest,
     Witnessed,
 }
 
-#[derive(Deserialize, PartialEq)]
+#[derive(Deserialize, PartialEq, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum Payloads {
     None,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = RunSummary)]
 struct Listed {
+    /// The index of its trigger.
     index: u64,
+    /// The index of its last record.
     last: u64,
+    /// How many records it has.
     records: u64,
+    #[schema(value_type = schemas::Hash)]
     run: String,
+    /// What its trigger claims, in milliseconds.
     time: u64,
 }
 
-#[derive(Serialize)]
-struct List {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Runs)]
+pub(crate) struct List {
+    /// The `before` of the next page.
     next: Option<u64>,
     runs: Vec<Listed>,
     size: u64,
 }
 
-#[derive(Serialize)]
-struct Entry {
+/// A record of a run, and the data of an event.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RunRecord)]
+pub(crate) struct Entry {
+    #[schema(value_type = schemas::Hash)]
     id: String,
     index: u64,
+    #[schema(value_type = schemas::TypeName)]
     r#type: &'static str,
 }
 
-#[derive(Serialize)]
-struct Run {
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Run {
     records: Vec<Entry>,
+    #[schema(value_type = schemas::Hash)]
     run: String,
     size: u64,
 }
 
 type Asked<T> = Result<Query<T>, QueryRejection>;
 
-/// `GET /v1/runs`
+/// Runs, the newest first.
+#[utoipa::path(
+    get, path = "/v1/runs", operation_id = "listRuns", tag = "runs",
+    params(Page),
+    responses((status = 200, description = "As of `size`", body = List)),
+)]
 pub(crate) async fn list(Shared(app): Shared<Arc<App>>, query: Asked<Page>) -> Result<Response, Problem> {
     let Page { before, limit } = asked(query)?;
     let limit = limit.unwrap_or(100);
@@ -133,7 +168,12 @@ pub(crate) async fn list(Shared(app): Shared<Arc<App>>, query: Asked<Page>) -> R
     Ok(json(&List { next, runs: runs.await?, size }))
 }
 
-/// `GET /v1/runs/{run}`, at once or when the run has grown.
+/// The records of a run, at once or when it has grown.
+#[utoipa::path(
+    get, path = "/v1/runs/{run}", operation_id = "getRun", tag = "runs",
+    params(("run" = schemas::Hash, Path, description = "The id of its trigger"), Wait),
+    responses((status = 200, description = "As of `size`", body = Run)),
+)]
 pub(crate) async fn run(
     Shared(app): Shared<Arc<App>>,
     Path(text): Path<String>,
@@ -171,7 +211,16 @@ pub(crate) async fn run(
     Ok(json(&Run { records, run: run.to_string(), size: feed.size }))
 }
 
-/// `GET /v1/runs/{run}/events`
+/// The records of a run as they come.
+#[utoipa::path(
+    get, path = "/v1/runs/{run}/events", operation_id = "watchRun", tag = "runs",
+    params(
+        ("run" = schemas::Hash, Path, description = "The id of its trigger"),
+        ("Last-Event-ID" = Option<schemas::Index>, Header, description = "Goes on after this entry"),
+    ),
+    responses((status = 200, description = "For each, `event: record`, its index as `id`, and a `RunRecord` as `data`",
+        body = String, content_type = "text/event-stream")),
+)]
 pub(crate) async fn events(
     Shared(app): Shared<Arc<App>>,
     Path(text): Path<String>,
@@ -209,7 +258,13 @@ pub(crate) async fn events(
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(limits::KEEP_ALIVE)).into_response())
 }
 
-/// `GET /v1/runs/{run}/bundle`
+/// The file that shows a run.
+#[utoipa::path(
+    get, path = "/v1/runs/{run}/bundle", operation_id = "getBundle", tag = "runs",
+    params(("run" = schemas::Hash, Path, description = "The id of its trigger"), BundleOf),
+    responses((status = 200, description = "Lines of `spec/bundle.md`; one that breaks off is none", body = String,
+        content_type = "application/jsonl")),
+)]
 pub(crate) async fn bundle(
     Shared(app): Shared<Arc<App>>,
     Path(text): Path<String>,

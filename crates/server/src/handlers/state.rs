@@ -14,6 +14,7 @@ use counterfoil_tlog::LeafIndex;
 use counterfoil_verify::{IndexKey, KeyFacts, Lookup as _};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use crate::{
     app::{App, blocking},
@@ -21,36 +22,58 @@ use crate::{
     payloads::Kept,
     problem::{Kind, Problem},
     rows::{Index, Name},
+    schemas,
 };
 
-#[derive(Serialize)]
-struct Log {
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Log {
+    #[schema(value_type = schemas::Record)]
     genesis: Box<RawValue>,
     size: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = PrincipalKey)]
 struct Key {
+    #[schema(value_type = schemas::Key)]
     key: String,
+    #[schema(value_type = schemas::RoleName)]
     role: &'static str,
+    #[schema(value_type = schemas::KeyStatus)]
     status: &'static str,
 }
 
-#[derive(Serialize)]
-struct Keys {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Principal)]
+pub(crate) struct Keys {
+    #[schema(value_type = Vec<schemas::Name>)]
     groups: Vec<String>,
     keys: Vec<Key>,
+    /// What its next keyring record names.
+    #[schema(value_type = Option<schemas::Hash>)]
     prev: Option<String>,
 }
 
-#[derive(Serialize)]
-struct InForce {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Policy)]
+pub(crate) struct InForce {
+    #[schema(value_type = Option<schemas::Hash>)]
     digest: Option<String>,
+    /// `spec/schema/counterfoil-policy-1.schema.json`
+    #[schema(value_type = Option<Object>)]
     document: Option<Box<RawValue>>,
+    /// What the next policy record names.
+    #[schema(value_type = Option<schemas::Hash>)]
     prev: Option<String>,
 }
 
-/// `GET /v1/records/{id}`
+/// A record, as it was signed.
+#[utoipa::path(
+    get, path = "/v1/records/{id}", operation_id = "getRecord", tag = "records",
+    params(("id" = schemas::Hash, Path, description = "The record's id")),
+    responses((status = 200, description = "Its bytes", body = schemas::Record,
+        headers(("Counterfoil-Index" = schemas::Index, description = "Where it stands in the log")))),
+)]
 pub(crate) async fn record(
     Shared(app): Shared<Arc<App>>,
     Path(id): Path<String>,
@@ -68,7 +91,12 @@ pub(crate) async fn record(
     .await
 }
 
-/// `GET /v1/records/{id}/proof`
+/// That a record is in the log.
+#[utoipa::path(
+    get, path = "/v1/records/{id}/proof", operation_id = "getRecordProof", tag = "records",
+    params(("id" = schemas::Hash, Path, description = "The record's id")),
+    responses((status = 200, description = "A c2sp.org/tlog-proof@v1", body = String, content_type = "text/plain")),
+)]
 pub(crate) async fn proof(
     Shared(app): Shared<Arc<App>>,
     Path(id): Path<String>,
@@ -81,7 +109,14 @@ pub(crate) async fn proof(
     .await
 }
 
-/// `GET /v1/payloads/{commitment}`
+/// A payload that a record names, if it was disclosed to this server.
+///
+/// Payloads of item sets come with bundles.
+#[utoipa::path(
+    get, path = "/v1/payloads/{commitment}", operation_id = "getPayload", tag = "records",
+    params(("commitment" = schemas::Hash, Path, description = "What the record names")),
+    responses((status = 200, description = "The payload line of a bundle", body = schemas::Payload)),
+)]
 pub(crate) async fn payload(
     Shared(app): Shared<Arc<App>>,
     Path(text): Path<String>,
@@ -103,7 +138,11 @@ pub(crate) async fn payload(
     .await
 }
 
-/// `GET /v1/log`
+/// The log's genesis and size.
+#[utoipa::path(
+    get, path = "/v1/log", operation_id = "getLog", tag = "state",
+    responses((status = 200, description = "As of the latest checkpoint", body = Log)),
+)]
 pub(crate) async fn log(Shared(app): Shared<Arc<App>>) -> Result<Response, Problem> {
     let size = app.latest().await?.head.size.0;
     blocking(move || {
@@ -113,7 +152,14 @@ pub(crate) async fn log(Shared(app): Shared<Arc<App>>) -> Result<Response, Probl
     .await
 }
 
-/// `GET /v1/principals/{principal}`: of one that the log never heard of, `prev` only.
+/// The keys and groups of a principal.
+///
+/// Of one that the log never heard of, `prev` only.
+#[utoipa::path(
+    get, path = "/v1/principals/{principal}", operation_id = "getPrincipal", tag = "state",
+    params(("principal" = schemas::Name, Path, description = "Its name")),
+    responses((status = 200, description = "As of the latest checkpoint", body = Keys)),
+)]
 pub(crate) async fn principal(
     Shared(app): Shared<Arc<App>>,
     Path(text): Path<String>,
@@ -136,7 +182,11 @@ pub(crate) async fn principal(
     Ok(json(&keys.await?))
 }
 
-/// `GET /v1/policy`
+/// The policy in force.
+#[utoipa::path(
+    get, path = "/v1/policy", operation_id = "getPolicy", tag = "state",
+    responses((status = 200, description = "As of the latest checkpoint", body = InForce)),
+)]
 pub(crate) async fn policy(Shared(app): Shared<Arc<App>>) -> Result<Response, Problem> {
     let asked = app.inspect(|records, checkpoint| {
         let state = records.state();

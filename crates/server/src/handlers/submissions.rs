@@ -13,6 +13,7 @@ use counterfoil_receipt::{RecordId, UnverifiedRecord};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::SemaphorePermit;
+use utoipa::ToSchema;
 
 use crate::{
     app::{App, read_body},
@@ -21,42 +22,66 @@ use crate::{
     limits,
     problem::{Kind, Problem},
     promise::{Asked, Promise, Wanted},
+    schemas,
     submit::{Answer, Batch, Inclusion},
 };
 
-#[derive(Serialize)]
-struct Included<'a> {
+/// That a record is durable and integrated: `checkpoint` covers it, and `proof` is its RFC 6962 inclusion proof in that tree.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Inclusion)]
+pub(crate) struct Included<'a> {
     checkpoint: &'a str,
+    #[schema(value_type = schemas::Hash)]
     id: String,
     index: u64,
+    #[schema(value_type = Vec<schemas::ProofHash>)]
     proof: Vec<String>,
+    #[schema(value_type = schemas::Promised)]
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     witnesses: Option<Cosigned>,
 }
 
 /// How far a log that is witnessed had its quorum.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Cosigned {
+    #[schema(value_type = schemas::FailMode)]
     fail: &'static str,
     have: usize,
     quorum: bool,
 }
 
-#[derive(Serialize)]
-struct Stored {
+/// That a record is durable, which is no evidence yet.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Stored {
+    #[schema(value_type = schemas::Hash)]
     id: String,
     index: u64,
+    #[schema(value_type = schemas::OnlyStored)]
     status: &'static str,
 }
 
-#[derive(Serialize)]
-struct Rejected<'a> {
+/// The line of a batch that was not admitted.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Rejected<'a> {
+    #[schema(value_type = schemas::Record)]
     rejection: &'a RawValue,
+    #[schema(value_type = schemas::OnlyRejected)]
     status: &'static str,
 }
 
-/// `POST /v1/records`
+/// Submits one record.
+#[utoipa::path(
+    post, path = "/v1/records", operation_id = "submitRecord", tag = "records",
+    params(Asked),
+    request_body(content = schemas::Record, description = "The bytes of the record, without a line feed"),
+    responses(
+        (status = 200, description = "It is in the log, perhaps for longer", body = Included),
+        (status = 202, description = "With `promise=stored`", body = Stored),
+        (status = 422, description = "The log's signed rejection", body = schemas::Record,
+            headers(("Counterfoil-Code" = String, description = "The code of the rule that it breaks"))),
+    ),
+)]
 pub(crate) async fn record(
     Shared(app): Shared<Arc<App>>,
     Extension(asker): Extension<Asker>,
@@ -84,7 +109,20 @@ pub(crate) async fn record(
     }
 }
 
-/// `POST /v1/records/batch`
+/// Submits records, and the payloads and policy documents that they name.
+///
+/// Each line is a record; before them, payload lines and document lines of `spec/bundle.md`.
+#[utoipa::path(
+    post, path = "/v1/records/batch", operation_id = "submitBatch", tag = "records",
+    params(Asked),
+    request_body(content = String, content_type = "application/jsonl", description = "At most 1,024 lines and 32 MiB"),
+    responses(
+        (status = 200, description = "For each record line, in order, an `Inclusion` or a `Rejected`",
+            content_type = "application/jsonl", body = String),
+        (status = 202, description = "With `promise=stored`: a `Stored` in the place of an `Inclusion`",
+            content_type = "application/jsonl", body = String),
+    ),
+)]
 pub(crate) async fn batch(
     Shared(app): Shared<Arc<App>>,
     Extension(asker): Extension<Asker>,

@@ -18,6 +18,7 @@ use crate::{
     limits,
     problem::{Kind, Problem},
     routes::Routes,
+    schemas,
     tokens::Scope,
     view::LogView,
 };
@@ -58,15 +59,28 @@ pub(crate) fn routes<P: ReadPath>() -> Routes<Arc<P>> {
     )
 }
 
-/// `GET /checkpoint`
-async fn checkpoint<P: ReadPath>(Shared(view): Shared<Arc<P>>) -> Result<Response, Problem> {
+/// The log's signed checkpoint.
+#[utoipa::path(
+    get, path = "/checkpoint", operation_id = "getCheckpoint", tag = "read path",
+    responses((status = 200, description = "A c2sp.org/tlog-checkpoint", body = String, content_type = "text/plain")),
+)]
+pub(crate) async fn checkpoint<P: ReadPath>(Shared(view): Shared<Arc<P>>) -> Result<Response, Problem> {
     let note = view.checkpoint().await?;
     let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
     Ok((headers, note).into_response())
 }
 
-/// `GET /tile/…`: what is there never changes, so partial tiles are cached for as long as full ones.
-async fn tile<P: ReadPath>(
+/// A tile or entry bundle, full or partial.
+///
+/// What is there never changes, so partial tiles are cached for as long as full ones. Entry bundles are compressed for who
+/// asks.
+#[utoipa::path(
+    get, path = "/tile/{path}", operation_id = "getTile", tag = "read path",
+    params(("path" = schemas::TileName, Path, description = "As c2sp.org/tlog-tiles spells it")),
+    responses((status = 200, description = "Hashes, or entries with their lengths", body = schemas::Bytes,
+        content_type = "application/octet-stream")),
+)]
+pub(crate) async fn tile<P: ReadPath>(
     Shared(view): Shared<Arc<P>>,
     headers: HeaderMap,
     uri: Uri,

@@ -6,16 +6,19 @@ use axum::{extract::State as Shared, response::Response};
 use counterfoil_tlog::LeafIndex;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use crate::{
     app::{App, blocking},
     handlers::{json, state::raw},
     limits,
     problem::Problem,
+    schemas,
 };
 
-#[derive(Serialize)]
-struct WellKnown {
+#[derive(Serialize, ToSchema)]
+pub(crate) struct WellKnown {
+    #[schema(value_type = schemas::Record)]
     genesis: Box<RawValue>,
     keys: Vec<Key>,
     log: Log,
@@ -25,27 +28,35 @@ struct WellKnown {
 }
 
 /// A key that may sign now. Those that have ended are in the log: nothing bounds how many there are.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = LiveKey)]
 struct Key {
+    #[schema(value_type = schemas::Key)]
     key: String,
+    #[schema(value_type = schemas::Name)]
     principal: String,
+    #[schema(value_type = schemas::RoleName)]
     role: &'static str,
+    #[schema(value_type = schemas::KeyStatus)]
     status: &'static str,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = LogIdentity)]
 struct Log {
     keys: Vec<String>,
     origin: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = PolicyOf)]
 struct InForce {
+    #[schema(value_type = schemas::Hash)]
     digest: String,
     index: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Urls {
     approvals: &'static str,
     bundle: &'static str,
@@ -56,7 +67,13 @@ struct Urls {
     tiles: &'static str,
 }
 
-/// `GET /.well-known/counterfoil.json`
+/// The log's genesis, live keys and policies, in one place.
+///
+/// By the server's word: what is trusted stands in a reader's trust file.
+#[utoipa::path(
+    get, path = "/.well-known/counterfoil.json", operation_id = "getWellKnown", tag = "state",
+    responses((status = 200, description = "As of `size`", body = WellKnown)),
+)]
 pub(crate) async fn document(Shared(app): Shared<Arc<App>>) -> Result<Response, Problem> {
     let asked = app.inspect(|records, checkpoint| {
         let state = records.state();
