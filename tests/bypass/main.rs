@@ -3,6 +3,7 @@
 mod delegations;
 mod evidence;
 mod execution;
+mod lying;
 mod policies;
 mod records;
 
