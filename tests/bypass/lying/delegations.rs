@@ -6,9 +6,9 @@ use counterfoil_receipt::{
     field::Whole,
     text::{Amount, Currency},
 };
-use counterfoil_testkit::{Actor, Scenario, action, delegation, label, trigger_body};
+use counterfoil_testkit::{Actor, NoRoots, Scenario, action, delegation, label, trigger_body};
 use counterfoil_tlog::{LeafIndex, MemoryTree, TreeSize, leaf_hash, multiproof};
-use counterfoil_verify::{Conclusion, Dimension, KeyCache, Roots, Scope, State, check_signature, verify};
+use counterfoil_verify::{Conclusion, Dimension, KeyCache, Scope, State, check_signature, verify};
 use serde_json::json;
 
 use super::{admits, executes, lies, name, proposed, told, untimed};
@@ -172,15 +172,6 @@ fn it_leaves_a_revocation_out_of_its_bundle() {
         state.fold(&record, index, &NoRoots).err().map(|fault| fault.rule.code())
     });
     assert_eq!(faults.collect::<Vec<_>>(), ["delegation-ended"]);
-}
-
-/// What a reader asks of a fold who has no tree at hand.
-struct NoRoots;
-
-impl Roots for NoRoots {
-    fn root_at(&self, _: u64) -> Option<[u8; 32]> {
-        None
-    }
 }
 
 #[test]
