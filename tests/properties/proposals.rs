@@ -116,6 +116,10 @@ struct Told {
 impl Told {
     fn new(policy: usize) -> Self {
         let mut s = Scenario::founded(|_| {});
+        // The groups of the last enrolment are those of the principal.
+        for actor in [s.cast.scout.clone(), s.cast.gate.clone(), s.cast.engine.clone()] {
+            s.enrol(&actor, &[]);
+        }
         let people = PEOPLE.map(|name| {
             let human = Actor::new(name, counterfoil_receipt::Role::Human);
             (name, if name == "scout" { human.with_key(7) } else { human })
@@ -123,9 +127,6 @@ impl Told {
         for (name, actor) in &people {
             let groups: &[&str] = if MEMBERS.contains(name) { &[SRE] } else { &[] };
             s.enrol(actor, groups);
-        }
-        for actor in [s.cast.scout.clone(), s.cast.gate.clone(), s.cast.engine.clone()] {
-            s.enrol(&actor, &[]);
         }
         let from = s.ledger.size();
         s.set_policy(document(POLICIES[policy]));
