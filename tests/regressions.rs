@@ -5,7 +5,9 @@ use counterfoil_receipt::{
     body::{BreakGlass, Cancel, Endorsement, KeyChange, Revocation, RevocationTarget, Ruling},
     field::{Set, Whole},
 };
-use counterfoil_testkit::{Actor, Scenario, action, delegation, enrolment, policy_document, text, witness};
+use counterfoil_testkit::{
+    Actor, NoRoots, Scenario, action, delegation, enrolment, policy_document, text, witness,
+};
 use counterfoil_verify::{Answer, Conclusion, Dimension, Effect, ProposalStatus, Trust, Verifier, verify};
 use serde_json::json;
 
@@ -394,15 +396,6 @@ fn an_endorsement_that_was_left_out_looked_like_a_violation() {
         .collect();
     let said: Vec<_> = faults.iter().map(|fault| (fault.rule.id(), fault.shown)).collect();
     assert_eq!(said, [("R-DEL-04", counterfoil_verify::Shown::NotShown)], "{faults:?}");
-}
-
-/// A bundle without earlier checkpoints.
-struct NoRoots;
-
-impl counterfoil_verify::Roots for NoRoots {
-    fn root_at(&self, _: u64) -> Option<[u8; 32]> {
-        None
-    }
 }
 
 /// A log let a policy be replaced, took an execution under the one before, and left the document of the later one out.

@@ -27,7 +27,7 @@ use crate::report::{Bar, Figure, median};
 /// Adds that are measured.
 const ROUNDS: usize = 300;
 
-type Fallible<T> = Result<T, Box<dyn Error>>;
+pub type Fallible<T> = Result<T, Box<dyn Error>>;
 
 /// One record at a time by HTTP to an idle server, against one append and fdatasync of as many bytes beside its journal.
 pub fn idle_add() -> Figure {
@@ -77,7 +77,7 @@ fn measure(directory: &Path) -> Fallible<(f64, f64)> {
 }
 
 /// A new log with its genesis.
-fn found(directory: &Path) -> Fallible<(Config, RecordId, RecordKey)> {
+pub fn found(directory: &Path) -> Fallible<(Config, RecordId, RecordKey)> {
     let authority = RecordKey::generate(principal("authority"), Role::Authority)?;
     let snapshot = RecordKey::generate(principal("log"), Role::Log)?;
     let note = NoteKey::generate("example.org/figures", Algorithm::Ed25519)?;
@@ -114,15 +114,22 @@ fn found(directory: &Path) -> Fallible<(Config, RecordId, RecordKey)> {
     Ok((config.clone(), create_log(&config)?.ok_or("the log is raw")?, authority))
 }
 
-fn sign(key: &RecordKey, place: Place, body: impl Into<Body>) -> Fallible<UnverifiedRecord> {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis();
-    let time = whole(u64::try_from(now)?);
+/// Signs a record at the present time.
+pub fn sign(key: &RecordKey, place: Place, body: impl Into<Body>) -> Fallible<UnverifiedRecord> {
+    let time = whole(now()?);
     let draft =
         Draft { place, time, principal: key.principal().clone(), role: key.role(), body: body.into() };
     Ok(draft.sign(key)?)
 }
 
-fn enrolment(key: &RecordKey) -> Keyring {
+/// Milliseconds since 1970.
+pub fn now() -> Fallible<u64> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+    Ok(u64::try_from(now.as_millis())?)
+}
+
+/// What enrols a key.
+pub fn enrolment(key: &RecordKey) -> Keyring {
     Keyring {
         change: KeyChange::Enrol,
         groups: Set::new([]).expect("an empty set"),
@@ -137,7 +144,8 @@ fn enrolment(key: &RecordKey) -> Keyring {
     }
 }
 
-fn trigger(owner: &RecordKey) -> Trigger {
+/// What starts a run.
+pub fn trigger(owner: &RecordKey) -> Trigger {
     let event = Event { id: label("1"), kind: None, source: label("figures") };
     Trigger { content: None, event, owner: holder(owner), summary: None }
 }
@@ -152,34 +160,58 @@ fn holder(key: &RecordKey) -> Holder {
     Holder { key: key.key(), principal: key.principal().clone() }
 }
 
-fn whole<const MIN: u64, const MAX: u64>(value: u64) -> Whole<MIN, MAX> {
+/// A number within its limits.
+pub fn whole<const MIN: u64, const MAX: u64>(value: u64) -> Whole<MIN, MAX> {
     Whole::new(value).expect("within its limits")
 }
 
-fn principal(name: &str) -> Principal {
+/// A principal of this name.
+pub fn principal(name: &str) -> Principal {
     Principal::new(name).expect("a name")
 }
 
 /// One connection that is kept open, so that what is measured is the log.
-struct Connection {
+pub struct Connection {
     reader: BufReader<TcpStream>,
 }
 
 impl Connection {
-    fn open(address: SocketAddr) -> Fallible<Self> {
+    /// To a server.
+    pub fn open(address: SocketAddr) -> Fallible<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         Ok(Self { reader: BufReader::new(stream) })
     }
 
     /// Submits a record and waits for its inclusion.
-    fn post(&mut self, record: &UnverifiedRecord) -> Fallible<()> {
+    pub fn post(&mut self, record: &UnverifiedRecord) -> Fallible<()> {
+        self.send("POST /v1/records", "application/json", record.bytes()).map(drop)
+    }
+
+    /// Submits records and waits for the inclusion of all.
+    pub fn post_batch(&mut self, records: &[UnverifiedRecord]) -> Fallible<()> {
+        let lines: Vec<u8> = records.iter().flat_map(|record| [record.bytes(), b"\n"].concat()).collect();
+        let answer = self.send("POST /v1/records/batch", "application/jsonl", &lines)?;
+        match String::from_utf8_lossy(&answer).lines().find(|line| !line.contains("\"status\":\"included\""))
+        {
+            None => Ok(()),
+            Some(refused) => Err(refused.into()),
+        }
+    }
+
+    /// What stands at a path.
+    pub fn get(&mut self, path: &str) -> Fallible<Vec<u8>> {
+        self.send(&format!("GET {path}"), "text/plain", b"")
+    }
+
+    /// The body of an answer that is 200.
+    fn send(&mut self, what: &str, media_type: &str, body: &[u8]) -> Fallible<Vec<u8>> {
         let mut request = format!(
-            "POST /v1/records HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-            record.bytes().len()
+            "{what} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {media_type}\r\nContent-Length: {}\r\n\r\n",
+            body.len()
         )
         .into_bytes();
-        request.extend_from_slice(record.bytes());
+        request.extend_from_slice(body);
         self.reader.get_mut().write_all(&request)?;
         let (mut status, mut length) = (String::new(), 0);
         self.reader.read_line(&mut status)?;
@@ -197,7 +229,7 @@ impl Connection {
         let mut body = vec![0; length];
         self.reader.read_exact(&mut body)?;
         if status.contains(" 200 ") {
-            Ok(())
+            Ok(body)
         } else {
             Err(format!("{status}{}", String::from_utf8_lossy(&body)).into())
         }

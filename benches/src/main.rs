@@ -4,6 +4,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a measurement that can't be made has nothing to say")]
 
+mod approvals;
 mod floor;
 mod log;
 mod parse;
@@ -32,6 +33,9 @@ const FIGURES: [Measurement; 8] = [
 /// What depends on where a process has its memory: the median of five processes is shown.
 const BY_PROCESS: [&str; 2] = ["verify-bundle", "chain"];
 
+/// Several figures of one log that takes minutes to make: measured where it is named.
+const PENDING: &str = "approvals";
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (wanted, is_one) = match arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
@@ -41,6 +45,9 @@ fn main() {
         // All of them, or those that are named.
         _ => (&*arguments, false),
     };
+    if wanted.iter().any(|wanted| wanted == PENDING) {
+        approvals::pending().iter().for_each(|figure| println!("{}", figure.to_json()));
+    }
     for (name, measure) in FIGURES {
         if !wanted.is_empty() && !wanted.iter().any(|wanted| wanted == name) {
             continue;

@@ -43,6 +43,13 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// The value that so many of a hundred do not exceed.
+pub fn percentile(mut values: Vec<f64>, of_hundred: usize) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let at = (values.len() * of_hundred).div_ceil(100).saturating_sub(1);
+    values.get(at).copied().unwrap_or(f64::NAN)
+}
+
 /// How long `work` takes, in seconds.
 pub fn seconds(work: impl FnOnce()) -> f64 {
     let start = Instant::now();

@@ -1,9 +1,9 @@
 //! Attacks on the gate: something is done that nobody approved, or more often than it was.
 
 use counterfoil_receipt::{
-    Role,
+    Role, UnverifiedRecord,
     action::Json,
-    body::{Revocation, RevocationTarget, Ruling},
+    body::{Cancel, Revocation, RevocationTarget, Ruling},
     field::Whole,
 };
 use counterfoil_testkit::{Actor, Scenario, WINDOW, action};
@@ -189,4 +189,77 @@ fn a_conclusive_outcome_is_rewritten() {
     let body = s.outcome(executed, Status::Succeeded);
     let record = s.ledger.sign(&s.cast.gate.clone(), Some(run), body);
     assert_eq!(refused(&mut s, run, &record), "outcome-settled");
+}
+
+#[test]
+fn an_approval_that_was_withdrawn_is_used() {
+    let (mut s, run, proposal, decisions) = approved();
+    let cancel = Cancel { reason: None, target: decisions[0] };
+    s.ledger.add(&s.cast.ana.clone(), Some(run), cancel);
+    let record = execution(&mut s, run, proposal, &decisions, |_| {});
+    assert_eq!(refused(&mut s, run, &record), "decision-not-approval");
+}
+
+/// There may be as many revisions as it takes; what was approved before is approved no more.
+#[test]
+fn only_one_revision_and_the_approvals_of_what_it_revises() {
+    let (mut s, run, first, decisions) = approved();
+    let (mut last, scout) = (first, s.cast.scout.clone());
+    for round in 0..3 {
+        let mut body = s.proposal(action("deploy", json!({"head": format!("c0ffee{round}")})));
+        body.supersedes = Some(last);
+        last = s.ledger.add(&scout, Some(run), body);
+    }
+    s.ledger.close();
+    let stale = execution(&mut s, run, first, &decisions, |_| {});
+    assert_eq!(refused(&mut s, run, &stale), "proposal-ended");
+    let moved = execution(&mut s, run, last, &decisions, |_| {});
+    assert_eq!(refused(&mut s, run, &moved), "decision-not-approval");
+    let decisions = s.approve(run, last);
+    s.execute(run, last, &decisions);
+    let trust = s.ledger.trust().trust();
+    let verdict = counterfoil_verify::verify(&s.ledger.bundle(run), &trust, 0);
+    assert_eq!(verdict.conclude(trust.require()), counterfoil_verify::Conclusion::Shown);
+}
+
+#[test]
+fn a_revocation_is_believed_by_the_key_inside_it() {
+    let mut s = Scenario::new();
+    let run = s.trigger();
+    let (ana, bo) = (s.cast.ana.clone(), s.cast.bo.clone());
+    let revocation = |target: &Actor| Revocation {
+        distrust_from: None,
+        reason: None,
+        target: RevocationTarget::Key(target.key()),
+    };
+    // A stranger who calls itself ana; another approver; an agent.
+    let stranger = Actor::new("stranger", Role::Human);
+    let forged = s.ledger.sign(&stranger.claiming_principal(&ana.principal), None, revocation(&ana));
+    assert_eq!(s.ledger.append(forged.bytes()).unwrap_err().code, "key-unknown");
+    for other in [bo, s.cast.scout.clone()] {
+        let record = s.ledger.sign(&other, None, revocation(&ana));
+        assert_eq!(s.ledger.append(record.bytes()).unwrap_err().code, "revocation-signer");
+    }
+    // And ana approves still.
+    let proposal = s.propose(run, action("deploy", json!({})));
+    s.decide(run, proposal, &ana, Ruling::Approve);
+}
+
+/// A log rebuilt from its entries knows what was used; so does whoever reads them.
+#[test]
+fn what_was_used_is_forgotten_with_the_process() {
+    let (mut s, run, proposal, decisions) = approved();
+    s.execute(run, proposal, &decisions);
+    let mut state = counterfoil_verify::State::new(counterfoil_verify::Scope::Complete);
+    let mut keys = counterfoil_verify::KeyCache::default();
+    let roots = counterfoil_testkit::NoRoots;
+    for (index, entry) in (0..).zip(s.ledger.entries()) {
+        let record = UnverifiedRecord::parse(entry).unwrap();
+        let record = counterfoil_verify::check_signature(record, &mut keys).unwrap();
+        state.fold(&record, index, &roots).unwrap();
+    }
+    let again = execution(&mut s, run, proposal, &decisions, |_| {});
+    let again = counterfoil_verify::check_signature(again, &mut keys).unwrap();
+    let refused = state.fold(&again, s.ledger.size(), &roots).unwrap_err();
+    assert_eq!(refused.rule.code(), "use-consumed");
 }

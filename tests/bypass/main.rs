@@ -3,8 +3,12 @@
 mod delegations;
 mod evidence;
 mod execution;
+mod links;
+mod lying;
 mod policies;
 mod records;
+mod table;
+mod timers;
 
 use counterfoil_receipt::{RecordId, RunId, UnverifiedRecord, body::Execution};
 use counterfoil_testkit::{Scenario, action};

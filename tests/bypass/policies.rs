@@ -1,12 +1,14 @@
 //! Attacks on the policy: what it denies is done, or what it wants is left out.
 
 use counterfoil_receipt::{
-    Action, RecordId, Role, RunId,
-    action::Map,
-    body::{Ruling, Surface},
+    Action, RecordId, Role, RunId, UnverifiedRecord,
+    action::{Json, Map},
+    body::{Cost, Risk, Ruling, Surface},
     field::Set,
+    text::{Amount, Currency, Label},
 };
-use counterfoil_testkit::{Actor, Scenario, WINDOW, action, pointer};
+use counterfoil_testkit::{Actor, Scenario, WINDOW, action, label, pointer};
+use counterfoil_verify::{Conclusion, verify};
 use serde_json::{Value, json};
 
 use crate::{execution, refused};
@@ -43,7 +45,7 @@ fn refused_alone(s: &mut Scenario, run: RunId, proposal: RecordId) -> &'static s
 #[test]
 fn an_amount_that_nobody_can_see_passes_for_a_small_one() {
     let (mut s, run, proposal) = proposed(json!([small_refunds()]), |s, action| {
-        action.arguments = counterfoil_receipt::action::Json::from_value(&json!({})).unwrap();
+        action.arguments = Json::from_value(&json!({})).unwrap();
         let amount = s.ledger.commit("/amount", br#""20.00""#);
         action.committed = Map::new([(pointer("/amount"), amount)]);
     });
@@ -53,8 +55,7 @@ fn an_amount_that_nobody_can_see_passes_for_a_small_one() {
 #[test]
 fn money_that_flows_the_other_way_passes_for_a_small_amount() {
     let (mut s, run, proposal) = proposed(json!([small_refunds()]), |_, action| {
-        action.arguments =
-            counterfoil_receipt::action::Json::from_value(&json!({"amount": -1_000_000})).unwrap();
+        action.arguments = Json::from_value(&json!({"amount": -1_000_000})).unwrap();
     });
     assert_eq!(refused_alone(&mut s, run, proposal), "policy-denied");
 }
@@ -98,4 +99,133 @@ fn a_click_on_a_link_passes_for_a_look_at_the_page() {
     s.ledger.close();
     let record = execution(&mut s, run, proposal, &[decision], |_| {});
     assert_eq!(refused(&mut s, run, &record), "quorum-not-met");
+}
+
+/// Payments over 100 EUR need two; nobody says anything of other money.
+fn large_in_euro() -> Value {
+    let over = json!({"cost": {"over": {"amount": "100", "currency": "EUR"}}});
+    json!({"effect": "require", "match": over, "name": "large", "requirements": [{"count": 2}],
+        "segregation": true, "uses": 1, "window": WINDOW})
+}
+
+fn any_payment() -> Value {
+    json!({"effect": "allow", "match": {"tool": "payments.*"}, "name": "payments", "uses": 1})
+}
+
+#[test]
+fn an_amount_in_another_currency_evades_the_rule() {
+    let document = json!({"costs": [{"amount": "/amount", "currency_at": "/currency", "tool": "*"}],
+        "language": "counterfoil-policy/1", "rules": [large_in_euro(), any_payment()]});
+    for (arguments, is_asked) in [
+        (json!({"amount": "1000000", "currency": "USD"}), true),
+        (json!({"amount": "1000000", "currency": "eur"}), true),
+        (json!({"amount": "1000000"}), true),
+        (json!({"amount": "1e6", "currency": "EUR"}), true),
+        (json!({"amount": "100.00", "currency": "EUR"}), false),
+    ] {
+        let mut s = Scenario::under(document.clone());
+        let run = s.trigger();
+        let proposal = s.propose(run, action("payments.refund", arguments.clone()));
+        let alone = execution(&mut s, run, proposal, &[], |_| {});
+        if is_asked {
+            assert_eq!(refused(&mut s, run, &alone), "quorum-not-met", "{arguments}");
+        } else {
+            s.ledger.append(alone.bytes()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_newline_in_a_name_evades_the_rule() {
+    // No name has one.
+    assert!(Label::new("payments.refund\n").is_none());
+    let mut s = Scenario::new();
+    let run = s.trigger();
+    let body = s.proposal(action("payments.refund", json!({})));
+    let record = s.ledger.sign(&s.cast.scout.clone(), Some(run), body);
+    let text = std::str::from_utf8(record.bytes()).unwrap();
+    let changed = text.replace(r#""payments.refund""#, r#""payments.refund\n""#);
+    assert_ne!(changed, text);
+    let fault = UnverifiedRecord::parse(changed.as_bytes()).unwrap_err();
+    assert_eq!(fault.code.code(), "field-invalid");
+    // An argument may, and a star stands for it too.
+    let frozen = json!({"effect": "deny", "match": {"argument": {"glob": "*frozen*", "path": "/account"}}, "name": "frozen"});
+    for account in ["frozen", "a\nfrozen", "frozen\n", "\u{2028}frozen\r\n"] {
+        let (mut s, run, proposal) = proposed(json!([frozen, any_payment()]), |_, action| {
+            action.arguments = Json::from_value(&json!({"account": account})).unwrap();
+        });
+        assert_eq!(refused_alone(&mut s, run, proposal), "policy-denied", "{account:?}");
+    }
+}
+
+#[test]
+fn no_match_means_allowed() {
+    let (mut s, run, proposal) = proposed(json!([small_refunds()]), |_, action| {
+        action.tool = label("payments.transfer");
+    });
+    assert_eq!(refused_alone(&mut s, run, proposal), "policy-denied");
+}
+
+/// What is not named is denied, so nothing depends on words that a name may hold.
+#[test]
+fn a_delete_by_another_word_is_no_delete() {
+    let rules = json!([
+        {"effect": "allow", "match": {"tool": "db.read"}, "name": "reads", "uses": 1},
+        {"effect": "require", "match": {"tool": "db.delete*"}, "name": "deletes", "requirements": [{"count": 2}],
+            "segregation": true, "uses": 1, "window": WINDOW},
+    ]);
+    for (tool, code) in [
+        ("db.delete-all", "quorum-not-met"),
+        ("db.remove", "policy-denied"),
+        ("db.DELETE", "policy-denied"),
+        ("db.read; delete", "policy-denied"),
+        ("xdb.delete", "policy-denied"),
+    ] {
+        let (mut s, run, proposal) = proposed(rules.clone(), |_, action| action.tool = label(tool));
+        assert_eq!(refused_alone(&mut s, run, proposal), code, "{tool}");
+    }
+}
+
+#[test]
+fn the_approvers_of_one_rule_satisfy_another() {
+    let mut second = require(json!([{"count": 1, "groups": ["finance"]}]));
+    second["name"] = json!("money");
+    let (mut s, run, proposal) =
+        proposed(json!([require(json!([{"count": 1, "groups": ["sre"]}])), second]), |_, _| {});
+    let decisions = s.approve(run, proposal);
+    let record = execution(&mut s, run, proposal, &decisions, |_| {});
+    assert_eq!(refused(&mut s, run, &record), "quorum-not-met");
+}
+
+/// A group is who belongs to it when they decide: nobody yet, then somebody.
+#[test]
+fn a_group_resolves_to_nobody_and_nothing_can_be_approved() {
+    let (mut s, run, proposal) =
+        proposed(json!([require(json!([{"count": 1, "groups": ["finance"]}]))]), |_, _| {});
+    let eve = Actor::new("eve", Role::Human);
+    let enrolled = s.enrol(&eve, &[]);
+    assert!(s.ledger.state().index_of(&enrolled).is_some());
+    let before = s.decide(run, proposal, &eve, Ruling::Approve);
+    s.enrol(&eve.with_key(1), &["finance"]);
+    s.ledger.close();
+    let record = execution(&mut s, run, proposal, &[before], |_| {});
+    assert_eq!(refused(&mut s, run, &record), "quorum-not-met");
+    let after = s.decide(run, proposal, &eve, Ruling::Approve);
+    s.ledger.close();
+    s.execute(run, proposal, &[after]);
+    let trust = s.ledger.trust().trust();
+    let verdict = verify(&s.ledger.bundle(run), &trust, 0);
+    assert_eq!(verdict.conclude(trust.require()), Conclusion::Shown);
+}
+
+#[test]
+fn the_proposer_says_that_its_action_is_cheap_and_harmless() {
+    let rules = json!([large_in_euro(), any_payment()]);
+    let (mut s, run, _) = proposed(rules, |_, _| {});
+    let mut body = s.proposal(action("payments.refund", json!({"amount": "1000"})));
+    body.cost = Some(Cost { amount: Amount::new("1").unwrap(), currency: Currency::new("EUR").unwrap() });
+    body.risk = Risk::Low;
+    let claimed = s.ledger.add(&s.cast.scout.clone(), Some(run), body);
+    s.ledger.close();
+    assert_eq!(refused_alone(&mut s, run, claimed), "quorum-not-met");
 }

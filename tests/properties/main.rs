@@ -3,6 +3,8 @@
 mod approvals;
 mod bodies;
 mod delegations;
+mod naive;
+mod proposals;
 
 use std::{num::NonZeroUsize, sync::LazyLock};
 

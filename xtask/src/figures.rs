@@ -44,7 +44,7 @@ pub fn foundation() -> Step {
     FOUNDATION.iter().try_for_each(|which| count(which, None))
 }
 
-/// What is claimed of policies and delegations.
+/// What is claimed of policies, delegations and approvals.
 pub fn authority() -> Step {
     let benches = [
         "run",
@@ -57,6 +57,7 @@ pub fn authority() -> Step {
         "chain",
         "policy-few",
         "policy-many",
+        "approvals",
     ];
     run("cargo", &benches)?;
     AUTHORITY.iter().try_for_each(|which| count(which, None))

@@ -184,6 +184,8 @@ impl Assessment<'_> {
             Self::Denied(denial) => return Err(denial.clone().into()),
             Self::Allowed(_) => {}
             Self::Required(rules) => {
+                // In the order of the specification: of all rules the terms, then who stays out, then who is missing.
+                rules.iter().try_for_each(|rule| rule.quorum.bounds(approvals))?;
                 rules.iter().try_for_each(|rule| rule.quorum.lets_stand(involved, approvals))?;
                 rules.iter().try_for_each(|rule| rule.is_met(approvals))?;
             }
@@ -342,7 +344,22 @@ impl Requiring<'_> {
 }
 
 impl Quorum {
-    /// Whether nobody approved who must stay out, nor on terms that are too wide.
+    /// Whether nobody approved on terms that are too wide.
+    fn bounds(&self, approvals: &[Approval<'_>]) -> Result<(), Shortfall> {
+        for approval in approvals {
+            for (what, granted, allowed) in
+                [("uses", approval.uses, self.uses), ("window (ms)", approval.window, self.window)]
+            {
+                if granted > allowed {
+                    let principal = approval.approver.principal.to_string();
+                    return Err(Shortfall::Terms { principal, what, granted, allowed });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether nobody approved who must stay out.
     fn lets_stand(&self, involved: &[&str], approvals: &[Approval<'_>]) -> Result<(), Shortfall> {
         for approval in approvals {
             let Approver { principal, signer, voice, .. } = &approval.approver;
@@ -352,13 +369,6 @@ impl Quorum {
             let party = [principal, signer].into_iter().find(|one| involved.contains(one));
             if let Some(party) = party.filter(|_| self.segregation && decides) {
                 return Err(Shortfall::Segregation(party.to_owned()));
-            }
-            for (what, granted, allowed) in
-                [("uses", approval.uses, self.uses), ("window (ms)", approval.window, self.window)]
-            {
-                if granted > allowed {
-                    return Err(Shortfall::Terms { principal: principal.to_owned(), what, granted, allowed });
-                }
             }
         }
         Ok(())

@@ -598,7 +598,7 @@ fn whoever_may_not_read_sees_no_approvals() {
     let mut world = World::created();
     world.config.reads = token("sixteen-characters-and-more", world.dir.path());
     world.start();
-    for path in ["/v1/approvals", "/v1/approvals/x", "/v1/approvals/events"] {
+    for path in ["/v1/approvals", "/v1/approvals/x", "/v1/approvals/events", "/review/x"] {
         world.get(path).is_problem(401, "token-required");
     }
     let headers = [("authorization", "Bearer sixteen-characters-and-more")];

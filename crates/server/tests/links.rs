@@ -200,6 +200,78 @@ fn other_links_and_other_forms_decide_nothing() {
     assert!(decisions(&world, run).is_empty());
 }
 
+/// Each part of a token is signed: none can be put into another.
+#[test]
+fn a_token_for_one_proposal_or_person_decides_another() {
+    let (world, key) = linking();
+    let ((run, first), (other_run, second)) = (world.proposed("one"), world.proposed("two"));
+    let until = now() + 60_000;
+    let bytes = |proposal, approver, until| {
+        BASE64_URL_SAFE_NO_PAD.decode(token(&world, &key, proposal, approver, until)).unwrap()
+    };
+    let (genuine, other) = (bytes(&first, "ana", until), bytes(&second, "bo", until + 1));
+    // Version, proposal, action, end, signature, approver.
+    let parts = [0..1, 1..33, 33..65, 65..73, 73..137];
+    let mut forged: Vec<Vec<u8>> = parts
+        .into_iter()
+        .filter(|part| genuine[part.clone()] != other[part.clone()])
+        .map(|part| [&genuine[..part.start], &other[part.clone()], &genuine[part.end..]].concat())
+        .collect();
+    assert_eq!(forged.len(), 3, "both proposals are of one action");
+    forged.push([&genuine[..137], b"bo"].concat());
+    forged.push([&genuine[..], b"-2"].concat());
+    forged.push([&[2], &genuine[1..]].concat());
+    let html = html_of(&world, &BASE64_URL_SAFE_NO_PAD.encode(&genuine));
+    for token in forged.iter().map(|bytes| BASE64_URL_SAFE_NO_PAD.encode(bytes)) {
+        assert_eq!(page(&world, &token).status, 404);
+        assert_eq!(submit(&world, &token, &html, "verdict=approve&reason=&uses=1&minutes=5").status, 404);
+    }
+    assert!(decisions(&world, run).is_empty() && decisions(&world, other_run).is_empty());
+}
+
+#[test]
+fn a_stale_click_decides_what_came_next() {
+    let (world, key) = linking();
+    let (run, first) = world.proposed("one");
+    let link = |proposal| token(&world, &key, proposal, "ana", now() + 60_000);
+    let (old, stale) = (link(&first), html_of(&world, &link(&first)));
+    let Body::Proposal(body) = first.body().clone() else { panic!("{first:?}") };
+    let mut body = *body;
+    body.action.tool = label("db.drop");
+    body.supersedes = Some(first.id());
+    let next = world.sign(&world.cast.scout, world.in_run(run, first.id()), body);
+    world.add(&next);
+    // The form of the first by the link to the next, and by its own.
+    let approve = "verdict=approve&reason=&uses=1&minutes=5";
+    assert_eq!(submit(&world, &link(&next), &stale, approve).status, 409);
+    assert!(decisions(&world, run).is_empty());
+    assert_eq!(submit(&world, &old, &stale, approve).status, 303);
+    let decision = decisions(&world, run).remove(0);
+    let status = |proposal: &UnverifiedRecord| {
+        world.get(&format!("/v1/approvals/{}", proposal.id())).json()["status"].clone()
+    };
+    assert_eq!((status(&first), status(&next)), (json!("superseded"), json!("open")));
+    let rejected = world.post(world.execution(&next, &[decision.id()], now()).bytes());
+    assert_eq!((rejected.status, rejected.header("counterfoil-code")), (422, Some("decision-not-approval")));
+}
+
+#[test]
+fn half_of_the_links_break_on_a_plus_and_so_do_words() {
+    let (world, key) = linking();
+    let (run, proposal) = world.proposed("one");
+    for later in 0..64 {
+        let token = token(&world, &key, &proposal, "ana", now() + 60_000 + later);
+        assert!(token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)), "{token}");
+        assert_eq!(page(&world, &token).status, 200);
+    }
+    let token = token(&world, &key, &proposal, "ana", now() + 60_000);
+    let html = html_of(&world, &token);
+    assert_eq!(submit(&world, &token, &html, "verdict=reject&reason=1%2B1+%3D+2").status, 303);
+    let decision = decisions(&world, run).remove(0);
+    let Body::Decision(body) = decision.body() else { panic!("{decision:?}") };
+    assert_eq!(body.reason.as_ref().unwrap().as_str(), "1+1 = 2");
+}
+
 #[test]
 fn whom_no_rule_lets_decide_by_link_is_told_so() {
     let (world, key) = linking();

@@ -93,6 +93,20 @@ fn a_restart_keeps_everything() {
 }
 
 #[test]
+fn what_was_used_is_used_after_a_restart() {
+    let mut world = World::peopled();
+    let (proposal, decisions) = world.approved("one", now());
+    let first = world.execution(&proposal, &decisions, now());
+    world.add(&first);
+    world.stop().unwrap();
+    world.start();
+    // The same record again is what is logged; another one is refused.
+    assert_eq!(world.add(&first), first.id());
+    let again = world.post(world.execution(&proposal, &decisions, now() + 1).bytes());
+    assert_eq!((again.status, again.header("counterfoil-code")), (422, Some("use-consumed")));
+}
+
+#[test]
 fn what_a_crash_left_of_a_submission_is_settled_at_start() {
     let mut world = World::peopled();
     let trigger = world.trigger("one");

@@ -431,6 +431,16 @@ impl From<Fault> for Refused {
     }
 }
 
+/// No tree at hand: no basis is compared with the root at its size.
+#[derive(Clone, Copy, Debug)]
+pub struct NoRoots;
+
+impl Roots for NoRoots {
+    fn root_at(&self, _: u64) -> Option<[u8; 32]> {
+        None
+    }
+}
+
 struct TreeRoots<'a>(&'a MemoryTree);
 
 impl Roots for TreeRoots<'_> {

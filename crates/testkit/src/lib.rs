@@ -19,7 +19,7 @@ pub use actor::{Actor, Cast, witness};
 pub use asked::{Asked, Given};
 pub use effort::Effort;
 pub use examples::{example_run, examples};
-pub use ledger::{Ledger, Refused};
+pub use ledger::{Ledger, NoRoots, Refused};
 pub use scenario::{
     ORIGIN, Scenario, WINDOW, action, delegation, enrolment, label, pointer, policy_document, text,
     trigger_body,
