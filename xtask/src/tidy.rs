@@ -54,6 +54,7 @@ const LIMITS: [(&str, &str, &str); 46] = [
     ("trust file", "crates/verify/src/trust.rs", "MAX_BYTES"),
     ("approvals on a page", SERVER_LIMITS, "APPROVALS"),
     ("proposals that a request for approvals looks at", SERVER_LIMITS, "APPROVALS_LOOKED"),
+    ("open proposals that each proposer can be allowed", SERVER_LIMITS, "OPEN_PROPOSALS"),
     ("proposals and decisions that the writer is asked about at a time", SERVER_LIMITS, "VISIT"),
     ("decisions, and executions, that are shown of a proposal", SERVER_LIMITS, "APPROVAL_DECISIONS"),
     ("decisions and executions on a page of approvals", SERVER_LIMITS, "PAGE_DECISIONS"),

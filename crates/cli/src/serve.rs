@@ -31,7 +31,7 @@ use crate::{
   counterfoil serve --from /srv/log --listen 0.0.0.0:80 --reads public")]
 pub struct Serve {
     /// Serve a mirror of this directory, which `counterfoil log export` makes, instead of a log
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "writes", "write_token_file", "quota", "mode", "log_dir", "lock_dir", "payload_dir", "genesis", "note_key", "snapshot_key", "policy_key", "approvals_url", "link_time", "witness_policy", "witness_fail"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "writes", "write_token_file", "quota", "mode", "log_dir", "lock_dir", "payload_dir", "genesis", "note_key", "snapshot_key", "policy_key", "approvals_url", "link_time", "open_proposals", "witness_policy", "witness_fail"])]
     from: Option<PathBuf>,
     /// The configuration [default: DIR/counterfoil.toml, if it is there]
     #[arg(long, value_name = "FILE")]
@@ -90,6 +90,9 @@ pub struct Serve {
     /// How long somebody may decide by a link [default: 24h]
     #[arg(long, value_name = "DURATION")]
     link_time: Option<String>,
+    /// Open proposals that each proposer may have [default: any number]
+    #[arg(long, value_name = "N")]
+    open_proposals: Option<String>,
     /// A C2SP tlog-policy: which witnesses cosign the log's checkpoints, and how many are enough
     #[arg(long, value_name = "FILE")]
     witness_policy: Option<String>,
@@ -143,6 +146,7 @@ impl Serve {
             policy_key: self.policy_key.clone(),
             approvals_url: self.approvals_url.clone(),
             link_time: self.link_time.clone(),
+            open_proposals: self.open_proposals.clone(),
             witness_policy: self.witness_policy.clone(),
             witness_fail: self.witness_fail.clone(),
         }

@@ -29,6 +29,7 @@
 //! [approvals]
 //! url = "https://approve.example.org"  # COUNTERFOIL_APPROVALS_URL; where people reach this server; else nobody is sent to it
 //! link_time = "24h"                # COUNTERFOIL_LINK_TIME; how long somebody may decide by a link: 1m to 30d
+//! open = 100                       # COUNTERFOIL_OPEN_PROPOSALS; how many open proposals each proposer may have; else any number
 //! outbox_dir = "outbox"            # what is to be told, and how far it was
 //! tell = ["ops"]                   # channels on which everything is told, without links to decide by
 //!
@@ -157,6 +158,8 @@ pub struct RecordFiles {
     pub policy_key: Option<PathBuf>,
     /// Where people are sent who have to decide, if anywhere.
     pub approvals: Option<Approvals>,
+    /// Open proposals that one proposer may have; without it, any number.
+    pub open_proposals: Option<NonZeroU32>,
 }
 
 /// How people who have to decide reach the server.
@@ -192,6 +195,7 @@ pub struct Overrides {
     pub policy_key: Option<String>,
     pub approvals_url: Option<String>,
     pub link_time: Option<String>,
+    pub open_proposals: Option<String>,
     pub witness_policy: Option<String>,
     pub witness_fail: Option<String>,
 }
@@ -291,10 +295,11 @@ const POLICY_KEY: Member = member("log.policy_key", "COUNTERFOIL_POLICY_KEY", "-
 
 const APPROVALS_URL: Member = member("approvals.url", "COUNTERFOIL_APPROVALS_URL", "--approvals-url");
 const LINK_TIME: Member = member("approvals.link_time", "COUNTERFOIL_LINK_TIME", "--link-time");
+const OPEN_PROPOSALS: Member = member("approvals.open", "COUNTERFOIL_OPEN_PROPOSALS", "--open-proposals");
 const WITNESS_POLICY: Member = member("witnesses.policy", "COUNTERFOIL_WITNESS_POLICY", "--witness-policy");
 const WITNESS_FAIL: Member = member("witnesses.fail", "COUNTERFOIL_WITNESS_FAIL", "--witness-fail");
 
-pub(crate) const MEMBERS: [&Member; 22] = [
+pub(crate) const MEMBERS: [&Member; 23] = [
     &LISTEN,
     &READS,
     &READ_TOKEN,
@@ -315,6 +320,7 @@ pub(crate) const MEMBERS: [&Member; 22] = [
     &POLICY_KEY,
     &APPROVALS_URL,
     &LINK_TIME,
+    &OPEN_PROPOSALS,
     &WITNESS_POLICY,
     &WITNESS_FAIL,
 ];
@@ -368,8 +374,8 @@ impl Config {
             note_key: settings.path(&NOTE_KEY)?,
             mode: settings.mode(listen, &reads, notices)?,
             witnesses: settings.witnesses()?,
-            quota: settings.a_minute(&QUOTA, limits::QUOTA)?,
-            rate: settings.a_minute(&RATE, limits::RATE)?,
+            quota: settings.number(&QUOTA, limits::QUOTA)?,
+            rate: settings.number(&RATE, limits::RATE)?,
             tokens: settings.tokens()?,
             reads,
             published,
@@ -399,7 +405,7 @@ impl MirrorConfig {
         let mut settings = Settings(BTreeMap::new());
         settings.layer_process(environment, flags)?;
         let (listen, reads) = settings.listening()?;
-        let (rate, tokens) = (settings.a_minute(&RATE, limits::RATE)?, settings.tokens()?);
+        let (rate, tokens) = (settings.number(&RATE, limits::RATE)?, settings.tokens()?);
         Ok(Self { directory, listen, reads, rate, tokens })
     }
 }
@@ -482,11 +488,19 @@ impl Settings {
                         .then(|| self.path(&POLICY_KEY))
                         .transpose()?,
                     approvals: self.approvals(notices)?,
+                    open_proposals: self.number(&OPEN_PROPOSALS, limits::OPEN_PROPOSALS)?,
                 }))
             }
             "raw" => {
-                let of_records =
-                    [&PAYLOAD_DIR, &GENESIS, &SNAPSHOT_KEY, &POLICY_KEY, &APPROVALS_URL, &LINK_TIME];
+                let of_records = [
+                    &PAYLOAD_DIR,
+                    &GENESIS,
+                    &SNAPSHOT_KEY,
+                    &POLICY_KEY,
+                    &APPROVALS_URL,
+                    &LINK_TIME,
+                    &OPEN_PROPOSALS,
+                ];
                 self.without(&of_records, "a raw log has none")?;
                 if notices.is_some() {
                     return Err(
@@ -533,7 +547,7 @@ impl Settings {
     }
 
     /// How many a minute.
-    fn a_minute(&self, member: &Member, most: u32) -> Result<Option<NonZeroU32>, ConfigError> {
+    fn number(&self, member: &Member, most: u32) -> Result<Option<NonZeroU32>, ConfigError> {
         let Some((number, _)) = self.0.get(member.name) else { return Ok(None) };
         let parsed = number.parse().ok().filter(|number: &NonZeroU32| number.get() <= most);
         let wrong = || format!("{number:?} is no number from 1 to {most}");
@@ -672,6 +686,7 @@ impl Overrides {
             self.policy_key,
             self.approvals_url,
             self.link_time,
+            self.open_proposals,
             self.witness_policy,
             self.witness_fail,
         ]

@@ -54,6 +54,7 @@ pub(crate) fn read_file(path: &Path) -> Result<FileValues, ConfigError> {
         log.policy_key,
         approvals.url,
         approvals.link_time,
+        approvals.open.map(|open| open.to_string()),
         witnesses.policy,
         witnesses.fail,
     ];
@@ -123,6 +124,7 @@ struct FileLog {
 struct FileApprovals {
     url: Option<String>,
     link_time: Option<String>,
+    open: Option<i64>,
     outbox_dir: Option<String>,
     tell: Vec<String>,
 }

@@ -108,6 +108,8 @@ pub const APPROVALS: usize = 100;
 
 /// Proposals that a request for approvals looks at: at 10 µs each, 40 ms of the writer's time, in parts of [`VISIT`].
 pub const APPROVALS_LOOKED: usize = 4_096;
+/// The most open proposals that each proposer can be allowed: as many of theirs are looked at before a new one is taken.
+pub const OPEN_PROPOSALS: u32 = 4_096;
 
 /// Proposals, and decisions about them, that the writer is asked about at a time: some milliseconds.
 pub const VISIT: usize = 256;

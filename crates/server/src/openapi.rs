@@ -117,7 +117,7 @@ fn operation(id: &str) -> Option<(Has, Vec<Kind>)> {
     const READ: [Kind; 4] = [TokenRequired, TokenExpired, TokenScope, HostUnknown];
     const FILES: [Kind; 2] = [LogBusy, Unreadable];
     const STATE: [Kind; 3] = [LogBusy, LogFailed, Unreadable];
-    const SUBMIT: [Kind; 10] = [
+    const SUBMIT: [Kind; 11] = [
         QueryInvalid,
         BodyUnreadable,
         BodyTooLarge,
@@ -125,6 +125,7 @@ fn operation(id: &str) -> Option<(Has, Vec<Kind>)> {
         SnapshotKeyInUse,
         LogBusy,
         QuotaExceeded,
+        ProposalsOpen,
         LogReadOnly,
         LogFailed,
         Unreadable,

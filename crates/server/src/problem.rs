@@ -51,6 +51,7 @@ pub(crate) enum Kind {
     SnapshotKeyInUse,
     LogBusy,
     QuotaExceeded,
+    ProposalsOpen,
     RateExceeded,
     LogReadOnly,
     LogFailed,
@@ -80,7 +81,7 @@ pub(crate) struct Body<'a> {
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Self; 35] = [
+    pub(crate) const ALL: [Self; 36] = [
         Self::BodyUnreadable,
         Self::QueryInvalid,
         Self::TokenRequired,
@@ -109,6 +110,7 @@ impl Kind {
         Self::SnapshotKeyInUse,
         Self::LogBusy,
         Self::QuotaExceeded,
+        Self::ProposalsOpen,
         Self::RateExceeded,
         Self::LogReadOnly,
         Self::LogFailed,
@@ -294,6 +296,12 @@ impl Kind {
                 "quota-exceeded",
                 "The quota is used up",
                 "Nothing was taken; send it again after Retry-After, or have the operator raise server.quota.",
+            ),
+            Self::ProposalsOpen => (
+                S::TOO_MANY_REQUESTS,
+                "proposals-open",
+                "Too many open proposals",
+                "Nothing was taken; wait until some are decided, or cancel them, and send it again.",
             ),
             Self::RateExceeded => (
                 S::TOO_MANY_REQUESTS,

@@ -308,8 +308,17 @@ fn open_records(
     }
     let committed = view.committed.clone();
     let quotas = config.quota.map(Quotas::new);
-    let submitter =
-        Submitter { log: genesis.id(), handle, index, payloads, enrolled, quotas, signer, committed };
+    let submitter = Submitter {
+        log: genesis.id(),
+        handle,
+        index,
+        payloads,
+        enrolled,
+        quotas,
+        open_proposals: files.open_proposals,
+        signer,
+        committed,
+    };
     let app = App {
         log: submitter.log,
         submitter: Arc::new(submitter),

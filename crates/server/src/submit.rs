@@ -5,6 +5,7 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    num::NonZeroU32,
     sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
@@ -12,8 +13,8 @@ use std::{
 use counterfoil_keys::RecordKey;
 use counterfoil_log::{AddError, Handle, LogCheckpoint, Logged, Outcome};
 use counterfoil_receipt::{
-    Commitment, Draft, Malformed, Opening, Place, PolicyDigest, PublicKey, RecordId, Role, Root, Signer as _,
-    Statement, UnverifiedRecord,
+    Commitment, Draft, Malformed, Opening, Place, PolicyDigest, Principal, PublicKey, RecordId, Role, Root,
+    Signer as _, Statement, UnverifiedRecord,
     body::{Body, KeyChange, Rejection},
     bundle::{DocumentLine, PayloadLine, read_line, write_line},
     field::{Count, Millis},
@@ -48,6 +49,8 @@ pub(crate) struct Submitter {
     pub enrolled: Enrolled,
     /// How much each principal may add, if that is bounded.
     pub quotas: Option<Quotas<Payer>>,
+    /// How many open proposals each proposer may have, if that is bounded.
+    pub open_proposals: Option<NonZeroU32>,
     /// Signs rejections; the key that signs snapshots too.
     pub signer: Arc<RecordKey>,
     /// The latest checkpoint whose entries the index has.
@@ -207,6 +210,7 @@ impl Submitter {
         }
         let prepared = work(small, move || submitter.prepare(batch)).await?;
         let Prepared { submissions, slots, staged, named_before } = prepared;
+        self.proposers_have_room(&submissions).await?;
         let named: Vec<Vec<Name>> =
             submissions.iter().map(|submission| names_kept(&submission.record)).collect();
         let ids: Vec<_> = submissions
@@ -229,6 +233,38 @@ impl Submitter {
             submitter.answers(slots, outcomes, &ids)
         })
         .await
+    }
+
+    /// Whether nobody who proposes something new has as many open proposals as one may. A revision takes the place of what it
+    /// supersedes, and what is an entry already has its answer.
+    async fn proposers_have_room(&self, submissions: &[Submission]) -> Result<(), Problem> {
+        let Some(most) = self.open_proposals else { return Ok(()) };
+        let proposes = |submission: &&Submission| match submission.record.body() {
+            Body::Proposal(body) => body.supersedes.is_none(),
+            _ => false,
+        };
+        let mut new: HashMap<Principal, Vec<RecordId>> = HashMap::new();
+        for Submission { record, .. } in submissions.iter().filter(proposes) {
+            new.entry(record.author().principal.clone()).or_default().push(record.id());
+        }
+        if new.is_empty() {
+            return Ok(());
+        }
+        let (reply, answer) = oneshot::channel();
+        self.handle.inspect(move |records, _| {
+            let state = records.state();
+            let crowded = new.into_iter().find(|(proposer, ids)| {
+                let coming = ids.iter().filter(|id| state.index_of(id).is_none()).count();
+                let open = state.open_proposals_of(proposer, most.get() as usize, limits::APPROVALS_LOOKED);
+                coming > 0 && open + coming > most.get() as usize
+            });
+            drop(reply.send(crowded.map(|(proposer, _)| proposer)));
+        })?;
+        match answer.await.map_err(|_| self.stopped())? {
+            None => Ok(()),
+            Some(proposer) => Err(Kind::ProposalsOpen
+                .because(format!("{proposer} may have {most} open proposals, and has no room for these"))),
+        }
     }
 
     /// Waits until the rows of the first `size` entries are there, and gives the latest checkpoint of which they are.

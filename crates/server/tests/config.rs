@@ -108,10 +108,21 @@ fn a_token_file_makes_tokens_needed() {
 #[test]
 fn without_a_file_environment_and_flags_are_enough() {
     let all = |name: &str| {
-        let has_default =
-            ["TOKEN", "LISTEN", "MODE", "READS", "WRITES", "QUOTA", "RATE", "WITNESS", "APPROVALS", "LINK"]
-                .iter()
-                .any(|part| name.contains(part));
+        let has_default = [
+            "TOKEN",
+            "LISTEN",
+            "MODE",
+            "READS",
+            "WRITES",
+            "QUOTA",
+            "RATE",
+            "WITNESS",
+            "APPROVALS",
+            "LINK",
+            "OPEN",
+        ]
+        .iter()
+        .any(|part| name.contains(part));
         (name.starts_with("COUNTERFOIL_") && !has_default).then(|| "x".to_owned())
     };
     let config = Config::load(None, all, Overrides::default()).unwrap();

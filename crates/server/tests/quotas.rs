@@ -13,7 +13,7 @@ use std::{
 };
 
 use common::*;
-use counterfoil_receipt::{Place, RecordId, RunId, UnverifiedRecord, body};
+use counterfoil_receipt::{Body, Place, RecordId, RunId, UnverifiedRecord, body};
 use counterfoil_testkit::{Actor, enrolment};
 
 const ONE: Option<NonZeroU32> = NonZeroU32::new(1);
@@ -147,4 +147,33 @@ fn each_peer_of_a_raw_log_has_its_own() {
     ends(add_from("127.0.0.3", address, "b"), "\r\n\r\n1");
     is_over(add_from("127.0.0.3", address, "c"));
     running.stop().unwrap();
+}
+
+#[test]
+fn who_has_as_many_open_proposals_as_one_may_waits_for_decisions() {
+    let mut world = World::peopled();
+    world.stop().unwrap();
+    world.files_mut().open_proposals = NonZeroU32::new(2);
+    world.start();
+    let (first, proposal) = world.proposed("one");
+    let (second, other) = world.proposed("two");
+    let scout = world.cast.scout.clone();
+    let trigger = world.trigger("three");
+    let run = RunId::started_by(world.add(&trigger));
+    let third = world.proposal(run, trigger.id());
+    let size = world.get("/healthz").json()["size"].clone();
+    world.post(third.bytes()).is_problem(429, "proposals-open");
+    assert_eq!(world.get("/healthz").json()["size"], size, "nothing was taken");
+
+    // A revision is no more than there was, and what is an entry has its answer.
+    let Body::Proposal(body) = proposal.body() else { panic!("it is a proposal") };
+    let body = body::Proposal { supersedes: Some(proposal.id()), ..*body.clone() };
+    let revised = world.sign(&scout, world.in_run(first, proposal.id()), body);
+    world.add(&revised);
+    assert_eq!(world.post(revised.bytes()).status, 200);
+    world.post(third.bytes()).is_problem(429, "proposals-open");
+
+    let cancel = body::Cancel { reason: None, target: other.id() };
+    world.add(&world.sign(&scout, world.in_run(second, other.id()), cancel));
+    world.add(&third);
 }

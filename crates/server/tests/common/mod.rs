@@ -193,6 +193,7 @@ impl World {
                 snapshot_key: at("snapshot.key"),
                 policy_key: None,
                 approvals: None,
+                open_proposals: None,
             }),
             witnesses: None,
         };
