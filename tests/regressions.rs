@@ -397,3 +397,21 @@ fn an_endorsement_that_was_left_out_looked_like_a_violation() {
     let said: Vec<_> = faults.iter().map(|fault| (fault.rule.id(), fault.shown)).collect();
     assert_eq!(said, [("R-DEL-04", counterfoil_verify::Shown::NotShown)], "{faults:?}");
 }
+
+/// Who stays out was judged before terms that are too wide, the other way round than the specification has it.
+#[test]
+fn an_approver_who_stays_out_hid_terms_that_are_too_wide() {
+    let mut s = Scenario::new();
+    let scout = Actor::new("scout", Role::Human).with_key(7);
+    s.enrol(&scout, &["sre"]);
+    let run = s.trigger();
+    let proposal = s.propose(run, action("deploy", json!({})));
+    let mut decisions = s.approve(run, proposal);
+    let mut wide = s.decision(run, proposal, Ruling::Approve);
+    wide.uses = Whole::new(3);
+    decisions.push(s.ledger.add(&scout, Some(run), wide));
+    s.ledger.close();
+    let body = s.execution(run, proposal, &decisions);
+    let record = s.ledger.sign(&s.cast.gate.clone(), Some(run), body);
+    assert_eq!(s.ledger.append(record.bytes()).unwrap_err().code, "terms-exceed-policy");
+}
