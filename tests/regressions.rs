@@ -422,4 +422,21 @@ fn an_execution_under_a_policy_that_was_replaced_out_of_sight_passed() {
     assert_eq!(judged(&assembly), (Conclusion::Violated, true, false));
     assembly.documents.clear();
     assert_eq!(judged(&assembly), (Conclusion::NotShown, true, false));
+
+/// Who stays out was judged before terms that are too wide, the other way round than the specification has it.
+#[test]
+fn an_approver_who_stays_out_hid_terms_that_are_too_wide() {
+    let mut s = Scenario::new();
+    let scout = Actor::new("scout", Role::Human).with_key(7);
+    s.enrol(&scout, &["sre"]);
+    let run = s.trigger();
+    let proposal = s.propose(run, action("deploy", json!({})));
+    let mut decisions = s.approve(run, proposal);
+    let mut wide = s.decision(run, proposal, Ruling::Approve);
+    wide.uses = Whole::new(3);
+    decisions.push(s.ledger.add(&scout, Some(run), wide));
+    s.ledger.close();
+    let body = s.execution(run, proposal, &decisions);
+    let record = s.ledger.sign(&s.cast.gate.clone(), Some(run), body);
+    assert_eq!(s.ledger.append(record.bytes()).unwrap_err().code, "terms-exceed-policy");
 }

@@ -5,7 +5,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     path::Path,
     sync::mpsc::{Receiver, channel},
     time::{Duration, Instant},
@@ -66,6 +66,7 @@ struct World {
 struct Running {
     stop: tokio::sync::oneshot::Sender<()>,
     served: tokio::task::JoinHandle<Result<(), counterfoil_server::ServeError>>,
+    address: SocketAddr,
     connection: Connection,
 }
 
@@ -79,7 +80,7 @@ impl World {
         let (human, clock) = (key("ana", Role::Human)?, key("clock", Role::Policy)?);
         clock.write(&directory.join("policy.key"))?;
         let told = notify(&mut config, directory)?;
-        let document = Json::from_value(&policy()).ok_or("no document")?;
+        let document = Json::from_value(&policy())?;
         let digest = PolicyDigest::of(document.as_str().as_bytes());
         let after = || Place::Chain { log, prev: log };
         let mut records = Vec::new();
@@ -107,7 +108,7 @@ impl World {
         let served = self.runtime.spawn(server.run_until(async { drop(stopped.await) }));
         let mut connection = Connection::open(address)?;
         connection.get("/v1/approvals?status=open&limit=1")?;
-        Ok((Running { stop, served, connection }, begun.elapsed().as_secs_f64()))
+        Ok((Running { stop, served, address, connection }, begun.elapsed().as_secs_f64()))
     }
 
     fn stop(&self, running: Running) -> Fallible<()> {
@@ -121,6 +122,8 @@ impl World {
         let proposals = self.propose(&mut running.connection, PENDING)?;
         let logged = begun.elapsed().as_secs_f64();
         self.drain(PENDING)?;
+        // One that is idle so long is closed.
+        running.connection = Connection::open(running.address)?;
         let told = begun.elapsed().as_secs_f64();
         let mut figures = self.list(&mut running.connection)?;
         let mut open: Vec<RunId> = proposals[ROUNDS..].iter().filter_map(UnverifiedRecord::run).collect();

@@ -160,6 +160,22 @@ pub fn cases() -> Vec<Case> {
             },
         ),
         breaks(
+            "R-EXEC-12",
+            "terms-of-one-who-stays-out",
+            &["DecisionTerms", "SelfApproval"],
+            "The principal who proposed approves on terms that are too wide: terms are judged first.",
+            |s| {
+                let scout = Actor::new("scout", Role::Human).with_key(7);
+                s.enrol(&scout, &["sre"]);
+                let (run, proposal, mut decisions) = approved(s);
+                let mut body = s.decision(run, proposal, Ruling::Approve);
+                body.uses = Whole::new(3);
+                decisions.push(s.ledger.add(&scout, Some(run), body));
+                s.ledger.close();
+                executed(s, run, proposal, &decisions, |_| {})
+            },
+        ),
+        breaks(
             "R-EXEC-05",
             "approval-withdrawn-by-authority",
             &["CancelAbuse"],
