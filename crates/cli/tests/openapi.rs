@@ -190,7 +190,7 @@ fn answer(url: &str, method: &str, path: &str) -> (u16, Value) {
 fn a_log_of_records_answers_as_its_document_says() {
     let log = Log::with_runs();
     let links: Vec<_> = ["db.a", "db.b", "db.c"].iter().map(|tool| log.link(&log.propose(tool).1)).collect();
-    let cases = Effort::from_env().of(25, 400);
+    let cases = Effort::from_env().of(15, 400);
     let Some(answered) = ask_everything(&log.desk, ("records", &log.url), &links.join(" "), cases) else {
         return;
     };
@@ -211,9 +211,9 @@ fn raw_log() -> (Desk, Serving, String) {
 #[test]
 fn a_raw_log_answers_as_the_document_says() {
     let (desk, _serving, url) = raw_log();
-    let cases = Effort::from_env().of(10, 200);
+    let cases = Effort::from_env().of(5, 200);
     let Some(answered) = ask_everything(&desk, ("raw", &url), "", cases) else { return };
-    asked_everything(&url, "raw", &answered, 150);
+    asked_everything(&url, "raw", &answered, 120);
 }
 
 #[test]

@@ -6,6 +6,7 @@ takes, COUNTERFOIL_ANSWERED the file for the counts.
 
 import atexit
 import collections
+import hashlib
 import json
 import os
 import re
@@ -24,13 +25,17 @@ WAIT = 20
 answered = collections.defaultdict(collections.Counter)
 
 
-def get(path):
+def get_bytes(path):
     """What is at a path, or nothing, as at a path that this server has not."""
     try:
         with urllib.request.urlopen(URL + path, timeout=10) as answer:
-            return answer.read().decode()
+            return answer.read()
     except urllib.error.HTTPError:
-        return ""
+        return b""
+
+
+def get(path):
+    return get_bytes(path).decode()
 
 
 def listed(path, name):
@@ -43,6 +48,16 @@ def form(token):
     return {**fields, "verdict": "reject", "reason": "no", "uses": "1", "minutes": "5"}
 
 
+def leaves(bundle):
+    """The leaf hashes of the entries of a bundle."""
+    found = []
+    while bundle:
+        end = 2 + int.from_bytes(bundle[:2], "big")
+        found.append("sha256:" + hashlib.sha256(b"\0" + bundle[2:end]).hexdigest())
+        bundle = bundle[end:]
+    return found
+
+
 def held():
     """What the log holds: for each path its parameters, and for each operation its bodies."""
     runs = [run["run"] for run in listed("/v1/runs", "runs")]
@@ -53,11 +68,12 @@ def held():
     proposals = [approval["proposal"] for approval in listed("/v1/approvals", "approvals")]
     bodies = {id: get("/v1/records/" + id) for id in ids}
     size = int(get("/checkpoint").splitlines()[1])
-    width = f".p/{size}" if size < 256 else ""
+    assert size < 256, "the last tile is partial"
+    tiles = [f"0/000.p/{size}", f"entries/000.p/{size}", "0/000.p/1"]
     parameters = {
         "/v1/records/{id}": ids,
         "/v1/records/{id}/proof": ids,
-        "/v1/leaves/{leaf}": ids,
+        "/v1/leaves/{leaf}": leaves(get_bytes("/tile/" + tiles[1])),
         "/v1/payloads/{commitment}": [json.loads(line)["commitment"] for line in payloads],
         "/v1/runs/{run}": runs,
         "/v1/runs/{run}/bundle": runs,
@@ -67,7 +83,9 @@ def held():
         "/v1/entries/{index}/tlog-proof": [str(index) for index in range(size)],
         "/v1/principals/{principal}": ["human", "agent"],
         "/link/{token}": LINKS,
-        "/tile/{path}": [f"0/000{width}", f"entries/000{width}", "0/000.p/1"],
+        "/tile/{path}": tiles,
+        "/v1/proofs/inclusion": list(range(size)),
+        "/v1/proofs/consistency": list(range(size)),
     }
     of_run = lambda run: [bodies[id] for id in records[run]]
     submitted = {
@@ -96,7 +114,7 @@ def before_load_schema(context, raw_schema):
             del item[method]
         for operation in item.values():
             for parameter in operation.get("parameters", []):
-                if parameter["in"] == "path" and path in parameters:
+                if (parameter["in"] == "path" or "/proofs/" in path) and path in parameters:
                     parameter["schema"] = {"anyOf": [{"enum": parameters[path]}, parameter["schema"]]}
                 if parameter["name"] == "promise":
                     # Nobody witnesses these logs.
@@ -108,8 +126,16 @@ def before_load_schema(context, raw_schema):
                     content["schema"] = {"enum": bodies}
 
 
+def unescaped(request):
+    """OpenAPI can't say that a parameter has slashes, so they are escaped: as the path of a tile none of them are."""
+    request.url = request.url.replace("%2F", "/")
+    return request
+
+
 @schemathesis.hook
 def before_call(context, case, kwargs):
+    if case.operation.path == "/tile/{path}":
+        kwargs["auth"] = unescaped
     query = case.query or {}
     wait = str(query.get("wait", ""))
     if wait.isdecimal() and WAIT < int(wait) <= 60_000:
