@@ -422,6 +422,7 @@ fn an_execution_under_a_policy_that_was_replaced_out_of_sight_passed() {
     assert_eq!(judged(&assembly), (Conclusion::Violated, true, false));
     assembly.documents.clear();
     assert_eq!(judged(&assembly), (Conclusion::NotShown, true, false));
+}
 
 /// Who stays out was judged before terms that are too wide, the other way round than the specification has it.
 #[test]
