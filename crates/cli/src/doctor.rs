@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use clap::Args;
+use counterfoil_client::{KeyView, PinnedClient};
 use counterfoil_keys::NoteKey;
-use counterfoil_receipt::{Body, UnverifiedRecord, limits};
+use counterfoil_receipt::{Body, Role, Signer as _, UnverifiedRecord, limits};
 use counterfoil_server::{Mode, Overrides};
 use counterfoil_tlog::Signer as _;
 use counterfoil_verify::{KeyCache, Trust, check_signature};
@@ -20,7 +21,7 @@ use crate::{
 /// How far log time may be ahead of this machine's clock, in milliseconds, before it is worth a word.
 const SKEW: u64 = 5_000;
 
-/// Check keys, trust file, genesis, configuration, server, checkpoint, clock and disk.
+/// Check keys, trust file, genesis, configuration, server, checkpoint, clock, policy key and disk.
 ///
 /// Exit status: 0 all in order, 1 something is not.
 #[derive(Args, Debug)]
@@ -174,11 +175,47 @@ fn server(context: &Context) -> Checks {
         ("server", Found::Good("serves the log that the trust file pins".to_owned())),
         ("checkpoint", of(checkpoint)),
         ("clock", clock(&client)),
+        ("policy key", policy_key(context, &client)),
     ]
 }
 
+/// Whether what the configured server says by itself (time-outs, escalation, decisions by link) will count.
+fn policy_key(context: &Context, client: &PinnedClient) -> Found {
+    let path = context.file("counterfoil.toml");
+    let config = if path.exists() { serve::load(Some(&path), Overrides::default()).ok() } else { None };
+    let files = config.and_then(|config| match config.mode {
+        Mode::Records(files) => Some(files),
+        Mode::Raw { .. } => None,
+    });
+    let Some(files) = files else {
+        return Found::Skipped("there is no configuration of its server here".to_owned());
+    };
+    let Some(path) = files.policy_key else {
+        return Found::Skipped(
+            "log.policy_key is not set: time-outs and escalation are said by nobody".to_owned(),
+        );
+    };
+    let judged = signing::load(&path).and_then(|key| {
+        let listed = client.hints()?.principal(key.principal())?.keys;
+        let counts = |one: &KeyView| one.key == key.key() && one.role == Role::Policy && one.status == "live";
+        if key.role() == Role::Policy && listed.iter().any(counts) {
+            return Ok(format!("{} speaks for the policy", key.principal()));
+        }
+        let message = format!(
+            "{} is no live key of role policy in this log: what the server signs with it does not count",
+            shown(&path)
+        );
+        Err(Failure::new(
+            "policy-key-unknown",
+            message,
+            "enrol it with `counterfoil keys enrol`, or name another as log.policy_key",
+        ))
+    });
+    of(judged)
+}
+
 /// Log time only ever shows that a clock is behind: an idle log's stands still.
-fn clock(client: &counterfoil_client::PinnedClient) -> Found {
+fn clock(client: &PinnedClient) -> Found {
     let run = match client.hints().and_then(|hints| hints.runs(None, 1)) {
         Ok(runs) => runs.runs.first().map(|run| run.run),
         Err(error) => return Found::Bad(error.into()),

@@ -26,6 +26,23 @@ fn init_makes_private_keys_and_a_log_that_knows_them() {
 }
 
 #[test]
+fn a_policy_key_that_nobody_enrolled_is_found() {
+    let log = Log::new();
+    let found = || {
+        let ran = log.run(&["--json", "doctor"]);
+        let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+        assert_eq!(ran.code == 0, report["healthy"].as_bool().unwrap(), "{}", ran.shown());
+        let checks = report["checks"].as_array().unwrap();
+        checks.iter().find(|check| check["check"] == "policy key").unwrap().clone()
+    };
+    assert_eq!(found()["found"], "good", "{}", found());
+    log.desk.key("policy", "policy", "other.key");
+    log.desk
+        .write("counterfoil.toml", log.desk.read("counterfoil.toml").replace("keys/policy.key", "other.key"));
+    assert_eq!(found()["code"], "policy-key-unknown", "{}", found());
+}
+
+#[test]
 fn a_threshold_of_authority_keys_and_of_humans() {
     let log = Log::init("work", &["--threshold", "3", "--approvals", "2"]);
     let report = log.json(&["doctor"]);
