@@ -105,13 +105,13 @@ enum Has {
     All,
 }
 
-/// Which servers have a route, and what a request may be refused with there: of this, what else follows from its path.
+/// Which servers have a route, and what a request may be refused with there; what its path alone says, [`complete`] adds.
 fn operation(id: &str) -> Option<(Has, Vec<Kind>)> {
     use Kind::*;
     const READ: [Kind; 2] = [TokenRequired, HostUnknown];
     const FILES: [Kind; 2] = [LogBusy, Unreadable];
     const STATE: [Kind; 3] = [LogBusy, LogFailed, Unreadable];
-    const SUBMIT: [Kind; 10] = [
+    const SUBMIT: [Kind; 11] = [
         QueryInvalid,
         BodyUnreadable,
         BodyTooLarge,
@@ -121,18 +121,18 @@ fn operation(id: &str) -> Option<(Has, Vec<Kind>)> {
         QuotaExceeded,
         LogReadOnly,
         LogFailed,
+        StoreFull,
         Unreadable,
     ];
     let (has, refused): (Has, &[&[Kind]]) = match id {
-        "submitRecord" => (Has::Records, &[&SUBMIT, &[WitnessTimeout]]),
-        "submitBatch" => (Has::Records, &[&SUBMIT, &[WitnessTimeout, StoreFull]]),
+        "submitRecord" | "submitBatch" => (Has::Records, &[&SUBMIT, &[WitnessTimeout]]),
         "getRecord" | "getRecordProof" => (Has::Records, &[&READ, &STATE, &[RecordUnknown]]),
         "getPayload" => (Has::Records, &[&READ, &STATE, &[PayloadUnknown]]),
         "listRuns" => (Has::Records, &[&READ, &STATE, &[QueryInvalid]]),
         "getRun" | "watchRun" | "getBundle" => (Has::Records, &[&READ, &STATE, &[QueryInvalid, RunUnknown]]),
         "listApprovals" | "watchApprovals" => (Has::Records, &[&READ, &STATE, &[QueryInvalid]]),
         "getApproval" => (Has::Records, &[&READ, &STATE, &[QueryInvalid, ProposalUnknown]]),
-        "authorize" => (Has::Records, &[&READ, &SUBMIT, &[StoreFull]]),
+        "authorize" => (Has::Records, &[&READ, &SUBMIT, &[ProposalUnknown]]),
         "getLog" | "getPrincipal" | "getPolicy" => (Has::Records, &[&READ, &STATE]),
         "listDelegations" => (Has::Records, &[&READ, &STATE, &[QueryInvalid]]),
         "getDelegation" => (Has::Records, &[&READ, &STATE, &[DelegationUnknown]]),
