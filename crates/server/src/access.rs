@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr};
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
@@ -100,7 +100,11 @@ pub(crate) fn is_from_here(headers: &HeaderMap) -> bool {
 
 /// Whether a header is a loopback address or `localhost` after this prefix; a request without it comes from no browser.
 fn header_names(headers: &HeaderMap, name: header::HeaderName, prefix: &str) -> bool {
-    let Some(value) = headers.get(name) else { return true };
+    // Of two, nobody can say which was meant.
+    headers.get_all(name).iter().all(|value| names_this_machine(value, prefix))
+}
+
+fn names_this_machine(value: &HeaderValue, prefix: &str) -> bool {
     let Some(host) = value.to_str().ok().and_then(|value| value.strip_prefix(prefix)) else { return false };
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,

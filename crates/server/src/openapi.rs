@@ -111,13 +111,13 @@ enum Has {
     All,
 }
 
-/// Which servers have a route, and what a request may be refused with there: of this, what else follows from its path.
+/// Which servers have a route, and what a request may be refused with there; what its path alone says, [`complete`] adds.
 fn operation(id: &str) -> Option<(Has, Vec<Kind>)> {
     use Kind::*;
     const READ: [Kind; 4] = [TokenRequired, TokenExpired, TokenScope, HostUnknown];
     const FILES: [Kind; 2] = [LogBusy, Unreadable];
     const STATE: [Kind; 3] = [LogBusy, LogFailed, Unreadable];
-    const SUBMIT: [Kind; 11] = [
+    const SUBMIT: [Kind; 12] = [
         QueryInvalid,
         BodyUnreadable,
         BodyTooLarge,
@@ -128,18 +128,18 @@ fn operation(id: &str) -> Option<(Has, Vec<Kind>)> {
         ProposalsOpen,
         LogReadOnly,
         LogFailed,
+        StoreFull,
         Unreadable,
     ];
     let (has, refused): (Has, &[&[Kind]]) = match id {
-        "submitRecord" => (Has::Records, &[&SUBMIT, &[WitnessTimeout]]),
-        "submitBatch" => (Has::Records, &[&SUBMIT, &[WitnessTimeout, StoreFull]]),
+        "submitRecord" | "submitBatch" => (Has::Records, &[&SUBMIT, &[WitnessTimeout]]),
         "getRecord" | "getRecordProof" => (Has::Records, &[&READ, &STATE, &[RecordUnknown]]),
         "getPayload" => (Has::Records, &[&READ, &STATE, &[PayloadUnknown]]),
         "listRuns" => (Has::Records, &[&READ, &STATE, &[QueryInvalid]]),
         "getRun" | "watchRun" | "getBundle" => (Has::Records, &[&READ, &STATE, &[QueryInvalid, RunUnknown]]),
         "listApprovals" | "watchApprovals" => (Has::Records, &[&READ, &STATE, &[QueryInvalid]]),
         "getApproval" => (Has::Records, &[&READ, &STATE, &[QueryInvalid, ProposalUnknown]]),
-        "authorize" => (Has::Records, &[&SUBMIT, &[StoreFull]]),
+        "authorize" => (Has::Records, &[&SUBMIT, &[ProposalUnknown]]),
         "getReceipt" => (Has::Records, &[&READ, &STATE, &[RecordUnknown, RunTooLong]]),
         "getLog" | "getPrincipal" | "getPolicy" | "getWellKnown" => (Has::Records, &[&READ, &STATE]),
         "listDelegations" => (Has::Records, &[&READ, &STATE, &[QueryInvalid]]),

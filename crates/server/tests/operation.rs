@@ -68,6 +68,8 @@ fn a_page_whose_name_was_bound_to_this_machine_reads_nothing() {
     for host in ["localhost", "LOCALHOST:7450", "127.0.0.1:1", "[::1]:7450"] {
         assert_eq!(as_host(host).status, 200, "{host}");
     }
+    let of_two = [("host", "localhost"), ("host", "evil.example")];
+    world.request("GET", "/v1/runs", &of_two, b"").is_problem(403, "host-unknown");
 }
 
 #[test]

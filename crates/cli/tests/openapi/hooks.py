@@ -77,6 +77,7 @@ def held():
         "/v1/payloads/{commitment}": [json.loads(line)["commitment"] for line in payloads],
         "/v1/runs/{run}": runs,
         "/v1/runs/{run}/bundle": runs,
+        "/v1/receipts/{id}": sum(records.values(), []),
         "/v1/approvals/{proposal}": proposals,
         "/review/{proposal}": proposals,
         "/v1/delegations/{id}": [one["id"] for one in listed("/v1/delegations", "delegations")],
