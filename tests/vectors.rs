@@ -320,6 +320,10 @@ fn there_are_as_many_vectors_as_there_should_be() {
         println!("count vectors that hold, {folder} {valid}");
         println!("count vectors that fail, {folder} {failing}");
     }
+    let logs = vectors::<LogVector>("logs").into_iter().map(|vector| vector.name);
+    let bundles = vectors::<BundleVector>("bundles").into_iter().map(|vector| vector.name);
+    let delegations = logs.chain(bundles).filter(|name| name.contains("delegation")).count();
+    println!("count vectors of logs and bundles about delegations {delegations}");
 }
 
 /// Ids and codes of `spec/rules.md`.

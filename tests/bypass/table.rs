@@ -33,4 +33,18 @@ fn each_failure_has_a_test() {
         }
     }
     println!("count failures of other systems, each attacked by name {}", rows.len());
+    let (attacks, lies) = (tests(&folder), tests(&folder.join("lying")) + count(&folder.join("lying.rs")));
+    assert!(lies > 0 && attacks > lies);
+    println!("count attacks of the bypass corpus, each refused {attacks}");
+    println!("count lies of a log about approvals, none of which convinces a verifier {lies}");
+}
+
+/// How many tests are in the files below a folder.
+fn tests(folder: &Path) -> usize {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.map(|path| if path.is_dir() { tests(&path) } else { count(&path) }).sum()
+}
+
+fn count(file: &Path) -> usize {
+    read(file).lines().filter(|line| *line == "#[test]").count()
 }

@@ -84,12 +84,12 @@ pub const POLICIES: [&[Rule]; 3] = [
 
 /// A policy as a document.
 pub fn document(rules: &[Rule]) -> Value {
-    let rules: Vec<Value> = rules.iter().map(Rule::to_json).collect();
+    let rules: Vec<Value> = rules.iter().map(|rule| rule.to_json()).collect();
     json!({"language": "counterfoil-policy/1", "rules": rules})
 }
 
 impl Rule {
-    fn to_json(&self) -> Value {
+    fn to_json(self) -> Value {
         let surfaces = if self.by_link { json!(["link", "terminal"]) } else { json!(["terminal"]) };
         let requirement = |(count, who): &(usize, &[&str])| match *who {
             [SRE] => json!({"count": count, "groups": [SRE], "surfaces": surfaces}),

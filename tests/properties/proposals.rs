@@ -10,9 +10,9 @@ use counterfoil_receipt::{
     field::{List, Set, Whole},
     text::{Principal, RuleName},
 };
-use counterfoil_testkit::{Actor, Effort, NoRoots, Scenario, WINDOW, action, text};
+use counterfoil_testkit::{Actor, NoRoots, Scenario, WINDOW, action, text};
 use counterfoil_verify::{Answer, Conclusion, Dimension, KeyCache, Scope, State, check_signature, verify};
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::TestRunner};
 use serde_json::json;
 
 use crate::naive::{Code, Decision, End, MEMBERS, Naive, PEOPLE, POLICIES, SRE, Says, Voice, document};
@@ -99,6 +99,13 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// An execution that was admitted: where, in which windows, and when by the log.
+struct Executed {
+    index: u64,
+    windows: Vec<(u64, u64)>,
+    log_time: Option<u64>,
+}
+
 /// A log, what the steps made in it, and the same as the naive reading has it.
 struct Told {
     s: Scenario,
@@ -107,8 +114,7 @@ struct Told {
     naive: Naive,
     proposals: Vec<RecordId>,
     decisions: Vec<RecordId>,
-    /// Log indices of executions, their windows, and when the log says that they were.
-    executed: Vec<(u64, Vec<(u64, u64)>, Option<u64>)>,
+    executed: Vec<Executed>,
     /// What was turned away last, and why.
     refused: Option<(UnverifiedRecord, Code)>,
 }
@@ -408,7 +414,7 @@ impl Told {
         let (gate, index) = (self.s.cast.gate.clone(), self.s.ledger.size());
         if self.log(&gate, body, 0, taken).is_some() {
             self.naive.proposals[at].uses.insert(number);
-            self.executed.push((index, windows, None));
+            self.executed.push(Executed { index, windows, log_time: None });
         }
     }
 
@@ -425,7 +431,7 @@ impl Told {
         let time = self.s.ledger.state().log_time().unwrap().get();
         self.naive.log_time = time;
         self.naive.proposals.iter_mut().for_each(|one| one.log_time = one.log_time.or(Some(time)));
-        self.executed.iter_mut().for_each(|(.., at)| *at = at.or(Some(time)));
+        self.executed.iter_mut().for_each(|one| one.log_time = one.log_time.or(Some(time)));
     }
 
     fn run_of<'a>(&self, state: &'a State) -> &'a counterfoil_verify::Run {
@@ -484,12 +490,12 @@ impl Told {
         let unasked = ["witness-quorum", "checkpoint-stale"];
         let found = verdict.findings().iter().filter(|finding| !unasked.contains(&finding.code));
         let found: Vec<(Option<u64>, &str)> = found.map(|finding| (finding.index, finding.code)).collect();
-        let is_late = |(_, windows, at): &&(u64, Vec<(u64, u64)>, Option<u64>)| {
-            let time = at.unwrap();
-            windows.iter().any(|(from, until)| !(*from..=*until).contains(&time))
+        let is_late = |one: &&Executed| {
+            let time = one.log_time.unwrap();
+            one.windows.iter().any(|(from, until)| !(*from..=*until).contains(&time))
         };
         let late: Vec<(Option<u64>, &str)> =
-            self.executed.iter().filter(is_late).map(|(index, ..)| (Some(*index), "window-closed")).collect();
+            self.executed.iter().filter(is_late).map(|one| (Some(one.index), "window-closed")).collect();
         assert_eq!(found, late);
         let is_shown = !self.executed.is_empty() && late.is_empty();
         assert_eq!(verdict.conclude(trust.require()) == Conclusion::Shown, is_shown);
@@ -513,14 +519,11 @@ fn said(says: &counterfoil_verify::Says) -> String {
     }
 }
 
-proptest! {
-    #![proptest_config(super::cases())]
-
-    #[test]
-    fn admission_and_bundles_are_what_the_rules_say(
-        policy in 0..POLICIES.len(),
-        steps in prop::collection::vec(step(), 1..60),
-    ) {
+#[test]
+fn admission_and_bundles_are_what_the_rules_say() {
+    let steps = (0..POLICIES.len(), prop::collection::vec(step(), 1..60));
+    let tried = super::cases().cases;
+    let told = TestRunner::new(super::cases()).run(&steps, |(policy, steps)| {
         let mut told = Told::new(policy);
         for step in &steps {
             told.step(step);
@@ -528,15 +531,8 @@ proptest! {
         }
         told.restart();
         told.verify();
-    }
-}
-
-/// How many orders of steps are tried.
-#[test]
-fn how_many_orders_are_tried() {
-    let _ = Effort::from_env();
-    println!(
-        "count orders of what happens to proposals, each as the naive reading has it {}",
-        super::cases().cases
-    );
+        Ok(())
+    });
+    told.unwrap_or_else(|failure| panic!("{failure}"));
+    println!("count orders of what happens to proposals, each as the naive reading has it {tried}");
 }
