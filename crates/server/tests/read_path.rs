@@ -59,11 +59,11 @@ fn tiles_are_cached_for_good_and_the_checkpoint_is_not() {
         "/tile/0/00",
         "/tile/64/000",
         "/tile/0/%30%30%30",
-        "/tile/%ff",
         "/tile/entries/001",
     ] {
         world.get(path).is_problem(404, "tile-unknown");
     }
+    world.get("/tile/%ff").is_problem(404, "route-unknown");
     for path in ["/v1/records/%ff", "/tile/0/000", "/nothing"] {
         let answer = world.request("DELETE", path, &[], b"");
         assert!((400..500).contains(&answer.status));
