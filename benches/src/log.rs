@@ -105,6 +105,7 @@ pub fn found(directory: &Path) -> Fallible<(Config, RecordId, RecordKey)> {
             snapshot_key: directory.join("snapshot.key"),
             policy_key: None,
             approvals: None,
+            open_proposals: None,
         }),
         witnesses: None,
         quota: None,
