@@ -48,11 +48,13 @@ enum Command {
 /// Make a key file that only you can read; an existing file is never overwritten.
 ///
 /// With --exec the file holds no secret: the command is run by `sh -c` for each signature, gets the bytes to sign on
-/// standard input and prints the signature, raw or in base64url, within 30 s.
+/// standard input and prints the signature, raw or in base64url, within 30 s. With --ssh-agent the agent behind SSH_AUTH_SOCK
+/// signs, with the Ed25519 key of a public key file.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   counterfoil keys new --role human --principal p-7f3a --out keys/p-7f3a.key
-  counterfoil keys new --role human --principal p-7f3a --exec 'kms-sign my-key' --public ed25519:…")]
+  counterfoil keys new --role human --principal p-7f3a --exec 'kms-sign my-key' --public ed25519:…
+  counterfoil keys new --role human --principal p-7f3a --ssh-agent ~/.ssh/id_ed25519.pub")]
 struct New {
     /// agent, human, runtime, policy, authority or log
     #[arg(long, value_parser = role, required_unless_present = "note")]
@@ -72,6 +74,9 @@ struct New {
     /// The key that the command signs with
     #[arg(long, value_name = "KEY", value_parser = public_key, requires = "exec")]
     public: Option<PublicKey>,
+    /// Sign with the key of this OpenSSH public key file, which an ssh-agent holds
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["exec", "note"])]
+    ssh_agent: Option<PathBuf>,
 }
 
 /// List the key files of a directory, without secrets.
@@ -208,41 +213,28 @@ impl New {
 
     fn record_key(&self, context: &Context, role: Role, principal: &Principal) -> Outcome<Value> {
         let path = self.out.clone().unwrap_or_else(|| context.file("keys").join(format!("{principal}.key")));
-        let key = match (&self.exec, self.public) {
-            (Some(command), Some(public)) => {
-                write_exec(&path, principal, role, public, command)?;
-                public
+        let principal = principal.clone();
+        let key = match (&self.exec, self.public, &self.ssh_agent) {
+            (Some(command), Some(public), _) => {
+                RecordKey::behind_command(principal, role, public, command.clone())
             }
-            _ => {
-                let key =
-                    RecordKey::generate(principal.clone(), role).map_err(|error| key_failure(&error))?;
-                key.write(&path).map_err(|error| key_failure(&error))?;
-                key.key()
-            }
+            (_, _, Some(public)) => RecordKey::in_ssh_agent(principal, role, openssh_key(public)?),
+            _ => RecordKey::generate(principal, role).map_err(|error| key_failure(&error))?,
         };
-        Ok(
-            json!({"file": shown(&path), "principal": principal.as_str(), "role": role.as_str(), "key": key.to_string()}),
-        )
+        key.write(&path).map_err(|error| key_failure(&error))?;
+        Ok(json!({
+            "file": shown(&path), "principal": key.principal().as_str(), "role": role.as_str(), "key": key.key().to_string(),
+        }))
     }
 }
 
-/// Writes the file of a key that a command signs with.
-fn write_exec(
-    path: &Path,
-    principal: &Principal,
-    role: Role,
-    public: PublicKey,
-    command: &str,
-) -> Outcome<()> {
-    let mut file = toml::Table::new();
-    let members = [
-        ("principal", principal.to_string()),
-        ("role", role.to_string()),
-        ("key", public.to_string()),
-        ("exec", command.to_owned()),
-    ];
-    file.extend(members.map(|(name, value)| (name.to_owned(), toml::Value::String(value))));
-    output::write_secret(path, file.to_string().as_bytes())
+/// The key of an OpenSSH public key file.
+fn openssh_key(path: &Path) -> Outcome<PublicKey> {
+    let text = crate::input::read_text(path, "public key", 16_384)?;
+    counterfoil_keys::from_openssh(text.trim()).ok_or_else(|| {
+        let message = format!("{} is no OpenSSH public key of the type ssh-ed25519", shown(path));
+        Failure::new("key-unusable", message, "make one with `ssh-keygen -t ed25519`, and name its .pub file")
+    })
 }
 
 impl List {

@@ -67,7 +67,6 @@ pub fn key_failure(error: &KeyFileError) -> Failure {
         KeyFileError::Wrong { .. } => {
             ("key-file-wrong", "check that this is the key file you meant; `counterfoil keys new` makes one")
         }
-        KeyFileError::NoSecret => ("key-no-secret", "copy the key file instead"),
         KeyFileError::Name(_) => ("key-name", "an origin is a schema-less URL such as example.org/log"),
         _ => ("key-failed", "try again"),
     };
@@ -169,7 +168,7 @@ pub fn no_signature(fault: &counterfoil_receipt::SignError) -> Failure {
     Failure::new(
         "no-signature",
         printable(&fault.to_string()),
-        "check the command of the key file and what it printed",
+        "check what the key file names, its command and what that printed, or the agent",
     )
 }
 

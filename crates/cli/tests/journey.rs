@@ -55,6 +55,58 @@ fn a_threshold_of_authority_keys_and_of_humans() {
     }
 }
 
+/// An ssh-agent that is ended when it goes out of scope.
+#[cfg(unix)]
+struct SshAgent(std::process::Child);
+
+#[cfg(unix)]
+impl Drop for SshAgent {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_approver_signs_with_the_key_in_their_ssh_agent() {
+    use std::process::Command;
+    let mut log = Log::new();
+    let (id, socket) = (log.desk.path("id"), log.desk.path("agent.sock"));
+    let ran = |command: &mut Command| assert!(command.status().unwrap().success(), "{command:?}");
+    ran(Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-C", "ana@laptop", "-f"])
+        .arg(&id));
+    let agent =
+        Command::new("ssh-agent").args(["-D", "-a"]).arg(&socket).stdout(std::process::Stdio::null()).spawn();
+    let _agent = SshAgent(agent.unwrap());
+    let began = std::time::Instant::now();
+    while !socket.exists() {
+        assert!(began.elapsed().as_secs() < 10, "the agent never came");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let make = ["keys", "new", "--role", "human", "--principal", "ana", "--out", "ana.key", "--ssh-agent"];
+    log.desk.run(&[&make[..], &["id"]].concat()).failed(2, "key-unusable");
+    let key = log.desk.good(&[&make[..], &["id.pub"]].concat());
+    assert!(!log.desk.read("ana.key").contains("secret"), "{}", log.desk.read("ana.key"));
+    log.good(&["keys", "enrol", key.trim(), "--principal", "ana", "--role", "human"]);
+    let run = log.trigger();
+    log.propose(&run);
+    let approve = ["approve", &run, "--yes", "--key", "ana.key"];
+    log.desk.environment = vec![("SSH_AUTH_SOCK", String::new())];
+    log.run(&approve).failed(2, "no-signature");
+    log.desk.environment = vec![("SSH_AUTH_SOCK", socket.display().to_string())];
+    log.run(&approve).failed(2, "no-signature");
+    ran(Command::new("ssh-add").arg("-q").arg(&id).env("SSH_AUTH_SOCK", &socket));
+    log.good(&approve);
+    let decided = log.json(&["resume", &run])["proposals"][0].clone();
+    assert_eq!(
+        (&decided["status"], &decided["decisions"][0]["principal"]),
+        (&"approved".into(), &"ana".into()),
+        "{decided:#}"
+    );
+}
+
 #[test]
 fn approved_once_executed_once() {
     let log = Log::new();

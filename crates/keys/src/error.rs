@@ -41,9 +41,6 @@ pub enum KeyFileError {
         /// What is wrong; never a secret.
         reason: String,
     },
-    /// A key whose secret is elsewhere, or was never here, can't be written.
-    #[error("a key that a command signs with has no secret to write")]
-    NoSecret,
     /// The name of a note key.
     #[error(transparent)]
     Name(#[from] counterfoil_tlog::KeyError),

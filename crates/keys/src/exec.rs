@@ -9,7 +9,6 @@ use std::{
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use counterfoil_receipt::{PublicKey, SignError, Signature};
-use ed25519_dalek::VerifyingKey;
 
 /// How long a command may take: a person may have to touch a token.
 pub const EXEC_TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,20 +32,19 @@ impl Command {
         self.key
     }
 
+    pub(crate) fn text(&self) -> &str {
+        &self.command
+    }
+
     /// Runs the command: the preimage on its standard input, 64 bytes or their base64url on its standard output. What it
-    /// writes to standard error is left to the person to see. A signature that does not verify is an error here: a
-    /// record with it would only be refused later, with less to go by.
+    /// writes to standard error is left to the person to see.
     pub(crate) fn sign(&self, preimage: &[u8]) -> Result<Signature, SignError> {
         let failed = |why: String| SignError(format!("`{}`: {why}", self.command));
         let output = self.run(preimage).map_err(failed)?;
         let bytes = signature_bytes(&output).ok_or_else(|| {
             failed(format!("its output is neither 64 bytes nor base64url of them ({} bytes)", output.len()))
         })?;
-        let key = VerifyingKey::from_bytes(self.key.material())
-            .map_err(|_| failed(format!("{} is no point", self.key)))?;
-        let verified = key.verify_strict(preimage, &ed25519_dalek::Signature::from_bytes(&bytes));
-        verified.map_err(|_| failed(format!("its signature does not verify under {}", self.key)))?;
-        Ok(Signature::from_bytes(bytes))
+        crate::verified(&self.key, preimage, bytes).map_err(failed)
     }
 
     fn run(&self, preimage: &[u8]) -> Result<Vec<u8>, String> {

@@ -10,7 +10,10 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::{Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
-use crate::error::KeyFileError;
+use crate::{
+    error::KeyFileError,
+    toml::{TomlFault, parse_toml},
+};
 
 /// Bytes of a key file: the longest vkey (ML-DSA-44) has 2 KB.
 const FILE_BYTES: u64 = 16_384;
@@ -35,21 +38,17 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, KeyFileError> 
     if text.len() as u64 > FILE_BYTES {
         return Err(wrong(path, format!("more than {FILE_BYTES} bytes")));
     }
-    // Of toml's error only message and line: its full text quotes the line, which may be that of the secret.
-    toml::from_str(&text).map_err(|fault| KeyFileError::Wrong {
+    parse_toml(&text).map_err(|TomlFault { line, reason }| KeyFileError::Wrong {
         path: path.to_owned(),
-        line: fault
-            .span()
-            .and_then(|span| text.get(..span.start))
-            .map(|before| before.matches('\n').count() + 1),
-        reason: fault.message().lines().next().unwrap_or("not TOML").to_owned(),
+        line,
+        reason,
     })
 }
 
 /// Writes a new key file, durably, for its owner alone.
 pub(crate) fn write<T: Serialize>(path: &Path, key: &T) -> Result<(), KeyFileError> {
     let failed = |doing| move |io| KeyFileError::File { doing, path: path.to_owned(), io };
-    let text = toml::to_string(key).map(Zeroizing::new).map_err(|fault| wrong(path, fault.to_string()))?;
+    let text = ::toml::to_string(key).map(Zeroizing::new).map_err(|fault| wrong(path, fault.to_string()))?;
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]

@@ -7,7 +7,8 @@
 //! role = "human"
 //! key = "ed25519:…"
 //! secret = "…"              # base64url of the 32-byte seed; or instead
-//! # exec = "my-signer --x"  # run by `sh -c`: preimage on stdin, signature on stdout
+//! # exec = "my-signer --x"  # run by `sh -c`: preimage on stdin, signature on stdout; or
+//! # ssh_agent = true         # the agent behind SSH_AUTH_SOCK is asked
 //! ```
 //!
 //! the other a key that signs the log's checkpoints ([`NoteKey`]):
@@ -26,14 +27,18 @@ mod exec;
 mod file;
 mod note;
 mod record;
+mod ssh_agent;
+mod toml;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use counterfoil_receipt::{Salt, text::Nonce};
+use counterfoil_receipt::{PublicKey, Salt, Signature, text::Nonce};
 
 pub use error::KeyFileError;
 pub use exec::EXEC_TIMEOUT;
 pub use note::NoteKey;
 pub use record::RecordKey;
+pub use ssh_agent::from_openssh;
+pub use toml::{TomlFault, parse_toml};
 
 /// Bytes from the operating system's cryptographic random source.
 ///
@@ -60,4 +65,13 @@ pub fn random_nonce() -> Result<Nonce, KeyFileError> {
 /// As [`random`].
 pub fn random_salt() -> Result<Salt, KeyFileError> {
     random().map(Salt::from_bytes)
+}
+
+/// What was signed elsewhere, if it holds. A signature that does not would only be refused later, with less to go by.
+fn verified(key: &PublicKey, preimage: &[u8], bytes: [u8; 64]) -> Result<Signature, String> {
+    let point =
+        ed25519_dalek::VerifyingKey::from_bytes(key.material()).map_err(|_| format!("{key} is no point"))?;
+    let holds = point.verify_strict(preimage, &ed25519_dalek::Signature::from_bytes(&bytes));
+    holds.map_err(|_| format!("its signature does not verify under {key}"))?;
+    Ok(Signature::from_bytes(bytes))
 }

@@ -11,6 +11,7 @@ use crate::{
     exec::Command,
     file::{self, Seed},
     random,
+    ssh_agent::AgentKey,
 };
 
 /// A key that signs records, and whose it is.
@@ -37,6 +38,7 @@ pub struct RecordKey {
 enum Means {
     Secret { seed: Seed, key: SigningKey },
     Exec(Command),
+    Agent(AgentKey),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -49,26 +51,31 @@ struct RecordFile {
     secret: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     exec: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ssh_agent: Option<bool>,
 }
 
 impl RecordKey {
-    /// Reads a key file. A command is not run before something is to be signed.
+    /// Reads a key file. No command is run, and no agent asked, before something is to be signed.
     ///
     /// # Errors
     /// [`KeyFileError`], also if public and secret half do not belong together.
     pub fn load(path: &Path) -> Result<Self, KeyFileError> {
-        let RecordFile { principal, role, key, secret, exec } = file::read(path)?;
+        let RecordFile { principal, role, key, secret, exec, ssh_agent } = file::read(path)?;
         let secret = secret.map(Zeroizing::new);
         let wrong = |member: &str, why: String| file::wrong(path, format!("{member}: {why}"));
         let principal = Principal::new(principal.as_str())
             .ok_or_else(|| wrong("principal", format!("{principal:?} is not {}", Principal::SYNTAX)))?;
         let role = Role::parse(&role).ok_or_else(|| wrong("role", format!("{role:?} is no role")))?;
         let claimed = PublicKey::parse(&key).map_err(|fault| wrong("key", fault.to_string()))?;
-        let means = match (secret, exec) {
-            (Some(secret), None) => Means::of_seed(file::decode_seed(&secret, path)?),
-            (None, Some(command)) => Means::Exec(Command::new(command, claimed)),
-            (None, None) => return Err(file::wrong(path, "neither secret nor exec is there")),
-            (Some(_), Some(_)) => return Err(file::wrong(path, "secret and exec can't both be there")),
+        let means = match (secret, exec, ssh_agent == Some(true)) {
+            (Some(secret), None, false) => Means::of_seed(file::decode_seed(&secret, path)?),
+            (None, Some(command), false) => Means::Exec(Command::new(command, claimed)),
+            (None, None, true) => Means::Agent(AgentKey { key: claimed }),
+            (None, None, false) => {
+                return Err(file::wrong(path, "neither secret nor exec nor ssh_agent is there"));
+            }
+            _ => return Err(file::wrong(path, "only one of secret, exec and ssh_agent can be there")),
         };
         let loaded = Self { principal, role, means };
         if loaded.key() != claimed {
@@ -90,18 +97,33 @@ impl RecordKey {
         Self { principal, role, means: Means::of_seed(Zeroizing::new(*seed)) }
     }
 
+    /// A key that `command` signs with, run by `sh -c`: the preimage on its standard input, the signature on its output.
+    pub fn behind_command(principal: Principal, role: Role, key: PublicKey, command: String) -> Self {
+        Self { principal, role, means: Means::Exec(Command::new(command, key)) }
+    }
+
+    /// A key that the ssh-agent holds.
+    pub const fn in_ssh_agent(principal: Principal, role: Role, key: PublicKey) -> Self {
+        Self { principal, role, means: Means::Agent(AgentKey { key }) }
+    }
+
     /// Writes a new key file that only its owner can read.
     ///
     /// # Errors
-    /// [`KeyFileError::Exists`] if there is one, [`KeyFileError::NoSecret`] for a key behind a command.
+    /// [`KeyFileError::Exists`] if there is one.
     pub fn write(&self, path: &Path) -> Result<(), KeyFileError> {
-        let Means::Secret { seed, .. } = &self.means else { return Err(KeyFileError::NoSecret) };
+        let (secret, exec, ssh_agent) = match &self.means {
+            Means::Secret { seed, .. } => (Some(file::encode_seed(seed).to_string()), None, None),
+            Means::Exec(command) => (None, Some(command.text().to_owned()), None),
+            Means::Agent(_) => (None, None, Some(true)),
+        };
         let mut content = RecordFile {
             principal: self.principal.to_string(),
             role: self.role.to_string(),
             key: self.key().to_string(),
-            secret: Some(file::encode_seed(seed).to_string()),
-            exec: None,
+            secret,
+            exec,
+            ssh_agent,
         };
         let written = file::write(path, &content);
         content.secret.take().map(Zeroizing::new);
@@ -135,6 +157,7 @@ impl Signer for RecordKey {
         match &self.means {
             Means::Secret { key, .. } => key.key(),
             Means::Exec(command) => command.key(),
+            Means::Agent(agent) => agent.key,
         }
     }
 
@@ -142,6 +165,7 @@ impl Signer for RecordKey {
         match &self.means {
             Means::Secret { key, .. } => key.sign(preimage),
             Means::Exec(command) => command.sign(preimage),
+            Means::Agent(agent) => agent.sign(preimage),
         }
     }
 }

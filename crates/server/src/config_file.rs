@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, io::Read as _, path::Path};
 
+use counterfoil_keys::{TomlFault, parse_toml};
 use serde::Deserialize;
 
 use crate::{
@@ -23,15 +24,11 @@ pub(crate) struct FileValues {
 /// Reads a configuration file.
 pub(crate) fn read_file(path: &Path) -> Result<FileValues, ConfigError> {
     let text = read_text(path)?;
-    // Of toml's error only message and line: its full text quotes the line, which may be that of the token.
     let File { server, log, approvals, witnesses, channels, people } =
-        toml::from_str(&text).map_err(|fault: toml::de::Error| ConfigError::Malformed {
+        parse_toml(&text).map_err(|TomlFault { line, reason }| ConfigError::Malformed {
             path: path.to_owned(),
-            line: fault
-                .span()
-                .and_then(|span| text.get(..span.start))
-                .map(|before| before.matches('\n').count() + 1),
-            reason: fault.message().lines().next().unwrap_or("not TOML").to_owned(),
+            line,
+            reason,
         })?;
     let members = [
         server.listen,

@@ -22,7 +22,7 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use counterfoil_keys::{KeyFileError, random};
+use counterfoil_keys::{KeyFileError, TomlFault, random};
 use counterfoil_receipt::Principal;
 use counterfoil_review::text::printable;
 use serde::{Deserialize, Serialize};
@@ -139,14 +139,8 @@ impl TokenFile {
             #[serde(default)]
             token: Vec<ScopedToken>,
         }
-        let Text { token } =
-            toml::from_str(text).map_err(|fault: toml::de::Error| TokenFileError::Malformed {
-                line: fault
-                    .span()
-                    .and_then(|span| text.get(..span.start))
-                    .map(|before| before.matches('\n').count() + 1),
-                reason: fault.message().lines().next().unwrap_or("not TOML").to_owned(),
-            })?;
+        let Text { token } = counterfoil_keys::parse_toml(text)
+            .map_err(|TomlFault { line, reason }| TokenFileError::Malformed { line, reason })?;
         token.into_iter().try_fold(Self::default(), |mut file, token| {
             file.add(token)?;
             Ok(file)

@@ -19,6 +19,7 @@ use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use counterfoil_keys::{TomlFault, parse_toml};
 use counterfoil_tlog::VerifierKey;
 use serde::Deserialize;
 
@@ -93,11 +94,7 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = read(path)?;
         let wrong = |line, reason: String| ConfigError::Wrong { path: path.to_owned(), line, reason };
-        let file: ConfigFile = toml::from_str(&text).map_err(|fault| {
-            let before = fault.span().and_then(|span| text.get(..span.start));
-            let line = before.map(|before| before.matches('\n').count() + 1);
-            wrong(line, fault.message().lines().next().unwrap_or("not TOML").to_owned())
-        })?;
+        let file: ConfigFile = parse_toml(&text).map_err(|TomlFault { line, reason }| wrong(line, reason))?;
         let listen = file.listen.parse().map_err(|_| {
             wrong(None, format!("listen: {:?} is no address and port, such as 127.0.0.1:7470", file.listen))
         })?;
