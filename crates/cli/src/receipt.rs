@@ -97,10 +97,10 @@ fn to_text(receipt: &Shown, style: Style) -> String {
             let at = decision.time.map_or(String::new(), |at| format!(" at {}", time::utc(at)));
             let reason = decision.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
             let withdrawn = if decision.withdrawn.is_some() { ", withdrawn" } else { "" };
-            let by = format!(
-                "{} by {} ({}){at}{withdrawn}{reason}",
-                decision.verdict, decision.approver, decision.surface
-            );
+            // Such as one by time-out, or one that a person made without having looked (`--yes`).
+            let surface = if decision.surface == "none" { "on no surface" } else { decision.surface };
+            let by =
+                format!("{} by {} ({surface}){at}{withdrawn}{reason}", decision.verdict, decision.approver);
             line("decided", &by);
             line("", &format!("under policy {}", decision.policy));
         }

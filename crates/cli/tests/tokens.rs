@@ -145,7 +145,7 @@ fn a_receipt_is_made_from_the_bundle_under_the_readers_trust() {
     let text = log.good(&["receipt", &execution]);
     for part in [
         &format!("receipt of {execution}\n"),
-        "approve by human (none) at ",
+        "approve by human (on no surface) at ",
         ": go\\u{202e} ahead",
         "succeeded at ",
         "* conformity    pass",
