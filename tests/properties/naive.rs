@@ -288,6 +288,20 @@ impl Naive {
         rule.is_met(&self.standing(proposal))
     }
 
+    /// Whether it might be met, to whom a bundle does not show that those who approved by link hold no key any more.
+    pub fn may_be_met(&self, rule: &Rule, proposal: usize) -> bool {
+        let has_left = |one: &&Decision| {
+            one.voice == Voice::Link
+                && self.revoked.contains(one.approver)
+                && !self.revoked.contains("engine")
+                && (one.proposal, one.ruling, one.withdrawn) == (proposal, Ruling::Approve, false)
+                && one.policy == self.policy.0
+        };
+        let mut decisions = self.standing(proposal);
+        decisions.extend(self.decisions.iter().filter(has_left));
+        rule.is_met(&decisions)
+    }
+
     /// Whether what a policy key says by itself is an entry.
     pub fn say(&self, at: usize, rule: &Rule, says: Says, from: Option<u64>) -> Result<(), Code> {
         self.signs("engine")?;

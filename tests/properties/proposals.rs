@@ -11,7 +11,9 @@ use counterfoil_receipt::{
     text::{Principal, RuleName},
 };
 use counterfoil_testkit::{Actor, NoRoots, Scenario, WINDOW, action, text};
-use counterfoil_verify::{Answer, Conclusion, Dimension, KeyCache, Scope, State, check_signature, verify};
+use counterfoil_verify::{
+    Answer, Conclusion, Dimension, Finding, KeyCache, Scope, Shown, State, Verdict, check_signature, verify,
+};
 use proptest::{prelude::*, test_runner::TestRunner};
 use serde_json::json;
 
@@ -115,6 +117,8 @@ struct Told {
     proposals: Vec<RecordId>,
     decisions: Vec<RecordId>,
     executed: Vec<Executed>,
+    /// The first timer of which a bundle does not show that its turn had come.
+    doubtful: Option<u64>,
     /// What was turned away last, and why.
     refused: Option<(UnverifiedRecord, Code)>,
 }
@@ -142,7 +146,7 @@ impl Told {
         let naive = Naive { log_time, policy: (policy, from), ..Naive::default() };
         let (proposals, decisions, executed) = (Vec::new(), Vec::new(), Vec::new());
         let people = people.into_iter().collect();
-        Self { s, run, people, naive, proposals, decisions, executed, refused: None }
+        Self { s, run, people, naive, proposals, decisions, executed, doubtful: None, refused: None }
     }
 
     /// Logs a record exactly if the naive reading takes it; whether it did.
@@ -333,6 +337,8 @@ impl Told {
         let (engine, proposal) = (self.s.cast.engine.clone(), self.proposals[at]);
         let rule_name = RuleName::new(name).unwrap();
         let policy = self.naive.policy.0;
+        let may_be_met = self.naive.may_be_met(&rule, at);
+        let said_before = self.naive.proposals[at].said.len();
         match says {
             Says::Step(step) => {
                 let who = rule.steps.get(step as usize - 1).map_or("cy", |(_, who)| who);
@@ -382,6 +388,9 @@ impl Told {
                     self.note(id, decision);
                 }
             }
+        }
+        if may_be_met && self.naive.proposals[at].said.len() > said_before {
+            self.doubtful = self.doubtful.or(Some(self.s.ledger.size() - 1));
         }
     }
 
@@ -486,6 +495,9 @@ impl Told {
         self.close();
         let trust = self.s.ledger.trust().trust();
         let verdict = verify(&self.s.ledger.bundle(self.run), &trust, 0);
+        if let Some(index) = self.doubtful {
+            return self.verify_doubtful(&verdict, index);
+        }
         self.check(verdict.state());
         let unasked = ["witness-quorum", "checkpoint-stale"];
         let found = verdict.findings().iter().filter(|finding| !unasked.contains(&finding.code));
@@ -509,6 +521,18 @@ impl Told {
                 assert_ne!(verdict.conclude(trust.require()), Conclusion::Shown, "{record:?}");
             }
         }
+    }
+
+    /// A bundle that does not show that the turn of this timer had come convinces nobody, and accuses nobody of it.
+    fn verify_doubtful(&self, verdict: &Verdict, timer: u64) {
+        let asked = |finding: &&Finding| {
+            !["witness-quorum", "checkpoint-stale", "window-closed"].contains(&finding.code)
+        };
+        let doubts: Vec<&Finding> = verdict.findings().iter().filter(asked).collect();
+        let first = doubts.first().map(|finding| (finding.index, finding.code));
+        assert_eq!(first, Some((Some(timer), "timer-out-of-turn")));
+        assert!(doubts.iter().all(|finding| finding.shown == Shown::NotShown), "{doubts:#?}");
+        assert_ne!(verdict.conclude(self.s.ledger.trust().trust().require()), Conclusion::Shown);
     }
 }
 
