@@ -39,7 +39,10 @@ pub fn test(flags: &[&str]) -> Step {
     let with_packages = format!("COUNTERFOIL_PYTHON={python}");
     let tests = ["cargo", "test", "--workspace", "--locked"];
     let effort: &[&str] = if flags.contains(&"--full") { &["COUNTERFOIL_EFFORT=full"] } else { &[] };
-    run("env", &[&[programs.as_str(), &with_packages], effort, &tests].concat())?;
+    // What is started in the background ignores these, and so does all that it starts: the tests send them.
+    let signals: &[&str] = &["--default-signal=INT,QUIT,HUP"];
+    let signals = if holds("env", &[signals, &["true"]].concat()) { signals } else { &[] };
+    run("env", &[signals, &[programs.as_str(), &with_packages], effort, &tests].concat())?;
     let faults = vectors::check(&root());
     if !faults.is_empty() {
         return Err(faults.join("\n"));
