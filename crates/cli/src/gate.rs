@@ -296,7 +296,7 @@ pub fn pass(
     effect: &mut dyn Effect,
     wait: Option<u64>,
 ) -> Outcome {
-    let (mut gate, settled) = driver(context, actor)?;
+    let (gate, settled) = driver(context, actor)?;
     for settled in &settled {
         output::note(&format!("settled first: {}", settled_line(settled)));
     }
@@ -319,7 +319,7 @@ fn driver(context: &Context, actor: Actor) -> Outcome<(Driver<PinnedClient>, Vec
         outcome_patience: OUTCOME_PATIENCE,
         refusal_pause: REFUSAL_PAUSE,
     };
-    let mut gate = Driver::new(actor.client, config).map_err(|error| gate_failure(&error))?;
+    let gate = Driver::new(actor.client, config).map_err(|error| gate_failure(&error))?;
     let settled = gate.settle_open().map_err(|error| gate_failure(&error))?;
     Ok((gate, settled))
 }
@@ -422,9 +422,11 @@ fn gate_failure(error: &GateError) -> Failure {
         GateError::Unconfirmed { .. } => {
             ("unconfirmed", NOT_SHOWN, "nothing was run; `counterfoil gate settle` records that")
         }
-        GateError::Open(_) => {
-            ("open-executions", 2, "one gate uses the directory `gate` at a time: check it")
-        }
+        GateError::Open(_) => (
+            "open-executions",
+            2,
+            "check the directory `gate` of the working directory, its owner and the disk",
+        ),
         GateError::Sign(_) => ("no-signature", 2, "check the runtime's key file"),
         GateError::Clock(_) => ("clock", 2, "set the clock of this machine"),
         GateError::Random(_) => ("random", 2, "the system has no randomness to give; try again"),

@@ -537,8 +537,8 @@ fn a_working_directory_that_can_not_be_made() {
 fn a_server_that_is_not_there() {
     let desk = desk();
     std::fs::create_dir(desk.path("seen")).unwrap();
-    std::fs::create_dir(desk.path("gate")).unwrap();
-    desk.write("gate/lock", "");
+    std::fs::create_dir_all(desk.path("gate/0")).unwrap();
+    desk.write("gate/0/lock", "");
     desk.write("action.json", r#"{"tool":"t","arguments":{}}"#);
     desk.key("agent", "scout", "agent.key");
     desk.key("runtime", "gate", "runtime.key");

@@ -1,8 +1,13 @@
 //! The driver: evidence, execution, evidence, effect, outcome, in this order and no other.
 
 use std::{
+    collections::BTreeSet,
     io,
     path::PathBuf,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -29,7 +34,7 @@ use crate::{
 
 /// How a gate is set up.
 pub struct Config {
-    /// Where it notes what it has begun; one directory, and one key, for one process.
+    /// Where it notes what it has begun; gates of the same runtime may share it.
     pub dir: PathBuf,
     /// The runtime's key.
     pub signer: Box<dyn Signer + Send + Sync>,
@@ -51,8 +56,10 @@ pub struct Gate<L> {
     runtime: Author,
     clock: Box<dyn Clock>,
     outcome_patience: Duration,
-    refusals: Refusals,
-    settled: bool,
+    refusals: Mutex<Refusals>,
+    settled: AtomicBool,
+    /// Executions that this process has begun and not ended.
+    running: Mutex<BTreeSet<RecordId>>,
 }
 
 /// How a request ended.
@@ -144,7 +151,7 @@ impl<L: Log> Gate<L> {
     /// Sets up a gate. Call [`Gate::settle_open`] before anything else.
     ///
     /// # Errors
-    /// [`GateError::Open`] if another process holds the directory.
+    /// [`GateError::Open`] if the directory can't be used, or too many processes use it.
     pub fn new(log: L, config: Config) -> Result<Self, GateError> {
         let runtime = Author { key: config.signer.key(), principal: config.runtime, role: Role::Runtime };
         Ok(Self {
@@ -154,8 +161,9 @@ impl<L: Log> Gate<L> {
             runtime,
             clock: config.clock,
             outcome_patience: config.outcome_patience,
-            refusals: Refusals::new(config.refusal_pause),
-            settled: false,
+            refusals: Mutex::new(Refusals::new(config.refusal_pause)),
+            settled: AtomicBool::new(false),
+            running: Mutex::default(),
         })
     }
 
@@ -169,11 +177,18 @@ impl<L: Log> Gate<L> {
     ///
     /// # Errors
     /// [`GateError`]; the gate then lets nothing pass.
-    pub fn settle_open(&mut self) -> Result<Vec<Settled>, GateError> {
-        self.settled = false;
-        let settled =
-            self.open.list()?.iter().map(|execution| self.settle(execution)).collect::<Result<_, _>>()?;
-        self.settled = true;
+    pub fn settle_open(&self) -> Result<Vec<Settled>, GateError> {
+        let mut settled = Vec::new();
+        let abandoned = self.open.abandoned()?;
+        for place in abandoned.iter().chain([&self.open]) {
+            for execution in place.list()? {
+                let runs_now = lock(&self.running).contains(&execution.id());
+                if !runs_now {
+                    settled.push(self.settle(place, &execution)?);
+                }
+            }
+        }
+        self.settled.store(true, Ordering::Release);
         Ok(settled)
     }
 
@@ -182,7 +197,7 @@ impl<L: Log> Gate<L> {
     /// # Errors
     /// [`GateError`]; the effect did not run.
     pub fn run(
-        &mut self,
+        &self,
         run: RunId,
         proposal: RecordId,
         action: &Action,
@@ -196,7 +211,7 @@ impl<L: Log> Gate<L> {
     /// # Errors
     /// [`GateError`]; the effect did not run.
     pub fn run_when_approved(
-        &mut self,
+        &self,
         run: RunId,
         proposal: RecordId,
         action: &Action,
@@ -216,13 +231,13 @@ impl<L: Log> Gate<L> {
 
     /// One request on one state of the log; also says how many records the run had then.
     fn attempt(
-        &mut self,
+        &self,
         run: RunId,
         proposal: RecordId,
         action: &Action,
         effect: &mut dyn Effect,
     ) -> Result<(Ended, u64), GateError> {
-        if !self.settled {
+        if !self.settled.load(Ordering::Acquire) {
             return Err(GateError::NotSettled);
         }
         let require = self.log.require().to_vec();
@@ -243,8 +258,9 @@ impl<L: Log> Gate<L> {
     }
 
     /// Logs the refusals that were counted and have no record yet.
-    pub fn flush_refusals(&mut self) {
-        for (kind, count) in self.refusals.drain() {
+    pub fn flush_refusals(&self) {
+        let waiting = self.refusals().drain();
+        for (kind, count) in waiting {
             let Ok(evidence) = self.evidence(kind.run) else { continue };
             let detail = format!("{count} more refusals like the one before");
             // Nobody is there to be told of a failure; the first refusal of the kind stands in the log.
@@ -254,7 +270,7 @@ impl<L: Log> Gate<L> {
 
     /// The write-ahead: nothing runs before the log is shown to hold the execution.
     fn execute(
-        &mut self,
+        &self,
         request: &Request,
         evidence: &Verdict,
         approved: Approved,
@@ -262,6 +278,7 @@ impl<L: Log> Gate<L> {
     ) -> Result<Ended, GateError> {
         let execution = approved.execution().sign(&*self.signer)?;
         let id = execution.id();
+        let _running = Running::begin(&self.running, id);
         self.open.begin(&execution)?;
         match self.log.submit(&execution, &[]) {
             Ok(_) => {}
@@ -336,7 +353,7 @@ impl<L: Log> Gate<L> {
         }
     }
 
-    fn settle(&self, execution: &UnverifiedRecord) -> Result<Settled, GateError> {
+    fn settle(&self, place: &OpenExecutions, execution: &UnverifiedRecord) -> Result<Settled, GateError> {
         let id = execution.id();
         let Some(run) = execution.run() else { return Ok(Settled::Open(id, "names no run".to_owned())) };
         let evidence = self.evidence(run)?;
@@ -346,39 +363,43 @@ impl<L: Log> Gate<L> {
         let logged = evidence.state().run(&run).and_then(|run| run.execution(&id));
         match logged.map(|execution| execution.status()) {
             None if window_is_over(execution, run, &evidence) => {
-                self.open.clear(id)?;
+                place.clear(id)?;
                 Ok(Settled::NeverLogged(id))
             }
             None => Ok(Settled::Open(id, "it is not logged, and its window is not over".to_owned())),
             Some(Some(_)) => {
-                self.open.clear(id)?;
+                place.clear(id)?;
                 Ok(Settled::Known(id))
             }
-            Some(None) => self.settle_logged(execution),
+            Some(None) => self.settle_logged(place, execution),
         }
     }
 
     /// Logs the outcome that was noted, or that nobody knows.
-    fn settle_logged(&self, execution: &UnverifiedRecord) -> Result<Settled, GateError> {
+    fn settle_logged(
+        &self,
+        place: &OpenExecutions,
+        execution: &UnverifiedRecord,
+    ) -> Result<Settled, GateError> {
         let id = execution.id();
-        let outcome = match self.open.outcome(id)? {
+        let outcome = match place.outcome(id)? {
             Some(outcome) => outcome,
             None => {
                 let done = Done::unknown(
                     "the runtime was interrupted between the execution's record and its outcome",
                 );
                 let outcome = self.sign_outcome(execution, &done)?;
-                self.open.conclude(id, &outcome)?;
+                place.conclude(id, &outcome)?;
                 outcome
             }
         };
         match self.submit_outcome(&outcome) {
             Ok(()) => {
-                self.open.clear(id)?;
+                place.clear(id)?;
                 Ok(Settled::Recorded { execution: id, outcome: outcome.record.id() })
             }
             Err(LogError::Rejected { code }) if code == Rule::OutcomeSettled.code() => {
-                self.open.clear(id)?;
+                place.clear(id)?;
                 Ok(Settled::Known(id))
             }
             Err(error) => Ok(Settled::Open(id, error.to_string())),
@@ -395,23 +416,18 @@ impl<L: Log> Gate<L> {
     }
 
     /// Logs a refusal, unless an equal one was logged just now. A refusal stands by itself; its record is a courtesy.
-    fn record_refusal(
-        &mut self,
-        request: &Request,
-        evidence: &Verdict,
-        refusal: &Refusal,
-    ) -> Option<RecordId> {
+    fn record_refusal(&self, request: &Request, evidence: &Verdict, refusal: &Refusal) -> Option<RecordId> {
         let kind = Kind {
             run: request.run,
             proposal: request.proposal,
             action: request.action.digest(),
             code: refusal.code.clone(),
         };
-        let count = self.refusals.count(&kind)?;
+        let count = self.refusals().count(&kind)?;
         let (action, detail) = (Some(request.action.clone()), Some(refusal.detail.clone()));
         let record = self.submit_refusal(evidence, &kind, action, detail, count);
         if record.is_none() {
-            self.refusals.put_back(&kind, count);
+            self.refusals().put_back(&kind, count);
         }
         record
     }
@@ -474,6 +490,10 @@ impl<L: Log> Gate<L> {
         Draft { place, time, principal, role, body: body.into() }.sign(&*self.signer)
     }
 
+    fn refusals(&self) -> MutexGuard<'_, Refusals> {
+        lock(&self.refusals)
+    }
+
     fn evidence(&self, run: RunId) -> Result<Verdict, GateError> {
         self.log.evidence(run, self.now()?).map_err(GateError::NoEvidence)
     }
@@ -481,6 +501,30 @@ impl<L: Log> Gate<L> {
     fn now(&self) -> Result<Millis, GateError> {
         self.clock.now().map_err(GateError::Clock)
     }
+}
+
+/// An execution that this process works on, until this goes out of scope.
+struct Running<'g> {
+    all: &'g Mutex<BTreeSet<RecordId>>,
+    id: RecordId,
+}
+
+impl<'g> Running<'g> {
+    fn begin(all: &'g Mutex<BTreeSet<RecordId>>, id: RecordId) -> Self {
+        lock(all).insert(id);
+        Self { all, id }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        lock(self.all).remove(&self.id);
+    }
+}
+
+/// What is behind a mutex; nothing here is left half done by a panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether an execution that is not in the log can no longer be admitted, because log time is past its window.

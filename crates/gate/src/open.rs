@@ -1,5 +1,8 @@
 //! Executions that were begun and have no logged outcome, on disk: what a restarted gate must know.
 //!
+//! Each process takes a place of its own below the directory, `0` or the next that is free, so that two gates of one runtime work side
+//! by side; what a process left behind is settled by whoever finds its place free.
+//!
 //! Order of writes, each durable before the next: `ID.execution` (the signed record), submission, effect, `ID.outcome`
 //! (the signed outcome and its payload), submission, removal of both. A file appears whole or not at all.
 
@@ -14,7 +17,10 @@ use counterfoil_receipt::{
     bundle::{PayloadLine, read_line, write_line},
 };
 
-/// A directory of open executions, held by one process.
+/// Gates of one runtime that work in one directory at a time.
+const PLACES: u32 = 64;
+
+/// A place for open executions, held by one process.
 #[derive(Debug)]
 pub(crate) struct OpenExecutions {
     dir: PathBuf,
@@ -29,19 +35,39 @@ pub(crate) struct SignedOutcome {
 }
 
 impl OpenExecutions {
-    /// Takes the directory, and makes it if it is not there.
+    /// Takes the first free place below `dir`, which is made if it is not there.
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
-        fs::create_dir_all(dir)?;
-        let lock = File::create(dir.join("lock"))?;
-        lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => {
-                let why =
-                    format!("{} is held by another gate; one process serves one directory", dir.display());
-                io::Error::new(io::ErrorKind::WouldBlock, why)
+        for number in 0..PLACES {
+            if let Some(place) = Self::take(dir.join(number.to_string()))? {
+                return Ok(place);
             }
-            TryLockError::Error(error) => error,
-        })?;
-        Ok(Self { dir: dir.to_owned(), _lock: lock })
+        }
+        let why = format!("{PLACES} gates use {} already", dir.display());
+        Err(io::Error::new(io::ErrorKind::WouldBlock, why))
+    }
+
+    /// The other places below the same directory that no process holds.
+    pub(crate) fn abandoned(&self) -> io::Result<Vec<Self>> {
+        let Some(dir) = self.dir.parent() else { return Ok(Vec::new()) };
+        let mut abandoned = Vec::new();
+        for number in 0..PLACES {
+            let place = dir.join(number.to_string());
+            if place != self.dir && place.try_exists()? {
+                abandoned.extend(Self::take(place)?);
+            }
+        }
+        Ok(abandoned)
+    }
+
+    /// Takes a place; `None` if another process holds it.
+    fn take(dir: PathBuf) -> io::Result<Option<Self>> {
+        fs::create_dir_all(&dir)?;
+        let lock = File::create(dir.join("lock"))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Some(Self { dir, _lock: lock })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
     }
 
     /// Notes that an execution is about to be submitted. Fails if it was noted before: nothing is begun twice.

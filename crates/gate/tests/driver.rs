@@ -23,7 +23,7 @@ use fake::{FakeLog, Killed, Lie, succeeded};
 fn request(log: &FakeLog, dir: &std::path::Path) -> (Result<Ended, GateError>, u32) {
     let (run, proposal, action) = log.world(|world| (world.run, world.proposal, world.action.clone()));
     let effects = Cell::new(0);
-    let mut gate = log.gate(dir);
+    let gate = log.gate(dir);
     gate.settle_open().unwrap();
     let ended = gate.run(run, proposal, &action, &mut |_: &Action, _: &RecordId| {
         effects.set(effects.get() + 1);
@@ -51,7 +51,7 @@ fn what_was_approved_runs_once_and_is_recorded_before_and_after() {
 fn the_effect_is_given_the_approved_action_and_the_id_of_its_execution() {
     let (log, dir) = (FakeLog::approved(), tempfile::tempdir().unwrap());
     let (run, proposal, action) = log.world(|world| (world.run, world.proposal, world.action.clone()));
-    let mut gate = log.gate(dir.path());
+    let gate = log.gate(dir.path());
     gate.settle_open().unwrap();
     let ended = gate.run(run, proposal, &action, &mut |given: &Action, execution: &RecordId| {
         assert_eq!(given.to_canonical(), action.to_canonical());
@@ -131,7 +131,7 @@ fn a_rejected_execution_does_not_run_even_if_the_log_admitted_it() {
 fn an_effect_that_panics_is_recorded_as_unknown() {
     let (log, dir) = (FakeLog::approved(), tempfile::tempdir().unwrap());
     let (run, proposal, action) = log.world(|world| (world.run, world.proposal, world.action.clone()));
-    let mut gate = log.gate(dir.path());
+    let gate = log.gate(dir.path());
     gate.settle_open().unwrap();
     let ended = gate.run(run, proposal, &action, &mut |_: &Action, _: &RecordId| panic!("out of paper"));
     let Ok(Ended::Ran(ran)) = ended else { panic!("{ended:?}") };
@@ -143,7 +143,7 @@ fn an_effect_that_panics_is_recorded_as_unknown() {
 fn a_result_is_logged_as_a_commitment() {
     let (log, dir) = (FakeLog::approved(), tempfile::tempdir().unwrap());
     let (run, proposal, action) = log.world(|world| (world.run, world.proposal, world.action.clone()));
-    let mut gate = log.gate(dir.path());
+    let gate = log.gate(dir.path());
     gate.settle_open().unwrap();
     gate.run(run, proposal, &action, &mut |_: &Action, _: &RecordId| {
         let label = counterfoil_testkit::label;
@@ -183,7 +183,7 @@ fn killed_at(step: u32, noted: bool) {
     log.world(|world| world.crash_in = Some(step));
     let effects = Cell::new(0_usize);
     let run_once = || {
-        let mut gate = log.gate(dir.path());
+        let gate = log.gate(dir.path());
         let settled = gate.settle_open().unwrap();
         let ended = gate.run(run, proposal, &action, &mut |_: &Action, _: &RecordId| {
             effects.set(effects.get() + 1);
@@ -194,7 +194,7 @@ fn killed_at(step: u32, noted: bool) {
     let killed = catch_unwind(AssertUnwindSafe(run_once)).expect_err("is killed");
     assert!(killed.is::<Killed>());
     if !noted {
-        let files = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        let files = std::fs::read_dir(dir.path().join("0")).unwrap().map(|entry| entry.unwrap().path());
         files.filter(|path| path.extension().is_some_and(|kind| kind == "outcome")).for_each(|path| {
             std::fs::remove_file(path).unwrap();
         });
@@ -239,16 +239,38 @@ fn nothing_runs_before_what_is_open_was_settled() {
     let (log, dir) = (FakeLog::approved(), tempfile::tempdir().unwrap());
     let (run, proposal, action) = log.world(|world| (world.run, world.proposal, world.action.clone()));
     let mut effect = |_: &Action, _: &RecordId| panic!("ran");
-    let mut gate = log.gate(dir.path());
+    let gate = log.gate(dir.path());
     assert!(matches!(gate.run(run, proposal, &action, &mut effect), Err(GateError::NotSettled)));
 }
 
 #[test]
-fn one_directory_serves_one_process() {
+fn gates_share_a_directory_and_none_settles_what_another_still_runs() {
     let (log, dir) = (FakeLog::approved(), tempfile::tempdir().unwrap());
-    let _held = log.gate(dir.path());
-    let second = catch_unwind(AssertUnwindSafe(|| log.gate(dir.path())));
-    assert!(second.is_err());
+    let (run, proposal, action) = log.world(|world| (world.run, world.proposal, world.action.clone()));
+    let gate = log.gate(dir.path());
+    gate.settle_open().unwrap();
+    let ended = gate.run(run, proposal, &action, &mut |_: &Action, _: &RecordId| {
+        // Beside it, and in the same process.
+        assert_eq!(log.gate(dir.path()).settle_open().unwrap(), []);
+        assert_eq!(gate.settle_open().unwrap(), []);
+        succeeded()
+    });
+    assert!(matches!(ended, Ok(Ended::Ran(_))), "{ended:?}");
+    assert_eq!(log.outcomes(), [(Status::Succeeded, Effects::Complete)]);
+}
+
+#[test]
+fn what_one_gate_left_open_another_settles_once_it_is_gone() {
+    let (log, dir) = (FakeLog::lying(Lie::GoneAfter), tempfile::tempdir().unwrap());
+    let gone = log.gate(dir.path());
+    let other = log.gate(dir.path());
+    let (run, proposal, action) = log.world(|world| (world.run, world.proposal, world.action.clone()));
+    gone.settle_open().unwrap();
+    gone.run(run, proposal, &action, &mut |_: &Action, _: &RecordId| panic!("ran")).unwrap_err();
+    log.world(|world| world.reachable = true);
+    assert_eq!(other.settle_open().unwrap(), []);
+    drop(gone);
+    assert!(matches!(other.settle_open().unwrap()[..], [Settled::Recorded { .. }]));
 }
 
 #[test]
@@ -263,7 +285,7 @@ fn an_unreachable_log_lets_nothing_pass() {
 fn an_outcome_that_the_log_did_not_take_is_logged_at_the_next_start() {
     let (log, dir) = (FakeLog::approved(), tempfile::tempdir().unwrap());
     let (run, proposal, action) = log.world(|world| (world.run, world.proposal, world.action.clone()));
-    let mut gate = log.gate(dir.path());
+    let gate = log.gate(dir.path());
     gate.settle_open().unwrap();
     let ended = gate.run(run, proposal, &action, &mut |_: &Action, _: &RecordId| {
         log.world(|world| world.reachable = false);
@@ -284,7 +306,7 @@ fn an_outstanding_decision_is_waited_for() {
     let log = FakeLog::new(Scenario::new(), |_, _, _| {});
     let dir = tempfile::tempdir().unwrap();
     let (run, proposal, action) = log.world(|world| (world.run, world.proposal, world.action.clone()));
-    let mut gate = log.gate(dir.path());
+    let gate = log.gate(dir.path());
     gate.settle_open().unwrap();
     let mut effect = |_: &Action, _: &RecordId| succeeded();
     let held = gate.run(run, proposal, &action, &mut effect).unwrap();
@@ -298,7 +320,7 @@ fn equal_refusals_are_one_record_with_a_count() {
     let (log, dir) = (FakeLog::approved(), tempfile::tempdir().unwrap());
     let (run, proposal) = log.world(|world| (world.run, world.proposal));
     let other = counterfoil_testkit::action("db.drop", serde_json::json!({"table": "orders"}));
-    let mut gate = log.gate(dir.path());
+    let gate = log.gate(dir.path());
     gate.settle_open().unwrap();
     let mut records = Vec::new();
     for _ in 0..5 {
