@@ -2,7 +2,7 @@
 
 use clap::Args;
 use counterfoil_receipt::RecordId;
-use counterfoil_verify::Receipt as Shown;
+use counterfoil_verify::{Decided, Receipt as Shown};
 use serde_json::json;
 
 use crate::{
@@ -97,16 +97,26 @@ fn to_text(receipt: &Shown, style: Style) -> String {
             let at = decision.time.map_or(String::new(), |at| format!(" at {}", time::utc(at)));
             let reason = decision.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
             let withdrawn = if decision.withdrawn.is_some() { ", withdrawn" } else { "" };
+            let vain =
+                decision.without_effect.as_ref().map_or(String::new(), |why| format!("; IN VAIN: {why}"));
             // Such as one by time-out, or one that a person made without having looked (`--yes`).
             let surface = if decision.surface == "none" { "on no surface" } else { decision.surface };
-            let by =
-                format!("{} by {} ({surface}){at}{withdrawn}{reason}", decision.verdict, decision.approver);
+            let by = format!(
+                "{} by {} ({surface}){at}, entry {}{withdrawn}{reason}{vain}",
+                decision.verdict, decision.approver, decision.index
+            );
             line("decided", &by);
             line("", &format!("under policy {}", decision.policy));
         }
+        left_out(&mut line, proposal.decisions_left_out, "decisions");
         for execution in &proposal.executions {
+            let named = |one: &&Decided| execution.decisions.contains(&one.id);
+            let approvers: Vec<&str> =
+                proposal.decisions.iter().filter(named).map(|one| one.approver.as_str()).collect();
+            let on =
+                if approvers.is_empty() { String::new() } else { format!(" by {}", approvers.join(", ")) };
             let by = format!(
-                "{} by {} at {}, {}",
+                "{} by {} at {}, {}{on}",
                 execution.id,
                 execution.runtime,
                 time::utc(execution.time),
@@ -117,11 +127,20 @@ fn to_text(receipt: &Shown, style: Style) -> String {
                 || "no outcome is known".to_owned(),
                 |outcome| {
                     let at = outcome.time.map_or(String::new(), |at| format!(" at {}", time::utc(at)));
-                    format!("{}{at}, effects {}", outcome.status, outcome.effects)
+                    let by = outcome.by.as_ref().map_or(String::new(), |by| format!(", says {by}"));
+                    format!("{}{at}, effects {}{by}", outcome.status, outcome.effects)
                 },
             );
             line("outcome", &ended);
         }
+        left_out(&mut line, proposal.executions_left_out, "executions");
     }
+    left_out(&mut line, receipt.proposals_left_out, "proposals");
     out
+}
+
+fn left_out(line: &mut impl FnMut(&str, &str), count: usize, what: &str) {
+    if count > 0 {
+        line("", &format!("{count} more {what} came before these: `counterfoil verify` shows them"));
+    }
 }

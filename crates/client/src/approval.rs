@@ -146,6 +146,9 @@ pub struct ApprovalDecision {
 /// An execution, as the log sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct ApprovalExecution {
+    /// The decisions that it stands on.
+    #[serde(with = "texts")]
+    pub decisions: Vec<RecordId>,
     /// Its id.
     #[serde(with = "text")]
     pub id: RecordId,

@@ -134,8 +134,8 @@ fn has_part(run: &Run, proposal: &ProposalState, principal: &Principal) -> bool 
 #[schema(as = Approval)]
 pub(crate) struct View {
     action: ActionView,
-    /// The last ones, in log order.
-    #[schema(max_items = 100)]
+    /// The last ones, and those that the last execution names, in log order.
+    #[schema(max_items = 116)]
     decisions: Vec<DecisionView>,
     /// The record that rejected, sent back, cancelled or superseded it.
     #[schema(value_type = Option<schemas::Hash>)]
@@ -205,6 +205,9 @@ struct DecisionView {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Execution)]
 struct ExecutionView {
+    /// The decisions that it stands on.
+    #[schema(value_type = Vec<schemas::Hash>, max_items = 16)]
+    decisions: Vec<String>,
     #[schema(value_type = schemas::Hash)]
     id: String,
     index: u64,
@@ -249,7 +252,12 @@ impl View {
         let (run, proposal) = find(state, proposed)?;
         let approval = state.approval(run, &proposed.id)?;
         let last = |count: usize| count.saturating_sub(limits::APPROVAL_DECISIONS);
-        let decisions = proposal.decisions.iter().skip(last(proposal.decisions.len()));
+        let from = last(proposal.decisions.len());
+        // However many decide later: what the last execution stands on is shown.
+        let executed = proposal.uses.values().last().and_then(|id| run.execution(id));
+        let is_named = |id: &RecordId| executed.is_some_and(|execution| execution.decisions.contains(id));
+        let decisions = proposal.decisions.iter().enumerate();
+        let decisions = decisions.filter(|(at, id)| *at >= from || is_named(id)).map(|(_, id)| id);
         let executions = proposal.uses.values().skip(last(proposal.uses.len()));
         let action = &proposal.action;
         let view = Self {
@@ -285,6 +293,15 @@ impl View {
     /// Says where people look at it.
     pub(crate) fn link_to(&mut self, links: &Links) {
         self.review_url = Some(links.review_url(&self.proposal));
+    }
+
+    /// Takes away who decided what, and who executed it.
+    pub(crate) fn hide_people(&mut self) {
+        self.decisions.clear();
+        self.executions.clear();
+        for requirement in self.rules.iter_mut().flat_map(|rule| &mut rule.requirements) {
+            requirement.approved.clear();
+        }
     }
 
     /// How many decisions and executions it shows.
@@ -327,6 +344,7 @@ impl ExecutionView {
     fn of(run: &Run, id: &RecordId) -> Option<Self> {
         let execution = run.execution(id)?;
         Some(Self {
+            decisions: execution.decisions.iter().map(ToString::to_string).collect(),
             id: id.to_string(),
             index: execution.index,
             runtime: execution.runtime.to_string(),

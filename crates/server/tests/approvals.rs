@@ -207,9 +207,12 @@ fn each_status_is_told_and_can_be_asked_for() {
         assert_eq!(ids(&world, &format!("status={word}")), newest_first(&[proposal]), "{word}");
         let executions = show(&world, proposal)["executions"].clone();
         let status = if *word == "executing" { Value::Null } else { json!(word) };
-        let index = executions[0]["index"].clone();
+        let (index, named) = (executions[0]["index"].clone(), executions[0]["decisions"].clone());
         let id = execution.to_string();
-        assert_eq!(executions, json!([{"id": id, "index": index, "runtime": "gate", "status": status}]));
+        assert_eq!(named.as_array().unwrap().len(), 2, "ana's and bo's");
+        let expected =
+            json!([{"decisions": named, "id": id, "index": index, "runtime": "gate", "status": status}]);
+        assert_eq!(executions, expected);
     }
     assert_eq!(show(&world, &rejected)["ended_by"], no.to_string());
     assert_eq!(show(&world, &old)["ended_by"], new.id().to_string());

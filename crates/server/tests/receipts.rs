@@ -5,7 +5,11 @@
 mod common;
 
 use common::*;
-use counterfoil_receipt::RecordId;
+use counterfoil_receipt::{
+    Body, RecordId, Role,
+    body::{self, Ruling},
+};
+use counterfoil_testkit::{Actor, enrolment};
 use serde_json::{Value, json};
 
 /// The ids of a run's records, by type; of decisions the first.
@@ -83,6 +87,56 @@ fn a_receipt_of_what_was_only_proposed_shows_no_more() {
         world.get(&format!("/v1/receipts/{id}")).json()["proposals"].as_array().unwrap().len()
     };
     assert_eq!((count(&proposal.id()), count(&second.id()), count(&run.trigger())), (1, 1, 2));
+}
+
+#[test]
+fn approvals_that_count_for_nothing_neither_pass_for_others_nor_push_them_out() {
+    let world = World::peopled();
+    let boss = Actor::new("boss", Role::Human);
+    world.add(&world.sign(&world.cast.root, world.after_genesis(), enrolment(&boss, &[])));
+    let (proposal, approvals) = world.approved("one", now());
+    let run = proposal.run().unwrap();
+    // Of somebody whom nobody asked: logged, and without effect.
+    let by_boss = world.decision(&boss, &proposal, Ruling::Approve, now());
+    world.add(&by_boss);
+    let execution = world.execution(&proposal, &approvals, now());
+    world.add(&execution);
+    // Many more afterwards, dated back.
+    let Body::Decision(body) = by_boss.body() else { panic!("no decision") };
+    let again: Vec<_> = (1..=120)
+        .map(|n| world.sign_at(&boss, world.in_run(run, execution.id()), (**body).clone(), now() - n * 1_000))
+        .collect();
+    assert!(world.batch(&again).iter().all(|answer| answer["status"] == "included"));
+
+    let mut named: Vec<String> = approvals.iter().map(ToString::to_string).collect();
+    named.sort_unstable();
+    let named: Vec<Value> = named.into_iter().map(Value::from).collect();
+    let receipt = world.get(&format!("/v1/receipts/{}", execution.id())).json()["proposals"][0].clone();
+    assert_eq!(receipt["executions"][0]["decisions"], json!(named));
+    let shown = receipt["decisions"].as_array().unwrap().clone();
+    let left_out = receipt["decisions_left_out"].as_u64().unwrap();
+    assert_eq!((shown.len(), left_out), (102, 21), "two of the quorum, and the last hundred");
+    for decision in &shown {
+        let counts = named.contains(&decision["id"]);
+        assert_eq!(decision["without_effect"].is_null(), counts, "{decision}");
+        assert_eq!(decision["approver"] != "boss", counts, "{decision}");
+    }
+    let approval = world.get(&format!("/v1/approvals/{}", proposal.id())).json();
+    assert_eq!(approval["executions"][0]["decisions"], json!(named));
+    let shown = approval["decisions"].as_array().unwrap();
+    assert!(named.iter().all(|id| shown.iter().any(|one| one["id"] == *id)), "{approval}");
+
+    // Who says how it ended is said, too.
+    let settled = body::Settlement {
+        effects: body::Effects::Complete,
+        execution: execution.id(),
+        reason: None,
+        status: body::Status::Succeeded,
+        evidence: None,
+    };
+    world.add(&world.sign(&boss, world.in_run(run, execution.id()), settled));
+    let receipt = world.get(&format!("/v1/receipts/{}", execution.id())).json();
+    assert_eq!(receipt["proposals"][0]["executions"][0]["outcome"]["by"], "boss");
 }
 
 #[test]

@@ -365,6 +365,7 @@ impl Run {
             windows,
             log_time: None,
             ground: self.ground(body),
+            decisions: body.decisions.to_vec(),
             outcome: None,
             settlement: None,
         };

@@ -45,7 +45,7 @@ pub use execution::Quorum;
 pub use fault::{Fault, Finding, Shown};
 pub use keys::KeyFacts;
 pub use proposals::Proposed;
-pub use receipt::{Receipt, Receipted};
+pub use receipt::{Decided, Receipt, Receipted};
 pub use record::{KeyCache, Record, check_signature};
 pub use rule::{Dimension, Rule};
 pub use run::{DecisionState, End, ExecutionState, Fired, Ground, ProposalState, ProposalStatus, Run};

@@ -1,7 +1,7 @@
 //! A receipt: what was proposed, who decided it, what was executed and how that ended, of one bundle, beside its verdict. It decides
 //! nothing, and shows as much as the verdict lets it be believed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use counterfoil_receipt::{Body, RecordId, UnverifiedRecord};
 use serde::Serialize;
@@ -14,7 +14,7 @@ use crate::{
     verdict::{Answer, Verdict},
 };
 
-/// Proposals of a receipt, and decisions and executions of each: the last ones.
+/// Proposals of a receipt, and decisions and executions of each: the last ones, and what those executions name.
 const MOST: usize = 100;
 
 /// What a bundle shows of one record's proposal, or of its whole run. In JSON as `GET /v1/receipts/{id}` answers.
@@ -28,6 +28,8 @@ pub struct Receipt {
     pub issuer: Issuer,
     /// The proposals that it is about, in log order.
     pub proposals: Vec<Receipted>,
+    /// How many more there are, before these.
+    pub proposals_left_out: usize,
     /// The record that was asked for.
     pub record: String,
     /// Who signed the trigger of the run.
@@ -53,7 +55,9 @@ pub struct Receipted {
     pub action: Acted,
     pub agent: String,
     pub decisions: Vec<Decided>,
+    pub decisions_left_out: usize,
     pub executions: Vec<Executed>,
+    pub executions_left_out: usize,
     pub id: String,
     pub index: u64,
     pub log_time: Option<u64>,
@@ -83,6 +87,8 @@ pub struct Decided {
     pub surface: &'static str,
     pub time: Option<u64>,
     pub verdict: &'static str,
+    /// Why it changes nothing, if it does not.
+    pub without_effect: Option<String>,
     pub withdrawn: Option<String>,
 }
 
@@ -90,6 +96,8 @@ pub struct Decided {
 #[derive(Debug, Serialize)]
 #[allow(missing_docs, reason = "named as in the answer")]
 pub struct Executed {
+    /// The decisions that it stands on, of which it names the ids.
+    pub decisions: Vec<String>,
     pub ground: &'static str,
     pub id: String,
     pub index: u64,
@@ -105,6 +113,8 @@ pub struct Executed {
 #[derive(Debug, Serialize)]
 #[allow(missing_docs, reason = "named as in the answer")]
 pub struct Ended {
+    /// Who says so: the runtime, or the human who settled what it did not know.
+    pub by: Option<String>,
     pub effects: &'static str,
     pub id: String,
     pub status: &'static str,
@@ -141,7 +151,7 @@ impl Receipt {
         if state.entries.get(id)?.run != Some(run.id()) {
             return None;
         }
-        let reading = Reading { state, run, record };
+        let reading = Reading { state, run, record, without_effect: verdict.without_effect() };
         let execution = run.execution(id).map(|execution| (*id, execution.proposal));
         let proposals: Vec<_> = match (execution, run.proposal(id)) {
             (Some((_, proposal)), _) => {
@@ -164,6 +174,7 @@ impl Receipt {
                 .iter()
                 .map(|(id, proposal)| reading.proposal(id, proposal, only))
                 .collect(),
+            proposals_left_out: left_out,
             record: id.to_string(),
             requester: run.requester().to_string(),
             run: run.id().to_string(),
@@ -177,15 +188,29 @@ struct Reading<'r> {
     state: &'r State,
     run: &'r Run,
     record: &'r dyn Fn(&RecordId) -> Option<UnverifiedRecord>,
+    without_effect: &'r [(u64, String)],
 }
 
 impl Reading<'_> {
     fn proposal(&self, id: &RecordId, proposal: &ProposalState, only: Option<RecordId>) -> Receipted {
-        let last = |count: usize| count.saturating_sub(MOST);
-        let decisions = proposal.decisions.iter().skip(last(proposal.decisions.len()));
         let uses = proposal.uses.values().filter(|id| only.is_none_or(|only| only == **id));
         let uses: Vec<&RecordId> = uses.collect();
-        let executions = uses.iter().skip(last(uses.len()));
+        let executions_left_out = uses.len().saturating_sub(MOST);
+        let executions: Vec<(&RecordId, &ExecutionState)> = uses[executions_left_out..]
+            .iter()
+            .filter_map(|id| Some((*id, self.run.execution(id)?)))
+            .collect();
+        // However many decide later: what an execution stands on is shown.
+        let named: BTreeSet<&RecordId> =
+            executions.iter().flat_map(|(_, execution)| &execution.decisions).collect();
+        let last = proposal.decisions.len().saturating_sub(MOST);
+        let decisions: Vec<&RecordId> = proposal
+            .decisions
+            .iter()
+            .enumerate()
+            .filter(|(at, id)| *at >= last || named.contains(id))
+            .map(|(_, id)| id)
+            .collect();
         let action = &proposal.action;
         Receipted {
             action: Acted {
@@ -194,10 +219,13 @@ impl Reading<'_> {
                 tool: action.tool.to_string(),
             },
             agent: proposal.proposer.to_string(),
-            decisions: decisions.filter_map(|id| Some(self.decision(id, self.run.decision(id)?))).collect(),
-            executions: executions
-                .filter_map(|id| Some(self.execution(id, self.run.execution(id)?)))
+            decisions_left_out: proposal.decisions.len() - decisions.len(),
+            decisions: decisions
+                .into_iter()
+                .filter_map(|id| Some(self.decision(id, self.run.decision(id)?)))
                 .collect(),
+            executions: executions.into_iter().map(|(id, execution)| self.execution(id, execution)).collect(),
+            executions_left_out,
             id: id.to_string(),
             index: proposal.index,
             log_time: proposal.log_time,
@@ -222,6 +250,11 @@ impl Reading<'_> {
             surface: decision.surface.as_str(),
             time: record.map(|record| record.time().get()),
             verdict: decision.ruling.as_str(),
+            without_effect: self
+                .without_effect
+                .iter()
+                .find(|(at, _)| *at == decision.index)
+                .map(|(_, why)| why.clone()),
             withdrawn: decision.cancelled.map(|id| id.to_string()),
         }
     }
@@ -230,15 +263,20 @@ impl Reading<'_> {
         let in_force = self.state.policies().rev().find(|(from, _)| *from <= execution.index);
         let ended = execution.settlement.or(execution.outcome);
         Executed {
+            decisions: execution.decisions.iter().map(ToString::to_string).collect(),
             ground: execution.ground.as_str(),
             id: id.to_string(),
             index: execution.index,
             log_time: execution.log_time,
-            outcome: ended.map(|(id, status, effects)| Ended {
-                effects: effects.as_str(),
-                id: id.to_string(),
-                status: status.as_str(),
-                time: (self.record)(&id).map(|record| record.time().get()),
+            outcome: ended.map(|(id, status, effects)| {
+                let record = (self.record)(&id);
+                Ended {
+                    by: record.as_ref().map(|record| record.author().principal.to_string()),
+                    effects: effects.as_str(),
+                    id: id.to_string(),
+                    status: status.as_str(),
+                    time: record.map(|record| record.time().get()),
+                }
             }),
             policy: in_force.map(|(_, digest)| digest.to_string()),
             runtime: execution.runtime.to_string(),

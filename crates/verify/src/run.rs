@@ -147,6 +147,8 @@ pub struct ExecutionState {
     pub log_time: Option<u64>,
     /// What it stands on.
     pub ground: Ground,
+    /// The decisions that it names.
+    pub decisions: Vec<RecordId>,
     /// The last outcome recorded for it.
     pub outcome: Option<(RecordId, Status, Effects)>,
     /// The settlement of an outcome that stayed unknown.
