@@ -17,7 +17,7 @@ const FORBIDDEN: [&str; 4] =
     [concat!("todo", "!("), concat!("unimplemented", "!("), concat!("dbg", "!("), concat!("#[ig", "nore")];
 
 /// Rows of `spec/limits.md`, and where the constant stands.
-const LIMITS: [(&str, &str, &str); 47] = [
+const LIMITS: [(&str, &str, &str); 50] = [
     ("record bytes", RECEIPT_LIMITS, "RECORD_BYTES"),
     ("nesting depth", RECEIPT_LIMITS, "DEPTH"),
     ("parents", RECEIPT_LIMITS, "PARENTS"),
@@ -63,6 +63,9 @@ const LIMITS: [(&str, &str, &str); 47] = [
     ("characters of a token's name", SERVER_LIMITS, "TOKEN_NAME_CHARS"),
     ("wrong tokens of a peer in a minute", SERVER_LIMITS, "WRONG_TOKENS"),
     ("requests that wait of one peer or token", SERVER_LIMITS, "HELD"),
+    ("requests that wait, of everybody", SERVER_LIMITS, "HELD_BY_ALL"),
+    ("batches that one peer or token sends at a time", SERVER_LIMITS, "BATCHES_OF_ONE"),
+    ("receipts that one peer or token waits for", SERVER_LIMITS, "RECEIPTS_ASKED"),
     ("records of a run of which a receipt is made", SERVER_LIMITS, "RECEIPT_RECORDS"),
     ("policies of the well-known document", SERVER_LIMITS, "POLICIES"),
 ];

@@ -121,7 +121,11 @@ pub fn server_url(context: &Context) -> Outcome<String> {
         return Err(Failure::new("config-malformed", message, "name the server with --server URL"));
     };
     // Who listens everywhere is reached here.
-    let reachable = |listen: &str| listen.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:");
+    let reachable = |listen: &str| match listen.rsplit_once(':') {
+        Some(("0.0.0.0", port)) => format!("127.0.0.1:{port}"),
+        Some(("[::]", port)) => format!("[::1]:{port}"),
+        _ => listen.to_owned(),
+    };
     Ok(listen.map_or(DEFAULT_SERVER.to_owned(), |listen| format!("http://{}", reachable(listen))))
 }
 

@@ -193,6 +193,8 @@ impl Place {
 
 /// Changes the file of tokens, one command at a time. It is replaced as a whole, or stays as it is.
 fn change<T>(path: &Path, may_make: bool, with: impl FnOnce(&mut TokenFile) -> Outcome<T>) -> Outcome<T> {
+    // What a link leads to is changed, and not the link: the server may know the file by its own name.
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let failed = |error: io::Error| unwritable(path, &error);
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let directory = File::open(parent).map_err(failed)?;
@@ -221,7 +223,19 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(&partial)?;
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    // It stays readable for whom it was readable: the server, where somebody else makes a token.
+    #[cfg(unix)]
+    let kept = match fs::metadata(path) {
+        Ok(old) => {
+            use std::os::unix::fs::MetadataExt as _;
+            std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    };
+    #[cfg(not(unix))]
+    let kept: io::Result<()> = Ok(());
+    let written = kept.and_then(|()| file.write_all(text.as_bytes())).and_then(|()| file.sync_all());
     let placed = written.and_then(|()| fs::rename(&partial, path));
     if placed.is_err() {
         let _ = fs::remove_file(&partial);

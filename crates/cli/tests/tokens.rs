@@ -80,6 +80,18 @@ fn a_program_reads_what_its_token_is_for_until_it_is_revoked() {
     desk.good(&["runs"]);
 }
 
+#[cfg(unix)]
+#[test]
+fn revoked_through_a_link_is_revoked_where_the_server_looks() {
+    let desk = office();
+    new(&desk, &["--name", "auditor", "--scope", "log"]);
+    let id = desk.json(&["tokens", "list"])[0]["id"].as_str().unwrap().to_owned();
+    std::os::unix::fs::symlink(desk.path("tokens.toml"), desk.path("link.toml")).unwrap();
+    desk.good(&["tokens", "revoke", &id, "--file", "link.toml"]);
+    assert!(!desk.read("tokens.toml").contains(&id), "{}", desk.read("tokens.toml"));
+    assert!(std::fs::symlink_metadata(desk.path("link.toml")).unwrap().is_symlink());
+}
+
 #[test]
 fn a_token_that_can_not_be_is_not_made() {
     let desk = office();

@@ -16,6 +16,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use counterfoil_receipt::Principal;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     access::{Access, Denied, Token, is_from_here, is_to_here},
@@ -24,7 +25,7 @@ use crate::{
     problem::Problem,
     quota::{Peer, Quotas},
     submit::now,
-    tokens::{Found, Listed, Scope},
+    tokens::{Found, Listed, Scope, TokenFileError, is_shaped},
 };
 
 /// Where a server says whether it goes on: to everybody, at any rate.
@@ -38,7 +39,9 @@ pub(crate) struct Door {
     rates: Option<Rates>,
     /// Tokens that were none.
     wrong: Quotas<Peer>,
-    held: Mutex<HashMap<Account, usize>>,
+    held: Mutex<HashMap<(Account, Place), usize>>,
+    /// Who may send a large body now.
+    turns: Mutex<HashMap<Account, Arc<Semaphore>>>,
 }
 
 /// Nobody uses up the rate of a token without having it: tokens and peers are counted apart.
@@ -72,11 +75,29 @@ pub(crate) enum Sees {
     BusinessOf(Principal),
 }
 
+/// What somebody takes up while a request is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Place {
+    /// It waits for something to happen, or for its own body.
+    Waiting,
+    /// It waits for a receipt.
+    Receipt,
+}
+
 /// A place among those who wait, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Held {
     door: Arc<Door>,
     account: Account,
+    place: Place,
+}
+
+/// A turn at sending a large body, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    door: Arc<Door>,
+    account: Account,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Door {
@@ -94,6 +115,7 @@ impl Door {
             rates: rate.map(|rate| Rates { peers: Quotas::new(rate), tokens: Quotas::new(rate) }),
             wrong: Quotas::new(const { NonZeroU32::new(limits::WRONG_TOKENS).unwrap() }),
             held: Mutex::default(),
+            turns: Mutex::default(),
         }))
     }
 
@@ -104,7 +126,14 @@ impl Door {
 
     /// What the operator should know: that no token of the file is taken, and why.
     pub(crate) fn warning(&self) -> Option<String> {
-        let why = self.listed.as_ref()?.fault()?;
+        let why = match &*self.listed.as_ref()?.fault()? {
+            // It may repeat what stands in the file, and everybody is told this.
+            TokenFileError::Malformed { line, .. } => {
+                let at = line.map_or_else(String::new, |line| format!("line {line}: "));
+                format!("{at}it is no token file; `counterfoil tokens list` says why")
+            }
+            why => why.to_string(),
+        };
         Some(format!("no token of the token file (server.tokens) is taken: {why}"))
     }
 
@@ -185,6 +214,14 @@ impl Asker {
         wrong.check(&self.peer, Instant::now()).map_err(Denied::Guessing)?;
         match (right, given) {
             (Some(right), Ok(given)) if right.is(given) => Ok(()),
+            // One of the file that was revoked, and asks on: it guesses at no other.
+            (right, Ok(given))
+                if self.door.listed.is_some()
+                    && is_shaped(given)
+                    && !right.is_some_and(|right| is_shaped(right.as_str().as_bytes())) =>
+            {
+                Err(Denied::WrongToken)
+            }
             _ => {
                 let bill = HashMap::from([(self.peer, 1)]);
                 wrong.charge(&bill, Instant::now()).map_err(Denied::Guessing)?;
@@ -203,16 +240,36 @@ impl Asker {
         charged.map_err(Problem::over_rate)
     }
 
-    /// A place among those who wait for something to happen.
-    pub(crate) fn hold(&self) -> Result<Held, Problem> {
+    /// A place among those who wait: as many as there are for one who asks, and for all together.
+    pub(crate) fn hold(&self, place: Place) -> Result<Held, Problem> {
         let account = self.account();
+        let most = match place {
+            Place::Waiting => limits::HELD,
+            Place::Receipt => limits::RECEIPTS_ASKED,
+        };
         let mut held = self.door.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = held.entry(account.clone()).or_default();
-        if *count >= limits::HELD {
-            return Err(Problem::too_many_held());
+        if held.values().sum::<usize>() >= limits::HELD_BY_ALL {
+            return Err(Problem::too_many_held(limits::HELD_BY_ALL, "requests"));
+        }
+        let count = held.entry((account.clone(), place)).or_default();
+        if *count >= most {
+            return Err(Problem::too_many_held(most, "requests from there"));
         }
         *count += 1;
-        Ok(Held { door: Arc::clone(&self.door), account })
+        Ok(Held { door: Arc::clone(&self.door), account, place })
+    }
+
+    /// A turn at sending a large body: whoever has as many as one may waits for their own to end, and keeps nobody else waiting.
+    pub(crate) async fn turn(&self) -> Turn {
+        let account = self.account();
+        let turns = {
+            let mut all = self.door.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            let turns = all.entry(account.clone());
+            Arc::clone(turns.or_insert_with(|| Arc::new(Semaphore::new(limits::BATCHES_OF_ONE))))
+        };
+        // A closed semaphore would only mean that there is no bound.
+        let permit = turns.acquire_owned().await.ok();
+        Turn { door: Arc::clone(&self.door), account, permit }
     }
 
     /// Whether the token that a stream began with is still there: somebody may have revoked it meanwhile.
@@ -239,19 +296,38 @@ impl Asker {
 impl Drop for Held {
     fn drop(&mut self) {
         let mut held = self.door.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = held.get_mut(&self.account) {
+        let key = (self.account.clone(), self.place);
+        if let Some(count) = held.get_mut(&key) {
             *count -= 1;
             if *count == 0 {
-                held.remove(&self.account);
+                held.remove(&key);
             }
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        drop(self.permit.take());
+        let mut turns = self.door.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody else has one, or waits for one.
+        if turns.get(&self.account).is_some_and(|left| Arc::strong_count(left) == 1) {
+            turns.remove(&self.account);
         }
     }
 }
 
 /// The token that a request brings.
 fn bearer(headers: &HeaderMap) -> Result<&[u8], Denied> {
-    let given = headers.get(header::AUTHORIZATION).ok_or(Denied::NoToken)?;
-    given.as_bytes().strip_prefix(b"Bearer ").ok_or(Denied::WrongToken)
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
+    let one = given.next().ok_or(Denied::NoToken)?.as_bytes();
+    // Of two, nobody can say which was meant. The name of a scheme may be written in any case (RFC 9110, section 11.1).
+    match one.split_at_checked(7) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"Bearer ") && given.next().is_none() => {
+            Ok(token)
+        }
+        _ => Err(Denied::WrongToken),
+    }
 }
 
 #[cfg(test)]
@@ -264,13 +340,50 @@ mod tests {
     fn a_peer_takes_no_more_places_than_there_are_for_one_and_gives_them_back() {
         let door = Door::new(Access::Public, None, None).unwrap();
         let asker = |last: u8| door.asker([192, 0, 2, last].into(), &HeaderMap::new());
-        let mut held: Vec<Held> = (0..limits::HELD).map(|_| asker(1).hold().unwrap()).collect();
-        assert!(asker(1).hold().is_err());
-        let _other = asker(2).hold().unwrap();
+        let mut held: Vec<Held> = (0..limits::HELD).map(|_| asker(1).hold(Place::Waiting).unwrap()).collect();
+        assert!(asker(1).hold(Place::Waiting).is_err());
+        let _other = asker(2).hold(Place::Waiting).unwrap();
         held.pop();
-        held.push(asker(1).hold().unwrap());
-        assert!(asker(1).hold().is_err());
-        held.clear();
+        held.push(asker(1).hold(Place::Waiting).unwrap());
+        assert!(asker(1).hold(Place::Waiting).is_err());
+        // Receipts are places of their own, and few.
+        let receipts: Vec<Held> =
+            (0..limits::RECEIPTS_ASKED).map(|_| asker(1).hold(Place::Receipt).unwrap()).collect();
+        assert!(asker(1).hold(Place::Receipt).is_err());
+        drop((held, receipts));
         assert_eq!(door.held.lock().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn all_together_leave_room_for_those_who_only_ask() {
+        let door = Door::new(Access::Public, None, None).unwrap();
+        let asker = |at: usize| {
+            let peer = [192, 0, 2, u8::try_from(at / limits::HELD).unwrap()];
+            door.asker(peer.into(), &HeaderMap::new())
+        };
+        let held: Vec<Held> =
+            (0..limits::HELD_BY_ALL).map(|at| asker(at).hold(Place::Waiting).unwrap()).collect();
+        assert!(asker(limits::HELD_BY_ALL).hold(Place::Waiting).is_err());
+        drop(held);
+        assert!(asker(limits::HELD_BY_ALL).hold(Place::Waiting).is_ok());
+    }
+
+    #[tokio::test]
+    async fn whoever_sends_as_much_as_one_may_waits_for_nobody_but_themselves() {
+        let door = Door::new(Access::Public, None, None).unwrap();
+        let asker = |last: u8| door.asker([192, 0, 2, last].into(), &HeaderMap::new());
+        let mut turns = Vec::new();
+        for _ in 0..limits::BATCHES_OF_ONE {
+            turns.push(asker(1).turn().await);
+        }
+        let one = asker(1);
+        let mut next = std::pin::pin!(one.turn());
+        let moment = std::time::Duration::from_millis(20);
+        assert!(tokio::time::timeout(moment, next.as_mut()).await.is_err());
+        drop(asker(2).turn().await);
+        turns.pop();
+        drop(next.await);
+        turns.clear();
+        assert!(door.turns.lock().unwrap().is_empty());
     }
 }

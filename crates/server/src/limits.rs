@@ -41,6 +41,15 @@ pub const WRONG_TOKENS: u32 = 20;
 /// takes all of these leaves room for others, and that behind a proxy a hundred people still see what changes.
 pub const HELD: usize = 128;
 
+/// Requests that wait, of everybody together: three quarters of the connections, so that whoever only asks is answered.
+pub const HELD_BY_ALL: usize = 384;
+
+/// Batches that one peer, or one token, sends at a time: a quarter of all.
+pub const BATCHES_OF_ONE: usize = 2;
+
+/// Receipts that one peer, or one token, waits for at a time: they are made one by one.
+pub const RECEIPTS_ASKED: usize = 4;
+
 /// Tokens of a token file: more programs than read one log; at 400 bytes each, the file may have them.
 pub const TOKENS: usize = 1_000;
 

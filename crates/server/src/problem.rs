@@ -8,7 +8,7 @@ use counterfoil_log::{AddError, ReadError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{access::Denied, limits, payloads::PayloadError, quota::Exceeded, rows::LookupError, schemas};
+use crate::{access::Denied, payloads::PayloadError, quota::Exceeded, rows::LookupError, schemas};
 
 /// An error as the client sees it.
 #[derive(Clone, Debug)]
@@ -403,8 +403,8 @@ impl Problem {
     }
 
     /// That as many requests of this one wait as may.
-    pub(crate) fn too_many_held() -> Self {
-        let detail = format!("{} requests from there wait already", limits::HELD);
+    pub(crate) fn too_many_held(most: usize, whose: &str) -> Self {
+        let detail = format!("{most} {whose} wait already");
         Self { retry_after: Some(1), ..Kind::RateExceeded.because(detail) }
     }
 

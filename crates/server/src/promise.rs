@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     app::blocking,
     config::Fail,
-    door::{Asker, Held},
+    door::{Asker, Held, Place},
     limits,
     problem::{Kind, Problem},
     submit::Inclusion,
@@ -80,7 +80,7 @@ impl Wanted {
                     .because("promise: this log has no witnesses; nothing of this body was taken")
             })?),
         };
-        let held = witnesses.map(|_| asker.hold()).transpose()?;
+        let held = witnesses.map(|_| asker.hold(Place::Waiting)).transpose()?;
         Ok(Self { promise, witnesses: witnesses.cloned(), wait, _held: held })
     }
 

@@ -14,7 +14,7 @@ use counterfoil_tlog::{LeafIndex, Signer as _, VerifierKey, policy::Policy};
 use counterfoil_verify::{Fault, KeyCache, Trust, check_signature};
 use tokio::{
     net::TcpListener,
-    sync::{Semaphore, watch},
+    sync::{Mutex, Semaphore, watch},
 };
 
 use crate::{
@@ -316,6 +316,7 @@ fn open_records(
         enrolled,
         quotas,
         open_proposals: files.open_proposals,
+        proposing: std::array::from_fn(|_| Mutex::new(())),
         signer,
         committed,
     };

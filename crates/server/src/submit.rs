@@ -5,6 +5,7 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     num::NonZeroU32,
     sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
@@ -22,8 +23,8 @@ use counterfoil_receipt::{
     text::Label,
 };
 use counterfoil_tlog::{Hash, LeafIndex};
-use counterfoil_verify::{KeyCache, Lookup as _, Record, Rule, check_signature};
-use tokio::sync::{oneshot, watch};
+use counterfoil_verify::{KeyCache, Lookup as _, ProposalStatus, Record, Rule, check_signature};
+use tokio::sync::{Mutex, MutexGuard, oneshot, watch};
 
 use crate::{
     limits,
@@ -51,6 +52,8 @@ pub(crate) struct Submitter {
     pub quotas: Option<Quotas<Payer>>,
     /// How many open proposals each proposer may have, if that is bounded.
     pub open_proposals: Option<NonZeroU32>,
+    /// Held from looking how many are open until what is new is an entry.
+    pub proposing: [Mutex<()>; PROPOSING],
     /// Signs rejections; the key that signs snapshots too.
     pub signer: Arc<RecordKey>,
     /// The latest checkpoint whose entries the index has.
@@ -90,6 +93,16 @@ pub(crate) struct Inclusion {
     pub proof: Vec<Hash>,
     /// The number of cosignatures on it, if witnesses were waited for.
     pub cosignatures: Option<usize>,
+}
+
+/// Proposers of whom no two are counted at once, where their number is bounded: those who share a place wait for each other.
+pub(crate) const PROPOSING: usize = 256;
+
+/// The place of a proposer among so many.
+fn place_of(proposer: &Principal, places: usize) -> usize {
+    let mut hasher = DefaultHasher::new();
+    proposer.hash(&mut hasher);
+    usize::try_from(hasher.finish() % places as u64).unwrap_or(0)
 }
 
 /// Why a record is not admitted, and by which rule.
@@ -210,7 +223,7 @@ impl Submitter {
         }
         let prepared = work(small, move || submitter.prepare(batch)).await?;
         let Prepared { submissions, slots, staged, named_before } = prepared;
-        self.proposers_have_room(&submissions).await?;
+        let _room = self.proposers_have_room(&submissions).await?;
         let named: Vec<Vec<Name>> =
             submissions.iter().map(|submission| names_kept(&submission.record)).collect();
         let ids: Vec<_> = submissions
@@ -236,32 +249,51 @@ impl Submitter {
     }
 
     /// Whether nobody who proposes something new has as many open proposals as one may. A revision takes the place of what it
-    /// supersedes, and what is an entry already has its answer.
-    async fn proposers_have_room(&self, submissions: &[Submission]) -> Result<(), Problem> {
-        let Some(most) = self.open_proposals else { return Ok(()) };
-        let proposes = |submission: &&Submission| match submission.record.body() {
-            Body::Proposal(body) => body.supersedes.is_none(),
-            _ => false,
-        };
-        let mut new: HashMap<Principal, Vec<RecordId>> = HashMap::new();
-        for Submission { record, .. } in submissions.iter().filter(proposes) {
-            new.entry(record.author().principal.clone()).or_default().push(record.id());
+    /// supersedes, if that is open, and what is an entry already has its answer. Until the answer is dropped, nobody else of theirs is
+    /// told so.
+    async fn proposers_have_room(
+        &self,
+        submissions: &[Submission],
+    ) -> Result<Vec<MutexGuard<'_, ()>>, Problem> {
+        let Some(most) = self.open_proposals else { return Ok(Vec::new()) };
+        let mut new: BTreeMap<Principal, Vec<(RecordId, Option<RecordId>)>> = BTreeMap::new();
+        for Submission { record, .. } in submissions {
+            if let Body::Proposal(body) = record.body() {
+                new.entry(record.author().principal.clone())
+                    .or_default()
+                    .push((record.id(), body.supersedes));
+            }
         }
         if new.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
+        }
+        // In one order, so that nobody waits for each other.
+        let places: BTreeSet<usize> = new.keys().map(|proposer| place_of(proposer, PROPOSING)).collect();
+        let mut room = Vec::new();
+        for place in places {
+            room.push(self.proposing[place].lock().await);
         }
         let (reply, answer) = oneshot::channel();
         self.handle.inspect(move |records, _| {
             let state = records.state();
             let crowded = new.into_iter().find(|(proposer, ids)| {
-                let coming = ids.iter().filter(|id| state.index_of(id).is_none()).count();
+                // A revision takes the place of one that is open, and of no other.
+                let is_open = |id: &RecordId| {
+                    let proposed = state.find_proposal(id);
+                    proposed.and_then(|at| state.proposal_status(state.run(&at.run)?, id))
+                        == Some(ProposalStatus::Open)
+                };
+                let comes = |(id, old): &&(RecordId, Option<RecordId>)| {
+                    state.index_of(id).is_none() && !old.as_ref().is_some_and(is_open)
+                };
+                let coming = ids.iter().filter(comes).count();
                 let open = state.open_proposals_of(proposer, most.get() as usize, limits::APPROVALS_LOOKED);
                 coming > 0 && open + coming > most.get() as usize
             });
             drop(reply.send(crowded.map(|(proposer, _)| proposer)));
         })?;
         match answer.await.map_err(|_| self.stopped())? {
-            None => Ok(()),
+            None => Ok(room),
             Some(proposer) => Err(Kind::ProposalsOpen
                 .because(format!("{proposer} may have {most} open proposals, and has no room for these"))),
         }

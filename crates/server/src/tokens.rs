@@ -31,6 +31,11 @@ use subtle::ConstantTimeEq as _;
 
 use crate::limits;
 
+/// Whether it has the form of a token of a file.
+pub(crate) fn is_shaped(token: &[u8]) -> bool {
+    token.starts_with(PREFIX.as_bytes()) && token.len() == 56 && token.get(12) == Some(&b'_')
+}
+
 /// What a token begins with, so that whoever finds one knows what it is.
 const PREFIX: &str = "cft_";
 
@@ -116,8 +121,8 @@ impl TokenFile {
 
     fn read_open(file: &File) -> Result<Self, TokenFileError> {
         let metadata = file.metadata()?;
-        if metadata.is_dir() {
-            return Err(io::Error::from(io::ErrorKind::IsADirectory).into());
+        if !metadata.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file").into());
         }
         refuse_if_open_to_others(&metadata)?;
         let mut text = String::new();
@@ -343,7 +348,13 @@ impl Listed {
 
 impl Read {
     fn again(path: &Path) -> Self {
-        let opened = File::open(path).and_then(|file| Ok((Stamp::of(&file.metadata()?), file)));
+        // Who opens a pipe waits for somebody to write into it.
+        let is_file = std::fs::metadata(path).and_then(|metadata| match metadata.is_file() {
+            true => Ok(()),
+            false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file")),
+        });
+        let opened =
+            is_file.and_then(|()| File::open(path)).and_then(|file| Ok((Stamp::of(&file.metadata()?), file)));
         match opened {
             Err(why) => Self { stamp: None, tokens: Err(Arc::new(why.into())) },
             // What is written while it is read changes the stamp, and is read with the next token.

@@ -15,6 +15,7 @@ use std::{
 use common::*;
 use counterfoil_receipt::{Body, Place, RecordId, RunId, UnverifiedRecord, body};
 use counterfoil_testkit::{Actor, enrolment};
+use serde_json::json;
 
 const ONE: Option<NonZeroU32> = NonZeroU32::new(1);
 
@@ -176,4 +177,62 @@ fn who_has_as_many_open_proposals_as_one_may_waits_for_decisions() {
     let cancel = body::Cancel { reason: None, target: other.id() };
     world.add(&world.sign(&scout, world.in_run(second, other.id()), cancel));
     world.add(&third);
+}
+
+#[test]
+fn no_revision_of_what_nobody_is_asked_about_makes_room() {
+    let mut world = World::peopled();
+    world.stop().unwrap();
+    world.files_mut().open_proposals = NonZeroU32::new(1);
+    world.start();
+    world.set_policy(&json!([{"effect": "deny", "match": {"always": true}, "name": "never"}]));
+    let trigger = world.trigger("one");
+    let run = RunId::started_by(world.add(&trigger));
+    // What is denied is not open, and costs no room.
+    let denied: Vec<UnverifiedRecord> = (0..3)
+        .map(|_| {
+            let proposal = world.proposal(run, trigger.id());
+            world.add(&proposal);
+            proposal
+        })
+        .collect();
+    world.set_policy(&json!([
+        {"effect": "deny", "match": {"argument": {"path": "/n", "present": false}}, "name": "never"},
+        {"effect": "require", "match": {"always": true}, "name": "ask",
+         "requirements": [{"count": 1}], "segregation": true, "uses": 1, "window": 1_800_000},
+    ]));
+    let revise = |old: &UnverifiedRecord, n: u64| {
+        let Body::Proposal(body) = old.body() else { panic!("it is a proposal") };
+        let action = counterfoil_testkit::action("db.vacuum", json!({"n": n}));
+        let body = body::Proposal { action, supersedes: Some(old.id()), ..*body.clone() };
+        world.sign(&world.cast.scout, world.in_run(run, old.id()), body)
+    };
+    let first = revise(&denied[0], 1);
+    world.add(&first);
+    world.post(revise(&denied[1], 2).bytes()).is_problem(429, "proposals-open");
+    // What is open makes room for its own revision.
+    world.add(&revise(&first, 3));
+    world.post(revise(&denied[2], 4).bytes()).is_problem(429, "proposals-open");
+}
+
+#[test]
+fn proposals_of_the_same_moment_are_no_more_than_one_may_have() {
+    let mut world = World::peopled();
+    world.stop().unwrap();
+    world.files_mut().open_proposals = NonZeroU32::new(2);
+    world.start();
+    let proposals: Vec<UnverifiedRecord> = (0..24)
+        .map(|n| {
+            let trigger = world.trigger(&format!("run {n}"));
+            let run = RunId::started_by(world.add(&trigger));
+            world.proposal(run, trigger.id())
+        })
+        .collect();
+    let taken = std::thread::scope(|scope| {
+        let post = |proposal: &UnverifiedRecord| world.post(proposal.bytes()).status;
+        let posts: Vec<_> = proposals.iter().map(|proposal| scope.spawn(move || post(proposal))).collect();
+        posts.into_iter().map(|post| post.join().unwrap()).filter(|status| *status == 200).count()
+    });
+    let open = world.get("/v1/approvals?status=open").json()["approvals"].as_array().unwrap().len();
+    assert_eq!((taken, open), (2, 2));
 }

@@ -9,7 +9,8 @@ use std::io::Read as _;
 use common::*;
 use counterfoil_server::Access;
 
-const FOREVER: &str = "public, max-age=31536000, immutable";
+/// The log of these tests is read by its own machine alone; `reading.rs` has a public one.
+const FOREVER: &str = "private, max-age=31536000, immutable";
 
 fn gunzip(bytes: &[u8]) -> Vec<u8> {
     let mut plain = Vec::new();

@@ -6,6 +6,7 @@ mod common;
 
 use common::*;
 use counterfoil_receipt::{RecordId, Root, RunId};
+use counterfoil_server::Access;
 use counterfoil_tlog::{
     Hash, LeafIndex, MemoryTree, TlogProof, leaf_hash, policy,
     tile::{TilePath, entry_bundles, tiles},
@@ -211,7 +212,10 @@ fn the_state_is_that_of_the_log() {
 
 #[test]
 fn the_read_path_is_that_of_a_c2sp_log() {
-    let world = World::peopled();
+    let mut world = World::peopled();
+    world.stop().unwrap();
+    world.config.reads = Access::Public;
+    world.start();
     for batch in 0..2 {
         let triggers: Vec<_> = (0..140).map(|number| world.trigger(&format!("{batch} {number}"))).collect();
         world.batch(&triggers);

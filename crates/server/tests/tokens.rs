@@ -191,7 +191,8 @@ fn a_token_ends_when_it_expires_or_is_revoked_and_nobody_restarts_the_server() {
     assert_eq!(office.get("/checkpoint", READ).status, 200);
     let health = office.world.get("/healthz").json();
     assert_eq!(health["status"], "ok");
-    assert!(health["warnings"][0].as_str().unwrap().contains("unknown field `nonsense`"), "{health}");
+    let warning = health["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("line 3: it is no token file") && !warning.contains("nonsense"), "{health}");
     std::fs::remove_file(office.path()).unwrap();
     office.get("/checkpoint", &token).is_problem(401, "token-required");
     office.write(&office.file.to_text().unwrap());
@@ -348,4 +349,83 @@ fn one_peer_leaves_places_for_others_to_wait() {
     assert_eq!(office.get(&path, &token).status, 200);
     assert_eq!(office.get(&format!("{path}?unless=open&wait=1"), READ).status, 200);
     drop(streams);
+}
+
+#[test]
+fn health_repeats_nothing_of_the_token_file() {
+    let mut office = Office::opened(None);
+    let (_, secret) = office.issue(&[Scope::Log], None, None);
+    let shape = "[[token]]\nid = \"7f3a09bc\"\nname = \"x\"\ncreated = 1\n";
+    for text in [format!("token = \"{secret}\"\n"), format!("{shape}scopes = \"{secret}\"\n")] {
+        office.write(&text);
+        office.get("/checkpoint", &secret).is_problem(401, "token-required");
+        let health = office.world.get("/healthz").json().to_string();
+        assert!(health.contains("it is no token file") && !health.contains(&secret), "{health}");
+    }
+}
+
+#[test]
+fn a_token_file_that_is_a_pipe_stops_nobody() {
+    let mut office = Office::opened(None);
+    let (_, token) = office.issue(&[Scope::Log], None, None);
+    std::fs::remove_file(office.path()).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(office.path()).status().unwrap().success());
+    office.get("/checkpoint", &token).is_problem(401, "token-required");
+    assert!(office.world.get("/healthz").text().contains("it is no file"));
+    assert_eq!(office.get("/checkpoint", READ).status, 200);
+}
+
+#[test]
+fn a_program_whose_token_was_revoked_locks_nobody_out() {
+    let mut office = Office::opened(None);
+    let (id, gone) = office.issue(&[Scope::Log], None, None);
+    office.file.remove(&id).unwrap();
+    office.write(&office.file.to_text().unwrap());
+    for _ in 0..30 {
+        office.get("/checkpoint", &gone).is_problem(401, "token-required");
+    }
+    assert_eq!(office.get("/checkpoint", READ).status, 200);
+    // Who guesses at the read token is still counted.
+    for _ in 0..20 {
+        office.get("/checkpoint", "0123456789abcdef-guess");
+    }
+    assert_eq!(office.get("/checkpoint", READ).status, 429);
+}
+
+#[test]
+fn no_cache_that_serves_others_keeps_what_takes_a_token() {
+    let mut office = Office::opened(None);
+    let (_, token) = office.issue(&[Scope::Log], None, None);
+    for path in ["/tile/0/000.p/1", "/tile/entries/000.p/1"] {
+        let answer = office.get(path, &token);
+        assert_eq!(answer.header("cache-control"), Some("private, max-age=31536000, immutable"), "{path}");
+    }
+}
+
+#[test]
+fn a_token_is_taken_however_its_scheme_is_written_but_not_beside_another() {
+    let mut office = Office::opened(None);
+    let (_, token) = office.issue(&[Scope::Log], None, None);
+    let ask = |headers: &[(&str, &str)]| office.world.request("GET", "/checkpoint", headers, b"");
+    let (upper, lower) = (format!("Bearer {token}"), format!("bearer {token}"));
+    assert_eq!(ask(&[("authorization", &lower)]).status, 200);
+    ask(&[("authorization", &upper), ("authorization", &upper)]).is_problem(401, "token-required");
+    ask(&[("authorization", "Basic eDp5"), ("authorization", &upper)]).is_problem(401, "token-required");
+}
+
+#[test]
+fn whoever_has_the_bytes_of_a_proposal_is_not_told_who_decided_it() {
+    let mut office = Office::opened(None);
+    office.decide(&office.world.cast.ana.clone(), Ruling::Approve);
+    let (_, token) = office.issue(&[Scope::Approvals], None, None);
+    let post = |headers: &[(&str, &str)]| {
+        let headers = [headers, &[("content-type", "application/jsonl")]].concat();
+        office.world.request("POST", "/v1/approvals", &headers, office.proposal.bytes()).json()
+    };
+    let told = post(&[]);
+    assert_eq!((&told["status"], &told["decisions"]), (&"open".into(), &serde_json::json!([])));
+    assert_eq!(told["rules"][0]["requirements"][0]["approved"], serde_json::json!([]));
+    let told = post(&[("authorization", &format!("Bearer {token}"))]);
+    assert_eq!(told["decisions"][0]["approver"], "ana");
+    assert_eq!(told["rules"][0]["requirements"][0]["approved"], serde_json::json!(["ana"]));
 }

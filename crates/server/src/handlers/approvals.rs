@@ -23,7 +23,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     app::{App, blocking, read_body},
     approvals::{Filter, View, find},
-    door::{Asker, Sees},
+    door::{Asker, Place, Sees},
     handlers::{
         asked, json,
         submissions::{rejected, submit},
@@ -33,6 +33,7 @@ use crate::{
     promise::Wanted,
     schemas,
     submit::{Answer, Batch, now},
+    tokens::Scope,
     watch::Watch,
 };
 
@@ -198,11 +199,11 @@ pub(crate) async fn show(
 ) -> Result<Response, Problem> {
     let Wait { unless, wait } = asked(query)?;
     let wait = bounded(wait)?;
-    let _held = if wait.is_zero() { None } else { Some(asker.hold()?) };
+    let _held = if wait.is_zero() { None } else { Some(asker.hold(Place::Waiting)?) };
     let unless = unless.as_deref().map(parse_status).transpose()?;
     let unknown = || Kind::ProposalUnknown.because(format!("{text:?} is no proposal in the log"));
     let id = RecordId::parse(&text).ok_or_else(unknown)?;
-    shown_unless(&app, id, sees, (unless, wait)).await
+    shown_unless(&app, id, Shows::To(sees), (unless, wait)).await
 }
 
 /// Logs a proposal, and says at once what the policy says of it, or holds until somebody decided.
@@ -226,7 +227,8 @@ pub(crate) async fn authorize(
     body: Body,
 ) -> Result<Response, Problem> {
     let wait = bounded(asked(query)?.wait)?;
-    let _held = if wait.is_zero() { None } else { Some(asker.hold()?) };
+    let _held = asker.hold(Place::Waiting)?;
+    let turn = asker.turn().await;
     // A closed semaphore would only mean that there is no bound.
     let permit = app.batches.acquire().await;
     let lines = read_body(&headers, body, "application/jsonl", limits::BATCH_BODY_BYTES).await?;
@@ -243,8 +245,13 @@ pub(crate) async fn authorize(
             return Ok(rejected(&rejection, &code));
         }
     }
-    // Who submits a proposal has what it says.
-    shown_unless(&app, proposal.id(), Sees::Everything, (Some(ProposalStatus::Open), wait)).await
+    drop(turn);
+    // Who submits a proposal has what it says. What became of it since is for those who may read.
+    let shows = match asker.may_read(&[Scope::Approvals], &headers) {
+        Ok(sees) => Shows::To(sees),
+        Err(_) => Shows::Status,
+    };
+    shown_unless(&app, proposal.id(), shows, (Some(ProposalStatus::Open), wait)).await
 }
 
 fn bounded(wait: Option<u64>) -> Result<Duration, Problem> {
@@ -256,11 +263,20 @@ fn bounded(wait: Option<u64>) -> Result<Duration, Problem> {
     Ok(wait)
 }
 
+/// What is shown of a proposal.
+#[derive(Clone)]
+enum Shows {
+    /// All, to those whom it concerns.
+    To(Sees),
+    /// Where it is, and not who decided what, and why.
+    Status,
+}
+
 /// A proposal as soon as its status is another one, or the time is over.
 async fn shown_unless(
     app: &Arc<App>,
     id: RecordId,
-    sees: Sees,
+    shows: Shows,
     (mut unless, wait): (Option<ProposalStatus>, Duration),
 ) -> Result<Response, Problem> {
     let unknown = || Kind::ProposalUnknown.because(format!("{id} is no proposal in the log"));
@@ -269,12 +285,14 @@ async fn shown_unless(
     // A status may change without a record of the run: by log time, or with the policy.
     loop {
         committed.mark_unchanged();
-        let sees = sees.clone();
+        let shown = shows.clone();
         let asked = app.inspect(move |records, checkpoint| {
             let state = records.state();
             let proposed = state.find_proposal(&id)?;
             let (run, proposal) = find(state, &proposed)?;
-            if !sees.lets_see(state, run, proposal, &id) {
+            if let Shows::To(sees) = &shown
+                && !sees.lets_see(state, run, proposal, &id)
+            {
                 return None;
             }
             let is_other = unless.is_none() || state.proposal_status(run, &id) != unless;
@@ -283,6 +301,9 @@ async fn shown_unless(
         let (view, size) = asked.await?.ok_or_else(unknown)?;
         if let Some((mut view, _)) = view {
             view.size = Some(size);
+            if matches!(shows, Shows::Status) {
+                view.hide_people();
+            }
             let views = completed(app, vec![view], size).await?;
             return views.first().map(json).ok_or_else(unknown);
         }
@@ -315,7 +336,7 @@ pub(crate) async fn events(
     query: Asked<Which>,
 ) -> Result<Response, Problem> {
     let filter = asked(query)?.read(sees)?;
-    let held = asker.hold()?;
+    let held = asker.hold(Place::Waiting)?;
     let after = headers.get("last-event-id").map(|last| {
         let last = last.to_str().ok().and_then(|last| last.parse::<u64>().ok());
         last.ok_or_else(|| Kind::QueryInvalid.because("Last-Event-ID: is not an index of the log"))

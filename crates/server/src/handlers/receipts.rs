@@ -12,7 +12,7 @@ use counterfoil_verify::{Lookup as _, Run};
 
 use crate::{
     app::{App, blocking},
-    door::Asker,
+    door::{Asker, Place},
     handlers::json,
     limits,
     problem::{Kind, Problem},
@@ -36,7 +36,7 @@ pub(crate) async fn receipt(
     let unknown = |why: &str| Kind::RecordUnknown.because(format!("{text:?} {why}"));
     let id = RecordId::parse(&text).ok_or_else(|| unknown("is no record id"))?;
     // Whoever waits for others' receipts takes no more places than a peer has.
-    let _held = asker.hold()?;
+    let _held = asker.hold(Place::Receipt)?;
     let latest = app.latest().await?;
     let (index, size) = (app.index(), latest.head.size.0);
     let found = blocking(move || {

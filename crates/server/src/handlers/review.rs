@@ -51,7 +51,7 @@ pub(crate) async fn review(
         let proposed = state.find_proposal(&id)?;
         find(state, &proposed).map(|(run, proposal)| sees.lets_see(state, run, proposal, &id))
     });
-    if is_seen.await? == Some(false) {
+    if is_seen.await? != Some(true) {
         return Err(unknown());
     }
     let shown = shown(&app, id, None).await?.ok_or_else(unknown)?;

@@ -23,7 +23,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     app::{App, blocking},
     bundle::{Bundle, BundleError},
-    door::Asker,
+    door::{Asker, Place},
     handlers::{asked, json},
     limits,
     problem::{Kind, Problem},
@@ -187,7 +187,7 @@ pub(crate) async fn run(
         return Err(Kind::QueryInvalid.because(format!("wait: {} is over {most}", wait.as_millis())));
     }
     let run = parse(&text)?;
-    let _held = if wait.is_zero() { None } else { Some(asker.hold()?) };
+    let _held = if wait.is_zero() { None } else { Some(asker.hold(Place::Waiting)?) };
     app.latest().await?;
     let mut feed = Feed::of(&app, run, 0);
     let mut records = feed.page().await?;
@@ -228,7 +228,7 @@ pub(crate) async fn events(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let run = parse(&text)?;
-    let held = asker.hold()?;
+    let held = asker.hold(Place::Waiting)?;
     let from = match headers.get("last-event-id") {
         None => 0,
         Some(last) => {

@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 
 use crate::{
     app::{App, read_body},
-    door::Asker,
+    door::{Asker, Place},
     handlers::asked,
     limits,
     problem::{Kind, Problem},
@@ -90,7 +90,9 @@ pub(crate) async fn record(
     body: Body,
 ) -> Result<Response, Problem> {
     let wanted = Wanted::of(asked(query)?, &app.view, &asker)?;
+    let held = asker.hold(Place::Waiting)?;
     let body = read_body(&headers, body, "application/json", limits::RECORD_BODY_BYTES).await?;
+    drop(held);
     if body.ends_with(b"\n") {
         let detail = "the body ends with a line feed, and no record does: send it without \
                       (`curl --data-binary @FILE` keeps what a file ends with, `counterfoil submit` does not)";
@@ -131,9 +133,12 @@ pub(crate) async fn batch(
     body: Body,
 ) -> Result<Response, Problem> {
     let wanted = Wanted::of(asked(query)?, &app.view, &asker)?;
+    let held = asker.hold(Place::Waiting)?;
+    let _turn = asker.turn().await;
     // A closed semaphore would only mean that there is no bound.
     let permit = app.batches.acquire().await;
     let body = read_body(&headers, body, "application/jsonl", limits::BATCH_BODY_BYTES).await?;
+    drop(held);
     let answers = submit(&app, Batch::of_lines(&body)?, &wanted, permit.ok()).await?;
     let mut lines = Vec::new();
     for answer in &answers {

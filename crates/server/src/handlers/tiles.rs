@@ -91,6 +91,11 @@ pub(crate) async fn tile<P: ReadPath>(
         text.parse().map_err(|_| Kind::TileUnknown.because(format!("{text} is no path of a tile")))?;
     let is_bundle = path.level().is_none();
     let gzip = is_bundle && accepts_gzip(&headers);
+    // A shared cache gives what is public to whoever asks, with a token or without (RFC 9111, section 3.5).
+    let kept = match view.door().is_public() {
+        true => "public, max-age=31536000, immutable",
+        false => "private, max-age=31536000, immutable",
+    };
     let (bytes, is_compressed) = blocking(move || {
         let Some(bytes) = view.tile(&path)? else {
             return Err(Kind::TileUnknown.because(format!("the log has no {path} yet")));
@@ -101,7 +106,7 @@ pub(crate) async fn tile<P: ReadPath>(
     let mut response = bytes.into_response();
     let mut insert = |name, value| response.headers_mut().insert(name, HeaderValue::from_static(value));
     insert(header::CONTENT_TYPE, "application/octet-stream");
-    insert(header::CACHE_CONTROL, "public, max-age=31536000, immutable");
+    insert(header::CACHE_CONTROL, kept);
     if is_bundle {
         // Said without compression too, or a cache would give what it has to whoever asks.
         insert(header::VARY, "accept-encoding");
