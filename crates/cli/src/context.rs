@@ -31,6 +31,7 @@ pub struct Common {
 }
 
 /// The options, resolved.
+#[derive(Clone)]
 pub struct Context {
     /// The working directory.
     pub dir: PathBuf,

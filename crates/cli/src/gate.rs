@@ -307,7 +307,7 @@ pub fn pass(
 }
 
 /// The gate, and what it settled of what an earlier process left open.
-fn driver(context: &Context, actor: Actor) -> Outcome<(Driver<PinnedClient>, Vec<Settled>)> {
+pub fn driver(context: &Context, actor: Actor) -> Outcome<(Driver<PinnedClient>, Vec<Settled>)> {
     let dir = context.file("gate");
     std::fs::create_dir_all(&dir).map_err(|error| output::unwritable(&dir, &error))?;
     let runtime = actor.key.principal().clone();

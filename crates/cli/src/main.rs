@@ -26,6 +26,7 @@ mod keys;
 mod known;
 mod listing;
 mod log;
+mod mcp;
 mod next;
 mod output;
 mod payload;

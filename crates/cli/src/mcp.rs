@@ -1,0 +1,147 @@
+//! `counterfoil mcp`: the gate in front of a server of tools.
+
+use std::{
+    io::{stdin, stdout},
+    path::PathBuf,
+    process::Command as Process,
+    sync::Mutex,
+    time::Duration,
+};
+
+use clap::{Args, Subcommand};
+use counterfoil_client::SystemClock;
+use counterfoil_keys::RecordKey;
+use counterfoil_mcp::{Desk, NotAsked, Settings, Times, stdio};
+use counterfoil_receipt::{Role, body::Risk, text::Label};
+
+use crate::{
+    context::Context,
+    error::{Failure, Outcome},
+    gate::driver,
+    output,
+    remote::{self, Actor},
+    signing::{self, key_failure},
+    text::printable,
+    time,
+};
+
+/// How often a client that wants to know is told that its call waits: the shortest patience that was seen is 60 s.
+const PROGRESS: Duration = Duration::from_secs(10);
+
+/// Govern what an agent does through MCP: each call of a tool is an action, and runs as the policy and people allow.
+#[derive(Args, Debug)]
+pub struct Mcp {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Gate(Gate),
+}
+
+/// Stand between an MCP client and its server: put this in the place of the server's command.
+///
+/// Each call of a tool is proposed with the agent's key, as NAME/TOOL with the tool's definition and arguments; what the policy allows
+/// runs, what it denies is refused, and what needs approval waits. Nothing runs that is not logged first.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Example, in a client's configuration:
+  {\"mcpServers\": {\"files\": {\"command\": \"counterfoil\", \"args\": [\"mcp\", \"gate\", \"-C\", \"/home/ana/work\", \"--name\", \"files\", \"--\",
+    \"npx\", \"-y\", \"@modelcontextprotocol/server-filesystem\", \"/home/ana/notes\"]}}}")]
+struct Gate {
+    /// What policies call the server: the tool T is NAME/T there
+    #[arg(long, value_name = "NAME")]
+    name: String,
+    /// The key that proposes [default: DIR/keys/agent.key]; --key names the one that executes
+    #[arg(long, value_name = "FILE")]
+    agent_key: Option<PathBuf>,
+    /// The risk that proposals claim: low, medium, high or critical
+    #[arg(long, default_value = "medium", value_parser = |word: &str| Risk::parse(word).ok_or("one of low, medium, high, critical"))]
+    risk: Risk,
+    /// How long a call waits for people before the client is told to ask again; clients give up at 60 s
+    #[arg(long, value_name = "DURATION", default_value = "45s", value_parser = time::parse_duration)]
+    hold: u64,
+    /// The command of the server and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+impl Mcp {
+    /// Runs the command.
+    pub fn run(&self, context: &Context) -> Outcome {
+        match &self.command {
+            Command::Gate(command) => command.run(context),
+        }
+    }
+}
+
+impl Gate {
+    fn run(&self, context: &Context) -> Outcome {
+        let name = Label::new(self.name.as_str()).filter(|name| !name.as_str().contains('/'));
+        let name = name.ok_or_else(|| {
+            let message = format!("--name {} is no label without a slash", printable(&self.name));
+            Failure::new("field-invalid", message, "such as --name files")
+        })?;
+        // Keys are read now, so that what is wrong with them is seen; the log is asked once a tool is called.
+        self.keys(context)?;
+        let session = session_name()?;
+        let (gate, at) = (self.clone(), context.clone());
+        let open =
+            move || gate.desk(&at, name.clone(), session.clone()).map_err(|failure| not_asked(&failure));
+        let times = Times { hold: Duration::from_millis(self.hold), progress: PROGRESS };
+        let mut server = Process::new(&self.command[0]);
+        server.args(&self.command[1..]);
+        let note = Box::new(|said: &str| output::note(&format!("mcp gate: {}\n", printable(said))));
+        let ended =
+            stdio::serve(&mut server, stdin(), stdout(), Box::new(open), times, note).map_err(|error| {
+                let message = format!("the server {} did not start: {error}", printable(&self.command[0]));
+                Failure::new("server-not-started", message, "check the command after --")
+            })?;
+        Ok(ended.and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok()).unwrap_or(0))
+    }
+
+    fn keys(&self, context: &Context) -> Outcome<(RecordKey, RecordKey)> {
+        let path = self.agent_key.clone().unwrap_or_else(|| context.file("keys").join("agent.key"));
+        let agent = RecordKey::load(&path).map_err(|error| key_failure(&error))?;
+        let runtime = signing::key(context, Role::Runtime)?;
+        for (key, role) in [(&agent, Role::Agent), (&runtime, Role::Runtime)] {
+            if key.role() != role {
+                let message =
+                    format!("the key of {} is one of role {}, not {role}", key.principal(), key.role());
+                return Err(Failure::new(
+                    "role-not-allowed",
+                    message,
+                    "name others with --agent-key and --key",
+                ));
+            }
+        }
+        Ok((agent, runtime))
+    }
+
+    /// The desk, with what an earlier gate left open settled.
+    fn desk(&self, context: &Context, server: Label, session: String) -> Outcome<Desk> {
+        let (agent, runtime) = self.keys(context)?;
+        let principal = runtime.principal().clone();
+        let (gate, _) = driver(context, Actor { client: remote::connect(context)?, key: runtime })?;
+        let settings = Settings { server, runtime: principal, risk: self.risk, session };
+        let desk = Desk {
+            gate,
+            principal: agent.principal().clone(),
+            agent: Box::new(agent),
+            clock: Box::new(SystemClock),
+            settings,
+            earlier: Mutex::default(),
+        };
+        desk.find_earlier().map_err(|fault| Failure::new(fault.code, printable(&fault.why), ""))?;
+        Ok(desk)
+    }
+}
+
+fn session_name() -> Outcome<String> {
+    let bytes = counterfoil_keys::random::<8>().map_err(|error| key_failure(&error))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn not_asked(failure: &Failure) -> NotAsked {
+    NotAsked { code: failure.code().to_owned(), why: failure.message().to_owned() }
+}

@@ -1,0 +1,422 @@
+//! `counterfoil mcp gate` between a client of these tests and a server that leaves traces: what is allowed, refused, held, cancelled,
+//! and what is left when somebody goes.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on stops")]
+
+mod common;
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Stdio},
+    sync::mpsc,
+    time::Duration,
+};
+
+use common::Log;
+use serde_json::{Value, json};
+
+const POLICY: &str = r#"
+language = "counterfoil-policy/1"
+[[rules]]
+name = "harmless"
+effect = "allow"
+uses = 1
+match.any = [{tool = "box/read"}, {tool = "box/fail"}, {tool = "box/slow"}, {tool = "box/crash"}, {tool = "box/refuse"}]
+[[rules]]
+name = "ask"
+effect = "require"
+uses = 1
+window = "15m"
+segregation = false
+requirements = [{count = 1, surfaces = ["none", "terminal"]}]
+match.tool = "box/append"
+[[rules]]
+name = "never"
+effect = "deny"
+match.tool = "box/drop"
+"#;
+
+/// A log with a policy about the tools of a server.
+struct Office {
+    log: Log,
+}
+
+/// A client of a gate.
+struct Client {
+    gate: Child,
+    stdin: Option<ChildStdin>,
+    lines: mpsc::Receiver<Value>,
+}
+
+impl Office {
+    fn new() -> Self {
+        let log = Log::new();
+        log.desk.write("policy.toml", POLICY);
+        log.good(&["policy", "set", "policy.toml"]);
+        std::fs::create_dir(log.desk.path("box")).unwrap();
+        Self { log }
+    }
+
+    /// Starts a gate in front of a server, with these options.
+    fn client(&self, options: &[&str]) -> Client {
+        self.client_of(&self.log.url, options)
+    }
+
+    /// The same, with the log at this address.
+    fn client_of(&self, url: &str, options: &[&str]) -> Client {
+        let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mcp/server.py");
+        let python = std::env::var("COUNTERFOIL_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+        let script = format!("cd box && exec {python} {}", server.display());
+        let line =
+            [&["mcp", "gate", "--name", "box", "--server", url], options, &["--", "sh", "-c", &script]];
+        let mut gate = self.log.desk.command(&line.concat());
+        let mut gate = gate.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (stdin, stdout) = (gate.stdin.take(), gate.stdout.take().unwrap());
+        let (to, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let _ = to.send(serde_json::from_str(&line).expect("each line is a message"));
+            }
+        });
+        Client { gate, stdin, lines }
+    }
+
+    /// What a tool left behind.
+    fn trace(&self, tool: &str) -> String {
+        std::fs::read_to_string(self.trace_path(tool)).unwrap_or_default()
+    }
+
+    fn trace_path(&self, tool: &str) -> PathBuf {
+        self.log.desk.path("box").join(tool)
+    }
+
+    fn approvals(&self, status: &str) -> Vec<Value> {
+        let listed = self.log.good(&["approvals", "list", "--format", "jsonl", "--status", status]);
+        listed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Waits until so many proposals have this status; gives the run of the first.
+    fn run_that_is(&self, status: &str, count: usize) -> String {
+        for _ in 0..400 {
+            let found = self.approvals(status);
+            if found.len() == count {
+                return found[0]["run"].as_str().unwrap().to_owned();
+            }
+            std::thread::sleep(Duration::from_millis(25));
+        }
+        panic!("never {count} {status}: {:?}", self.approvals(status));
+    }
+
+    /// The outcome of the last execution of a run, and that its bundle convinces.
+    fn outcome(&self, result: &Value) -> String {
+        let receipt = &result["_meta"]["counterfoil/receipt"];
+        let run = receipt["run"].as_str().unwrap_or_else(|| panic!("no receipt: {result}"));
+        let file = format!("{}.jsonl", &run[7..]);
+        self.log.good(&["bundle", run, "--out", &file]);
+        let verified = self.log.run(&["verify", &file]);
+        let resumed = self.log.json(&["resume", run]);
+        let executed = &resumed["executions"][0];
+        assert_eq!(executed["id"], receipt["execution"], "{resumed:#}");
+        assert!(verified.code == 0 || executed["status"] == "unknown", "{}", verified.shown());
+        executed["status"].as_str().unwrap_or("none").to_owned()
+    }
+}
+
+impl Client {
+    fn say(&mut self, line: &str) {
+        let stdin = self.stdin.as_mut().unwrap();
+        stdin.write_all(line.as_bytes()).and_then(|()| stdin.write_all(b"\n")).unwrap();
+    }
+
+    fn begin(&mut self, id: i64, tool: &str, arguments: &Value) {
+        let params = json!({"name": tool, "arguments": arguments, "_meta": {"progressToken": id}});
+        self.say(&json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}).to_string());
+    }
+
+    /// The next message that is not about progress.
+    fn next(&self) -> Value {
+        loop {
+            let message = self.lines.recv_timeout(Duration::from_secs(20)).expect("the gate answers");
+            if message["method"] != "notifications/progress" {
+                return message;
+            }
+        }
+    }
+
+    /// The answer to a request.
+    fn answer(&self, id: i64) -> Value {
+        let message = self.next();
+        assert_eq!(message["id"], id, "{message}");
+        message
+    }
+
+    fn call(&mut self, id: i64, tool: &str, arguments: &Value) -> Value {
+        self.begin(id, tool, arguments);
+        let answer = self.answer(id);
+        assert!(answer["result"].is_object(), "{answer}");
+        answer["result"].clone()
+    }
+
+    fn is_silent(&self, millis: u64) {
+        let said = self.lines.recv_timeout(Duration::from_millis(millis));
+        assert!(said.as_ref().map_or(true, |said| said["method"] == "notifications/progress"), "{said:?}");
+    }
+
+    /// Closes the input, and waits for the end.
+    fn close(mut self) -> Option<i32> {
+        drop(self.stdin.take());
+        self.gate.wait().unwrap().code()
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.gate.kill();
+        let _ = self.gate.wait();
+    }
+}
+
+fn said(result: &Value) -> &str {
+    result["content"][0]["text"].as_str().unwrap()
+}
+
+#[test]
+fn what_the_policy_allows_runs_and_its_receipt_convinces() {
+    let office = Office::new();
+    let mut client = office.client(&[]);
+    client.say(r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"0"}}}"#);
+    let opened = client.answer(0);
+    assert_eq!(opened["result"]["capabilities"], json!({"tools": {"listChanged": true}}), "no tasks");
+    client.say(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#);
+    assert_eq!(client.answer(1)["result"]["tools"].as_array().unwrap().len(), 7);
+    let result = client.call(2, "read", &json!({"text": "one", "n": 1.0}));
+    assert_eq!((said(&result), &result["isError"]), ("done", &Value::Null));
+    assert_eq!(office.outcome(&result), "succeeded");
+    assert_eq!(office.trace("read"), "one\n");
+    // The server was given what was judged, and which execution it is.
+    let heard = office.trace("heard");
+    let line = heard.lines().find(|line| line.contains("tools/call")).unwrap();
+    assert!(line.contains(r#""arguments":{"n":1,"text":"one"}"#), "{line}");
+    assert!(line.contains(result["_meta"]["counterfoil/receipt"]["execution"].as_str().unwrap()), "{line}");
+    // A tool that fails has failed, and one that refused its arguments did nothing.
+    let failed = client.call(3, "fail", &json!({}));
+    assert_eq!((&failed["isError"], office.outcome(&failed).as_str()), (&json!(true), "failed"));
+    let refused = client.call(4, "refuse", &json!({}));
+    assert!(said(&refused).contains("not so"), "{refused}");
+    assert_eq!(office.outcome(&refused), "failed");
+    assert_eq!(client.close(), Some(0));
+}
+
+#[test]
+fn what_the_policy_denies_reaches_no_server() {
+    let office = Office::new();
+    let mut client = office.client(&[]);
+    let refused = client.call(1, "drop", &json!({"text": "x"}));
+    assert!(
+        refused["isError"] == true && said(&refused).starts_with("refused: policy-denied: "),
+        "{refused}"
+    );
+    assert!(!office.trace_path("drop").exists());
+    let run = refused["_meta"]["counterfoil/receipt"]["run"].as_str().unwrap();
+    assert!(office.log.good(&["verify", "--help"]).len() > 1 && office.log.run(&["resume", run]).code == 0);
+    // A tool that the server does not have is none.
+    client.begin(2, "nothing", &json!({}));
+    assert_eq!(client.answer(2)["error"]["code"], -32602);
+}
+
+#[test]
+fn what_people_approve_runs_once_for_whoever_asks_again() {
+    let office = Office::new();
+    let mut client = office.client(&["--hold", "1s"]);
+    let text = json!({"text": "approved"});
+    let held = client.call(1, "append", &text);
+    assert!(held["isError"] == true && said(&held).starts_with("Not approved yet"), "{held}");
+    let run = office.run_that_is("open", 1);
+    // The same again joins the same proposal; other arguments are another.
+    client.call(2, "append", &text);
+    assert_eq!(office.approvals("open").len(), 1);
+    office.log.good(&["approve", &run, "--yes"]);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(office.trace("append"), "", "nothing runs that nobody waits for");
+    let ran = client.call(3, "append", &text);
+    assert_eq!((said(&ran), office.outcome(&ran).as_str()), ("done", "succeeded"));
+    assert_eq!(office.trace("append"), "approved\n");
+    // What was approved once is used up: the same call is a new one.
+    let again = client.call(4, "append", &text);
+    assert!(said(&again).starts_with("Not approved yet"), "{again}");
+    assert_eq!((office.approvals("open").len(), office.trace("append")), (1, "approved\n".to_owned()));
+}
+
+#[test]
+fn a_decision_reaches_the_call_that_waits_for_it() {
+    let office = Office::new();
+    let mut client = office.client(&["--hold", "20s"]);
+    client.begin(1, "append", &json!({"text": "yes"}));
+    let run = office.run_that_is("open", 1);
+    office.log.good(&["approve", &run, "--yes"]);
+    assert_eq!(said(&client.answer(1)["result"]), "done");
+    client.begin(2, "append", &json!({"text": "no"}));
+    let run = office.run_that_is("open", 1);
+    office.log.good(&["reject", &run, "--yes"]);
+    let refused = client.answer(2);
+    assert!(said(&refused["result"]).contains("proposal-ended"), "{refused}");
+    assert_eq!(office.trace("append"), "yes\n");
+}
+
+#[test]
+fn what_its_client_cancelled_does_not_run_when_it_is_approved() {
+    let office = Office::new();
+    let mut client = office.client(&["--hold", "20s"]);
+    client.begin(1, "append", &json!({"text": "x"}));
+    let run = office.run_that_is("open", 1);
+    client.say(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#);
+    office.log.good(&["approve", &run, "--yes"]);
+    client.is_silent(500);
+    assert_eq!(office.trace("append"), "");
+    // It is still approved, for whoever asks again.
+    assert_eq!(said(&client.call(2, "append", &json!({"text": "x"}))), "done");
+}
+
+#[test]
+fn a_gate_that_is_killed_leaves_the_proposal_to_the_next() {
+    let office = Office::new();
+    let mut client = office.client(&["--hold", "1s"]);
+    client.call(1, "append", &json!({"text": "x"}));
+    drop(client);
+    let run = office.run_that_is("open", 1);
+    office.log.good(&["approve", &run, "--yes"]);
+    let mut client = office.client(&["--hold", "1s"]);
+    assert_eq!(said(&client.call(1, "append", &json!({"text": "x"}))), "done");
+    assert_eq!((office.trace("append"), office.approvals("open").len()), ("x\n".to_owned(), 0));
+}
+
+#[test]
+fn a_server_that_dies_within_a_call_leaves_it_unknown() {
+    let office = Office::new();
+    let mut client = office.client(&[]);
+    let gone = client.call(1, "crash", &json!({"text": "x"}));
+    assert!(gone["isError"] == true && said(&gone).contains("the server ended"), "{gone}");
+    assert_eq!(office.outcome(&gone), "unknown");
+    assert_eq!(office.trace("crash"), "x\n");
+    assert_eq!(client.gate.wait().unwrap().code(), Some(3), "as the server ended");
+}
+
+#[test]
+fn a_client_that_goes_lets_a_call_end_and_be_recorded() {
+    let office = Office::new();
+    let mut client = office.client(&[]);
+    client.begin(1, "read", &json!({"text": "x"}));
+    for _ in 0..400 {
+        if office.trace_path("read").exists() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    client.close();
+    assert_eq!(office.run_that_is("succeeded", 1).len(), 71);
+}
+
+#[test]
+fn another_definition_of_a_tool_is_another_action() {
+    let office = Office::new();
+    let mut client = office.client(&["--hold", "1s"]);
+    client.call(1, "append", &json!({"text": "x"}));
+    let run = office.run_that_is("open", 1);
+    office.log.good(&["approve", &run, "--yes"]);
+    office.log.desk.write("box/description", "And more.");
+    client.say(r#"{"jsonrpc":"2.0","method":"notifications/change"}"#);
+    assert_eq!(client.next()["method"], "notifications/tools/list_changed");
+    let held = client.call(2, "append", &json!({"text": "x"}));
+    assert!(said(&held).starts_with("Not approved yet"), "{held}");
+    assert_eq!((office.trace("append").as_str(), office.approvals("open").len()), ("", 1));
+}
+
+#[test]
+fn a_line_that_two_readers_could_read_otherwise_is_passed_to_nobody() {
+    let office = Office::new();
+    let mut client = office.client(&[]);
+    let call = |id: i64, rest: &str| {
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"read",{rest}}}}}"#)
+    };
+    let lines = [
+        (format!("[{}]", call(1, r#""arguments":{}"#)), -32600, "mcp-batch"),
+        (call(2, r#""arguments":{"text":"a","text":"b"}"#), -32600, "mcp-json"),
+        (call(3, r#""arguments":{"text":"a"},"name":"drop""#), -32600, "mcp-json"),
+        (call(4, r#""arguments":{"n":9007199254740993}"#), -32600, "mcp-json"),
+        (call(5, r#""arguments":{"text":"\ud800"}"#), -32600, "mcp-json"),
+        (call(6, r#""arguments":[]"#), -32602, "mcp-params"),
+        (call(7, r#""task":{}"#), -32602, "mcp-params"),
+        (call(8, r#""Arguments":{}"#), -32602, "mcp-params"),
+        (
+            call(9, "\"arguments\":{}").replace("\"method\"", "\"Method\":\"x\",\"method\""),
+            -32600,
+            "mcp-shape",
+        ),
+        (call(10, "\"arguments\":{}").replace("tools/call", "Tools/Call"), -32601, "mcp-method"),
+        (call(11, "\"arguments\":{}").replace("tools/call", "tasks/list"), -32601, "mcp-method"),
+        (r#"{"jsonrpc":"1.0","id":12,"method":"ping"}"#.to_owned(), -32600, "mcp-shape"),
+        (r#"{"jsonrpc":"2.0","id":1.5,"method":"ping"}"#.to_owned(), -32600, "mcp-shape"),
+        ("not json".to_owned(), -32700, "mcp-not-json"),
+        (format!("{{\"x\":\"{}\"}}", "x".repeat(7 << 20)), -32600, "mcp-too-large"),
+    ];
+    for (line, number, code) in lines {
+        client.say(&line);
+        let answer = client.next();
+        assert_eq!(
+            (&answer["error"]["code"], &answer["error"]["data"]["code"]),
+            (&json!(number), &json!(code)),
+            "{answer}"
+        );
+    }
+    assert!(!office.trace("heard").contains("tools/call"));
+    // A method is the same however it is spelled, and an id is taken until it is answered.
+    client.say(&call(20, r#""arguments":{"text":"x"}"#).replace("tools/call", "tools\\/call"));
+    assert_eq!(said(&client.answer(20)["result"]), "done");
+    client.begin(21, "slow", &json!({}));
+    client.begin(21, "read", &json!({}));
+    assert_eq!(client.answer(21)["error"]["data"]["code"], "mcp-id-reused");
+    assert_eq!(said(&client.answer(21)["result"]), "done");
+}
+
+#[test]
+fn a_connection_of_requests_that_say_who_asks_is_governed_alike() {
+    let office = Office::new();
+    let mut client = office.client(&[]);
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}},
+    });
+    let ask = |id: i64, method: &str, params: Value| {
+        let mut params = params;
+        params["_meta"] = meta.clone();
+        json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string()
+    };
+    client.say(&ask(1, "tools/list", json!({})));
+    let listed = client.answer(1)["result"].clone();
+    assert_eq!(
+        (&listed["ttlMs"], &listed["cacheScope"]),
+        (&json!(0), &json!("private")),
+        "another policy shows other tools"
+    );
+    client.say(&ask(2, "tools/call", json!({"name": "read", "arguments": {"text": "x"}})));
+    let ran = client.answer(2)["result"].clone();
+    assert_eq!((said(&ran), &ran["resultType"]), ("done", &json!("complete")));
+    assert_eq!(office.outcome(&ran), "succeeded");
+    client.say(&ask(3, "tools/call", json!({"name": "drop", "arguments": {}})));
+    assert_eq!(client.answer(3)["result"]["resultType"], "complete");
+    // No request is of another revision than the connection, and no call becomes a task.
+    client.begin(4, "read", &json!({}));
+    assert_eq!(client.answer(4)["error"]["code"], -32602);
+    assert!(!office.trace("heard").contains("io.modelcontextprotocol/tasks"));
+}
+
+#[test]
+fn a_log_that_can_not_be_reached_lets_nothing_pass() {
+    let office = Office::new();
+    let mut client = office.client_of("http://127.0.0.1:9", &[]);
+    let refused = client.call(1, "read", &json!({"text": "x"}));
+    assert!(refused["isError"] == true && said(&refused).contains("Nothing was run"), "{refused}");
+    assert!(!office.trace_path("read").exists());
+}

@@ -1,0 +1,409 @@
+//! Calls of tools: proposed, held while people decide, run at most once, and answered.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, PoisonError, mpsc},
+    time::{Duration, Instant},
+};
+
+use counterfoil_gate::{Done, Ended, GateError, Ran, ResultPayload};
+use counterfoil_receipt::{
+    RecordId,
+    body::{Effects, Status},
+    text::Label,
+};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    desk::{Asked, Call, CallDigest},
+    limits,
+    message::{self, Id},
+    proxy::{Answer, Open, Proxy, Reply, parameters},
+    reply::{self, CallReceipt, EXECUTION},
+};
+
+/// A call that was proposed.
+pub(crate) struct Pending {
+    pub call: Call,
+    pub asked: Asked,
+    pub waiters: Vec<Waiter>,
+    /// Whether somebody attempts it now.
+    pub busy: bool,
+    /// Whether it changed meanwhile.
+    pub changed: bool,
+    /// Whether people were asked, so that the same call again means this one.
+    pub held: bool,
+    /// Why it is held.
+    pub why: String,
+    /// Whether it ran: what is held can be approved for several uses.
+    pub ran: bool,
+}
+
+/// A request that waits for a call.
+pub(crate) struct Waiter {
+    pub id: Id,
+    pub until: Instant,
+    pub told: Instant,
+    pub steps: u64,
+}
+
+impl Proxy {
+    /// A call of a tool, from the request to the answer, unless it has to wait.
+    pub(crate) fn call(self: &Arc<Self>, id: &Id, params: &Map<String, Value>) {
+        let call = self.read_call(params);
+        let digest = call.and_then(|call| Ok((call.digest().map_err(|fault| self.not_asked(&fault))?, call)));
+        match digest {
+            Ok((digest, call)) => self.join(id, digest, call),
+            Err(reply) => self.answer(id, &reply),
+        }
+    }
+
+    fn read_call(self: &Arc<Self>, params: &Map<String, Value>) -> Result<Call, Reply> {
+        let known = ["name", "arguments", "_meta"];
+        if let Some(name) = params.keys().find(|name| !known.contains(&name.as_str())) {
+            return Err(parameters(format!("{name:?} is no parameter that this gate lets through")));
+        }
+        let Some(Value::String(tool)) = params.get("name") else {
+            return Err(parameters("name is no text".to_owned()));
+        };
+        let arguments = match params.get("arguments") {
+            None => Map::new(),
+            Some(Value::Object(arguments)) => arguments.clone(),
+            Some(_) => return Err(parameters("arguments is no object".to_owned())),
+        };
+        let schema = self.definition(tool)?;
+        Ok(Call { tool: tool.clone(), schema, arguments })
+    }
+
+    /// Has a request wait for its call: for the one that is held, or else for one that is proposed now.
+    fn join(self: &Arc<Self>, id: &Id, digest: CallDigest, call: Call) {
+        let mut state = self.state();
+        while state.asking.contains(&digest) {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if let Some(pending) = state.calls.get_mut(&digest) {
+            pending.waiters.push(self.waiter(id));
+            if pending.busy {
+                return;
+            }
+            pending.busy = true;
+            drop(state);
+            return self.attempt(digest);
+        }
+        state.asking.insert(digest);
+        drop(state);
+        let asked = self.desk().and_then(|desk| desk.propose(&call, &id.to_string()));
+        let mut state = self.state();
+        state.asking.remove(&digest);
+        self.changed.notify_all();
+        match asked {
+            Ok(asked) => {
+                let waiters = vec![self.waiter(id)];
+                if state.calls.len() >= limits::CALLS {
+                    state.forget_idle();
+                }
+                state.by_proposal.insert(asked.proposal, digest);
+                let pending = Pending {
+                    call,
+                    waiters,
+                    busy: true,
+                    changed: false,
+                    // People may have been asked by an earlier gate.
+                    held: asked.earlier,
+                    why: String::new(),
+                    ran: false,
+                    asked,
+                };
+                state.calls.insert(digest, pending);
+                drop(state);
+                self.attempt(digest);
+            }
+            Err(fault) => {
+                drop(state);
+                self.answer(id, &self.not_asked(&fault));
+            }
+        }
+    }
+
+    fn join_later(self: &Arc<Self>, id: Id, digest: CallDigest, call: Call) {
+        let proxy = Arc::clone(self);
+        self.pool.run(move || proxy.join(&id, digest, call));
+    }
+
+    fn waiter(&self, id: &Id) -> Waiter {
+        let now = Instant::now();
+        Waiter { id: id.clone(), until: now + self.times.hold, told: now, steps: 0 }
+    }
+
+    /// Runs a call that this thread has, if it may be run and somebody still waits for it.
+    fn attempt(self: &Arc<Self>, digest: CallDigest) {
+        loop {
+            let (asked, call, id) = {
+                let mut state = self.state();
+                let open: HashSet<Id> = state.open.keys().cloned().collect();
+                let Some(pending) = state.calls.get_mut(&digest) else { return };
+                pending.waiters.retain(|waiter| open.contains(&waiter.id));
+                pending.changed = false;
+                let Some(waiter) = pending.waiters.last() else {
+                    // Nothing runs that nobody waits for.
+                    pending.busy = false;
+                    return;
+                };
+                (pending.asked.clone(), pending.call.clone(), waiter.id.clone())
+            };
+            let mut result = None;
+            let ended = self.desk().map(|desk| {
+                desk.attempt(&asked, &mut |_: &counterfoil_receipt::Action, execution: &RecordId| {
+                    let (done, said) = self.run(&id, &call, execution);
+                    result = said;
+                    done
+                })
+            });
+            let again = match ended {
+                Ok(Ok(Ended::Held(why))) => self.held(&digest, why),
+                Ok(Ok(Ended::Ran(ran))) => self.ran(&digest, &id, &ran, result),
+                Ok(Ok(Ended::Refused { refusal, .. })) => {
+                    self.refused(&digest, &format!("refused: {refusal}"), None)
+                }
+                Ok(Ok(Ended::NotRun { execution, refusal, .. })) => {
+                    self.refused(&digest, &format!("not run: {refusal}"), Some(execution))
+                }
+                Ok(Err(fault)) => self.failed(&digest, &fault),
+                Err(fault) => self.refused(&digest, &format!("{}: {}", fault.code, fault.why), None),
+            };
+            if !again {
+                return;
+            }
+        }
+    }
+
+    /// A call waits for people. Whether to attempt it at once again, because something changed meanwhile.
+    fn held(&self, digest: &CallDigest, why: String) -> bool {
+        let mut state = self.state();
+        let Some(pending) = state.calls.get_mut(digest) else { return false };
+        (pending.held, pending.why) = (true, why);
+        if pending.changed {
+            return true;
+        }
+        pending.busy = false;
+        false
+    }
+
+    /// A call ran.
+    fn ran(self: &Arc<Self>, digest: &CallDigest, id: &Id, ran: &Ran, result: Option<String>) -> bool {
+        let mut state = self.state();
+        let era = state.era();
+        let Some(pending) = state.calls.get_mut(digest) else { return false };
+        let receipt =
+            CallReceipt::new(pending.asked.run, pending.asked.proposal, Some(ran.execution), "executed");
+        let (held, call) = (pending.held, pending.call.clone());
+        let waiters: Vec<Id> = pending.waiters.drain(..).map(|waiter| waiter.id).collect();
+        (pending.busy, pending.ran) = (false, true);
+        if !held {
+            state.forget(digest);
+        }
+        drop(state);
+        let result = result.and_then(|result| reply::with_receipt(&result, &receipt)).unwrap_or_else(|| {
+            let why = ran.done.detail.clone().unwrap_or_else(|| "the server gave no result".to_owned());
+            reply::not_run(
+                era,
+                &format!("{}, effects {}: {why}", ran.done.status, ran.done.effects),
+                Some(&receipt),
+            )
+        });
+        for waiter in waiters {
+            if held || waiter == *id {
+                // Whoever joined what people approved asked for this one effect.
+                self.answer(&waiter, &Reply::Result(result.clone()));
+            } else {
+                self.join_later(waiter, *digest, call.clone());
+            }
+        }
+        false
+    }
+
+    /// A call is over without an effect.
+    fn refused(self: &Arc<Self>, digest: &CallDigest, why: &str, execution: Option<RecordId>) -> bool {
+        let mut state = self.state();
+        let era = state.era();
+        let Some(pending) = state.forget(digest) else { return false };
+        drop(state);
+        if pending.ran || pending.asked.earlier {
+            // Its approval is used up, or over: the same call is another one now.
+            for waiter in pending.waiters {
+                self.join_later(waiter.id, *digest, pending.call.clone());
+            }
+            return false;
+        }
+        let receipt = CallReceipt::new(pending.asked.run, pending.asked.proposal, execution, "refused");
+        let text = format!("{why}. Nothing was run. The refusal is on record in run {}.", pending.asked.run);
+        let reply = Reply::Result(reply::not_run(era, &text, Some(&receipt)));
+        for waiter in pending.waiters {
+            self.answer(&waiter.id, &reply);
+        }
+        false
+    }
+
+    /// There is no evidence, or nothing can be noted: nothing ran, and what is held stays held.
+    fn failed(&self, digest: &CallDigest, fault: &GateError) -> bool {
+        let mut state = self.state();
+        let era = state.era();
+        let Some(pending) = state.calls.get_mut(digest) else { return false };
+        pending.busy = false;
+        let waiters = std::mem::take(&mut pending.waiters);
+        let receipt = CallReceipt::new(pending.asked.run, pending.asked.proposal, None, "failed");
+        if !pending.held {
+            state.forget(digest);
+        }
+        drop(state);
+        let reply = Reply::Result(reply::not_run(era, &fault.to_string(), Some(&receipt)));
+        for waiter in waiters {
+            self.answer(&waiter.id, &reply);
+        }
+        false
+    }
+
+    /// The effect: the server is given exactly the arguments that were judged, and what it answers is what became of them.
+    fn run(&self, id: &Id, call: &Call, execution: &RecordId) -> (Done, Option<String>) {
+        let (to, from) = mpsc::channel();
+        let mut meta = {
+            let mut state = self.state();
+            if state.ended {
+                return (Done::not_started("the server ended"), None);
+            }
+            let Some(Open::Call { token }) = state.open.get(id) else {
+                return (Done::not_started("the client no longer waits"), None);
+            };
+            let mut meta = state.meta.clone().unwrap_or_else(|| json!({}));
+            if let Some(token) = token {
+                meta["progressToken"] = token.clone();
+            }
+            state.awaited.insert(id.clone(), to);
+            meta
+        };
+        meta[EXECUTION] = execution.to_string().into();
+        let params = json!({"name": call.tool, "arguments": call.arguments, "_meta": meta});
+        match reply::message(Some(id), "tools/call", &params) {
+            Ok(text) => self.to_server(&text),
+            Err(fault) => {
+                self.state().awaited.remove(id);
+                return (Done::not_started(fault.to_string()), None);
+            }
+        }
+        done(self.await_answer(id, &from))
+    }
+
+    /// What the server answers, however long it takes, unless the client cancels the call or the server goes.
+    fn await_answer(&self, id: &Id, from: &mpsc::Receiver<Answer>) -> Answer {
+        let mut cancelled: Option<Instant> = None;
+        loop {
+            match from.recv_timeout(Duration::from_millis(500)) {
+                Ok(answer) => return answer,
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Answer::Gone("the server ended"),
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+            }
+            let mut state = self.state();
+            if state.open.contains_key(id) {
+                continue;
+            }
+            if cancelled.get_or_insert_with(Instant::now).elapsed() > limits::AFTER_CANCEL {
+                state.awaited.remove(id);
+                return Answer::Gone("the client cancelled it, and the server said no more");
+            }
+        }
+    }
+
+    /// Tells those who waited long enough to ask again, and those who want to know that they wait. To be called now and then.
+    pub fn tick(&self) {
+        let now = Instant::now();
+        let mut state = self.state();
+        let era = state.era();
+        let (mut over, mut told) = (Vec::new(), Vec::new());
+        for pending in state.calls.values_mut().filter(|pending| pending.held && !pending.busy) {
+            let receipt = CallReceipt::new(pending.asked.run, pending.asked.proposal, None, "held");
+            for waiter in &mut pending.waiters {
+                if waiter.until <= now {
+                    over.push((waiter.id.clone(), pending.why.clone(), receipt.clone()));
+                } else if waiter.told + self.times.progress <= now {
+                    (waiter.told, waiter.steps) = (now, waiter.steps + 1);
+                    told.push((waiter.id.clone(), waiter.steps, pending.asked.proposal));
+                }
+            }
+            pending.waiters.retain(|waiter| waiter.until > now);
+        }
+        let tokens = told.into_iter().filter_map(|(id, steps, proposal)| match state.open.get(&id) {
+            Some(Open::Call { token: Some(token) }) => Some((token.clone(), steps, proposal)),
+            _ => None,
+        });
+        let tokens: Vec<_> = tokens.collect();
+        drop(state);
+        for (token, steps, proposal) in tokens {
+            let said = format!("waits for approval of proposal {proposal}");
+            let params = json!({"progressToken": token, "progress": steps, "message": said});
+            if let Ok(text) = reply::message(None, "notifications/progress", &params) {
+                self.to_client(&text);
+            }
+        }
+        for (id, why, receipt) in over {
+            let text = format!(
+                "Not approved yet: {why}. It waits as proposal {} of run {}; nothing was run. Call the tool again with the same arguments to \
+                 go on waiting, or to have it run once it is approved.",
+                receipt.proposal, receipt.run
+            );
+            self.answer(&id, &Reply::Result(reply::not_run(era, &text, Some(&receipt))));
+        }
+    }
+
+    /// Something about a proposal changed: whoever waits for it is served.
+    pub fn changed(self: &Arc<Self>, proposal: Option<&RecordId>) {
+        let mut state = self.state();
+        let digests: Vec<CallDigest> = match proposal {
+            Some(proposal) => state.by_proposal.get(proposal).copied().into_iter().collect(),
+            None => state.calls.keys().copied().collect(),
+        };
+        for digest in digests {
+            let Some(pending) = state.calls.get_mut(&digest) else { continue };
+            pending.changed = true;
+            if !pending.busy && !pending.waiters.is_empty() {
+                pending.busy = true;
+                let proxy = Arc::clone(self);
+                self.pool.run(move || proxy.attempt(digest));
+            }
+        }
+    }
+}
+
+/// What a server's answer says of an effect; also the result, as it was sent.
+fn done(answer: Answer) -> (Done, Option<String>) {
+    match answer {
+        Answer::Result(result) => {
+            let Some(members) = reply::members(&result) else {
+                return (Done::unknown("the server's result is no object, or names something twice"), None);
+            };
+            let is = |name: &str, value: &str| members.get(name).is_some_and(|member| member.get() == value);
+            if members.contains_key("resultType") && !is("resultType", "\"complete\"") {
+                let kind = members.get("resultType").map_or("", |kind| kind.get());
+                return (Done::unknown(format!("the server's result is of type {kind}")), None);
+            }
+            let (status, effects) = if is("isError", "true") {
+                (Status::Failed, Effects::Unknown)
+            } else {
+                (Status::Succeeded, Effects::Complete)
+            };
+            let payload = Label::new("result.json").zip(Label::new("application/json"));
+            let payload = payload.map(|(label, media_type)| ResultPayload {
+                label,
+                media_type,
+                content: result.clone().into_bytes(),
+            });
+            (Done { status, effects, result: payload, detail: None }, Some(result))
+        }
+        Answer::Error { code, message } if [message::INVALID_PARAMS, message::NO_METHOD].contains(&code) => {
+            (Done::not_started(format!("the server refused the call: {message} ({code})")), None)
+        }
+        Answer::Error { code, message } => {
+            (Done::unknown(format!("the server says: {message} ({code})")), None)
+        }
+        Answer::Gone(why) => (Done::unknown(why), None),
+    }
+}

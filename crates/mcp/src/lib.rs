@@ -1,0 +1,20 @@
+//! The MCP gate: it stands between an agent's client and a server of tools, and every call of a tool is an action that the policy
+//! allows, refuses or has people decide (`docs/mcp.md`).
+//!
+//! [`Proxy`] is one connection; [`stdio::serve`] runs one between this process's standard streams and a server that it starts.
+//! Both revisions of the protocol that are in use pass, 2025-11-25 and 2026-07-28.
+
+mod calls;
+mod desk;
+pub mod limits;
+pub mod lines;
+pub mod message;
+mod pool;
+mod proxy;
+mod reply;
+pub mod stdio;
+mod tools;
+
+pub use desk::{Asked, Call, CallDigest, Desk, NotAsked, Settings};
+pub use proxy::{OpenDesk, Proxy, Times};
+pub use reply::{EXECUTION, RECEIPT};

@@ -1,0 +1,31 @@
+//! Every limit of the MCP gate, with its reason.
+
+use std::time::Duration;
+
+use counterfoil_receipt::{json, limits};
+
+/// Bytes of one message: the arguments of a call become a payload at the most, and clients close a connection at 10 MiB.
+pub const MESSAGE_BYTES: usize = limits::LINE_BYTES;
+/// What the JSON reader is given for a message of the client.
+pub const MESSAGE_JSON: json::Limits = limits::LINE_JSON;
+/// Bytes of the arguments of an action that stand in the log as they are. Two records carry them, beside what else a record has;
+/// arguments that are larger are recorded as commitments, the largest first.
+pub const PLAIN_BYTES: usize = 16_384;
+/// Tools of a server: far more than a model can choose from.
+pub const TOOLS: usize = 4_096;
+/// Pages of a list of tools.
+pub const PAGES: usize = 100;
+/// Requests of the client that are open at a time.
+pub const OPEN_REQUESTS: usize = 16_384;
+/// Calls that are remembered at a time, with those that nobody waits for any more: at some kilobytes each, 64 MiB.
+pub const CALLS: usize = 16_384;
+/// Calls that run at a time; others wait for their turn.
+pub const RUNNING: usize = 64;
+/// Pages of the log's list on which proposals of earlier gates are looked for: a thousand that wait.
+pub const EARLIER_PAGES: usize = 10;
+/// How long a server may take to list its tools.
+pub const LISTING: Duration = Duration::from_secs(30);
+/// How long a server is waited for after its client cancelled a call that runs.
+pub const AFTER_CANCEL: Duration = Duration::from_secs(10);
+/// How long a server may take to end once its input is closed, and again once it is told to: clients give us four seconds for both.
+pub const SHUTDOWN: Duration = Duration::from_millis(1_500);

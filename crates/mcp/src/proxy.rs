@@ -1,0 +1,625 @@
+//! One connection: a client on one side, its server on the other, and each call of a tool held to the policy in between.
+//!
+//! Messages pass as they come, under the ids that their senders gave them. Four things are the gate's own: `tools/call`, which becomes
+//! an action; the list of tools, whose definitions it keeps; what it does not know, which is refused; and capabilities that
+//! would let a server act past it.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io::Write,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
+    time::Duration,
+};
+
+use counterfoil_receipt::{RecordId, hashes::SchemaDigest};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    calls::Pending,
+    desk::{CallDigest, Desk, NotAsked},
+    limits,
+    lines::Line,
+    message::{self, FromClient, FromServer, Id},
+    pool::Pool,
+    reply::{self, Era},
+    tools::{Page, Tools},
+};
+
+/// The member of `_meta` by which a request of revision 2026-07-28 says which it is.
+const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+/// The member that says what the client can do.
+const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+/// The extension under which calls go on after their answer.
+const TASKS: &str = "io.modelcontextprotocol/tasks";
+
+/// What a client may ask its server for beside calls: nothing of it changes anything but the connection.
+const PASSED: [&str; 12] = [
+    "completion/complete",
+    "initialize",
+    "logging/setLevel",
+    "ping",
+    "prompts/get",
+    "prompts/list",
+    "resources/list",
+    "resources/read",
+    "resources/subscribe",
+    "resources/templates/list",
+    "resources/unsubscribe",
+    "server/discover",
+];
+
+/// What a server may ask its client for.
+const ASKED: [&str; 4] = ["elicitation/create", "ping", "roots/list", "sampling/createMessage"];
+
+/// How a connection behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// How long a call waits for people before the client is told to ask again.
+    pub hold: Duration,
+    /// How often a client that wants to know is told that its call waits.
+    pub progress: Duration,
+}
+
+/// What makes the desk, once it is needed: clients start servers only to ask who they are.
+pub type OpenDesk = Box<dyn Fn() -> Result<Desk, NotAsked> + Send + Sync>;
+
+/// One connection.
+pub struct Proxy {
+    pub(crate) state: Mutex<State>,
+    pub(crate) changed: Condvar,
+    client: Mutex<Box<dyn Write + Send>>,
+    server: Mutex<Option<Box<dyn Write + Send>>>,
+    desk: Mutex<Option<Arc<Desk>>>,
+    open_desk: OpenDesk,
+    pub(crate) times: Times,
+    pub(crate) pool: Pool,
+    note: Box<dyn Fn(&str) + Send + Sync>,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub era: Option<Era>,
+    /// `_meta` of the client's last request under [`Era::Request`].
+    pub meta: Option<Value>,
+    /// Requests of the client that have no answer yet.
+    pub open: HashMap<Id, Open>,
+    /// Requests of the server that have none.
+    pub asked: HashSet<Id>,
+    /// Requests of the gate, and calls that run.
+    pub awaited: HashMap<Id, mpsc::Sender<Answer>>,
+    pub tools: Option<Tools>,
+    pub calls: HashMap<CallDigest, Pending>,
+    pub by_proposal: HashMap<RecordId, CallDigest>,
+    /// Calls that are being proposed.
+    pub asking: HashSet<CallDigest>,
+    pub numbered: u64,
+    pub ended: bool,
+}
+
+pub(crate) enum Open {
+    /// Passed on.
+    Passed(String),
+    /// A call of a tool.
+    Call { token: Option<Value> },
+}
+
+/// What the server says of a request.
+pub(crate) enum Answer {
+    Result(String),
+    Error {
+        code: i64,
+        message: String,
+    },
+    /// It is gone, or was told to stop.
+    Gone(&'static str),
+}
+
+/// How a call of the client ends.
+pub(crate) enum Reply {
+    Result(String),
+    Error { number: i64, code: &'static str, why: String },
+}
+
+impl Proxy {
+    /// A connection to a client and a server.
+    pub fn new(
+        client: Box<dyn Write + Send>,
+        server: Box<dyn Write + Send>,
+        open_desk: OpenDesk,
+        times: Times,
+        note: Box<dyn Fn(&str) + Send + Sync>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            client: Mutex::new(client),
+            server: Mutex::new(Some(server)),
+            desk: Mutex::new(None),
+            open_desk,
+            times,
+            pool: Pool::new(limits::RUNNING),
+            note,
+        })
+    }
+
+    /// A line of the client.
+    pub fn from_client(self: &Arc<Self>, line: &Line) {
+        let line = match line {
+            Line::Whole(line) => line,
+            Line::TooLong(_) => {
+                let why = format!("a message of more than {} bytes", limits::MESSAGE_BYTES);
+                return self.to_client(&reply::error(None, message::INVALID_REQUEST, "mcp-too-large", &why));
+            }
+        };
+        match FromClient::parse(line) {
+            Ok((FromClient::Request { id, method, params }, _)) => {
+                if let Err(Reply::Error { number, code, why }) = self.request(&id, &method, params) {
+                    self.to_client(&reply::error(Some(&id), number, code, &why));
+                }
+            }
+            Ok((FromClient::Notification { method, params }, text)) => {
+                self.notification(&method, &params, &text)
+            }
+            Ok((FromClient::Response { id }, text)) => {
+                if self.state().asked.remove(&id) {
+                    self.to_server(&text);
+                } else {
+                    (self.note)(&format!("the client answers {id}, which the server did not ask"));
+                }
+            }
+            Err(refused) => {
+                self.to_client(&reply::error(
+                    refused.id.as_ref(),
+                    refused.number,
+                    refused.code,
+                    &refused.why,
+                ));
+            }
+        }
+    }
+
+    /// A line of the server.
+    pub fn from_server(self: &Arc<Self>, line: &Line) {
+        let Line::Whole(line) = line else {
+            return (self.note)(&format!(
+                "the server sent a message of more than {} bytes",
+                limits::MESSAGE_BYTES
+            ));
+        };
+        let parsed = std::str::from_utf8(line).map_err(|fault| fault.to_string());
+        let parsed = parsed.and_then(|text| FromServer::parse(text).map(|message| (message, text)));
+        match parsed {
+            Ok((FromServer::Result { id, result }, text)) => {
+                self.answered(&id, text, |_| Answer::Result(result.get().to_owned()));
+            }
+            Ok((FromServer::Error { id: Some(id), code, message }, text)) => {
+                self.answered(&id, text, |()| Answer::Error { code, message });
+            }
+            Ok((FromServer::Error { id: None, message, .. }, _)) => {
+                (self.note)(&format!("the server says: {message}"));
+            }
+            Ok((FromServer::Request { id, method }, text)) => {
+                let mut state = self.state();
+                if ASKED.contains(&method.as_str())
+                    && state.era != Some(Era::Request)
+                    && state.asked.insert(id.clone())
+                {
+                    drop(state);
+                    return self.to_client(text);
+                }
+                drop(state);
+                self.to_server(&reply::error(
+                    Some(&id),
+                    message::NO_METHOD,
+                    "mcp-method",
+                    "not through this gate",
+                ));
+            }
+            Ok((FromServer::Notification { method, params }, text)) => {
+                if method == "notifications/tools/list_changed" {
+                    self.state().tools = None;
+                }
+                let params = params.map(|params| params.get());
+                if self.is_for_the_client(&method, params) {
+                    self.to_client(text);
+                }
+            }
+            Err(why) => (self.note)(&format!("the server sent what is no message: {why}")),
+        }
+    }
+
+    /// The server is gone: nobody will answer.
+    pub fn server_gone(&self) {
+        let mut state = self.state();
+        state.ended = true;
+        let awaited: Vec<_> = state.awaited.drain().collect();
+        let passed: Vec<Id> = state
+            .open
+            .iter()
+            .filter(|(_, open)| matches!(open, Open::Passed(_)))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in &passed {
+            state.open.remove(id);
+        }
+        drop(state);
+        for (_, to) in awaited {
+            // Who no longer waits does not mind.
+            let _ = to.send(Answer::Gone("the server ended"));
+        }
+        for id in passed {
+            self.to_client(&reply::error(
+                Some(&id),
+                message::INTERNAL,
+                "mcp-server-gone",
+                "the server ended",
+            ));
+        }
+    }
+
+    /// The client is gone: what runs is let end, and nothing begins any more.
+    pub fn client_gone(&self) {
+        let mut state = self.state();
+        state.ended = true;
+        state.open.clear();
+        for pending in state.calls.values_mut() {
+            pending.waiters.clear();
+        }
+    }
+
+    /// Whether a call runs.
+    pub fn is_busy(&self) -> bool {
+        let state = self.state();
+        !state.asking.is_empty() || state.calls.values().any(|pending| pending.busy)
+    }
+
+    /// Closes the server's input, which tells it to end.
+    pub fn close_server(&self) {
+        *lock(&self.server) = None;
+    }
+
+    /// Logs what was refused and has no record yet.
+    pub fn flush(&self) {
+        if let Some(desk) = lock(&self.desk).as_ref() {
+            desk.gate.flush_refusals();
+        }
+    }
+
+    /// A request of the client.
+    fn request(self: &Arc<Self>, id: &Id, method: &str, mut params: Map<String, Value>) -> Result<(), Reply> {
+        without_tasks(&mut params);
+        let mut state = self.state();
+        state.is_of_the_era(method, &params)?;
+        if state.open.contains_key(id) {
+            return Err(invalid(
+                "mcp-id-reused",
+                format!("{id} is the id of a request that has no answer yet"),
+            ));
+        }
+        if state.open.len() >= limits::OPEN_REQUESTS {
+            return Err(invalid("mcp-open-requests", format!("{} requests are open", limits::OPEN_REQUESTS)));
+        }
+        if method == "tools/call" {
+            let token = params.get("_meta").and_then(|meta| meta.get("progressToken")).cloned();
+            state.open.insert(id.clone(), Open::Call { token });
+            drop(state);
+            let (proxy, id) = (Arc::clone(self), id.clone());
+            self.pool.run(move || proxy.call(&id, &params));
+            return Ok(());
+        }
+        let is_known = PASSED.contains(&method) || method == "tools/list" || method == "subscriptions/listen";
+        if !is_known {
+            let why = format!("{method:?} is no method that this gate lets through");
+            return Err(Reply::Error { number: message::NO_METHOD, code: "mcp-method", why });
+        }
+        let text = reply::message(Some(id), method, &Value::Object(params))
+            .map_err(|fault| invalid("mcp-json", fault.to_string()))?;
+        state.open.insert(id.clone(), Open::Passed(method.to_owned()));
+        drop(state);
+        self.to_server(&text);
+        Ok(())
+    }
+
+    fn notification(&self, method: &str, params: &Map<String, Value>, text: &str) {
+        if !method.starts_with("notifications/") {
+            return (self.note)(&format!("the client sent the notification {method:?}, which is none"));
+        }
+        if method != "notifications/cancelled" {
+            return self.to_server(text);
+        }
+        let id = params.get("requestId").and_then(|id| serde_json::from_value::<Id>(id.clone()).ok());
+        let Some(id) = id else { return };
+        let mut state = self.state();
+        match state.open.remove(&id) {
+            Some(Open::Passed(_)) => {
+                drop(state);
+                self.to_server(text);
+            }
+            Some(Open::Call { .. }) => {
+                for pending in state.calls.values_mut() {
+                    pending.waiters.retain(|waiter| waiter.id != id);
+                }
+                if state.awaited.contains_key(&id) {
+                    drop(state);
+                    self.to_server(text);
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// The server answered a request: of the gate, or of the client, to whom it is passed on.
+    fn answered(&self, id: &Id, text: &str, answer: impl FnOnce(()) -> Answer) {
+        let mut state = self.state();
+        if let Some(to) = state.awaited.remove(id) {
+            drop(state);
+            // Who no longer waits does not mind.
+            let _ = to.send(answer(()));
+            return;
+        }
+        match state.open.remove(id) {
+            Some(Open::Passed(method)) => {
+                let era = state.era();
+                drop(state);
+                match answer(()) {
+                    Answer::Result(result) => match self.passed(&method, &result, era) {
+                        Ok(Some(edited)) => self.to_client(&reply::result(id, &edited)),
+                        Ok(None) => self.to_client(text),
+                        Err(why) => {
+                            self.to_client(&reply::error(Some(id), message::INTERNAL, "mcp-result", &why))
+                        }
+                    },
+                    Answer::Error { .. } | Answer::Gone(_) => self.to_client(text),
+                }
+            }
+            Some(call @ Open::Call { .. }) => {
+                state.open.insert(id.clone(), call);
+                drop(state);
+                (self.note)(&format!("the server answers the call {id}, which it was not given"));
+            }
+            None => {
+                drop(state);
+                (self.note)(&format!("the server answers {id}, which nobody asked"));
+            }
+        }
+    }
+
+    /// What of a result is said otherwise to the client; `None` if it is passed on as it is.
+    fn passed(&self, method: &str, result: &str, era: Era) -> Result<Option<String>, String> {
+        match method {
+            "tools/list" => {
+                let mut page = Page::parse(result)?;
+                let listed =
+                    page.tools.iter().filter(|(.., tool)| !wants_a_task(tool)).map(|(.., tool)| tool.clone());
+                page.result.insert("tools".to_owned(), listed.collect());
+                if era == Era::Request {
+                    // Another policy may show other tools.
+                    page.result.insert("ttlMs".to_owned(), 0.into());
+                    page.result.insert("cacheScope".to_owned(), "private".into());
+                }
+                Ok(Some(Value::Object(page.result).to_string()))
+            }
+            "initialize" | "server/discover" => {
+                let mut result: Value = serde_json::from_str(result).map_err(|fault| fault.to_string())?;
+                if let Some(Value::Object(capabilities)) = result.get_mut("capabilities") {
+                    capabilities.remove("tasks");
+                    if let Some(Value::Object(extensions)) = capabilities.get_mut("extensions") {
+                        extensions.remove(TASKS);
+                    }
+                }
+                Ok(Some(result.to_string()))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether a notification of the server goes on to the client: progress only of what is open.
+    fn is_for_the_client(&self, method: &str, params: Option<&str>) -> bool {
+        if method != "notifications/progress" {
+            return method.starts_with("notifications/");
+        }
+        let params: Option<Value> = params.and_then(|params| serde_json::from_str(params).ok());
+        let token = params.as_ref().and_then(|params| params.get("progressToken"));
+        let state = self.state();
+        let is_of = |open: &Open| match open {
+            Open::Passed(_) => true,
+            Open::Call { token: own } => own.as_ref() == token,
+        };
+        token.is_some() && state.open.values().any(is_of)
+    }
+
+    /// The definition of a tool; the server is asked for it where it is not known.
+    pub(crate) fn definition(self: &Arc<Self>, tool: &str) -> Result<SchemaDigest, Reply> {
+        let known = self.state().tools.as_ref().map(|tools| tools.get(tool));
+        let found = match known {
+            Some(found) => found,
+            None => {
+                let tools = self.list_tools().map_err(|why| Reply::Error {
+                    number: message::INTERNAL,
+                    code: "mcp-tools",
+                    why: format!("the server's tools are not known: {why}"),
+                })?;
+                let found = tools.get(tool);
+                self.state().tools = Some(tools);
+                found
+            }
+        };
+        found.ok_or_else(|| parameters(format!("the server has no tool {tool:?}")))
+    }
+
+    fn list_tools(self: &Arc<Self>) -> Result<Tools, String> {
+        let (mut tools, mut cursor) = (Tools::default(), None);
+        for _ in 0..limits::PAGES {
+            let mut params = json!({});
+            if let Some(cursor) = cursor {
+                params["cursor"] = Value::String(cursor);
+            }
+            let page = Page::parse(&self.ask("tools/list", params)?)?;
+            tools.add(&page)?;
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(tools);
+            }
+        }
+        Err(format!("more than {} pages", limits::PAGES))
+    }
+
+    /// Asks the server for something in the gate's own name.
+    fn ask(&self, method: &str, mut params: Value) -> Result<String, String> {
+        let (to, from) = mpsc::channel();
+        let id = {
+            let mut state = self.state();
+            if state.ended {
+                return Err("the server ended".to_owned());
+            }
+            state.numbered += 1;
+            let id = Id::Text(format!("counterfoil:{}", state.numbered));
+            if let Some(meta) = &state.meta {
+                params["_meta"] = meta.clone();
+            }
+            state.awaited.insert(id.clone(), to);
+            id
+        };
+        self.to_server(&reply::message(Some(&id), method, &params).map_err(|fault| fault.to_string())?);
+        match from.recv_timeout(limits::LISTING) {
+            Ok(Answer::Result(result)) => Ok(result),
+            Ok(Answer::Error { code, message }) => Err(format!("{message} ({code})")),
+            Ok(Answer::Gone(why)) => Err(why.to_owned()),
+            Err(_) => {
+                self.state().awaited.remove(&id);
+                Err(format!("no answer within {} s", limits::LISTING.as_secs()))
+            }
+        }
+    }
+
+    /// The desk, if a call has needed one.
+    pub fn opened_desk(&self) -> Option<Arc<Desk>> {
+        lock(&self.desk).clone()
+    }
+
+    pub(crate) fn desk(&self) -> Result<Arc<Desk>, NotAsked> {
+        let mut desk = lock(&self.desk);
+        if let Some(desk) = &*desk {
+            return Ok(Arc::clone(desk));
+        }
+        let opened = Arc::new((self.open_desk)()?);
+        *desk = Some(Arc::clone(&opened));
+        Ok(opened)
+    }
+
+    pub(crate) fn not_asked(&self, fault: &NotAsked) -> Reply {
+        let era = self.state().era();
+        Reply::Result(reply::not_run(
+            era,
+            &format!("not proposed: {}: {}. Nothing was run.", fault.code, fault.why),
+            None,
+        ))
+    }
+
+    /// Answers a request of the client, once; nobody who cancelled it.
+    pub(crate) fn answer(&self, id: &Id, reply: &Reply) {
+        if self.state().open.remove(id).is_none() {
+            return;
+        }
+        self.to_client(&match reply {
+            Reply::Result(result) => reply::result(id, result),
+            Reply::Error { number, code, why } => reply::error(Some(id), *number, code, why),
+        });
+    }
+
+    pub(crate) fn to_client(&self, line: &str) {
+        let mut client = lock(&self.client);
+        // A client that is gone is noticed by its input.
+        let _ = client
+            .write_all(line.as_bytes())
+            .and_then(|()| client.write_all(b"\n"))
+            .and_then(|()| client.flush());
+    }
+
+    pub(crate) fn to_server(&self, line: &str) {
+        if let Some(server) = &mut *lock(&self.server) {
+            // A server that is gone is noticed by its output.
+            let _ = server
+                .write_all(line.as_bytes())
+                .and_then(|()| server.write_all(b"\n"))
+                .and_then(|()| server.flush());
+        }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+impl State {
+    pub(crate) fn era(&self) -> Era {
+        self.era.unwrap_or(Era::Session)
+    }
+
+    /// Whether a request is of the revision that the connection speaks; the first that is more than a question who is there says which.
+    fn is_of_the_era(&mut self, method: &str, params: &Map<String, Value>) -> Result<(), Reply> {
+        let meta = params.get("_meta");
+        let says = meta.is_some_and(|meta| meta.get(VERSION).is_some());
+        if method != "server/discover" {
+            self.era.get_or_insert(if says { Era::Request } else { Era::Session });
+        }
+        if self.era == Some(Era::Request) || method == "server/discover" && says {
+            let is_complete =
+                meta.is_some_and(|meta| meta.get(VERSION).is_some() && meta.get(CAPABILITIES).is_some());
+            if !is_complete {
+                return Err(parameters(format!("_meta names no {VERSION} or no {CAPABILITIES}")));
+            }
+            let mut meta = meta.cloned().unwrap_or_default();
+            if let Value::Object(meta) = &mut meta {
+                meta.remove("progressToken");
+            }
+            self.meta = Some(meta);
+        }
+        Ok(())
+    }
+
+    /// Forgets calls that nobody waits for: the log knows them still.
+    pub(crate) fn forget_idle(&mut self) {
+        let idle = |pending: &Pending| !pending.busy && pending.waiters.is_empty();
+        let digests: Vec<CallDigest> =
+            self.calls.iter().filter(|(_, pending)| idle(pending)).map(|(digest, _)| *digest).collect();
+        for digest in digests {
+            self.forget(&digest);
+        }
+    }
+
+    pub(crate) fn forget(&mut self, digest: &CallDigest) -> Option<Pending> {
+        let pending = self.calls.remove(digest)?;
+        self.by_proposal.remove(&pending.asked.proposal);
+        Some(pending)
+    }
+}
+
+/// A tool that only runs as a task, which goes on after its call has ended.
+fn wants_a_task(tool: &Value) -> bool {
+    tool.pointer("/execution/taskSupport").is_some_and(|support| support == "required")
+}
+
+/// Takes away what would let a server answer a call with a task.
+fn without_tasks(params: &mut Map<String, Value>) {
+    let extensions = params
+        .get_mut("_meta")
+        .and_then(|meta| meta.get_mut(CAPABILITIES))
+        .and_then(|capabilities| capabilities.get_mut("extensions"));
+    if let Some(Value::Object(extensions)) = extensions {
+        extensions.remove(TASKS);
+    }
+}
+
+const fn invalid(code: &'static str, why: String) -> Reply {
+    Reply::Error { number: message::INVALID_REQUEST, code, why }
+}
+
+pub(crate) const fn parameters(why: String) -> Reply {
+    Reply::Error { number: message::INVALID_PARAMS, code: "mcp-params", why }
+}
+
+/// What is behind a mutex; nothing here is left half done by a panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

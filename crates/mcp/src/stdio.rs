@@ -1,0 +1,163 @@
+//! A connection between this process's standard streams and a server that it starts.
+
+use std::{
+    io::{self, BufRead, BufReader, Write},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use counterfoil_client::ApprovalQuery;
+use counterfoil_verify::ProposalStatus;
+
+use crate::{
+    limits,
+    lines::{self, Line},
+    proxy::{OpenDesk, Proxy, Times},
+};
+
+/// How often it is looked who waited long enough.
+const TICK: Duration = Duration::from_millis(250);
+/// How long after it broke off a stream of changes is asked for again.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Something that happens to a connection.
+enum Event {
+    Client(io::Result<Option<Line>>),
+    Server(io::Result<Option<Line>>),
+}
+
+/// Starts the server and serves the client until one of them is gone; how the server ended.
+///
+/// # Errors
+/// If the server can't be started.
+pub fn serve(
+    command: &mut Command,
+    client_in: impl io::Read + Send + 'static,
+    client_out: impl Write + Send + 'static,
+    open_desk: OpenDesk,
+    times: Times,
+    note: Box<dyn Fn(&str) + Send + Sync>,
+) -> io::Result<Option<ExitStatus>> {
+    let mut server = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
+    let (Some(server_in), Some(server_out)) = (server.stdin.take(), server.stdout.take()) else {
+        return Err(io::Error::other("the server has no standard streams"));
+    };
+    let proxy = Proxy::new(Box::new(client_out), Box::new(server_in), open_desk, times, note);
+    let (to, events) = mpsc::sync_channel(64);
+    forward(BufReader::new(client_in), to.clone(), Event::Client);
+    forward(BufReader::new(server_out), to, Event::Server);
+    watch(&proxy);
+    pump(&proxy, &events);
+    end(&proxy, &mut server)
+}
+
+/// Passes lines on until one side ends.
+fn pump(proxy: &Arc<Proxy>, events: &mpsc::Receiver<Event>) {
+    loop {
+        match events.recv_timeout(TICK) {
+            Ok(Event::Client(Ok(Some(line)))) => proxy.from_client(&line),
+            Ok(Event::Server(Ok(Some(line)))) => proxy.from_server(&line),
+            Ok(Event::Server(_)) => {
+                proxy.server_gone();
+                wait_for_calls(proxy);
+                return;
+            }
+            Ok(Event::Client(_)) | Err(mpsc::RecvTimeoutError::Disconnected) => {
+                proxy.client_gone();
+                // What runs may still end, and be recorded so.
+                let began = Instant::now();
+                while proxy.is_busy() && began.elapsed() < limits::SHUTDOWN {
+                    if let Ok(Event::Server(Ok(Some(line)))) = events.recv_timeout(Duration::from_millis(20))
+                    {
+                        proxy.from_server(&line);
+                    }
+                }
+                return;
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+        }
+        proxy.tick();
+    }
+}
+
+/// Closes the server's input, waits for it, and ends it if it does not end by itself. What still runs then has an unknown outcome,
+/// which is recorded.
+fn end(proxy: &Proxy, server: &mut Child) -> io::Result<Option<ExitStatus>> {
+    proxy.close_server();
+    let mut ended = wait(server, limits::SHUTDOWN)?;
+    if ended.is_none() {
+        server.kill()?;
+        ended = Some(server.wait()?);
+    }
+    proxy.server_gone();
+    wait_for_calls(proxy);
+    proxy.flush();
+    Ok(ended)
+}
+
+fn wait(server: &mut Child, most: Duration) -> io::Result<Option<ExitStatus>> {
+    let began = Instant::now();
+    loop {
+        match server.try_wait()? {
+            Some(status) => return Ok(Some(status)),
+            None if began.elapsed() > most => return Ok(None),
+            None => thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
+fn wait_for_calls(proxy: &Proxy) {
+    let began = Instant::now();
+    while proxy.is_busy() && began.elapsed() < limits::SHUTDOWN {
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Reads lines on a thread of its own.
+fn forward(
+    mut from: impl BufRead + Send + 'static,
+    to: mpsc::SyncSender<Event>,
+    event: impl Fn(io::Result<Option<Line>>) -> Event + Send + 'static,
+) {
+    thread::spawn(move || {
+        loop {
+            let line = lines::next(&mut from);
+            let is_last = !matches!(line, Ok(Some(_)));
+            if to.send(event(line)).is_err() || is_last {
+                return;
+            }
+        }
+    });
+}
+
+/// Follows what is decided, on a thread of its own, once there is anything to follow.
+fn watch(proxy: &Arc<Proxy>) {
+    let proxy = Arc::downgrade(proxy);
+    thread::spawn(move || {
+        loop {
+            let Some(alive) = proxy.upgrade() else { return };
+            let Some(desk) = alive.opened_desk() else {
+                drop(alive);
+                thread::sleep(TICK);
+                continue;
+            };
+            let query = ApprovalQuery { principal: Some(desk.principal.clone()), ..ApprovalQuery::default() };
+            let events = desk.gate.log().hints().and_then(|log| log.approval_events(&query, None));
+            // What was decided while nobody looked.
+            alive.changed(None);
+            drop(alive);
+            if let Ok(events) = events {
+                for event in events {
+                    let Some(alive) = proxy.upgrade() else { return };
+                    let Ok((_, view)) = event else { break };
+                    if view.status != ProposalStatus::Open {
+                        alive.changed(Some(&view.proposal));
+                    }
+                }
+            }
+            thread::sleep(RETRY);
+        }
+    });
+}

@@ -1,0 +1,83 @@
+//! The tools of a server, each with the digest of its definition: what is approved is a tool as it was defined then.
+
+use std::collections::BTreeMap;
+
+use counterfoil_receipt::{hashes::SchemaDigest, json};
+use serde_json::{Map, Value};
+
+use crate::limits;
+
+/// The tools that a server listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tools {
+    by_name: BTreeMap<String, SchemaDigest>,
+}
+
+/// One page of a list of tools.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// All members of the result.
+    pub result: Map<String, Value>,
+    /// Name, digest and definition of each, in the order of the list.
+    pub tools: Vec<(String, SchemaDigest, Value)>,
+    /// Where the next page begins.
+    pub next: Option<String>,
+}
+
+impl Page {
+    /// Reads a result of `tools/list`. It is judged by, so it is read as strictly as what a client sends.
+    ///
+    /// # Errors
+    /// Why it can't be relied on.
+    pub fn parse(result: &str) -> Result<Self, String> {
+        let canonical = json::canonicalize_input(result.as_bytes(), &limits::MESSAGE_JSON);
+        let canonical = canonical.map_err(|fault| format!("the list of tools: {fault}"))?;
+        let result: Map<String, Value> =
+            serde_json::from_slice(&canonical).map_err(|fault| format!("the list of tools: {fault}"))?;
+        let listed = result.get("tools").and_then(Value::as_array).ok_or("the list of tools is none")?;
+        let mut tools = Vec::new();
+        for tool in listed {
+            let name = tool.get("name").and_then(Value::as_str).ok_or("a tool has no name")?.to_owned();
+            tools.push((name, digest(tool)?, tool.clone()));
+        }
+        let next = match result.get("nextCursor") {
+            None | Some(Value::Null) => None,
+            Some(Value::String(cursor)) => Some(cursor.clone()),
+            Some(_) => return Err("the cursor of the list of tools is no text".to_owned()),
+        };
+        Ok(Self { result, tools, next })
+    }
+}
+
+/// The digest of a definition: of all of it but `_meta`, which no model is shown.
+fn digest(tool: &Value) -> Result<SchemaDigest, String> {
+    let mut tool = tool.clone();
+    if let Value::Object(members) = &mut tool {
+        members.remove("_meta");
+    }
+    let canonical = json::to_canonical(&tool).map_err(|fault| format!("a tool: {fault}"))?;
+    Ok(SchemaDigest::of(&canonical))
+}
+
+impl Tools {
+    /// Adds a page.
+    ///
+    /// # Errors
+    /// If a name stands twice, or there are more tools than are kept.
+    pub fn add(&mut self, page: &Page) -> Result<(), String> {
+        for (name, digest, _) in &page.tools {
+            if self.by_name.insert(name.clone(), *digest).is_some() {
+                return Err(format!("the server lists the tool {name:?} twice"));
+            }
+        }
+        if self.by_name.len() > limits::TOOLS {
+            return Err(format!("the server lists more than {} tools", limits::TOOLS));
+        }
+        Ok(())
+    }
+
+    /// The digest of a tool's definition.
+    pub fn get(&self, name: &str) -> Option<SchemaDigest> {
+        self.by_name.get(name).copied()
+    }
+}
