@@ -135,7 +135,7 @@ fn subjects() -> Vec<Subject> {
             Subject::new(name, file("bundle"), &file("trust"), vector["now"].as_u64().unwrap())
         })
         .collect();
-    assert_eq!(subjects.len(), 28, "vectors that hold");
+    assert_eq!(subjects.len(), 29, "vectors that hold");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/bundles");
     let file = |name: &str| fs::read(folder.join(name)).unwrap();
     subjects.extend(DEMO.map(|(name, _)| {

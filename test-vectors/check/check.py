@@ -140,6 +140,8 @@ def check_policy(vector: dict[str, Any], schemas: Schemas) -> list[str]:
         "matches": language.answers(document, request),
         "applies": [rule["name"] for rule in said.rules],
     }
+    if said.retries:
+        got["retries"] = said.retries
     approvals = []
     for one in vector["approvals"]:
         sets = {"groups": frozenset(one["groups"]), "escalated": frozenset(map(tuple, one.get("escalated", [])))}

@@ -44,10 +44,13 @@ class Link:
             return []
         return [(body.get("not_before", 0), body.get("not_after", math.inf))]
 
-    def check(self, cost: tuple[Decimal, str] | None) -> None:
-        """R-DEL-07, for an execution of this cost; None if the policy does not know it."""
+    def check(self, cost: tuple[Decimal, str] | None, *, is_retry: bool = False) -> None:
+        """R-DEL-07, for an execution of this cost; None if the policy does not know it.
+
+        For a retry nothing has to be left.
+        """
         body = self.record.body
-        if self.executions >= body.get("uses", math.inf):
+        if not is_retry and self.executions >= body.get("uses", math.inf):
             raise RuleError("R-DEL-07", "uses")
         if "spend" not in body:
             return
@@ -56,7 +59,11 @@ class Link:
         amount, currency = cost
         before = {"per_action": Fraction(0), "total": self.spent}
         for name, bound in body["spend"].items():
-            if currency != bound["currency"] or before[name] + Fraction(amount) > Fraction(bound["amount"]):
+            if currency != bound["currency"]:
+                raise RuleError("R-DEL-07", name)
+            if is_retry and name == "total":
+                continue
+            if before[name] + Fraction(amount) > Fraction(bound["amount"]):
                 raise RuleError("R-DEL-07", name)
 
     def take(self, cost: tuple[Decimal, str] | None) -> None:

@@ -77,7 +77,7 @@ class Proposal:
     superseded: bool = False
     log_time: int | None = None  # in a bundle: none, if the snapshot that gives it is not shown without a gap
     withdrawn: bool = False  # whether somebody withdrew a decision on it
-    uses: set[int] = field(default_factory=set)
+    uses: dict[int, Execution] = field(default_factory=dict)  # which execution holds which use
 
     def due(self, after: int) -> int | None:
         """When a timer is due: so long after log time, or after its own time if that is later."""
@@ -157,7 +157,10 @@ class Execution:
     record: Record
     index: int
     windows: list[Window]  # of its decisions, and the validity of links
+    tries: int = 1  # how many executions its use had with it
+    reported: bool = False  # whether it has an outcome, be it that nothing is known
     unknown: bool = True  # no conclusive outcome and no settlement yet
+    doubtful: bool = False  # whether an outcome or a settlement of it is in doubt
     log_time: int | None = None
     late: bool = False  # log time lies outside a window
     gap: bool = False  # in a bundle: the snapshot that gives log time is not shown without a gap
@@ -254,10 +257,24 @@ class Fold:
         concerned = self.doubtful.get(record.body["candidate"]) if record.type == "endorsement" else record
         if concerned is not None and concerned.type == "policy":
             self.policy_in_doubt = True  # an endorsement may be what lets it take effect
-        if (timer := Timer.of(record)) is not None:
+        if record.type in ("outcome", "settlement"):
+            self.doubt_ending(index, record)
+        elif (timer := Timer.of(record)) is not None:
             self.doubtfully_timed.add(timer.proposal)
         elif record.type == "decision" and record.body["verdict"] == "approve" and self.may_stand(index, record):
             self.doubtful_approvals.append(self.decision(record))
+
+    def doubt_ending(self, index: int, record: Record) -> None:
+        """Notes that an execution may have ended, unless what says so breaks a rule all the same."""
+        if record.body["execution"] not in self.executions:
+            return
+        try:
+            self.check_body(index, record)
+        except NotShown:
+            pass
+        except RuleError:
+            return
+        self.executions[record.body["execution"]].doubtful = True
 
     def may_stand(self, index: int, record: Record) -> bool:
         """Whether a decision in doubt breaks none of the rules that were not looked at any more."""
@@ -319,7 +336,7 @@ class Fold:
         """R-KEY-01 to R-KEY-06."""
         key = self.keys.get(record.key)
         if key is None:
-            raise RuleError("R-KEY-01")
+            raise (RuleError if self.complete else NotShown)("R-KEY-01")
         if key.role != record.role:
             raise RuleError("R-KEY-02")
         if key.principal != record.principal:
@@ -730,7 +747,8 @@ class Fold:
         if not all(self.in_audience(record.principal, one["audience"]) for one in named if "audience" in one):
             raise RuleError("R-EXEC-10")
         self.check_ended(proposal.chain)
-        if body["use"] in proposal.uses:
+        holder = proposal.uses.get(body["use"])
+        if holder is not None and holder.record.id != body.get("retries"):
             raise RuleError("R-EXEC-02")
         if proposal.ended:
             raise RuleError("R-EXEC-04")
@@ -741,7 +759,7 @@ class Fold:
         if self.policy is None or self.policy.digest != body["policy"]:
             raise RuleError("R-EXEC-09", "execution")
         if "retries" in body:
-            raise RuleError("R-EXEC-14")
+            self.check_retry(record, proposal, holder)
         if "break_glass" in body:
             said = language.assess(self.policy.document, proposal.request)
             if said.says not in ("allowed", "required"):
@@ -754,6 +772,22 @@ class Fold:
             self.check_quorum(record, proposal, [self.decisions[one] for one in body["decisions"]])
         self.check_bounds(record, proposal)
 
+    def check_retry(self, record: Record, proposal: Proposal, holder: Execution | None) -> None:
+        """R-EXEC-14; by R-EXEC-02, whatever holds the use is what is retried."""
+        assert self.policy is not None
+        if holder is None:
+            raise RuleError("R-EXEC-14", "what it names does not hold the use")
+        if holder.record.principal != record.principal:
+            raise RuleError("R-EXEC-14", "of another runtime")
+        if not holder.unknown:
+            raise RuleError("R-EXEC-14", "it ended")
+        if holder.tries > language.assess(self.policy.document, proposal.request).retries:
+            raise RuleError("R-EXEC-14", "too often")
+        if holder.doubtful:
+            raise NotShown("R-EXEC-14", "an outcome or a settlement is in doubt")
+        if not holder.reported:
+            raise RuleError("R-EXEC-14", "it has no outcome")
+
     def check_bounds(self, record: Record, proposal: Proposal) -> None:
         """R-EXEC-08 by the validity of links, and R-DEL-07."""
         assert self.policy is not None
@@ -761,7 +795,7 @@ class Fold:
             raise RuleError("R-EXEC-08", "the runtime's own time, and the validity of a link")
         cost = language.cost_of(self.policy.document, record.body["action"])
         for link in proposal.chain:
-            link.check(cost)
+            link.check(cost, is_retry="retries" in record.body)
 
     def check_quorum(self, record: Record, proposal: Proposal, decisions: list[Decision]) -> None:
         assert self.policy is not None
@@ -786,7 +820,7 @@ class Fold:
         execution = self.executions[record.body["execution"]]
         if execution.record.principal != record.principal:
             raise RuleError("R-OUT-01")
-        if not execution.unknown:
+        if not execution.unknown or (execution.reported and record.body["status"] == "unknown"):
             raise RuleError("R-OUT-02")
 
     def check_settlement(self, index: int, record: Record) -> None:
@@ -994,17 +1028,20 @@ class Fold:
     def apply_execution(self, index: int, record: Record) -> None:
         assert self.policy is not None
         proposal = self.proposals[record.body["proposal"]]
-        proposal.uses.add(record.body["use"])
-        cost = language.cost_of(self.policy.document, record.body["action"])
-        for link in proposal.chain:
-            link.take(cost)
+        before = proposal.uses.get(record.body["use"])
+        if before is None:  # a retry takes nothing
+            cost = language.cost_of(self.policy.document, record.body["action"])
+            for link in proposal.chain:
+                link.take(cost)
         named = [] if "break_glass" in record.body else [self.decisions[one] for one in record.body["decisions"]]
         validity = [window for link in proposal.chain for window in link.validity]
-        execution = Execution(record, index, windows(named) + validity)
+        execution = Execution(record, index, windows(named) + validity, 1 if before is None else before.tries + 1)
+        proposal.uses[record.body["use"]] = execution
         self.executions[record.id] = execution
         self.waiting.append(execution)
 
     def apply_outcome(self, index: int, record: Record) -> None:
+        self.executions[record.body["execution"]].reported = True
         if record.body["status"] != "unknown":
             self.executions[record.body["execution"]].unknown = False
 

@@ -163,8 +163,9 @@ def _to(value: Any) -> None:
 
 
 _common: dict[str, s.Check] = {"name": s.principal, "match": _anything}
+_conduct: dict[str, s.Check] = {"retries_": s.integer(1, 16)}
 _rules: dict[str, s.Check] = {
-    "allow": s.obj(effect=s.one_of("allow"), uses=_uses, **_common),
+    "allow": s.obj(effect=s.one_of("allow"), uses=_uses, **_conduct, **_common),
     "deny": s.obj(effect=s.one_of("deny"), **_common),
     "require": s.obj(
         effect=s.one_of("require"),
@@ -175,6 +176,7 @@ _rules: dict[str, s.Check] = {
         break_glass_=s.boolean,
         escalation_=_array(s.obj(after=_after, to=_to), 1, 16),
         timeout_=s.obj(after=_after, then=s.one_of("approve", "reject")),
+        **_conduct,
         **_common,
     ),
 }
@@ -288,6 +290,12 @@ class Assessment:
     @property
     def uses(self) -> int:
         return min(rule["uses"] for rule in self.rules)
+
+    @property
+    def retries(self) -> int:
+        """How often a use may be tried again; where the action is denied, never."""
+        says = [rule.get("retries", 0) for rule in self.rules] if self.says in ("allowed", "required") else []
+        return min(says, default=0)
 
     @property
     def break_glass(self) -> bool:

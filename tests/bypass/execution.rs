@@ -3,7 +3,7 @@
 use counterfoil_receipt::{
     Role, UnverifiedRecord,
     action::Json,
-    body::{Cancel, Revocation, RevocationTarget, Ruling},
+    body::{Cancel, Revocation, RevocationTarget, Ruling, Status},
     field::Whole,
 };
 use counterfoil_testkit::{Actor, Scenario, WINDOW, action};
@@ -63,6 +63,20 @@ fn one_approval_signed_again_counts_as_a_second() {
     assert_ne!(again.id(), approval.id());
     assert_eq!(again.statement(), approval.statement());
     assert_eq!(refused(&mut s, run, &again), "statement-repeated");
+}
+
+#[test]
+fn a_crash_while_executing_runs_the_step_again() {
+    let (mut s, run, proposal, decisions) = approved();
+    let first = s.execute(run, proposal, &decisions);
+    let again = execution(&mut s, run, proposal, &decisions, |_| {});
+    assert_eq!(refused(&mut s, run, &again), "use-consumed");
+    let retry = execution(&mut s, run, proposal, &decisions, |body| body.retries = Some(first));
+    assert_eq!(refused(&mut s, run, &retry), "retry-refused");
+    s.report(run, first, Status::Unknown);
+    s.ledger.close();
+    let retry = execution(&mut s, run, proposal, &decisions, |body| body.retries = Some(first));
+    assert_eq!(refused(&mut s, run, &retry), "retry-refused");
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! What becomes of proposals, read from `spec/runs.md` §4 and §5 and `spec/policy.md` §1 in the plainest way: all that was said is kept,
 //! and every question goes through all of it again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use counterfoil_receipt::body::Ruling;
+use counterfoil_receipt::body::{Ruling, Status};
 use counterfoil_testkit::WINDOW;
 use serde_json::{Value, json};
 
@@ -23,6 +23,8 @@ pub struct Rule {
     pub segregation: bool,
     pub uses: u64,
     pub window: u64,
+    /// How often a use is tried again, at most.
+    pub retries: u64,
 }
 
 /// The people of [`SRE`] are meant by this name in a requirement.
@@ -47,6 +49,7 @@ pub const POLICIES: [&[Rule]; 3] = [
         segregation: true,
         uses: 2,
         window: WINDOW,
+        retries: 1,
     }],
     &[Rule {
         name: "one",
@@ -57,6 +60,7 @@ pub const POLICIES: [&[Rule]; 3] = [
         segregation: false,
         uses: 2,
         window: WINDOW / 2,
+        retries: 2,
     }],
     &[
         Rule {
@@ -68,6 +72,7 @@ pub const POLICIES: [&[Rule]; 3] = [
             segregation: false,
             uses: 3,
             window: WINDOW,
+            retries: 2,
         },
         Rule {
             name: "beside",
@@ -78,6 +83,7 @@ pub const POLICIES: [&[Rule]; 3] = [
             segregation: false,
             uses: 2,
             window: WINDOW,
+            retries: 1,
         },
     ],
 ];
@@ -97,7 +103,7 @@ impl Rule {
         };
         let requirements: Vec<Value> = self.requirements.iter().map(requirement).collect();
         let mut rule = json!({"effect": "require", "match": {"always": true}, "name": self.name, "requirements": requirements,
-            "segregation": self.segregation, "uses": self.uses, "window": self.window});
+            "segregation": self.segregation, "uses": self.uses, "window": self.window, "retries": self.retries});
         if !self.steps.is_empty() {
             let step = |(after, who): &(u64, &str)| json!({"after": after, "to": {"principals": [who]}});
             rule["escalation"] = self.steps.iter().map(step).collect();
@@ -188,9 +194,24 @@ pub struct Proposal {
     pub time: u64,
     pub log_time: Option<u64>,
     pub end: Option<End>,
-    pub uses: BTreeSet<u64>,
     /// The policy, the rule, and the step or the time-out.
     pub said: Vec<(usize, &'static str, Option<u64>)>,
+}
+
+/// An execution that was logged, and what was said of it.
+#[derive(Clone, Debug)]
+pub struct Execution {
+    pub proposal: usize,
+    pub number: u64,
+    /// What the runtime said, in order.
+    pub outcomes: Vec<Status>,
+    pub settled: bool,
+}
+
+impl Execution {
+    fn is_over(&self) -> bool {
+        self.settled || self.outcomes.iter().any(|one| *one != Status::Unknown)
+    }
 }
 
 /// What a policy key says by itself: of a rule, a step or that its time is out.
@@ -209,11 +230,39 @@ pub struct Naive {
     pub revoked: BTreeSet<&'static str>,
     pub proposals: Vec<Proposal>,
     pub decisions: Vec<Decision>,
+    pub executions: Vec<Execution>,
 }
 
 impl Naive {
     pub fn rules(&self) -> &'static [Rule] {
         POLICIES[self.policy.0]
+    }
+
+    /// The executions of a proposal.
+    fn executed(&self, at: usize) -> impl Iterator<Item = &Execution> {
+        self.executions.iter().filter(move |one| one.proposal == at)
+    }
+
+    fn is_executed(&self, at: usize) -> bool {
+        self.executed(at).next().is_some()
+    }
+
+    /// The execution that holds each use of a proposal.
+    pub fn holders(&self, at: usize) -> BTreeMap<u64, usize> {
+        let all = self.executions.iter().enumerate();
+        all.filter(|(_, one)| one.proposal == at).map(|(which, one)| (one.number, which)).collect()
+    }
+
+    /// Whether an outcome is an entry.
+    pub fn report(&self, which: usize, status: Status) -> Result<(), Code> {
+        let one = &self.executions[which];
+        let repeats = status == Status::Unknown && !one.outcomes.is_empty();
+        if one.is_over() || repeats { Err("outcome-settled") } else { Ok(()) }
+    }
+
+    /// Whether a settlement is an entry.
+    pub fn settle(&self, which: usize) -> Result<(), Code> {
+        if self.executions[which].is_over() { Err("settlement-open") } else { Ok(()) }
     }
 
     fn signs(&self, key: &'static str) -> Result<(), Code> {
@@ -228,14 +277,10 @@ impl Naive {
     }
 
     pub fn propose(&self, supersedes: Option<usize>) -> Result<(), Code> {
-        match supersedes.map(|old| &self.proposals[old]) {
-            Some(old)
-                if !old.uses.is_empty() || matches!(old.end, Some(End::Cancelled | End::Superseded)) =>
-            {
-                Err("supersede-target")
-            }
-            _ => Ok(()),
-        }
+        let is_over = |old: usize| {
+            self.is_executed(old) || matches!(self.proposals[old].end, Some(End::Cancelled | End::Superseded))
+        };
+        if supersedes.is_some_and(is_over) { Err("supersede-target") } else { Ok(()) }
     }
 
     /// Whether a decision of a person is an entry.
@@ -334,7 +379,7 @@ impl Naive {
         let before = step.map_or(rule.steps.len() as u64, |step| step - 1);
         let withdrawn = |one: &Decision| one.proposal == at && one.withdrawn;
         let is_in_turn = proposal.end.is_none()
-            && proposal.uses.is_empty()
+            && self.executed(at).count() == 0
             && !was_said(None)
             && !was_said(step)
             && (1..=before).all(|step| was_said(Some(step)))
@@ -347,7 +392,7 @@ impl Naive {
     pub fn timers(&self, at: usize) -> BTreeSet<(&'static str, Says, Option<u64>)> {
         let proposal = &self.proposals[at];
         let mut timers = BTreeSet::new();
-        if proposal.end.is_some() || !proposal.uses.is_empty() || self.policy.1 > proposal.index {
+        if proposal.end.is_some() || self.is_executed(at) || self.policy.1 > proposal.index {
             return timers;
         }
         let is_withdrawn = self.decisions.iter().any(|one| one.proposal == at && one.withdrawn);
@@ -370,13 +415,30 @@ impl Naive {
     }
 
     /// Whether an execution is an entry.
-    pub fn execute(&self, at: usize, number: u64, named: &[&Decision], time: u64) -> Result<(), Code> {
+    pub fn execute(
+        &self,
+        at: usize,
+        number: u64,
+        retries: Option<usize>,
+        named: &[&Decision],
+        time: u64,
+    ) -> Result<(), Code> {
         let proposal = &self.proposals[at];
-        if proposal.uses.contains(&number) {
+        let holder = self.holders(at).get(&number).copied();
+        if holder.is_some() && holder != retries {
             return Err("use-consumed");
         }
         if proposal.end.is_some() {
             return Err("proposal-ended");
+        }
+        if let Some(which) = retries {
+            let before = self.executed(at).filter(|one| one.number == number).count() as u64;
+            let most = self.rules().iter().map(|rule| rule.retries).min();
+            let one = &self.executions[which];
+            let is_unknown = !one.settled && one.outcomes == [Status::Unknown];
+            if holder != Some(which) || !is_unknown || most.is_none_or(|most| before > most) {
+                return Err("retry-refused");
+            }
         }
         self.faults(named, at, Some("gate"))?;
         if !self.rules().iter().all(|rule| rule.is_met(named)) {
@@ -392,11 +454,15 @@ impl Naive {
         Ok(())
     }
 
-    /// The status of a proposal that was never executed to its end.
+    /// The status of a proposal. Whoever settles something says that it failed.
     pub fn status(&self, at: usize) -> &'static str {
         let proposal = &self.proposals[at];
-        if !proposal.uses.is_empty() {
-            return "executing";
+        if let Some(last) = self.executed(at).last() {
+            return match last.outcomes.last() {
+                _ if last.settled => "failed",
+                None => "executing",
+                Some(status) => status.as_str(),
+            };
         }
         match proposal.end {
             Some(End::Rejected) => return "rejected",

@@ -6,7 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use counterfoil_receipt::{
     RecordId, RunId, UnverifiedRecord,
-    body::{Body, Cancel, Changes, Escalation, Revocation, RevocationTarget, Ruling, Surface, Window},
+    body::{
+        Body, Cancel, Changes, Effects, Escalation, Revocation, RevocationTarget, Ruling, Settlement, Status,
+        Surface, Window,
+    },
     field::{List, Set, Whole},
     text::{Principal, RuleName},
 };
@@ -57,6 +60,20 @@ enum Step {
         number: u64,
         named: u16,
         counting: bool,
+        retries: Option<usize>,
+    },
+    /// The gate says how an execution ended.
+    Report {
+        execution: usize,
+        status: Status,
+    },
+    /// One of the last executions is said to be unknown, and tried again.
+    Retry {
+        last: usize,
+    },
+    /// Somebody says that it failed.
+    Settle {
+        execution: usize,
     },
     Revoke {
         who: usize,
@@ -78,6 +95,8 @@ fn step() -> impl Strategy<Value = Step> {
     let length = prop_oneof![6 => 1..=WINDOW / 2, 2 => Just(WINDOW), 1 => Just(WINDOW + 1)];
     let uses = prop_oneof![6 => 1..=2u64, 1 => 3..=4u64];
     let verdict = prop::sample::select(vec![Ruling::Approve, Ruling::Reject]);
+    let status =
+        prop_oneof![5 => Just(Status::Unknown), 1 => Just(Status::Succeeded), 1 => Just(Status::Failed)];
     prop_oneof![
         3 => (prop::option::weighted(0.3, at()), ahead)
             .prop_map(|(supersedes, ahead)| Step::Propose { supersedes, ahead }),
@@ -90,9 +109,11 @@ fn step() -> impl Strategy<Value = Step> {
         5 => (at(), 0..2usize, prop::option::of(1..=3u64), verdict, prop_oneof![5 => Just(0), 1 => Just(1u64)])
             .prop_map(|(proposal, rule, step, ruling, early)| Step::Say { proposal, rule, step, ruling, early }),
         3 => Just(Step::SayAll),
-        6 => (at(), 1..=3u64, any::<u16>(), prop::bool::weighted(0.7)).prop_map(
-            |(proposal, number, named, counting)| Step::Execute { proposal, number, named, counting }
-        ),
+        6 => (at(), 1..=3u64, any::<u16>(), prop::bool::weighted(0.7), prop::option::weighted(0.5, 0..8usize))
+            .prop_map(|(proposal, number, named, counting, retries)| Step::Execute { proposal, number, named, counting, retries }),
+        4 => (0..8usize, status).prop_map(|(execution, status)| Step::Report { execution, status }),
+        4 => (0..2usize).prop_map(|last| Step::Retry { last }),
+        1 => (0..8usize).prop_map(|execution| Step::Settle { execution }),
         1 => (0..=PEOPLE.len()).prop_map(|who| Step::Revoke { who }),
         1 => (0..POLICIES.len()).prop_map(|policy| Step::SetPolicy { policy }),
         4 => Just(Step::Close),
@@ -116,6 +137,7 @@ struct Told {
     naive: Naive,
     proposals: Vec<RecordId>,
     decisions: Vec<RecordId>,
+    executions: Vec<RecordId>,
     executed: Vec<Executed>,
     /// The first timer of which a bundle does not show that its turn had come.
     doubtful: Option<u64>,
@@ -144,9 +166,10 @@ impl Told {
         s.ledger.close();
         let log_time = s.ledger.state().log_time().unwrap().get();
         let naive = Naive { log_time, policy: (policy, from), ..Naive::default() };
-        let (proposals, decisions, executed) = (Vec::new(), Vec::new(), Vec::new());
+        let (proposals, decisions, executions, executed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let people = people.into_iter().collect();
-        Self { s, run, people, naive, proposals, decisions, executed, doubtful: None, refused: None }
+        let (doubtful, refused) = (None, None);
+        Self { s, run, people, naive, proposals, decisions, executions, executed, doubtful, refused }
     }
 
     /// Logs a record exactly if the naive reading takes it; whether it did.
@@ -242,9 +265,35 @@ impl Told {
                     }
                 }
             }
-            Step::Execute { proposal: at, number, named, counting } => {
+            Step::Execute { proposal: at, number, named, counting, retries } => {
                 let Some(at) = proposal(at) else { return };
-                self.execute(at, number, named, counting);
+                let retries = retries.and_then(|which| self.which(which));
+                // Mostly what it retries, so that some retries stand.
+                let held = retries.filter(|_| counting).map(|which| &self.naive.executions[which]);
+                let (at, number) = held.map_or((at, number), |held| (held.proposal, held.number));
+                self.execute(at, number, retries, named, counting);
+            }
+            Step::Report { execution, status } => {
+                let Some(which) = self.which(execution) else { return };
+                self.report(which, status);
+            }
+            Step::Retry { last } => {
+                let Some(which) = self.executions.len().checked_sub(last + 1) else { return };
+                self.report(which, Status::Unknown);
+                let held = &self.naive.executions[which];
+                self.execute(held.proposal, held.number, Some(which), 0, true);
+            }
+            Step::Settle { execution } => {
+                let Some(which) = self.which(execution) else { return };
+                let (effects, status) = (Effects::None, Status::Failed);
+                let execution = self.executions[which];
+                let body = Settlement { effects, evidence: None, execution, reason: None, status };
+                let is_revoked = self.naive.revoked.contains("ana");
+                let taken = if is_revoked { Err("key-revoked") } else { self.naive.settle(which) };
+                let ana = self.people["ana"].clone();
+                if self.log(&ana, body, 0, taken).is_some() {
+                    self.naive.executions[which].settled = true;
+                }
             }
             Step::Revoke { who } => {
                 let name = PEOPLE.get(who).copied().unwrap_or("engine");
@@ -273,6 +322,19 @@ impl Told {
             }
             Step::Restart => self.restart(),
         }
+    }
+
+    fn report(&mut self, which: usize, status: Status) {
+        let body = self.s.outcome(self.executions[which], status);
+        let gate = self.s.cast.gate.clone();
+        if self.log(&gate, body, 0, self.naive.report(which, status)).is_some() {
+            self.naive.executions[which].outcomes.push(status);
+        }
+    }
+
+    /// One of the executions, if there are any.
+    fn which(&self, at: usize) -> Option<usize> {
+        Some(at % self.executions.len().max(1)).filter(|_| !self.executions.is_empty())
     }
 
     fn decide(
@@ -395,7 +457,7 @@ impl Told {
     }
 
     /// The gate executes, naming some of the decisions, or those that the fold would choose of all that count.
-    fn execute(&mut self, at: usize, number: u64, named: u16, counting: bool) {
+    fn execute(&mut self, at: usize, number: u64, retries: Option<usize>, named: u16, counting: bool) {
         let id = self.proposals[at];
         let about: Vec<usize> =
             (0..self.decisions.len()).filter(|one| self.naive.decisions[*one].proposal == at).collect();
@@ -413,16 +475,24 @@ impl Told {
             about.iter().enumerate().filter(is_named).map(|(_, one)| *one).take(16).collect()
         };
         let ids: Vec<RecordId> = chosen.iter().map(|one| self.decisions[*one]).collect();
-        self.cover(&[&ids[..], &[id]].concat());
+        let retried: Vec<RecordId> = retries.map(|which| self.executions[which]).into_iter().collect();
+        self.cover(&[&ids[..], &[id], &retried].concat());
         let mut body = self.s.execution(self.run, id, &[]);
         body.decisions = Set::new(ids).unwrap();
         body.use_number = Whole::new(number).unwrap();
+        body.retries = retried.first().copied();
         let decisions: Vec<&Decision> = chosen.iter().map(|one| &self.naive.decisions[*one]).collect();
-        let taken = self.naive.execute(at, number, &decisions, self.next_time());
+        let taken = self.naive.execute(at, number, retries, &decisions, self.next_time());
         let windows: Vec<(u64, u64)> = decisions.iter().map(|one| one.window).collect();
         let (gate, index) = (self.s.cast.gate.clone(), self.s.ledger.size());
-        if self.log(&gate, body, 0, taken).is_some() {
-            self.naive.proposals[at].uses.insert(number);
+        if let Some(id) = self.log(&gate, body, 0, taken) {
+            self.executions.push(id);
+            self.naive.executions.push(crate::naive::Execution {
+                proposal: at,
+                number,
+                outcomes: Vec::new(),
+                settled: false,
+            });
             self.executed.push(Executed { index, windows, log_time: None });
         }
     }
@@ -458,8 +528,10 @@ impl Told {
             let expected: Vec<(&str, bool)> =
                 self.naive.rules().iter().map(|rule| (rule.name, self.naive.is_met(rule, at))).collect();
             assert_eq!(BTreeSet::from_iter(met), BTreeSet::from_iter(expected), "proposal {at}");
-            let uses: Vec<u64> = run.proposal(id).unwrap().uses.keys().copied().collect();
-            assert_eq!(uses, Vec::from_iter(self.naive.proposals[at].uses.iter().copied()));
+            let holders = self.naive.holders(at).into_iter();
+            let holders: BTreeMap<u64, RecordId> =
+                holders.map(|(number, which)| (number, self.executions[which])).collect();
+            assert_eq!(run.proposal(id).unwrap().uses, holders, "proposal {at}");
             if state.scope() == Scope::Shown {
                 // A bundle has the log times of few proposals.
                 continue;

@@ -17,7 +17,7 @@ const FORBIDDEN: [&str; 4] =
     [concat!("todo", "!("), concat!("unimplemented", "!("), concat!("dbg", "!("), concat!("#[ig", "nore")];
 
 /// Rows of `spec/limits.md`, and where the constant stands.
-const LIMITS: [(&str, &str, &str); 50] = [
+const LIMITS: [(&str, &str, &str); 51] = [
     ("record bytes", RECEIPT_LIMITS, "RECORD_BYTES"),
     ("nesting depth", RECEIPT_LIMITS, "DEPTH"),
     ("parents", RECEIPT_LIMITS, "PARENTS"),
@@ -48,6 +48,7 @@ const LIMITS: [(&str, &str, &str); 50] = [
     ("requirements of a rule", POLICY_LIMITS, "REQUIREMENTS"),
     ("steps of an escalation", RECEIPT_LIMITS, "STEPS"),
     ("asked in a step", POLICY_LIMITS, "ASKED"),
+    ("retries of a use", POLICY_LIMITS, "RETRIES"),
     ("entries of a delegation's scope", RECEIPT_LIMITS, "SCOPE_ENTRIES"),
     ("arguments of an entry of a scope", POLICY_LIMITS, "SCOPE_ARGUMENTS"),
     ("depth of a delegation", RECEIPT_LIMITS, "DELEGATION_DEPTH"),

@@ -108,7 +108,7 @@ pub fn on(code: &str) -> &'static str {
             "the server said that a time was out, or whom to ask, when the policy does not: treat it as an incident"
         }
         "retry-refused" => {
-            "a failed execution was tried again without a new proposal: treat it as an incident"
+            "an execution was tried again that must not be, or too often: treat it as an incident"
         }
         "outcome-signer" => "somebody else than the executing runtime reports an outcome: don't believe it",
         "outcome-settled" | "settlement-open" => {

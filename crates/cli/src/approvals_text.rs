@@ -168,6 +168,9 @@ pub fn to_text(view: &ApprovalView, style: Style) -> String {
     for execution in &view.executions {
         let status = execution.status.map_or("has no outcome", |status| status.as_str());
         line("executed", &format!("by {}: {status}, {}", execution.runtime, execution.id));
+        if let Some(retries) = execution.retries {
+            line("", &format!("a retry of {retries}"));
+        }
     }
     for timer in &view.timers {
         let due = timer.due.map_or("later".to_owned(), time::utc);

@@ -103,16 +103,34 @@ fn about_proposal(
         });
         out.push(decision(format!("rejects it, and so ends it{}", entitled(state, proposal))));
     }
+    let uses = granted(state, run, id, proposal).unwrap_or(0);
+    for (number, holder) in proposal.uses.iter().filter(|(number, _)| **number <= uses) {
+        let left = state.retries_left(run, holder);
+        if left > 0 {
+            out.push(Next {
+                kind: Type::Execution,
+                role: Role::Runtime,
+                principal: run.execution(holder).map(|execution| execution.runtime.to_string()),
+                about: Some(*id),
+                why: format!("tries use {number} again, with `retries` {holder}; {left} left"),
+            });
+        }
+    }
     out
 }
 
 /// The next use that a quorum grants and log time still allows.
 fn free_use(state: &State, run: &Run, id: &RecordId, proposal: &ProposalState) -> Option<u64> {
+    let uses = granted(state, run, id, proposal)?;
+    (1..=uses).find(|number| !proposal.uses.contains_key(number))
+}
+
+/// How many uses a quorum grants while log time allows it.
+fn granted(state: &State, run: &Run, id: &RecordId, proposal: &ProposalState) -> Option<u64> {
     proposal.chain.first().map_or(Ok(()), |delegation| state.is_live(delegation)).ok()?;
     let quorum = state.quorum(run, id, &run.approvals(id), None).ok()?;
     let now = state.log_time()?.get();
-    let number = (1..=quorum.uses).find(|number| !proposal.uses.contains_key(number))?;
-    (proposal.ended.is_none() && now <= quorum.window.1).then_some(number)
+    (proposal.ended.is_none() && now <= quorum.window.1).then_some(quorum.uses)
 }
 
 fn entitled(state: &State, proposal: &ProposalState) -> String {

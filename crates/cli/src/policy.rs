@@ -277,6 +277,14 @@ fn explained(explanation: &Explanation) -> String {
     if explanation.break_glass {
         lines.push("break-glass is allowed".to_owned());
     }
+    if explanation.retries > 0 {
+        let times = if explanation.retries == 1 {
+            "once".to_owned()
+        } else {
+            format!("{} times at most", explanation.retries)
+        };
+        lines.push(format!("what stays unknown may be tried again {times}"));
+    }
     for reason in &explanation.rules {
         let applies = if reason.applies { "applies" } else { "does not apply" };
         lines.push(format!("{} {}: {}, {applies}", reason.effect, reason.rule, reason.matches));

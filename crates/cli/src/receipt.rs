@@ -123,6 +123,9 @@ fn to_text(receipt: &Shown, style: Style) -> String {
                 execution.ground
             );
             line("executed", &by);
+            if let Some(retries) = &execution.retries {
+                line("", &format!("a retry of {retries}"));
+            }
             let ended = execution.outcome.as_ref().map_or_else(
                 || "no outcome is known".to_owned(),
                 |outcome| {

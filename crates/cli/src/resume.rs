@@ -241,6 +241,8 @@ fn execution_json(id: &RecordId, execution: &ExecutionState) -> Value {
         "index": execution.index,
         "proposal": execution.proposal.to_string(),
         "use": execution.use_number,
+        "retries": execution.retries.map(|id| id.to_string()),
+        "first": execution.first.to_string(),
         "runtime": execution.runtime.as_str(),
         "break_glass": execution.ground == Ground::BreakGlass,
         "ground": execution.ground.as_str(),

@@ -174,11 +174,15 @@ pub fn says(record: &UnverifiedRecord, reading: &Reading) -> String {
             format!("step {} of {}, asks {asked}", body.step, body.rule)
         }
         Body::Cancel(body) => with(format!("of {}", short(&body.target)), body.reason.as_ref()),
-        Body::Execution(body) => match &body.break_glass {
-            None if body.decisions.is_empty() => format!("use {}, allowed by the policy", body.use_number),
-            None => format!("use {}", body.use_number),
-            Some(glass) => format!("use {}, BREAK-GLASS: {}", body.use_number, glass.reason),
-        },
+        Body::Execution(body) => {
+            let again = body.retries.map_or(String::new(), |id| format!(", retry of {}", short(&id)));
+            let at = format!("use {}{again}", body.use_number);
+            match &body.break_glass {
+                None if body.decisions.is_empty() => format!("{at}, allowed by the policy"),
+                None => at,
+                Some(glass) => format!("{at}, BREAK-GLASS: {}", glass.reason),
+            }
+        }
         Body::Outcome(body) => {
             with(format!("{}, effects {}", body.status, body.effects), body.detail.as_ref())
         }

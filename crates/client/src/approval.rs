@@ -55,7 +55,7 @@ pub struct ApprovalView {
     /// The record that ended it.
     #[serde(with = "optional")]
     pub ended_by: Option<RecordId>,
-    /// Its executions, in the order of their uses: the last of them.
+    /// Its executions, in log order: the last of them.
     pub executions: Vec<ApprovalExecution>,
     /// The log time after which it no longer waits, or can no longer be used.
     pub expires_at: Option<u64>,
@@ -154,6 +154,9 @@ pub struct ApprovalExecution {
     pub id: RecordId,
     /// Its index.
     pub index: u64,
+    /// The execution that it tries again.
+    #[serde(with = "optional")]
+    pub retries: Option<RecordId>,
     /// Who executes.
     #[serde(with = "text")]
     pub runtime: Principal,

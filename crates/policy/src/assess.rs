@@ -11,7 +11,7 @@ use crate::{
     matcher::{Answer, Case},
     matching::Matching,
     request::Request,
-    rule::{Approver, Approvers, Effect, Quorum, Requirement, Rule, Voice},
+    rule::{Approver, Approvers, Conduct, Effect, Quorum, Requirement, Rule, Voice},
 };
 
 /// What a policy says of an action.
@@ -32,6 +32,8 @@ pub struct Allowing<'p> {
     pub rule: &'p RuleName,
     /// The most uses of the proposal.
     pub uses: u64,
+    /// How it is executed.
+    pub conduct: &'p Conduct,
 }
 
 /// A rule that asks for approvals.
@@ -124,7 +126,9 @@ impl Policy {
         let (mut allowing, mut requiring, mut denying) = (Vec::new(), Vec::new(), Vec::new());
         for Rule { name, matcher, effect } in &self.rules {
             match (effect, matcher.test(&case)) {
-                (Effect::Allow { uses }, Answer::Yes) => allowing.push(Allowing { rule: name, uses: *uses }),
+                (Effect::Allow { uses, conduct }, Answer::Yes) => {
+                    allowing.push(Allowing { rule: name, uses: *uses, conduct });
+                }
                 (Effect::Deny, Answer::Yes | Answer::Unresolved) => denying.push(name.to_string()),
                 (Effect::Require(quorum), Answer::Yes | Answer::Unresolved) => {
                     requiring.push(Requiring { rule: name, quorum });
@@ -223,6 +227,20 @@ impl Assessment<'_> {
             Self::Denied(_) => 0,
             Self::Allowed(rules) => rules.iter().map(|rule| rule.uses).min().unwrap_or(0),
             Self::Required(rules) => rules.iter().map(|rule| rule.quorum.uses).min().unwrap_or(0),
+        }
+    }
+
+    /// How often a use may be tried again of which the outcome stays unknown: the least that a rule lets it.
+    pub fn retries(&self) -> u64 {
+        self.conducts().iter().map(|conduct| conduct.retries).min().unwrap_or(0)
+    }
+
+    /// What each rule that applies says of executions.
+    fn conducts(&self) -> Vec<&Conduct> {
+        match self {
+            Self::Denied(_) => Vec::new(),
+            Self::Allowed(rules) => rules.iter().map(|rule| rule.conduct).collect(),
+            Self::Required(rules) => rules.iter().map(|rule| &rule.quorum.conduct).collect(),
         }
     }
 

@@ -19,7 +19,7 @@ use crate::{
     matcher::{Bound, Literal, Matcher, Share, Test},
     read::{Members, Node, Unreadable},
     request::Path,
-    rule::{Approvers, Effect, Quorum, Requirement, Rule, SCHEMES, Step, Then, Timeout},
+    rule::{Approvers, Conduct, Effect, Quorum, Requirement, Rule, SCHEMES, Step, Then, Timeout},
 };
 
 /// The language of this version.
@@ -128,6 +128,7 @@ fn read_0(document: &Node<'_>) -> Result<Policy, Unreadable> {
         uses: uses(&rule)?,
         escalation: Vec::new(),
         timeout: None,
+        conduct: Conduct::default(),
     });
     let name = RuleName::new("rule").ok_or_else(|| document.wrong("a rule"))?;
     Ok(Policy {
@@ -140,7 +141,7 @@ fn read_0(document: &Node<'_>) -> Result<Policy, Unreadable> {
 fn rule(node: &Node<'_>, budget: &mut Budget) -> Result<Rule, Unreadable> {
     let effect = node.members(&RULE)?.required("effect")?;
     let known = match effect.value.as_str() {
-        Some("allow") => &["effect", "match", "name", "uses"][..],
+        Some("allow") => &["effect", "match", "name", "retries", "uses"][..],
         Some("deny") => &["effect", "match", "name"],
         Some("require") => &RULE,
         _ => return Err(effect.wrong("one of allow, deny, require")),
@@ -150,7 +151,7 @@ fn rule(node: &Node<'_>, budget: &mut Budget) -> Result<Rule, Unreadable> {
     let rule_name = name(&members.required("name")?)?;
     let matcher = matcher(&members.required("match")?, 1, budget)?;
     let effect = match effect.value.as_str() {
-        Some("allow") => Effect::Allow { uses: uses(&members)? },
+        Some("allow") => Effect::Allow { uses: uses(&members)?, conduct: conduct(&members)? },
         Some("deny") => Effect::Deny,
         _ => Effect::Require(quorum(&members)?),
     };
@@ -158,13 +159,14 @@ fn rule(node: &Node<'_>, budget: &mut Budget) -> Result<Rule, Unreadable> {
 }
 
 /// Every member that a rule can have.
-const RULE: [&str; 10] = [
+const RULE: [&str; 11] = [
     "break_glass",
     "effect",
     "escalation",
     "match",
     "name",
     "requirements",
+    "retries",
     "segregation",
     "timeout",
     "uses",
@@ -192,7 +194,14 @@ fn quorum(members: &Members<'_>) -> Result<Quorum, Unreadable> {
             .optional("escalation")
             .map_or(Ok(Vec::new()), |node| escalation(&node, timeout))?,
         timeout,
+        conduct: conduct(members)?,
     })
+}
+
+/// What `allow` and `require` have in common.
+fn conduct(members: &Members<'_>) -> Result<Conduct, Unreadable> {
+    let retries = members.optional("retries").map(|node| node.integer(1, limits::RETRIES)).transpose()?;
+    Ok(Conduct { retries: retries.unwrap_or(0) })
 }
 
 fn timeout(node: &Node<'_>) -> Result<Timeout, Unreadable> {

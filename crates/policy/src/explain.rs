@@ -25,6 +25,9 @@ pub struct Explanation {
     pub window: Option<u64>,
     /// Whether an execution may stand on `break_glass`.
     pub break_glass: bool,
+    /// How often a use may be tried again of which the outcome is unknown.
+    #[serde(skip_serializing_if = "is_none")]
+    pub retries: u64,
     /// Every rule, in the order of the document.
     pub rules: Vec<Reason>,
 }
@@ -62,9 +65,16 @@ impl Policy {
             uses: assessment.uses(),
             window: assessment.window(),
             break_glass: assessment.allows_break_glass(),
+            retries: assessment.retries(),
             rules: self.rules.iter().map(|rule| reason(rule, &assessment, &case)).collect(),
         }
     }
+}
+
+/// Whether there are no retries to speak of.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+const fn is_none(retries: &u64) -> bool {
+    *retries == 0
 }
 
 fn reason(rule: &Rule, assessment: &Assessment<'_>, case: &Case<'_, '_>) -> Reason {

@@ -32,5 +32,7 @@ pub const ASKED: usize = 16;
 pub const NAMES: usize = counterfoil_receipt::limits::NAMES;
 /// Uses that a rule lets a proposal have.
 pub const USES: u64 = counterfoil_receipt::limits::USES;
+/// Retries of a use: what is unknown so often is looked at by a person.
+pub const RETRIES: u64 = 16;
 /// The longest window that a rule may let a decision grant, in milliseconds.
 pub const WINDOW_MILLIS: u64 = counterfoil_receipt::limits::WINDOW_MILLIS;

@@ -28,6 +28,8 @@ pub enum Effect {
     Allow {
         /// The most uses of a proposal: 1–1,000.
         uses: u64,
+        /// How it is executed.
+        conduct: Conduct,
     },
     /// It may not be executed.
     Deny,
@@ -52,6 +54,15 @@ pub struct Quorum {
     pub escalation: Vec<Step>,
     /// What becomes of a proposal for which the rule is not met in time.
     pub timeout: Option<Timeout>,
+    /// How it is executed.
+    pub conduct: Conduct,
+}
+
+/// How an action is executed under a rule, whoever approved it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Conduct {
+    /// How many more executions one use may have, each after one of which the outcome is unknown: 0–16.
+    pub retries: u64,
 }
 
 /// One step of an escalation.

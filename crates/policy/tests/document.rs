@@ -92,7 +92,7 @@ fn every_limit_holds_at_the_limit_and_not_over_it() {
         document["rules"][0][member] = value.into();
         document
     };
-    let cases: [(&str, Value, Value); 20] = [
+    let cases: [(&str, Value, Value); 21] = [
         ("rules", rules(limits::RULES), rules(limits::RULES + 1)),
         ("matchers of a rule", matchers(&[limits::RULE_MATCHERS]), matchers(&[limits::RULE_MATCHERS + 1])),
         ("matchers", matchers(&[limits::RULE_MATCHERS; 64]), {
@@ -123,6 +123,7 @@ fn every_limit_holds_at_the_limit_and_not_over_it() {
         ("approvers", counts(&[8, 8]), counts(&[8, 9])),
         ("count", counts(&[16]), counts(&[17])),
         ("uses", term("uses", 1_000), term("uses", 1_001)),
+        ("retries", term("retries", 16), term("retries", 17)),
         ("window", term("window", 31_622_400_000), term("window", 31_622_400_001)),
         ("glob", deny(json!({"tool": "a".repeat(256)})), deny(json!({"tool": "a".repeat(257)}))),
     ];
@@ -154,7 +155,7 @@ fn a_document_over_a_mebibyte_is_refused_unread() {
 
 #[test]
 fn what_the_language_does_not_say_is_refused_with_its_place() {
-    let all: [(Value, &str); 28] = [
+    let all: [(Value, &str); 31] = [
         (json!({"language": "counterfoil-policy/2"}), "language"),
         (json!({}), "language"),
         (json!({"language": "counterfoil-policy/1"}), "rules"),
@@ -182,6 +183,22 @@ fn what_the_language_does_not_say_is_refused_with_its_place() {
                 json!([{"effect": "deny", "match": {"always": true}, "name": "r"}, {"effect": "deny", "match": {"always": true}, "name": "r"}]),
             ),
             "rules.1",
+        ),
+        (
+            document(json!([{"effect": "deny", "match": {"always": true}, "name": "r", "retries": 1}])),
+            "rules.0.retries",
+        ),
+        (
+            document(
+                json!([{"effect": "allow", "match": {"always": true}, "name": "r", "retries": 0, "uses": 1}]),
+            ),
+            "rules.0.retries",
+        ),
+        (
+            document(
+                json!([{"effect": "allow", "match": {"always": true}, "name": "r", "retries": "1", "uses": 1}]),
+            ),
+            "rules.0.retries",
         ),
         (deny(json!({"always": false})), "rules.0.match.always"),
         (deny(json!({})), "rules.0.match"),

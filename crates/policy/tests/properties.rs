@@ -190,6 +190,18 @@ fn require() -> impl Strategy<Value = Value> {
             rule
         },
     )
+    .prop_flat_map(with_conduct)
+}
+
+/// The rule, which may say how an action is executed.
+fn with_conduct(rule: Value) -> impl Strategy<Value = Value> {
+    proptest::option::of(1..4u64).prop_map(move |retries| {
+        let mut rule = rule.clone();
+        if let Some(retries) = retries {
+            rule["retries"] = json!(retries);
+        }
+        rule
+    })
 }
 
 /// Escalation and time-out of a rule, if it has them.
@@ -219,8 +231,10 @@ fn deny() -> impl Strategy<Value = Value> {
 }
 
 fn rule() -> impl Strategy<Value = Value> {
+    let allow = (matcher(), 1..4u64)
+        .prop_map(|(matcher, uses)| json!({"effect": "allow", "match": matcher, "uses": uses}));
     prop_oneof![
-        3 => (matcher(), 1..4u64).prop_map(|(matcher, uses)| json!({"effect": "allow", "match": matcher, "uses": uses})),
+        3 => allow.prop_flat_map(with_conduct),
         1 => deny(),
         3 => require(),
     ]
@@ -360,7 +374,8 @@ fn ours(policy: &Policy, asked: &Asked, given: &[Given]) -> naive::Answer {
             explained.rules.iter().filter(|one| one.applies).map(|one| one.rule.clone()).collect();
         assert_eq!(applying, rules, "the explanation names the rules that apply");
         let entitled = approvals.iter().map(|one| assessment.entitles(&one.approver)).collect();
-        naive::Answer { says, rules, result, break_glass: assessment.allows_break_glass(), entitled }
+        let (break_glass, retries) = (assessment.allows_break_glass(), assessment.retries());
+        naive::Answer { says, rules, result, break_glass, retries, entitled }
     })
 }
 
@@ -460,6 +475,17 @@ proptest! {
         let mut harder = document.clone();
         add_rule(&mut harder, more);
         prop_assert!(before || stands(&document, &asked, &given) || !stands(&harder, &asked, &given));
+    }
+
+    #[test]
+    fn a_further_require_rule_beside_another_lets_nothing_be_tried_again_more_often(
+        document in document(), asked in asked(), more in require(),
+    ) {
+        let before = ours(&policy(&document), &asked, &[]);
+        let mut harder = document.clone();
+        add_rule(&mut harder, more);
+        let after = ours(&policy(&harder), &asked, &[]);
+        prop_assert!(before.says != "required" || after.retries <= before.retries);
     }
 
     #[test]

@@ -211,6 +211,9 @@ struct ExecutionView {
     #[schema(value_type = schemas::Hash)]
     id: String,
     index: u64,
+    /// The execution that it tries again.
+    #[schema(value_type = Option<schemas::Hash>)]
+    retries: Option<String>,
     #[schema(value_type = schemas::Name)]
     runtime: String,
     #[schema(value_type = Option<schemas::Ended>)]
@@ -254,11 +257,11 @@ impl View {
         let last = |count: usize| count.saturating_sub(limits::APPROVAL_DECISIONS);
         let from = last(proposal.decisions.len());
         // However many decide later: what the last execution stands on is shown.
-        let executed = proposal.uses.values().last().and_then(|id| run.execution(id));
+        let executed = proposal.executions.last().and_then(|id| run.execution(id));
         let is_named = |id: &RecordId| executed.is_some_and(|execution| execution.decisions.contains(id));
         let decisions = proposal.decisions.iter().enumerate();
         let decisions = decisions.filter(|(at, id)| *at >= from || is_named(id)).map(|(_, id)| id);
-        let executions = proposal.uses.values().skip(last(proposal.uses.len()));
+        let executions = proposal.executions.iter().skip(last(proposal.executions.len()));
         let action = &proposal.action;
         let view = Self {
             action: ActionView {
@@ -347,6 +350,7 @@ impl ExecutionView {
             decisions: execution.decisions.iter().map(ToString::to_string).collect(),
             id: id.to_string(),
             index: execution.index,
+            retries: execution.retries.map(|id| id.to_string()),
             runtime: execution.runtime.to_string(),
             status: execution.status().map(|status| status.as_str()),
         })

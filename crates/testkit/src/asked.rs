@@ -86,6 +86,9 @@ impl Asked {
             explained.rules.iter().filter(|one| one.applies).map(|one| one.rule.as_str()).collect();
         let mut said =
             json!({"readable": true, "answer": explained.answer, "matches": matches, "applies": applies});
+        if assessment.retries() > 0 {
+            said["retries"] = json!(assessment.retries());
+        }
         let approvers: Vec<Names> = given.iter().map(Given::names).collect();
         let approvals: Vec<Approval<'_>> =
             given.iter().zip(&approvers).map(|(one, who)| approval(one, who)).collect();

@@ -20,7 +20,7 @@ use crate::{
     keys,
     record::Record,
     rule::{Dimension, Rule},
-    run::{Ground, Run},
+    run::{ExecutionState, Ground, Run},
     state::{Effect, Scope, State},
     timer,
     trust::Trust,
@@ -512,9 +512,15 @@ impl<'t> Verifier<'t> {
             (Ground::BreakGlass, "executed under break-glass, approved by nobody"),
         ]
         .into_iter()
-        .map(|(ground, how)| (executions.iter().filter(|(_, one)| one.ground == ground).count(), how))
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, how)| format!("{count} {how}"))
+        .flat_map(|(ground, how)| [(ground, how, false), (ground, how, true)])
+        .filter_map(|(ground, how, is_retry)| {
+            let such = |one: &&(RecordId, &ExecutionState)| {
+                one.1.ground == ground && one.1.retries.is_some() == is_retry
+            };
+            let count = executions.iter().filter(such).count();
+            let again = if is_retry { "tried again, " } else { "" };
+            (count > 0).then(|| format!("{count} {again}{how}"))
+        })
         .collect();
         if said.is_empty() {
             return Answer::NotShown("nothing was executed".to_owned());

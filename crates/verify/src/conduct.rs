@@ -239,6 +239,23 @@ pub(crate) fn apply(state: &mut State, record: &Record, index: u64) -> Effect {
     effect
 }
 
+/// Notes that it is not shown whether an outcome or a settlement stands: whether its execution may be retried is not shown either.
+pub(crate) fn leave_in_doubt(state: &mut State, record: &UnverifiedRecord) {
+    let Some(run) = record.run().and_then(|run| state.runs.get_mut(&run)) else { return };
+    let (execution, may_stand) = match record.body() {
+        Body::Outcome(body) => {
+            let may =
+                outcome_signer_executed(run, body, record.author()).and_then(|()| outcome_is_due(run, body));
+            (body.execution, may.is_ok())
+        }
+        Body::Settlement(body) => (body.execution, execution_is_unsettled(run, body).is_ok()),
+        _ => return,
+    };
+    if let Some(execution) = run.executions.get_mut(&execution) {
+        execution.is_in_doubt |= may_stand;
+    }
+}
+
 /// A decision as the fold keeps it, and whether the approver's word counts under the policy in force.
 ///
 /// Without a policy in force, any human's word counts: nothing can be approved then, but it can be rejected.
@@ -316,6 +333,7 @@ impl Run {
             approvals_in_doubt: Vec::new(),
             ended: None,
             uses: BTreeMap::new(),
+            executions: Vec::new(),
             decisions: Vec::new(),
         };
         self.proposals.insert(record.id(), proposal);
@@ -356,10 +374,14 @@ impl Run {
     }
 
     fn execute(&mut self, record: &Record, body: &Execution, index: u64, windows: Vec<(u64, u64)>) {
+        let before = body.retries.and_then(|id| self.executions.get(&id));
         let execution = ExecutionState {
             index,
             proposal: body.proposal,
             use_number: body.use_number.get(),
+            retries: body.retries,
+            first: before.map_or(record.id(), |before| before.first),
+            tries: before.map_or(1, |before| before.tries + 1),
             runtime: record.author().principal.clone(),
             time: record.time().get(),
             windows,
@@ -368,9 +390,11 @@ impl Run {
             decisions: body.decisions.to_vec(),
             outcome: None,
             settlement: None,
+            is_in_doubt: false,
         };
         if let Some(proposal) = self.proposals.get_mut(&body.proposal) {
             proposal.uses.insert(body.use_number.get(), record.id());
+            proposal.executions.push(record.id());
         }
         self.executions.insert(record.id(), execution);
     }

@@ -383,14 +383,19 @@ pub(crate) fn runtime_is_every_audience(
 }
 
 /// R-DEL-07: cost and number of the executions under each link lie within its `spend` and `uses`. Gives the cost, if a link
-/// wants it known.
+/// wants it known. A retry takes nothing, so that nothing has to be left for it; what one action may cost binds it too.
 ///
 /// What other runs took is known to whoever folds the whole log.
-pub(crate) fn enough_is_left(state: &State, proposal: &ProposalState) -> Result<Option<Decimal>, Fault> {
+pub(crate) fn enough_is_left(
+    state: &State,
+    proposal: &ProposalState,
+    is_retry: bool,
+) -> Result<Option<Decimal>, Fault> {
     let fault = |why: String| Err(Fault::violated(Rule::DelegationSpent, format!("body.proposal: {why}")));
     let mut known = None;
     for (id, link) in state.delegations.links(&proposal.chain) {
         if let Some(uses) = link.body.uses
+            && !is_retry
             && link.used >= uses.get()
         {
             return fault(format!("delegation {id} grants {uses} uses, and all are taken"));
@@ -406,12 +411,15 @@ pub(crate) fn enough_is_left(state: &State, proposal: &ProposalState) -> Result<
             }
         };
         known = Some(cost.amount);
+        let nothing = Decimal::default();
+        // What a retry costs was added to the total when its use was taken.
+        let (before, counts) = if is_retry { (nothing, false) } else { (link.spent, true) };
         let bounds =
-            [("an action", &spend.per_action, Decimal::default()), ("all actions", &spend.total, link.spent)];
-        for (what, bound, before) in bounds {
+            [("an action", &spend.per_action, nothing, true), ("all actions", &spend.total, before, counts)];
+        for (what, bound, before, counts) in bounds {
             let Some(bound) = bound else { continue };
             let after = before.plus(cost.amount).filter(|_| cost.currency == bound.currency);
-            if after.is_none_or(|after| after > Decimal::of(&bound.amount)) {
+            if after.is_none_or(|after| counts && after > Decimal::of(&bound.amount)) {
                 let (amount, currency) = (cost.amount, &cost.currency);
                 let taken = if link.total().is_some() && link.spent > Decimal::default() {
                     format!(", {} are taken", link.spent)

@@ -6,7 +6,7 @@
 use counterfoil_policy::{Approval, Assessment, Denial, Policy, Shortfall};
 use counterfoil_receipt::{
     PolicyDigest, Principal, RecordId, Role, RunId,
-    body::{Audience, Execution, Ruling, Surface},
+    body::{Audience, Execution, Ruling, Status, Surface},
 };
 use counterfoil_tlog::policy::QuorumTime;
 
@@ -42,9 +42,12 @@ pub(crate) fn check(state: &State, body: &Execution, record: &Record) -> Result<
 pub(crate) fn take(state: &mut State, run: RunId, body: &Execution) -> Vec<(u64, u64)> {
     let Some(run) = state.run(&run) else { return Vec::new() };
     let windows = state.windows(run, body);
-    if let Some(proposal) = run.proposal(&body.proposal) {
+    // What a use takes was taken when it was, whatever tries it again.
+    if let Some(proposal) = run.proposal(&body.proposal)
+        && body.retries.is_none()
+    {
         let chain = proposal.chain.clone();
-        let cost = delegation::enough_is_left(state, proposal).ok().flatten();
+        let cost = delegation::enough_is_left(state, proposal, false).ok().flatten();
         state.delegations.take(&chain, cost);
     }
     windows
@@ -73,7 +76,10 @@ impl State {
         use_is_free(proposal, body)?;
         proposal_is_open(proposal)?;
         let policy = policy_is_in_force(self, &body.policy)?;
-        retry_is_allowed(body)?;
+        if let Some(again) = &body.retries {
+            let retries = policy.assess(&proposal.request()).retries();
+            retry_is_allowed(run, proposal, body, again, runtime, retries)?;
+        }
         let granted = if body.break_glass.is_some() {
             let assessment = policy.assess(&proposal.request());
             break_glass_is_allowed(&assessment)?;
@@ -84,7 +90,19 @@ impl State {
         use_is_granted(granted, body.use_number.get())?;
         let windows = self.windows(run, body);
         windows.into_iter().try_for_each(|window| time_is_inside(time, window, "time"))?;
-        delegation::enough_is_left(self, proposal).map(|_| ())
+        delegation::enough_is_left(self, proposal, body.retries.is_some()).map(|_| ())
+    }
+
+    /// How often an execution may be tried again, and what tries it again: as often as the policy in force lets its use be, less what
+    /// was tried before; never, unless it holds its use and its outcome is known to be unknown. What else an execution needs is not
+    /// asked.
+    pub fn retries_left(&self, run: &Run, id: &RecordId) -> u64 {
+        let Some(execution) = run.execution(id) else { return 0 };
+        let Some(proposal) = run.proposal(&execution.proposal) else { return 0 };
+        let holds = proposal.uses.get(&execution.use_number) == Some(id);
+        let is_unknown = execution.status() == Some(Status::Unknown) && !execution.is_in_doubt;
+        let most = self.assess(proposal).map_or(0, |assessment| assessment.retries());
+        if holds && is_unknown { (most + 1).saturating_sub(execution.tries) } else { 0 }
     }
 
     /// The log times, in milliseconds, in each of which this execution has to lie: the windows of the decisions that it names,
@@ -199,9 +217,10 @@ fn action_is_the_one_proposed(proposal: &ProposalState, body: &Execution) -> Res
     Err(Fault::violated(Rule::ActionDiffers, detail))
 }
 
-/// R-EXEC-02: no earlier execution holds this use of the proposal.
+/// R-EXEC-02: no earlier execution holds this use of the proposal, but the one that this one retries.
 fn use_is_free(proposal: &ProposalState, body: &Execution) -> Result<(), Fault> {
     match proposal.uses.get(&body.use_number.get()) {
+        Some(holder) if body.retries == Some(*holder) => Ok(()),
         Some(holder) => Err(Fault::violated(
             Rule::UseConsumed,
             format!("body.use: use {} of {} is held by execution {holder}", body.use_number, body.proposal),
@@ -451,13 +470,40 @@ fn break_glass_is_allowed(assessment: &Assessment<'_>) -> Result<(), Fault> {
     Err(Fault::violated(Rule::BreakGlassRefused, "body.break_glass: the policy in force does not allow it"))
 }
 
-/// R-EXEC-14: a retry stands only where the policy allows it; no policy language of this version does.
-fn retry_is_allowed(body: &Execution) -> Result<(), Fault> {
-    match body.retries {
-        None => Ok(()),
-        Some(id) => Err(Fault::violated(
-            Rule::RetryRefused,
-            format!("body.retries: the policy in force does not let {id} be retried"),
-        )),
+/// R-EXEC-14: a retry names the execution that holds its use, of the same runtime, with the outcome `unknown` so far, and the policy
+/// in force lets that use be tried again.
+fn retry_is_allowed(
+    run: &Run,
+    proposal: &ProposalState,
+    body: &Execution,
+    again: &RecordId,
+    runtime: &Principal,
+    most: u64,
+) -> Result<(), Fault> {
+    let refused =
+        |why: String| Err(Fault::violated(Rule::RetryRefused, format!("body.retries: {again} {why}")));
+    let number = body.use_number.get();
+    let held = run.executions.get(again).filter(|_| proposal.uses.get(&number) == Some(again));
+    let Some(held) = held else {
+        return refused(format!("does not hold use {number} of {}", body.proposal));
+    };
+    if held.runtime != *runtime {
+        return refused(format!("is an execution of {}, not of {runtime}", held.runtime));
     }
+    if held.is_conclusive() {
+        return refused(format!("is {} already", held.status().map_or("over", Status::as_str)));
+    }
+    if held.tries > most {
+        let tried = held.tries - 1;
+        return refused(format!("was tried again {tried} times before; the policy in force allows {most}"));
+    }
+    // Not in an order that a doubt may hide: what is broken whatever is in doubt, is broken.
+    if held.is_in_doubt {
+        let why = format!("body.retries: whether an outcome or settlement of {again} stands is not shown");
+        return Err(Fault::not_shown(Rule::RetryRefused, why));
+    }
+    if held.status().is_none() {
+        return refused("has no outcome".to_owned());
+    }
+    Ok(())
 }

@@ -104,6 +104,7 @@ pub struct Executed {
     pub log_time: Option<u64>,
     pub outcome: Option<Ended>,
     pub policy: Option<String>,
+    pub retries: Option<String>,
     pub runtime: String,
     pub time: u64,
     pub r#use: u64,
@@ -193,10 +194,10 @@ struct Reading<'r> {
 
 impl Reading<'_> {
     fn proposal(&self, id: &RecordId, proposal: &ProposalState, only: Option<RecordId>) -> Receipted {
-        let uses = proposal.uses.values().filter(|id| only.is_none_or(|only| only == **id));
-        let uses: Vec<&RecordId> = uses.collect();
-        let executions_left_out = uses.len().saturating_sub(MOST);
-        let executions: Vec<(&RecordId, &ExecutionState)> = uses[executions_left_out..]
+        let asked = proposal.executions.iter().filter(|id| only.is_none_or(|only| only == **id));
+        let asked: Vec<&RecordId> = asked.collect();
+        let executions_left_out = asked.len().saturating_sub(MOST);
+        let executions: Vec<(&RecordId, &ExecutionState)> = asked[executions_left_out..]
             .iter()
             .filter_map(|id| Some((*id, self.run.execution(id)?)))
             .collect();
@@ -279,6 +280,7 @@ impl Reading<'_> {
                 }
             }),
             policy: in_force.map(|(_, digest)| digest.to_string()),
+            retries: execution.retries.map(|id| id.to_string()),
             runtime: execution.runtime.to_string(),
             time: execution.time,
             r#use: execution.use_number,

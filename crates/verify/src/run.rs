@@ -61,8 +61,10 @@ pub struct ProposalState {
     pub(crate) approvals_in_doubt: Vec<DecisionState>,
     /// What ended it, and at which index.
     pub ended: Option<(u64, End)>,
-    /// Which execution holds which use.
+    /// Which execution holds which use: of those that retry each other, the last.
     pub uses: BTreeMap<u64, RecordId>,
+    /// Every execution of it, in log order.
+    pub executions: Vec<RecordId>,
     /// Every decision about it, in log order.
     pub decisions: Vec<RecordId>,
 }
@@ -137,6 +139,12 @@ pub struct ExecutionState {
     pub proposal: RecordId,
     /// Which use of it.
     pub use_number: u64,
+    /// The execution that it retries.
+    pub retries: Option<RecordId>,
+    /// The first execution of its use, itself unless it is a retry: what a target knows the use by.
+    pub first: RecordId,
+    /// How many executions its use had with it.
+    pub tries: u64,
     /// Who executes.
     pub runtime: Principal,
     /// When the runtime says it started, in milliseconds.
@@ -153,6 +161,8 @@ pub struct ExecutionState {
     pub outcome: Option<(RecordId, Status, Effects)>,
     /// The settlement of an outcome that stayed unknown.
     pub settlement: Option<(RecordId, Status, Effects)>,
+    /// Whether there is an outcome or settlement of which it is not shown that it stands.
+    pub(crate) is_in_doubt: bool,
 }
 
 /// What an execution stands on.
@@ -378,7 +388,7 @@ impl State {
     /// Where a proposal is, as of the last entry.
     pub fn proposal_status(&self, run: &Run, id: &RecordId) -> Option<ProposalStatus> {
         let proposal = run.proposals.get(id)?;
-        if let Some(last) = proposal.uses.values().last() {
+        if let Some(last) = proposal.executions.last() {
             let status = run.executions.get(last).and_then(ExecutionState::status);
             return Some(match status {
                 None => ProposalStatus::Executing,

@@ -184,6 +184,7 @@ impl State {
         self.entries.entry(record.id()).or_insert(entry);
         if shown == Shown::NotShown {
             timer::leave_in_doubt(self, record, index);
+            conduct::leave_in_doubt(self, record);
             // An endorsement may be what lets a policy in doubt take effect.
             let is_policy = |id| self.entries.get(id).is_some_and(|entry| entry.kind == Type::Policy);
             self.policy_in_doubt |= match record.body() {

@@ -4,6 +4,7 @@ mod claims;
 mod delegations;
 mod ends;
 mod faults;
+mod retries;
 mod timers;
 mod validity;
 
@@ -60,6 +61,7 @@ pub fn generate(files: &mut Files) {
         validity::cases(),
         delegations::cases(),
         timers::cases(),
+        retries::cases(),
     ]
     .into_iter()
     .flatten()

@@ -23,13 +23,18 @@ pub const FLAGS: &[(&str, &str, &str)] = &[
         "One key or signature has several spellings, and one statement several ids.",
     ),
     (
+        "BlindRetry",
+        "A retry is not held to the policy, or not to the outcome, holder and number of what was tried before.",
+        "What had its effect has it again, on one approval.",
+    ),
+    (
         "BorrowedDelegation",
         "A delegation counts whoever signs, or whoever granted it.",
         "An agent grants itself everything, or acts under what was given to another.",
     ),
     (
         "BreakGlass",
-        "Break-glass or a retry is accepted whether or not the policy knows it.",
+        "Break-glass is accepted whether or not the policy knows it.",
         "A runtime acts without any approval.",
     ),
     (

@@ -8,6 +8,7 @@ mod ownership;
 mod place;
 mod policies;
 mod quorums;
+mod retries;
 mod spending;
 mod steps;
 mod thresholds;
@@ -63,6 +64,7 @@ pub fn generate(files: &mut Files) {
         quorums::cases,
         windows::cases,
         policies::cases,
+        retries::cases,
         delegations::cases,
         spending::cases,
         timers::cases,

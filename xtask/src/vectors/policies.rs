@@ -27,8 +27,9 @@ enum Expect {
 const INVOLVED: [&str; 2] = ["gate", "scout"];
 
 pub fn generate(files: &mut Files) {
-    for case in
-        [matchers(), costs(), documents(), quorums(), timers(), timed_documents()].into_iter().flatten()
+    for case in [matchers(), costs(), documents(), quorums(), timers(), timed_documents(), conducts()]
+        .into_iter()
+        .flatten()
     {
         let asked: Asked = serde_json::from_value(case.request.clone()).expect("a request");
         let given: Vec<Given> = case
@@ -417,6 +418,52 @@ fn timed_documents() -> Vec<Case> {
         with("document-timeout-of-a-denial", "A rule that denies, and has a time-out.", |rule| {
             *rule = json!({"effect": "deny", "match": {"always": true}, "name": "r", "timeout": rule["timeout"].clone()});
         }),
+    ]
+}
+
+/// What rules say of executions, whoever approves them.
+fn conducts() -> Vec<Case> {
+    let allow = |name: &str, member: &str, value: Value| json!({"effect": "allow", "match": {"always": true}, "name": name, "uses": 2, member: value});
+    let case = |name, description, rules: Value, expect| Case {
+        name,
+        description,
+        flags: if matches!(expect, Expect::Unreadable) { &["PolicyRules"] } else { &[] },
+        policy: json!({"language": "counterfoil-policy/1", "rules": rules}),
+        request: request(json!({})),
+        approvals: Vec::new(),
+        expect,
+    };
+    vec![
+        case(
+            "retries-smallest",
+            "Two rules let a use be tried again: as often as the smaller says.",
+            json!([allow("a", "retries", json!(16)), allow("b", "retries", json!(2))]),
+            Expect::Uses(2),
+        ),
+        case(
+            "retries-of-one-rule",
+            "One of two rules says nothing of retries: then there are none.",
+            json!([allow("a", "retries", json!(3)), allow("b", "uses", json!(2))]),
+            Expect::Uses(2),
+        ),
+        case(
+            "document-no-retries",
+            "No retries, spelled out.",
+            json!([allow("a", "retries", json!(0))]),
+            Expect::Unreadable,
+        ),
+        case(
+            "document-17-retries",
+            "Seventeen retries.",
+            json!([allow("a", "retries", json!(17))]),
+            Expect::Unreadable,
+        ),
+        case(
+            "document-retries-of-a-denial",
+            "A rule that denies, and lets it be tried again.",
+            json!([{"effect": "deny", "match": {"always": true}, "name": "a", "retries": 1}]),
+            Expect::Unreadable,
+        ),
     ]
 }
 

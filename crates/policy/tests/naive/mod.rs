@@ -11,6 +11,7 @@ pub struct Answer {
     pub rules: Vec<String>,
     pub result: Result,
     pub break_glass: bool,
+    pub retries: u64,
     pub entitled: Vec<bool>,
 }
 
@@ -59,6 +60,7 @@ pub fn answer(document: &Value, asked: &Asked, given: &[Given]) -> Answer {
             rules: names(&allowing),
             result: Result::Stands(uses),
             break_glass: false,
+            retries: retries(&allowing),
             entitled: given.iter().map(|one| one.voice == Spoken::Own).collect(),
         };
     }
@@ -67,6 +69,7 @@ pub fn answer(document: &Value, asked: &Asked, given: &[Given]) -> Answer {
         rules: names(&requiring),
         result: judged(&requiring, given),
         break_glass: requiring.iter().all(|rule| rule["break_glass"] == true),
+        retries: retries(&requiring),
         entitled: given
             .iter()
             .map(|one| {
@@ -81,7 +84,12 @@ pub fn answer(document: &Value, asked: &Asked, given: &[Given]) -> Answer {
 
 fn denied(says: &'static str, rules: Vec<String>, given: &[Given]) -> Answer {
     let entitled = given.iter().map(|one| one.voice == Spoken::Own).collect();
-    Answer { says, rules, result: Result::Denied, break_glass: false, entitled }
+    Answer { says, rules, result: Result::Denied, break_glass: false, retries: 0, entitled }
+}
+
+/// The smallest, where one that says nothing says none.
+fn retries(rules: &[&Value]) -> u64 {
+    rules.iter().map(|rule| rule["retries"].as_u64().unwrap_or(0)).min().unwrap()
 }
 
 fn judged(rules: &[&Value], given: &[Given]) -> Result {

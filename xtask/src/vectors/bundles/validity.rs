@@ -3,6 +3,7 @@
 use counterfoil_receipt::{RunId, body::Ruling, field::Whole};
 use counterfoil_testkit::{Actor, Scenario, action, enrolment};
 use counterfoil_tlog::{LeafIndex, MemoryTree, TreeSize, leaf_hash, multiproof};
+use counterfoil_verify::Dimension;
 use serde_json::json;
 
 use super::{Case, Shown, breaks, holds};
@@ -36,6 +37,28 @@ pub fn cases() -> Vec<Case> {
                 s.ledger.force(decision.bytes()).expect_err("a key that is over");
                 s.ledger.close();
                 Shown::of(&s, run)
+            },
+        ),
+        breaks(
+            "R-KEY-01",
+            "enrolment-not-shown",
+            &["KeyLifecycle"],
+            "The enrolment of whoever executed is left out.",
+            || {
+                let mut s = Scenario::new();
+                let gate = s.cast.gate.with_key(1);
+                let left_out = s.ledger.size();
+                s.enrol(&gate, &["prod"]);
+                s.ledger.close();
+                let run = s.trigger();
+                let proposal = s.propose(run, action("db.vacuum", json!({})));
+                let decisions = s.approve(run, proposal);
+                let body = s.execution(run, proposal, &decisions);
+                s.ledger.add(&gate, Some(run), body);
+                s.ledger.close();
+                let mut shown = without_entry(&s, run, left_out);
+                shown.trust.dimensions.retain(|dimension| *dimension != Dimension::Conformity);
+                shown
             },
         ),
         breaks(

@@ -218,22 +218,6 @@ fn executions() -> Vec<Case> {
                 executed(s, run, proposal, &[], |body| body.break_glass = glass())
             },
         ),
-        breaks(
-            "R-EXEC-14",
-            "retry-refused",
-            &["BreakGlass", "DoubleExecution"],
-            "An execution that stayed unknown is tried again.",
-            |s| {
-                let (run, proposal, decisions) = approved_for(s, |body| body.uses = Whole::new(2));
-                let first = s.execute(run, proposal, &decisions);
-                s.report(run, first, Status::Unknown);
-                s.ledger.close();
-                executed(s, run, proposal, &decisions, |body| {
-                    body.use_number = Whole::new(2).expect("a use");
-                    body.retries = Some(first);
-                })
-            },
-        ),
     ]
 }
 
@@ -428,6 +412,19 @@ fn outcomes() -> Vec<Case> {
                 s.report(run, execution, Status::Unknown);
                 s.ledger.add(&s.cast.ana.clone(), Some(run), settlement(execution));
                 let body = s.outcome(execution, Status::Succeeded);
+                s.ledger.sign(&s.cast.gate.clone(), Some(run), body)
+            },
+        ),
+        breaks(
+            "R-OUT-02",
+            "outcome-unknown-twice",
+            &["Outcome"],
+            "A second outcome that says that nothing is known.",
+            |s| {
+                let (run, proposal, decisions) = approved(s);
+                let execution = s.execute(run, proposal, &decisions);
+                s.report(run, execution, Status::Unknown);
+                let body = s.outcome(execution, Status::Unknown);
                 s.ledger.sign(&s.cast.gate.clone(), Some(run), body)
             },
         ),

@@ -58,15 +58,17 @@ pub(super) fn changed(s: &mut Scenario, change: impl FnOnce(&mut Execution)) -> 
     executed(s, run, proposal, &decisions, change)
 }
 
-/// `gate` executes, and says that it did so at this time.
+/// `gate` executes, with this change, and says that it did so at this time.
 pub(super) fn executed_at(
     s: &mut Scenario,
     run: RunId,
     proposal: RecordId,
     decisions: &[RecordId],
     time: u64,
+    change: impl FnOnce(&mut Execution),
 ) -> UnverifiedRecord {
-    let body = s.execution(run, proposal, decisions);
+    let mut body = s.execution(run, proposal, decisions);
+    change(&mut body);
     let gate = s.cast.gate.clone();
     let mut draft = s.ledger.draft(&gate, Some(run), body);
     draft.time = Millis::new(time).expect("a time");

@@ -75,7 +75,7 @@ fn by_own_time(s: &mut Scenario, time: fn(u64, u64) -> u64) -> UnverifiedRecord 
         window.from = Whole::new(from).expect("a time");
         window.until = Whole::new(until).expect("a time");
     });
-    executed_at(s, run, proposal, &decisions, time(from, until))
+    executed_at(s, run, proposal, &decisions, time(from, until), |_| {})
 }
 
 /// A decision by a further key of Ana's, of the validity that is set, given the log time before the decision.
