@@ -140,6 +140,8 @@ def check_policy(vector: dict[str, Any], schemas: Schemas) -> list[str]:
         "matches": language.answers(document, request),
         "applies": [rule["name"] for rule in said.rules],
     }
+    if said.evidence:
+        got["evidence"] = said.evidence
     if said.retries:
         got["retries"] = said.retries
     approvals = []

@@ -163,7 +163,10 @@ def _to(value: Any) -> None:
 
 
 _common: dict[str, s.Check] = {"name": s.principal, "match": _anything}
-_conduct: dict[str, s.Check] = {"retries_": s.integer(1, 16)}
+_conduct: dict[str, s.Check] = {
+    "evidence_": s.ascending(s.one_of("completeness", "freshness", "witnessed"), 1, 3),
+    "retries_": s.integer(1, 16),
+}
 _rules: dict[str, s.Check] = {
     "allow": s.obj(effect=s.one_of("allow"), uses=_uses, **_conduct, **_common),
     "deny": s.obj(effect=s.one_of("deny"), **_common),
@@ -296,6 +299,12 @@ class Assessment:
         """How often a use may be tried again; where the action is denied, never."""
         says = [rule.get("retries", 0) for rule in self.rules] if self.says in ("allowed", "required") else []
         return min(says, default=0)
+
+    @property
+    def evidence(self) -> list[str]:
+        """What a gate has to be shown first: what any rule demands."""
+        rules = self.rules if self.says in ("allowed", "required") else []
+        return sorted({one for rule in rules for one in rule.get("evidence", [])})
 
     @property
     def break_glass(self) -> bool:

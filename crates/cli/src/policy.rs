@@ -285,6 +285,9 @@ fn explained(explanation: &Explanation) -> String {
         };
         lines.push(format!("what stays unknown may be tried again {times}"));
     }
+    if !explanation.evidence.is_empty() {
+        lines.push(format!("executed only where {} is shown", explanation.evidence.join(" and ")));
+    }
     for reason in &explanation.rules {
         let applies = if reason.applies { "applies" } else { "does not apply" };
         lines.push(format!("{} {}: {}, {applies}", reason.effect, reason.rule, reason.matches));

@@ -70,10 +70,11 @@ impl Approved {
         request: &Request,
         log: RecordId,
         parents: Vec<RecordId>,
+        require: Vec<Dimension>,
         execution: Execution,
         now: Millis,
     ) -> Self {
-        let (runtime, require) = (request.runtime.clone(), request.require.clone());
+        let runtime = request.runtime.clone();
         Self { log, run: request.run, parents, runtime, require, execution: Box::new(execution), now }
     }
 

@@ -30,7 +30,7 @@ pub struct Request {
     /// Something random that makes this attempt unlike any other: two processes with one key then never sign the same
     /// execution, and only one of them gets the use.
     pub nonce: Nonce,
-    /// Dimensions that must pass besides *integrity*, *authority* and *inclusion*. *Conformity* passes only once
+    /// Dimensions that must pass besides *integrity*, *authority* and *inclusion*, and those that the policy demands. *Conformity* passes only once
     /// something was executed, so here it may be not shown; it may never fail.
     pub require: Vec<Dimension>,
 }
@@ -59,12 +59,12 @@ pub struct Refusal {
 /// Decides on verified evidence. `now` is the runtime's own time.
 pub fn decide(request: &Request, evidence: &Verdict, now: Millis) -> Ruling {
     match judge(request, evidence, now) {
-        Ok(execution) => {
+        Ok((execution, require)) => {
             let log = evidence.state().log();
             let parents = evidence.state().run(&request.run).map(|run| heads(run, evidence.state()));
             match (log, parents) {
                 (Some(log), Some(parents)) => {
-                    Ruling::Execute(Approved::new(request, log, parents, execution, now))
+                    Ruling::Execute(Approved::new(request, log, parents, require, execution, now))
                 }
                 _ => {
                     Ruling::Refuse(Refusal::new("evidence-incomplete", "the genesis or the run is not shown"))
@@ -82,11 +82,15 @@ enum No {
     Refused(Refusal),
 }
 
-fn judge(request: &Request, evidence: &Verdict, now: Millis) -> Result<Execution, No> {
+/// The execution that may be logged, and what has to be shown again once it is.
+fn judge(request: &Request, evidence: &Verdict, now: Millis) -> Result<(Execution, Vec<Dimension>), No> {
     evidence_suffices(evidence, request.run, &request.require)?;
     let state = evidence.state();
     let (run, proposal) = proposal(state, request)?;
     runtime_may_sign(state, &request.runtime)?;
+    let mut require = state.demanded(proposal);
+    evidence_suffices(evidence, request.run, &require)?;
+    require.extend(&request.require);
     let basis = basis_of(evidence).ok_or_else(|| refused("evidence-incomplete", "no checkpoint is shown"))?;
     let use_number = next_use(proposal)?;
     let approvals = Approvals::sort(state, run, request, use_number.get(), now.get());
@@ -103,7 +107,7 @@ fn judge(request: &Request, evidence: &Verdict, now: Millis) -> Result<Execution
         use_number,
     };
     match state.may_execute(run, &execution, &request.runtime.principal, now.get()) {
-        Ok(()) => log_time_is_inside(state, run, &execution).map(|()| execution),
+        Ok(()) => log_time_is_inside(state, run, &execution).map(|()| (execution, require)),
         Err(fault) if is_outstanding(&fault, state, run, &execution, now.get()) => {
             Err(No::NotYet(approvals.what_is_missing(&fault)))
         }

@@ -508,6 +508,66 @@ fn require(name: &str, requirements: serde_json::Value) -> serde_json::Value {
         "segregation": true, "uses": 2, "window": WINDOW})
 }
 
+/// A case under rules that allow it, and of which each demands this evidence.
+fn demanding(evidence: &[&[&str]]) -> Case {
+    let rule = |(at, evidence): (usize, &&[&str])| json!({"effect": "allow", "evidence": evidence, "match": {"tool": "db.*"}, "name": format!("r{at}"), "uses": 1});
+    under(evidence.iter().enumerate().map(rule).collect())
+}
+
+impl Case {
+    /// The same evidence, to a reader who accepts a checkpoint of this age.
+    fn evidence_within(&mut self, max_age: Option<&str>) -> Verdict {
+        self.scenario.ledger.close();
+        let mut trust = self.scenario.ledger.trust();
+        trust.max_age = max_age.map(str::to_owned);
+        verify(&self.scenario.ledger.bundle(self.run), &trust.trust(), self.scenario.ledger.now())
+    }
+
+    fn decide_within(&mut self, max_age: Option<&str>) -> Ruling {
+        let evidence = self.evidence_within(max_age);
+        decide(&self.request, &evidence, millis(self.scenario.ledger.now()))
+    }
+}
+
+#[test]
+fn what_a_rule_demands_to_be_shown_is_required_besides_what_the_trust_file_does() {
+    let mut case = demanding(&[&["freshness"]]);
+    let refusal = case.is_refused("evidence-incomplete");
+    assert!(refusal.detail.starts_with("freshness is not shown"), "{refusal}");
+    assert!(matches!(case.decide_within(Some("10m")), Ruling::Execute(_)));
+
+    let mut case = demanding(&[&["freshness"], &["witnessed"]]);
+    match case.decide_within(Some("10m")) {
+        Ruling::Refuse(Refusal { code, detail }) => {
+            assert_eq!((code.as_str(), &detail[..9]), ("evidence-incomplete", "witnessed"));
+        }
+        other => panic!("one rule demands what another does not: {other:?}"),
+    }
+
+    let mut case = demanding(&[&["completeness"]]);
+    let refusal = case.is_refused("evidence-incomplete");
+    assert!(refusal.detail.starts_with("completeness is not shown"), "{refusal}");
+
+    let mut case = under(json!([
+        {"effect": "allow", "match": {"tool": "db.*"}, "name": "here", "uses": 1},
+        {"effect": "allow", "evidence": ["witnessed"], "match": {"tool": "fs.*"}, "name": "elsewhere", "uses": 1}]));
+    case.passes();
+}
+
+#[test]
+fn what_a_rule_demands_is_demanded_again_of_the_evidence_that_confirms() {
+    let confirmed = |max_age| {
+        let mut case = demanding(&[&["freshness"]]);
+        let Ruling::Execute(approved) = case.decide_within(Some("10m")) else { panic!() };
+        let record = approved.execution().sign(case.scenario.cast.gate.signer()).unwrap();
+        case.scenario.ledger.append(record.bytes()).unwrap();
+        let evidence = case.evidence_within(max_age);
+        approved.confirm(record.id(), &evidence, millis(case.scenario.ledger.now())).map(|_| ())
+    };
+    assert_eq!(confirmed(Some("10m")), Ok(()));
+    assert_eq!(confirmed(None).unwrap_err().code, "evidence-incomplete");
+}
+
 #[test]
 fn what_the_policy_allows_passes_without_decisions_as_often_as_it_says() {
     let mut case =

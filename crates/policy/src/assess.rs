@@ -11,7 +11,7 @@ use crate::{
     matcher::{Answer, Case},
     matching::Matching,
     request::Request,
-    rule::{Approver, Approvers, Conduct, Effect, Quorum, Requirement, Rule, Voice},
+    rule::{Approver, Approvers, Conduct, Effect, Evidence, Quorum, Requirement, Rule, Voice},
 };
 
 /// What a policy says of an action.
@@ -233,6 +233,13 @@ impl Assessment<'_> {
     /// How often a use may be tried again of which the outcome stays unknown: the least that a rule lets it.
     pub fn retries(&self) -> u64 {
         self.conducts().iter().map(|conduct| conduct.retries).min().unwrap_or(0)
+    }
+
+    /// What a runtime must have shown to it before it executes: all that a rule demands, ascending.
+    pub fn evidence(&self) -> Vec<Evidence> {
+        let demanded =
+            |evidence: &Evidence| self.conducts().iter().any(|conduct| conduct.evidence.contains(evidence));
+        Evidence::ALL.into_iter().filter(demanded).collect()
     }
 
     /// What each rule that applies says of executions.

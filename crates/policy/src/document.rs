@@ -19,7 +19,7 @@ use crate::{
     matcher::{Bound, Literal, Matcher, Share, Test},
     read::{Members, Node, Unreadable},
     request::Path,
-    rule::{Approvers, Conduct, Effect, Quorum, Requirement, Rule, SCHEMES, Step, Then, Timeout},
+    rule::{Approvers, Conduct, Effect, Evidence, Quorum, Requirement, Rule, SCHEMES, Step, Then, Timeout},
 };
 
 /// The language of this version.
@@ -141,7 +141,7 @@ fn read_0(document: &Node<'_>) -> Result<Policy, Unreadable> {
 fn rule(node: &Node<'_>, budget: &mut Budget) -> Result<Rule, Unreadable> {
     let effect = node.members(&RULE)?.required("effect")?;
     let known = match effect.value.as_str() {
-        Some("allow") => &["effect", "match", "name", "retries", "uses"][..],
+        Some("allow") => &["effect", "evidence", "match", "name", "retries", "uses"][..],
         Some("deny") => &["effect", "match", "name"],
         Some("require") => &RULE,
         _ => return Err(effect.wrong("one of allow, deny, require")),
@@ -159,10 +159,11 @@ fn rule(node: &Node<'_>, budget: &mut Budget) -> Result<Rule, Unreadable> {
 }
 
 /// Every member that a rule can have.
-const RULE: [&str; 11] = [
+const RULE: [&str; 12] = [
     "break_glass",
     "effect",
     "escalation",
+    "evidence",
     "match",
     "name",
     "requirements",
@@ -201,7 +202,10 @@ fn quorum(members: &Members<'_>) -> Result<Quorum, Unreadable> {
 /// What `allow` and `require` have in common.
 fn conduct(members: &Members<'_>) -> Result<Conduct, Unreadable> {
     let retries = members.optional("retries").map(|node| node.integer(1, limits::RETRIES)).transpose()?;
-    Ok(Conduct { retries: retries.unwrap_or(0) })
+    let dimension = |node: &Node<'_>| node.text(Evidence::parse, "one of completeness, freshness, witnessed");
+    let evidence = members.optional("evidence");
+    let evidence = evidence.map(|node| node.ascending(1, Evidence::ALL.len(), dimension)).transpose()?;
+    Ok(Conduct { retries: retries.unwrap_or(0), evidence: evidence.unwrap_or_default() })
 }
 
 fn timeout(node: &Node<'_>) -> Result<Timeout, Unreadable> {

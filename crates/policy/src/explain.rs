@@ -7,7 +7,7 @@ use crate::{
     document::Policy,
     matcher::{Case, Matcher},
     request::{Found, Request},
-    rule::{Effect, Rule},
+    rule::{Effect, Evidence, Rule},
 };
 
 /// What a policy says of an action, rule by rule.
@@ -28,6 +28,9 @@ pub struct Explanation {
     /// How often a use may be tried again of which the outcome is unknown.
     #[serde(skip_serializing_if = "is_none")]
     pub retries: u64,
+    /// What a runtime must have shown to it before it executes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<&'static str>,
     /// Every rule, in the order of the document.
     pub rules: Vec<Reason>,
 }
@@ -66,6 +69,7 @@ impl Policy {
             window: assessment.window(),
             break_glass: assessment.allows_break_glass(),
             retries: assessment.retries(),
+            evidence: assessment.evidence().into_iter().map(Evidence::as_str).collect(),
             rules: self.rules.iter().map(|rule| reason(rule, &assessment, &case)).collect(),
         }
     }

@@ -30,5 +30,7 @@ pub use glob::Glob;
 pub use matcher::Answer;
 pub use read::Unreadable;
 pub use request::Request;
-pub use rule::{Approver, Approvers, Conduct, Effect, Quorum, Requirement, Rule, Step, Then, Timeout, Voice};
+pub use rule::{
+    Approver, Approvers, Conduct, Effect, Evidence, Quorum, Requirement, Rule, Step, Then, Timeout, Voice,
+};
 pub use scope::{Beyond, Scope};

@@ -63,6 +63,19 @@ pub struct Quorum {
 pub struct Conduct {
     /// How many more executions one use may have, each after one of which the outcome is unknown: 0–16.
     pub retries: u64,
+    /// What a runtime must have shown to it first; ascending.
+    pub evidence: Vec<Evidence>,
+}
+
+/// A dimension of the verdict that a runtime executes on, which a rule can demand (`spec/verification.md` §2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Evidence {
+    /// Nothing is left out.
+    Completeness,
+    /// The log's state is recent.
+    Freshness,
+    /// Enough others have seen it.
+    Witnessed,
 }
 
 /// One step of an escalation.
@@ -246,6 +259,25 @@ impl fmt::Display for Approvers {
                 let names: Vec<&str> = principals.iter().chain(groups).map(Principal::as_str).collect();
                 f.write_str(&names.join(" or "))
             }
+        }
+    }
+}
+
+impl Evidence {
+    /// All of them, ascending.
+    pub const ALL: [Self; 3] = [Self::Completeness, Self::Freshness, Self::Witnessed];
+
+    /// The one of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|evidence| evidence.as_str() == name)
+    }
+
+    /// Its name in a document.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Completeness => "completeness",
+            Self::Freshness => "freshness",
+            Self::Witnessed => "witnessed",
         }
     }
 }

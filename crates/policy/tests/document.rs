@@ -155,7 +155,7 @@ fn a_document_over_a_mebibyte_is_refused_unread() {
 
 #[test]
 fn what_the_language_does_not_say_is_refused_with_its_place() {
-    let all: [(Value, &str); 31] = [
+    let all: [(Value, &str); 33] = [
         (json!({"language": "counterfoil-policy/2"}), "language"),
         (json!({}), "language"),
         (json!({"language": "counterfoil-policy/1"}), "rules"),
@@ -199,6 +199,18 @@ fn what_the_language_does_not_say_is_refused_with_its_place() {
                 json!([{"effect": "allow", "match": {"always": true}, "name": "r", "retries": "1", "uses": 1}]),
             ),
             "rules.0.retries",
+        ),
+        (
+            document(
+                json!([{"effect": "deny", "evidence": ["freshness"], "match": {"always": true}, "name": "r"}]),
+            ),
+            "rules.0.evidence",
+        ),
+        (
+            document(
+                json!([{"effect": "allow", "evidence": ["freshness", "inclusion"], "match": {"always": true}, "name": "r", "uses": 1}]),
+            ),
+            "rules.0.evidence.1",
         ),
         (deny(json!({"always": false})), "rules.0.match.always"),
         (deny(json!({})), "rules.0.match"),

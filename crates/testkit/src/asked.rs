@@ -89,6 +89,9 @@ impl Asked {
         if assessment.retries() > 0 {
             said["retries"] = json!(assessment.retries());
         }
+        if !explained.evidence.is_empty() {
+            said["evidence"] = json!(explained.evidence);
+        }
         let approvers: Vec<Names> = given.iter().map(Given::names).collect();
         let approvals: Vec<Approval<'_>> =
             given.iter().zip(&approvers).map(|(one, who)| approval(one, who)).collect();

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use counterfoil_policy::{Approver, Assessment, Request, Voice};
+use counterfoil_policy::{Approver, Assessment, Evidence, Request, Voice};
 use counterfoil_receipt::{
     Action, ActionDigest, Author, PolicyDigest, Principal, RecordId, Role, RunId,
     body::{Audience, Effects, Holder, Risk, Ruling, Status, Surface},
@@ -10,7 +10,13 @@ use counterfoil_receipt::{
     text::{Group, Label, RuleName},
 };
 
-use crate::{delegation, fault::Fault, record::Record, rule::Rule, state::State};
+use crate::{
+    delegation,
+    fault::Fault,
+    record::Record,
+    rule::{Dimension, Rule},
+    state::State,
+};
 
 /// The state of one run.
 #[derive(Clone, Debug)]
@@ -464,6 +470,20 @@ impl State {
     /// What the policy in force says of a proposal's action; `None` where none is in force.
     pub fn assess(&self, proposal: &ProposalState) -> Option<Assessment<'_>> {
         self.policy_in_force().map(|(_, policy)| policy.assess(&proposal.request()))
+    }
+}
+
+impl State {
+    /// What has to be shown to a runtime before it executes a proposal, as the policy in force demands it of whoever runs a gate,
+    /// besides what its own trust file does. No rule asks: what a runtime saw is in no log.
+    pub fn demanded(&self, proposal: &ProposalState) -> Vec<Dimension> {
+        let demanded = self.assess(proposal).map(|assessment| assessment.evidence()).unwrap_or_default();
+        let dimension = |evidence| match evidence {
+            Evidence::Completeness => Dimension::Completeness,
+            Evidence::Freshness => Dimension::Freshness,
+            Evidence::Witnessed => Dimension::Witnessed,
+        };
+        demanded.into_iter().map(dimension).collect()
     }
 }
 

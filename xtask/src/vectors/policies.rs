@@ -447,6 +447,33 @@ fn conducts() -> Vec<Case> {
             Expect::Uses(2),
         ),
         case(
+            "evidence-of-every-rule",
+            "Two rules demand evidence: a runtime needs what either does.",
+            json!([
+                allow("a", "evidence", json!(["witnessed"])),
+                allow("b", "evidence", json!(["freshness", "witnessed"]))
+            ]),
+            Expect::Uses(2),
+        ),
+        case(
+            "document-no-evidence",
+            "Evidence of nothing.",
+            json!([allow("a", "evidence", json!([]))]),
+            Expect::Unreadable,
+        ),
+        case(
+            "document-evidence-of-authority",
+            "Evidence of a dimension that every gate demands anyway.",
+            json!([allow("a", "evidence", json!(["authority"]))]),
+            Expect::Unreadable,
+        ),
+        case(
+            "document-evidence-order",
+            "Evidence that does not ascend.",
+            json!([allow("a", "evidence", json!(["witnessed", "freshness"]))]),
+            Expect::Unreadable,
+        ),
+        case(
             "document-no-retries",
             "No retries, spelled out.",
             json!([allow("a", "retries", json!(0))]),

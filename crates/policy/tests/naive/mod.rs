@@ -12,6 +12,7 @@ pub struct Answer {
     pub result: Result,
     pub break_glass: bool,
     pub retries: u64,
+    pub evidence: Vec<String>,
     pub entitled: Vec<bool>,
 }
 
@@ -61,6 +62,7 @@ pub fn answer(document: &Value, asked: &Asked, given: &[Given]) -> Answer {
             result: Result::Stands(uses),
             break_glass: false,
             retries: retries(&allowing),
+            evidence: evidence(&allowing),
             entitled: given.iter().map(|one| one.voice == Spoken::Own).collect(),
         };
     }
@@ -70,6 +72,7 @@ pub fn answer(document: &Value, asked: &Asked, given: &[Given]) -> Answer {
         result: judged(&requiring, given),
         break_glass: requiring.iter().all(|rule| rule["break_glass"] == true),
         retries: retries(&requiring),
+        evidence: evidence(&requiring),
         entitled: given
             .iter()
             .map(|one| {
@@ -84,7 +87,24 @@ pub fn answer(document: &Value, asked: &Asked, given: &[Given]) -> Answer {
 
 fn denied(says: &'static str, rules: Vec<String>, given: &[Given]) -> Answer {
     let entitled = given.iter().map(|one| one.voice == Spoken::Own).collect();
-    Answer { says, rules, result: Result::Denied, break_glass: false, retries: 0, entitled }
+    Answer {
+        says,
+        rules,
+        result: Result::Denied,
+        break_glass: false,
+        retries: 0,
+        evidence: Vec::new(),
+        entitled,
+    }
+}
+
+/// Whatever one of them demands.
+fn evidence(rules: &[&Value]) -> Vec<String> {
+    let mut all: Vec<String> =
+        rules.iter().flat_map(|rule| list(&rule["evidence"])).map(|one| text(one).to_owned()).collect();
+    all.sort();
+    all.dedup();
+    all
 }
 
 /// The smallest, where one that says nothing says none.
