@@ -142,6 +142,8 @@ def check_policy(vector: dict[str, Any], schemas: Schemas) -> list[str]:
     }
     if said.evidence:
         got["evidence"] = said.evidence
+    if said.preview and asked["action"]["mode"] == "apply":
+        got["preview"] = True
     if said.retries:
         got["retries"] = said.retries
     approvals = []

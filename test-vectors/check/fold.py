@@ -77,6 +77,7 @@ class Proposal:
     superseded: bool = False
     log_time: int | None = None  # in a bundle: none, if the snapshot that gives it is not shown without a gap
     withdrawn: bool = False  # whether somebody withdrew a decision on it
+    previewed: bool = False  # whether a parent says that a preview of its action succeeded
     uses: dict[int, Execution] = field(default_factory=dict)  # which execution holds which use
 
     def due(self, after: int) -> int | None:
@@ -735,7 +736,7 @@ class Fold:
         return {run.requester, proposal.record.principal, *(link.delegate["principal"] for link in proposal.chain)}
 
     def check_execution(self, index: int, record: Record) -> None:
-        """R-EXEC-01 to R-EXEC-16, R-DEL-06, R-DEL-07 (spec/runs.md §5).
+        """R-EXEC-01 to R-EXEC-17, R-DEL-06, R-DEL-07 (spec/runs.md §5).
 
         R-EXEC-08 for log time waits for the next snapshot.
         """
@@ -805,7 +806,8 @@ class Fold:
         self.check_all_hold(decisions)
         involved = self.involved(proposal) | {record.principal}
         said = language.assess(self.policy.document, proposal.request)
-        granted = said.judge(involved, [decision.approval for decision in decisions])
+        lacks_preview = body["action"]["mode"] == "apply" and not proposal.previewed
+        granted = said.judge(involved, [decision.approval for decision in decisions], lacks_preview=lacks_preview)
         if body["use"] > granted:
             raise RuleError("R-EXEC-03")
         if not all(inside(record.time, window) for window in windows(decisions)):
@@ -967,10 +969,19 @@ class Fold:
     def apply_proposal(self, index: int, record: Record) -> None:
         chain = self.links[record.body["delegation"]].chain if "delegation" in record.body else []
         self.proposals[record.id] = Proposal(record, index, self.groups.get(record.principal, frozenset()), chain)
+        self.proposals[record.id].previewed = any(self.previews(one, record) for one in record.value["parents"])
         self.undated.append(self.proposals[record.id])
         if "supersedes" in record.body:
             old = self.proposals[record.body["supersedes"]]
             old.superseded = old.ended = True
+
+    def previews(self, parent: str, proposal: Record) -> bool:
+        """Whether a parent says that a preview of the action succeeded that a proposal is about."""
+        outcome = self.entries[parent][1]
+        if outcome.type != "outcome" or outcome.body["status"] != "succeeded":
+            return False
+        done = self.executions[outcome.body["execution"]].record.body["action"]
+        return bool(done["mode"] == "preview" and canonical(done | {"mode": "apply"}) == canonical(proposal.body["action"]))
 
     def apply_decision(self, index: int, record: Record) -> None:
         body = record.body

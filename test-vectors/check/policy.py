@@ -165,6 +165,7 @@ def _to(value: Any) -> None:
 _common: dict[str, s.Check] = {"name": s.principal, "match": _anything}
 _conduct: dict[str, s.Check] = {
     "evidence_": s.ascending(s.one_of("completeness", "freshness", "witnessed"), 1, 3),
+    "preview_": s.boolean,
     "retries_": s.integer(1, 16),
 }
 _rules: dict[str, s.Check] = {
@@ -301,6 +302,11 @@ class Assessment:
         return min(says, default=0)
 
     @property
+    def preview(self) -> bool:
+        """Whether what is applied has to have been previewed."""
+        return self.says in ("allowed", "required") and any(rule.get("preview", False) for rule in self.rules)
+
+    @property
     def evidence(self) -> list[str]:
         """What a gate has to be shown first: what any rule demands."""
         rules = self.rules if self.says in ("allowed", "required") else []
@@ -347,8 +353,10 @@ class Assessment:
             counting.append(one)
         return not self.is_met(rule, counting)
 
-    def judge(self, involved: set[str], approvals: list[Approval]) -> int:
-        """The uses that are granted; or the rule that does not hold."""
+    def judge(self, involved: set[str], approvals: list[Approval], *, lacks_preview: bool = False) -> int:
+        """The uses that are granted; or the rule that does not hold. `lacks_preview`: it is applied, and was not previewed."""
+        if lacks_preview and self.preview:
+            raise RuleError("R-EXEC-17")
         if self.says == "required":
             self.check_terms(involved, approvals)
             for rule in self.rules:

@@ -92,6 +92,7 @@ RULES: dict[str, tuple[str, str]] = {
     "R-EXEC-14": ("retry-refused", "conformity"),
     "R-EXEC-15": ("policy-denied", "authority"),
     "R-EXEC-16": ("free-path-refused", "authority"),
+    "R-EXEC-17": ("preview-missing", "authority"),
     "R-OUT-01": ("outcome-signer", "authority"),
     "R-OUT-02": ("outcome-settled", "conformity"),
     "R-SET-01": ("settlement-open", "conformity"),

@@ -101,6 +101,9 @@ pub fn on(code: &str) -> &'static str {
         "policy-denied" | "free-path-refused" => {
             "it was executed, and the policy forbids that: treat it as an incident"
         }
+        "preview-missing" => {
+            "it was executed without the preview that the policy wants: treat it as an incident"
+        }
         "link-approver" => {
             "somebody was named who can't decide: nothing rests on it; find out who holds the policy key"
         }

@@ -162,6 +162,11 @@ pub fn to_text(view: &ApprovalView, style: Style) -> String {
         line("policy", &policy.to_string());
     }
     rules(view).iter().for_each(|rule| line("asks", rule));
+    match (view.preview.outcome, view.preview.wanted) {
+        (Some(outcome), _) => line("previewed", &outcome.to_string()),
+        (None, true) => line("previewed", "never, and the policy wants it: no execution stands"),
+        (None, false) => {}
+    }
     for one in &view.decisions {
         line("decided", &format!("{}, {}", decision(one), time::utc(one.time)));
     }

@@ -15,7 +15,7 @@ use counterfoil_receipt::{
     field::Uses,
     limits,
 };
-use counterfoil_verify::ProposalStatus;
+use counterfoil_verify::{ProposalState, ProposalStatus};
 use serde_json::Value;
 
 use crate::{
@@ -124,6 +124,7 @@ impl Approve {
         let (from, until) = self.window(time::now(), &case)?;
         let window = Window { from: time::millis(from)?, until: time::millis(until)? };
         case.note_earlier_approval(time::now());
+        case.note_missing_preview();
         let question = format!("approve, {} until {}", counted(self.uses.get(), "use"), time::utc(until));
         case.decide(context, &self.which, &question, Vote::Approve { window, uses: self.uses })
     }
@@ -222,6 +223,24 @@ impl Case {
         })
     }
 
+    /// The outcome of the preview that the proposal names.
+    fn previewed(&self) -> Option<&UnverifiedRecord> {
+        self.reading.record(&self.view.proposal(&self.proposal).ok()?.previewed?)
+    }
+
+    /// Says so where the policy wants a preview that is not there.
+    fn note_missing_preview(&self) {
+        let proposal = self.view.proposal(&self.proposal).ok();
+        let is_missing = |proposal: &ProposalState| {
+            self.view.state().wants_preview(proposal) && proposal.previewed.is_none()
+        };
+        if proposal.is_some_and(is_missing) {
+            output::note(
+                "note: the policy wants a preview of this, and the proposal names none that succeeded: it will not be executed\n",
+            );
+        }
+    }
+
     /// Says so if the same person's approval stands already: principals are counted, not approvals.
     fn note_earlier_approval(&self, now: u64) {
         let Some(run) = self.view.run() else { return };
@@ -255,7 +274,7 @@ impl Case {
     /// Shows the case, asks, signs, submits.
     fn decide(self, context: &Context, which: &Which, question: &str, vote: Vote) -> Outcome {
         let reason = payload::text(which.reason.as_ref())?;
-        let mut shown = review::proposal_text(self.record()?, &self.reading.openings());
+        let mut shown = review::proposal_text(self.record()?, self.previewed(), &self.reading.openings());
         let (policy, size) = (self.view.state().policy_in_force(), self.view.basis().size);
         let policy = policy.map_or("none".to_owned(), |(digest, _)| digest.to_string());
         let who = format!("{} ({})", self.actor.key.principal(), self.actor.key.role());

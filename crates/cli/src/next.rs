@@ -128,6 +128,9 @@ fn free_use(state: &State, run: &Run, id: &RecordId, proposal: &ProposalState) -
 /// How many uses a quorum grants while log time allows it.
 fn granted(state: &State, run: &Run, id: &RecordId, proposal: &ProposalState) -> Option<u64> {
     proposal.chain.first().map_or(Ok(()), |delegation| state.is_live(delegation)).ok()?;
+    if state.wants_preview(proposal) && proposal.previewed.is_none() {
+        return None;
+    }
     let quorum = state.quorum(run, id, &run.approvals(id), None).ok()?;
     let now = state.log_time()?.get();
     (proposal.ended.is_none() && now <= quorum.window.1).then_some(quorum.uses)

@@ -285,6 +285,11 @@ fn explained(explanation: &Explanation) -> String {
         };
         lines.push(format!("what stays unknown may be tried again {times}"));
     }
+    if explanation.preview {
+        lines.push(
+            "executed only after a preview of it succeeded, which the proposal names as a parent".to_owned(),
+        );
+    }
     if !explanation.evidence.is_empty() {
         lines.push(format!("executed only where {} is shown", explanation.evidence.join(" and ")));
     }

@@ -148,7 +148,9 @@ fn actions(reading: &Reading) -> String {
     }
     let mut out = String::from("<section>\n<h2>Proposals</h2>\n");
     for record in proposals {
-        let text = review::proposal_text(record, &openings);
+        let state = reading.run().and_then(|run| run.proposal(&record.id()));
+        let previewed = state.and_then(|proposal| reading.record(&proposal.previewed?));
+        let text = review::proposal_text(record, previewed, &openings);
         out.push_str(&format!(
             "<h3><a href=\"#{}\">Proposal {}</a></h3>\n{}",
             anchor(&record.id()),

@@ -214,6 +214,7 @@ impl Standing<'_> {
             "action_digest": proposal.digest.to_string(),
             "audience": review::audience(&proposal.audience),
             "delegations": proposal.chain.iter().filter_map(|id| self.delegation(id)).collect::<Vec<_>>(),
+            "previewed": proposal.previewed.map(|outcome| outcome.to_string()),
             "supersedes": proposal.supersedes.map(|old| old.to_string()),
             "ended": proposal.ended.as_ref().map(|(index, end)| {
                 let (word, by) = end_of(end);

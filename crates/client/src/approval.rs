@@ -66,6 +66,8 @@ pub struct ApprovalView {
     /// The policy in force.
     #[serde(with = "optional")]
     pub policy: Option<PolicyDigest>,
+    /// Whether it has to have been previewed, and was.
+    pub preview: ApprovalPreview,
     /// Its id.
     #[serde(with = "text")]
     pub proposal: RecordId,
@@ -98,6 +100,16 @@ pub struct ApprovalView {
     pub time: u64,
     /// What the policy will say by itself.
     pub timers: Vec<ApprovalTimer>,
+}
+
+/// The preview of a proposal.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct ApprovalPreview {
+    /// The parent of the proposal that says that a preview of its action succeeded.
+    #[serde(with = "optional")]
+    pub outcome: Option<RecordId>,
+    /// Whether the policy in force wants one. Without one, no execution stands.
+    pub wanted: bool,
 }
 
 /// What is proposed.

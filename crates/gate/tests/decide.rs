@@ -569,6 +569,16 @@ fn what_a_rule_demands_is_demanded_again_of_the_evidence_that_confirms() {
 }
 
 #[test]
+fn what_was_not_previewed_is_refused_and_not_waited_for() {
+    let mut rule = require("two", json!([{"count": 2, "groups": ["sre"]}]));
+    rule["preview"] = json!(true);
+    let mut case = under(json!([rule]));
+    case.is_refused("preview-missing");
+    case.scenario.approve(case.run, case.proposal);
+    case.is_refused("preview-missing");
+}
+
+#[test]
 fn what_the_policy_allows_passes_without_decisions_as_often_as_it_says() {
     let mut case =
         under(json!([{"effect": "allow", "match": {"tool": "db.*"}, "name": "databases", "uses": 1}]));

@@ -242,6 +242,11 @@ impl Assessment<'_> {
         Evidence::ALL.into_iter().filter(demanded).collect()
     }
 
+    /// Whether a rule that applies wants an action that is applied to have been previewed.
+    pub fn wants_preview(&self) -> bool {
+        self.conducts().iter().any(|conduct| conduct.preview)
+    }
+
     /// What each rule that applies says of executions.
     fn conducts(&self) -> Vec<&Conduct> {
         match self {

@@ -141,7 +141,7 @@ fn read_0(document: &Node<'_>) -> Result<Policy, Unreadable> {
 fn rule(node: &Node<'_>, budget: &mut Budget) -> Result<Rule, Unreadable> {
     let effect = node.members(&RULE)?.required("effect")?;
     let known = match effect.value.as_str() {
-        Some("allow") => &["effect", "evidence", "match", "name", "retries", "uses"][..],
+        Some("allow") => &["effect", "evidence", "match", "name", "preview", "retries", "uses"][..],
         Some("deny") => &["effect", "match", "name"],
         Some("require") => &RULE,
         _ => return Err(effect.wrong("one of allow, deny, require")),
@@ -159,13 +159,14 @@ fn rule(node: &Node<'_>, budget: &mut Budget) -> Result<Rule, Unreadable> {
 }
 
 /// Every member that a rule can have.
-const RULE: [&str; 12] = [
+const RULE: [&str; 13] = [
     "break_glass",
     "effect",
     "escalation",
     "evidence",
     "match",
     "name",
+    "preview",
     "requirements",
     "retries",
     "segregation",
@@ -205,7 +206,11 @@ fn conduct(members: &Members<'_>) -> Result<Conduct, Unreadable> {
     let dimension = |node: &Node<'_>| node.text(Evidence::parse, "one of completeness, freshness, witnessed");
     let evidence = members.optional("evidence");
     let evidence = evidence.map(|node| node.ascending(1, Evidence::ALL.len(), dimension)).transpose()?;
-    Ok(Conduct { retries: retries.unwrap_or(0), evidence: evidence.unwrap_or_default() })
+    Ok(Conduct {
+        retries: retries.unwrap_or(0),
+        evidence: evidence.unwrap_or_default(),
+        preview: members.optional("preview").map_or(Ok(false), |node| node.boolean())?,
+    })
 }
 
 fn timeout(node: &Node<'_>) -> Result<Timeout, Unreadable> {

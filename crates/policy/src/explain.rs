@@ -1,5 +1,6 @@
 //! Why a policy says what it says: every rule, its answer, and the matchers that gave it.
 
+use counterfoil_receipt::action::Mode;
 use serde::Serialize;
 
 use crate::{
@@ -28,6 +29,9 @@ pub struct Explanation {
     /// How often a use may be tried again of which the outcome is unknown.
     #[serde(skip_serializing_if = "is_none")]
     pub retries: u64,
+    /// Whether a preview has to have succeeded that the proposal names.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub preview: bool,
     /// What a runtime must have shown to it before it executes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<&'static str>,
@@ -69,6 +73,7 @@ impl Policy {
             window: assessment.window(),
             break_glass: assessment.allows_break_glass(),
             retries: assessment.retries(),
+            preview: assessment.wants_preview() && request.action.mode == Mode::Apply,
             evidence: assessment.evidence().into_iter().map(Evidence::as_str).collect(),
             rules: self.rules.iter().map(|rule| reason(rule, &assessment, &case)).collect(),
         }

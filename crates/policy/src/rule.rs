@@ -65,6 +65,8 @@ pub struct Conduct {
     pub retries: u64,
     /// What a runtime must have shown to it first; ascending.
     pub evidence: Vec<Evidence>,
+    /// Whether what is applied has to have been previewed, with success.
+    pub preview: bool,
 }
 
 /// A dimension of the verdict that a runtime executes on, which a rule can demand (`spec/verification.md` §2).

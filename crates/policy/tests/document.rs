@@ -155,7 +155,7 @@ fn a_document_over_a_mebibyte_is_refused_unread() {
 
 #[test]
 fn what_the_language_does_not_say_is_refused_with_its_place() {
-    let all: [(Value, &str); 33] = [
+    let all: [(Value, &str); 35] = [
         (json!({"language": "counterfoil-policy/2"}), "language"),
         (json!({}), "language"),
         (json!({"language": "counterfoil-policy/1"}), "rules"),
@@ -211,6 +211,16 @@ fn what_the_language_does_not_say_is_refused_with_its_place() {
                 json!([{"effect": "allow", "evidence": ["freshness", "inclusion"], "match": {"always": true}, "name": "r", "uses": 1}]),
             ),
             "rules.0.evidence.1",
+        ),
+        (
+            document(json!([{"effect": "deny", "match": {"always": true}, "name": "r", "preview": true}])),
+            "rules.0.preview",
+        ),
+        (
+            document(
+                json!([{"effect": "allow", "match": {"always": true}, "name": "r", "preview": 1, "uses": 1}]),
+            ),
+            "rules.0.preview",
         ),
         (deny(json!({"always": false})), "rules.0.match.always"),
         (deny(json!({})), "rules.0.match"),

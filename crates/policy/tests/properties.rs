@@ -196,8 +196,12 @@ fn require() -> impl Strategy<Value = Value> {
 /// The rule, which may say how an action is executed.
 fn with_conduct(rule: Value) -> impl Strategy<Value = Value> {
     let evidence = some_of(&["completeness", "freshness", "witnessed"], 0);
-    (proptest::option::of(1..4u64), evidence).prop_map(move |(retries, evidence)| {
+    let preview = proptest::option::of(any::<bool>());
+    (proptest::option::of(1..4u64), evidence, preview).prop_map(move |(retries, evidence, preview)| {
         let mut rule = rule.clone();
+        if let Some(preview) = preview {
+            rule["preview"] = json!(preview);
+        }
         if !evidence.is_empty() {
             rule["evidence"] = json!(evidence);
         }
@@ -380,7 +384,8 @@ fn ours(policy: &Policy, asked: &Asked, given: &[Given]) -> naive::Answer {
         let entitled = approvals.iter().map(|one| assessment.entitles(&one.approver)).collect();
         let (break_glass, retries) = (assessment.allows_break_glass(), assessment.retries());
         let evidence = assessment.evidence().into_iter().map(|one| one.as_str().to_owned()).collect();
-        naive::Answer { says, rules, result, break_glass, retries, evidence, entitled }
+        let preview = assessment.wants_preview();
+        naive::Answer { says, rules, result, break_glass, retries, preview, evidence, entitled }
     })
 }
 
@@ -491,7 +496,7 @@ proptest! {
         add_rule(&mut harder, more);
         let after = ours(&policy(&harder), &asked, &[]);
         if before.says == "required" {
-            prop_assert!(after.retries <= before.retries);
+            prop_assert!(after.retries <= before.retries && after.preview >= before.preview);
             prop_assert!(before.evidence.iter().all(|one| after.evidence.contains(one)));
         }
     }

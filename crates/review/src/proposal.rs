@@ -6,7 +6,7 @@ use std::{collections::HashMap, fmt::Write as _};
 
 use counterfoil_receipt::{
     Action, Commitment, Opening, UnverifiedRecord,
-    body::{Audience, Body, Evidence, Items, Proposal},
+    body::{Audience, Body, Evidence, Item, Items, Proposal},
 };
 use serde_json::Value;
 
@@ -36,8 +36,12 @@ pub fn is_proposal(record: &UnverifiedRecord) -> bool {
     matches!(record.body(), Body::Proposal(_))
 }
 
-/// A proposal in full.
-pub fn proposal_text(record: &UnverifiedRecord, openings: &Openings<'_>) -> String {
+/// A proposal in full, with the outcome of the preview that it names, if it names one.
+pub fn proposal_text(
+    record: &UnverifiedRecord,
+    previewed: Option<&UnverifiedRecord>,
+    openings: &Openings<'_>,
+) -> String {
     let Body::Proposal(body) = record.body() else { return String::new() };
     let author = record.author();
     let mut out = String::new();
@@ -54,6 +58,9 @@ pub fn proposal_text(record: &UnverifiedRecord, openings: &Openings<'_>) -> Stri
     action(&mut out, &body.action, openings);
     if let Some(items) = &body.evidence {
         evidence(&mut out, items, openings);
+    }
+    if let Some(outcome) = previewed {
+        preview(&mut out, outcome, openings);
     }
     out
 }
@@ -159,17 +166,36 @@ fn evidence(out: &mut String, items: &Items, openings: &Openings<'_>) {
                     &printable(&format!("{}: a set of {} items, {}", set.label, set.items, set.root)),
                 );
             }
-            Evidence::Item(item) => {
-                let size = counted(item.size.get(), "byte");
-                let head = format!("{} ({}, {size})", item.label, item.media_type);
-                match openings.get(&item.commitment) {
-                    None => field(out, "evidence", &printable(&format!("{head}: not disclosed"))),
-                    Some(opening) => {
-                        field(out, "evidence", &printable(&head));
-                        block(out, &shortened(&content_text(&opening.content), EVIDENCE_CHARS));
-                    }
-                }
-            }
+            Evidence::Item(item) => payload(out, "evidence", item, openings),
+        }
+    }
+}
+
+/// What a runtime says that a preview did, and found.
+fn preview(out: &mut String, record: &UnverifiedRecord, openings: &Openings<'_>) {
+    let Body::Outcome(body) = record.body() else { return };
+    let author = record.author();
+    let at = time::utc(record.time().get());
+    out.push('\n');
+    field(out, "previewed", &format!("{}, effects {}, {at}", body.status, body.effects));
+    field(out, "reported by", &format!("{} ({}), {}", author.principal, author.role, record.id()));
+    if let Some(detail) = &body.detail {
+        field(out, "detail", &"in the runtime's words");
+        block(out, detail.as_str());
+    }
+    if let Some(item) = &body.result {
+        payload(out, "result", item, openings);
+    }
+}
+
+fn payload(out: &mut String, name: &str, item: &Item, openings: &Openings<'_>) {
+    let size = counted(item.size.get(), "byte");
+    let head = format!("{} ({}, {size})", item.label, item.media_type);
+    match openings.get(&item.commitment) {
+        None => field(out, name, &printable(&format!("{head}: not disclosed"))),
+        Some(opening) => {
+            field(out, name, &printable(&head));
+            block(out, &shortened(&content_text(&opening.content), EVIDENCE_CHARS));
         }
     }
 }

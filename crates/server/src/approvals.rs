@@ -140,7 +140,7 @@ pub(crate) struct View {
     /// The record that rejected, sent back, cancelled or superseded it.
     #[schema(value_type = Option<schemas::Hash>)]
     ended_by: Option<String>,
-    /// The last ones, by use.
+    /// The last ones, in log order.
     #[schema(max_items = 100)]
     executions: Vec<ExecutionView>,
     expires_at: Option<u64>,
@@ -149,6 +149,7 @@ pub(crate) struct View {
     /// The digest of the policy in force.
     #[schema(value_type = Option<schemas::Hash>)]
     policy: Option<String>,
+    preview: PreviewView,
     #[schema(value_type = schemas::Hash)]
     proposal: String,
     #[schema(value_type = schemas::Name)]
@@ -200,6 +201,16 @@ struct DecisionView {
     /// The record that withdrew it.
     #[schema(value_type = Option<schemas::Hash>)]
     withdrawn: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Preview)]
+struct PreviewView {
+    /// The parent of the proposal that says that a preview of its action succeeded.
+    #[schema(value_type = Option<schemas::Hash>)]
+    outcome: Option<String>,
+    /// Whether the policy in force wants one: without one, no execution stands.
+    wanted: bool,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -276,6 +287,10 @@ impl View {
             index: proposed.index,
             log_time: proposal.log_time,
             policy: state.policy_in_force().map(|(digest, _)| digest.to_string()),
+            preview: PreviewView {
+                outcome: proposal.previewed.map(|id| id.to_string()),
+                wanted: approval.wants_preview,
+            },
             proposal: proposed.id.to_string(),
             proposer: proposal.proposer.to_string(),
             requester: run.requester().to_string(),

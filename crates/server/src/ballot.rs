@@ -44,6 +44,8 @@ pub(crate) struct Shown {
 /// Where a proposal stands, as of one checkpoint.
 pub(crate) struct Standing {
     pub approval: Approval,
+    /// Whether the policy wants a preview, and the proposal names none that succeeded.
+    pub lacks_preview: bool,
     pub ended: Option<(u64, End)>,
     pub decisions: Vec<Decided>,
     pub policy: Option<PolicyDigest>,
@@ -110,16 +112,27 @@ pub(crate) async fn shown(
 ) -> Result<Option<Shown>, Problem> {
     let size = app.latest().await?.head.size.0;
     let (index, payloads) = (app.index(), app.payloads());
+    let previewed = app.inspect(move |records, _| {
+        let (state, proposed) = (records.state(), records.state().find_proposal(&id)?);
+        state.run(&proposed.run)?.proposal(&id)?.previewed
+    });
+    let previewed = previewed.await?;
     let found = blocking(move || {
         let Some(at) = index.index_of(&id, size)? else { return Ok(None) };
         let record = index.record(at)?;
         let Some(run) = record.run().filter(|_| proposal::is_proposal(&record)) else { return Ok(None) };
+        let previewed = match previewed {
+            Some(outcome) => index.index_of(&outcome, size)?.map(|at| index.record(at)).transpose()?,
+            None => None,
+        };
         let mut openings = Vec::new();
-        for (commitment, ..) in payloads_named(&record) {
+        for (commitment, ..) in
+            [Some(&record), previewed.as_ref()].into_iter().flatten().flat_map(payloads_named)
+        {
             openings.extend(payloads.get_payload(&commitment)?.map(|line| line.into_opening()));
         }
         let by_commitment = openings.iter().map(|opening| (opening.commitment(), opening)).collect();
-        let text = proposal::proposal_text(&record, &by_commitment);
+        let text = proposal::proposal_text(&record, previewed.as_ref(), &by_commitment);
         let hidden = record
             .body()
             .action()
@@ -194,6 +207,7 @@ impl Standing {
         });
         Some(Self {
             approval: state.approval(run, &id)?,
+            lacks_preview: state.wants_preview(proposal) && proposal.previewed.is_none(),
             ended: proposal.ended,
             decisions: decisions.collect(),
             policy: state.policy_in_force().map(|(digest, _)| digest),

@@ -131,7 +131,7 @@ fn an_approval_says_what_it_waits_for_and_what_was_decided() {
             "rules": [{"met": false, "name": listed["rules"][0]["name"], "requirements":
                 [{"approved": ["ana"], "count": 2, "groups": ["sre"], "principals": []}]}],
             "run": proposal.run().unwrap().to_string(), "status": "open", "supersedes": null, "tags": [],
-            "time": proposal.time().get(), "timers": [],
+            "preview": {"outcome": null, "wanted": false}, "time": proposal.time().get(), "timers": [],
         })
     );
     let mut alone = show(&world, &proposal);

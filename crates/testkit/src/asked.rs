@@ -86,6 +86,9 @@ impl Asked {
             explained.rules.iter().filter(|one| one.applies).map(|one| one.rule.as_str()).collect();
         let mut said =
             json!({"readable": true, "answer": explained.answer, "matches": matches, "applies": applies});
+        if explained.preview {
+            said["preview"] = json!(true);
+        }
         if assessment.retries() > 0 {
             said["retries"] = json!(assessment.retries());
         }

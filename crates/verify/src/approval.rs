@@ -28,6 +28,8 @@ pub struct Approval {
     /// The log time, in milliseconds, after which it no longer waits or can no longer be used, if nobody does anything: when the
     /// first time-out of an open one is due, when the last quorum of an approved one is over. `None` if never, or of any other.
     pub expires_at: Option<u64>,
+    /// Whether the policy in force wants a preview of it. Without one, no execution of it stands, whoever approves it.
+    pub wants_preview: bool,
 }
 
 /// A rule that asks for approvals of a proposal.
@@ -69,7 +71,8 @@ impl State {
             ProposalStatus::Approved => self.approved_until(run, id),
             _ => None,
         };
-        Some(Approval { status, rules: self.asking(run, id, proposal), timers, expires_at })
+        let wants_preview = self.wants_preview(proposal);
+        Some(Approval { status, rules: self.asking(run, id, proposal), timers, expires_at, wants_preview })
     }
 
     /// Whether a human may decide a proposal now, so that it changes something: it is open, a rule asks them, they are not

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use counterfoil_policy::Request;
 use counterfoil_receipt::{
-    Author, Body, PublicKey, RecordId, Role, RunId, UnverifiedRecord,
+    Action, ActionDigest, Author, Body, PublicKey, RecordId, Role, RunId, UnverifiedRecord,
+    action::Mode,
     body::{Cancel, Decision, Execution, Holder, Outcome, Proposal, Ruling, Settlement, Status},
     text::Group,
 };
@@ -215,9 +216,12 @@ pub(crate) fn apply(state: &mut State, record: &Record, index: u64) -> Effect {
             state.awaiting_log_time.push((id, record.id()));
             Effect::Took
         }
-        Body::Outcome(body) => run.conclude(&body.execution, |execution| {
-            execution.outcome = Some((record.id(), body.status, body.effects));
-        }),
+        Body::Outcome(body) => {
+            run.note_preview(record.id(), index, body);
+            run.conclude(&body.execution, |execution| {
+                execution.outcome = Some((record.id(), body.status, body.effects));
+            })
+        }
         Body::Settlement(body) => run.conclude(&body.execution, |execution| {
             execution.settlement = Some((record.id(), body.status, body.effects));
         }),
@@ -315,6 +319,7 @@ impl Run {
         if let Some(old) = body.supersedes.and_then(|id| self.proposals.get_mut(&id)) {
             old.ended = Some((index, End::Superseded(record.id())));
         }
+        let previewed = self.previewed(record.parents(), &body.action);
         let proposal = ProposalState {
             index,
             proposer: record.author().principal.clone(),
@@ -326,6 +331,7 @@ impl Run {
             action: body.action.clone(),
             audience: body.audience.clone(),
             supersedes: body.supersedes,
+            previewed,
             time: record.time().get(),
             log_time: None,
             timers: Vec::new(),
@@ -338,6 +344,28 @@ impl Run {
         };
         self.proposals.insert(record.id(), proposal);
         Effect::Took
+    }
+
+    /// The last of these parents that says that a preview of an action succeeded: of the same in all but its mode.
+    fn previewed(&self, parents: &[RecordId], action: &Action) -> Option<RecordId> {
+        let said = parents.iter().filter_map(|parent| Some((parent, self.previews.get(parent)?)));
+        let said: Vec<(&RecordId, &(u64, ActionDigest))> = said.collect();
+        if said.is_empty() || action.mode != Mode::Apply {
+            return None;
+        }
+        let preview = Action { mode: Mode::Preview, ..action.clone() }.digest();
+        let same = said.into_iter().filter(|(_, (_, digest))| *digest == preview);
+        same.max_by_key(|(_, (index, _))| *index).map(|(parent, _)| *parent)
+    }
+
+    /// Keeps an outcome that says that a preview succeeded.
+    fn note_preview(&mut self, id: RecordId, index: u64, body: &Outcome) {
+        let execution = self.executions.get(&body.execution);
+        let proposal = execution.and_then(|execution| self.proposals.get(&execution.proposal));
+        let previewed = proposal.filter(|proposal| proposal.action.mode == Mode::Preview);
+        if let Some(proposal) = previewed.filter(|_| body.status == Status::Succeeded) {
+            self.previews.insert(id, (index, proposal.digest));
+        }
     }
 
     fn decide(&mut self, id: RecordId, decision: DecisionState, entitled: bool) -> Effect {

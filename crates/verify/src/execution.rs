@@ -6,6 +6,7 @@
 use counterfoil_policy::{Approval, Assessment, Denial, Policy, Shortfall};
 use counterfoil_receipt::{
     PolicyDigest, Principal, RecordId, Role, RunId,
+    action::Mode,
     body::{Audience, Execution, Ruling, Status, Surface},
 };
 use counterfoil_tlog::policy::QuorumTime;
@@ -85,7 +86,7 @@ impl State {
             break_glass_is_allowed(&assessment)?;
             assessment.uses()
         } else {
-            self.quorum(run, &body.proposal, &body.decisions, Some(runtime))?.uses
+            self.judge(run, &body.proposal, &body.decisions, Some(runtime), preview_is_there)?.uses
         };
         use_is_granted(granted, body.use_number.get())?;
         let windows = self.windows(run, body);
@@ -132,6 +133,18 @@ impl State {
         decisions: &[RecordId],
         runtime: Option<&Principal>,
     ) -> Result<Quorum, Fault> {
+        self.judge(run, proposal, decisions, runtime, |_, _| Ok(()))
+    }
+
+    /// The same, and whether `also` holds, in its place: after whether the action is denied, before the terms of the decisions.
+    fn judge(
+        &self,
+        run: &Run,
+        proposal: &RecordId,
+        decisions: &[RecordId],
+        runtime: Option<&Principal>,
+        also: fn(&Assessment<'_>, &ProposalState) -> Result<(), Fault>,
+    ) -> Result<Quorum, Fault> {
         let Some(proposed) = run.proposals.get(proposal) else {
             return Err(self.absent(Rule::ReferenceUnknown, format!("{proposal} is no proposal")));
         };
@@ -145,7 +158,11 @@ impl State {
         decisions_name_the_policy(&named, in_force)?;
         approvers_are_not_revoked(self, &named)?;
         let involved = self.involved(run, proposed, runtime);
-        let uses = enough_approve(&policy.assess(&proposed.request()), &involved, &named)?;
+        let assessment = policy.assess(&proposed.request());
+        if !matches!(assessment, Assessment::Denied(_)) {
+            also(&assessment, proposed)?;
+        }
+        let uses = enough_approve(&assessment, &involved, &named)?;
         let from = named.iter().filter_map(|decision| decision.window).map(|(from, _)| from).max();
         let until = named.iter().filter_map(|decision| decision.window).map(|(_, until)| until).min();
         let unbounded = if named.is_empty() { (0, u64::MAX) } else { (u64::MAX, 0) };
@@ -325,6 +342,16 @@ fn policy_denies(denial: &Denial) -> Fault {
 /// R-EXEC-16: each free path of the action is one that the policy in force lets be free.
 fn free_path_is_refused(denial: &Denial) -> Fault {
     Fault::violated(Rule::FreePathRefused, format!("body.action.free: {denial}"))
+}
+
+/// R-EXEC-17: the proposal names a preview of the same action that succeeded, where the policy in force wants one.
+fn preview_is_there(assessment: &Assessment<'_>, proposal: &ProposalState) -> Result<(), Fault> {
+    if !assessment.wants_preview() || proposal.action.mode == Mode::Preview || proposal.previewed.is_some() {
+        return Ok(());
+    }
+    let why =
+        "body.proposal: no parent of it says that a preview of this action succeeded, which the policy wants";
+    Err(Fault::violated(Rule::PreviewMissing, why))
 }
 
 /// R-EXEC-06: enough distinct entitled principals approved.

@@ -69,6 +69,7 @@ rules! {
         RetryRefused = "R-EXEC-14" "retry-refused",
         PolicyDenied = "R-EXEC-15" "policy-denied",
         FreePathRefused = "R-EXEC-16" "free-path-refused",
+        PreviewMissing = "R-EXEC-17" "preview-missing",
         OutcomeSigner = "R-OUT-01" "outcome-signer",
         OutcomeSettled = "R-OUT-02" "outcome-settled",
         SettlementOpen = "R-SET-01" "settlement-open",
@@ -165,7 +166,9 @@ impl Rule {
             | DelegationScope | DelegationEnded | DelegationSpent | NotOwner | CancelSigner
             | HandoffRecipient | DecisionNotApproval | QuorumNotMet | Segregation | PolicyNotInForce
             | AudienceMismatch | ApprovalRevoked | TermsExceedPolicy | BreakGlassRefused | PolicyDenied
-            | FreePathRefused | LinkApprover | TimerUnknown | TimerEarly => Dimension::Authority,
+            | FreePathRefused | PreviewMissing | LinkApprover | TimerUnknown | TimerEarly => {
+                Dimension::Authority
+            }
             SupersedeTarget | DecisionAction | ActionDiffers | UseConsumed | UseExceeded | ProposalEnded
             | WindowClosed | RetryRefused | OutcomeSettled | SettlementOpen | TimerOutOfTurn => {
                 Dimension::Conformity

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use counterfoil_policy::{Approver, Assessment, Evidence, Request, Voice};
 use counterfoil_receipt::{
     Action, ActionDigest, Author, PolicyDigest, Principal, RecordId, Role, RunId,
+    action::Mode,
     body::{Audience, Effects, Holder, Risk, Ruling, Status, Surface},
     field::Millis,
     text::{Group, Label, RuleName},
@@ -29,6 +30,8 @@ pub struct Run {
     pub(crate) proposals: BTreeMap<RecordId, ProposalState>,
     pub(crate) decisions: HashMap<RecordId, DecisionState>,
     pub(crate) executions: HashMap<RecordId, ExecutionState>,
+    /// Outcomes that say that a preview succeeded: their index, and what was previewed.
+    pub(crate) previews: HashMap<RecordId, (u64, ActionDigest)>,
     pub(crate) refusals: u64,
 }
 
@@ -55,6 +58,8 @@ pub struct ProposalState {
     pub audience: Audience,
     /// The proposal that it revises.
     pub supersedes: Option<RecordId>,
+    /// Of its parents the last that says that a preview of its action succeeded.
+    pub previewed: Option<RecordId>,
     /// When its signer says it was signed, in milliseconds.
     pub time: u64,
     /// Log time: that of the first snapshot after it; `None` until one is shown that leaves no gap.
@@ -293,6 +298,7 @@ impl Run {
             proposals: BTreeMap::new(),
             decisions: HashMap::new(),
             executions: HashMap::new(),
+            previews: HashMap::new(),
             refusals: 0,
         }
     }
@@ -474,6 +480,12 @@ impl State {
 }
 
 impl State {
+    /// Whether the policy in force wants a preview of what is proposed.
+    pub fn wants_preview(&self, proposal: &ProposalState) -> bool {
+        let wants = self.assess(proposal).is_some_and(|assessment| assessment.wants_preview());
+        wants && proposal.action.mode == Mode::Apply
+    }
+
     /// What has to be shown to a runtime before it executes a proposal, as the policy in force demands it of whoever runs a gate,
     /// besides what its own trust file does. No rule asks: what a runtime saw is in no log.
     pub fn demanded(&self, proposal: &ProposalState) -> Vec<Dimension> {

@@ -168,6 +168,11 @@ pub const FLAGS: &[(&str, &str, &str)] = &[
         "An action is executed that the policy denies, or with fewer approvals than it wants.",
     ),
     (
+        "PreviewSkipped",
+        "Whether a parent of the proposal is a preview of the same action that succeeded is not asked.",
+        "What nobody has seen the effect of is approved and executed.",
+    ),
+    (
         "QuorumInflation",
         "Decisions are counted instead of distinct entitled principals.",
         "One person meets a quorum of two.",

@@ -7,6 +7,7 @@ pub(super) mod links;
 mod ownership;
 mod place;
 mod policies;
+mod previews;
 mod quorums;
 mod retries;
 mod spending;
@@ -65,6 +66,7 @@ pub fn generate(files: &mut Files) {
         windows::cases,
         policies::cases,
         retries::cases,
+        previews::cases,
         delegations::cases,
         spending::cases,
         timers::cases,

@@ -456,6 +456,18 @@ fn conducts() -> Vec<Case> {
             Expect::Uses(2),
         ),
         case(
+            "preview-of-one-rule",
+            "One of two rules wants a preview: then it is wanted.",
+            json!([allow("a", "preview", json!(false)), allow("b", "preview", json!(true))]),
+            Expect::Uses(2),
+        ),
+        case(
+            "document-preview-once",
+            "A preview that is no yes or no.",
+            json!([allow("a", "preview", json!("once"))]),
+            Expect::Unreadable,
+        ),
+        case(
             "document-no-evidence",
             "Evidence of nothing.",
             json!([allow("a", "evidence", json!([]))]),

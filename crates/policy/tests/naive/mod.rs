@@ -12,6 +12,7 @@ pub struct Answer {
     pub result: Result,
     pub break_glass: bool,
     pub retries: u64,
+    pub preview: bool,
     pub evidence: Vec<String>,
     pub entitled: Vec<bool>,
 }
@@ -62,6 +63,7 @@ pub fn answer(document: &Value, asked: &Asked, given: &[Given]) -> Answer {
             result: Result::Stands(uses),
             break_glass: false,
             retries: retries(&allowing),
+            preview: allowing.iter().any(|rule| rule["preview"] == true),
             evidence: evidence(&allowing),
             entitled: given.iter().map(|one| one.voice == Spoken::Own).collect(),
         };
@@ -72,6 +74,7 @@ pub fn answer(document: &Value, asked: &Asked, given: &[Given]) -> Answer {
         result: judged(&requiring, given),
         break_glass: requiring.iter().all(|rule| rule["break_glass"] == true),
         retries: retries(&requiring),
+        preview: requiring.iter().any(|rule| rule["preview"] == true),
         evidence: evidence(&requiring),
         entitled: given
             .iter()
@@ -93,6 +96,7 @@ fn denied(says: &'static str, rules: Vec<String>, given: &[Given]) -> Answer {
         result: Result::Denied,
         break_glass: false,
         retries: 0,
+        preview: false,
         evidence: Vec::new(),
         entitled,
     }

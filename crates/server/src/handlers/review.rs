@@ -246,6 +246,9 @@ impl Shown {
         if approval.rules.is_empty() {
             out.push_str("<li>No approvals: the policy allows it or denies it by itself.</li>\n");
         }
+        if self.standing.lacks_preview {
+            out.push_str("<li>A preview that succeeded, which this proposal does not name: it will not be executed.</li>\n");
+        }
         for timer in &approval.timers {
             let Some(due) = timer.due else { continue };
             let says = match &timer.says {
