@@ -1025,6 +1025,87 @@ class Delegating(unittest.TestCase):
             self.assertFalse(any(one.is_broken for one in found))
 
 
+class Trying(unittest.TestCase):
+    """Retries and previews, which the policy of an office lets and wants."""
+
+    def found(self, office: Office) -> list[str]:
+        fold = Fold()
+        for index, data in enumerate(office.entries):
+            fold.entry(index, data)
+        return [one.rule for one in fold.findings]
+
+    def report(self, office: Office, proposal: str, execution: str, status: str = "unknown") -> str:
+        effects = "unknown" if status == "unknown" else "none"
+        body = {"execution": execution, "status": status, "effects": effects}
+        run = office.actions[proposal][0]
+        return office.add("outcome", "gate", "runtime", body, run=run, parents=[execution])
+
+    def test_retries_are_counted_along_the_chain(self) -> None:
+        office = Office(Office.ALLOW | {"retries": 2})
+        proposal = office.propose("clerk", None)
+        last = office.execute(proposal)
+        for _ in range(3):
+            self.report(office, proposal, last)
+            last = office.execute(proposal, retries=last)
+        self.assertEqual(self.found(office), ["R-EXEC-14"])
+
+    def test_what_may_be_retried(self) -> None:
+        office = Office(Office.ALLOW | {"retries": 1})
+        for status, broken in (("", ["R-EXEC-14"]), ("succeeded", ["R-EXEC-14"]), ("failed", ["R-EXEC-14"]), ("unknown", [])):
+            before = len(self.found(office))
+            proposal = office.propose("clerk", None)
+            execution = office.execute(proposal)
+            if status:
+                self.report(office, proposal, execution, status)
+            office.execute(proposal, retries=execution)
+            self.assertEqual(self.found(office)[before:], broken, status)
+
+    def test_who_holds_the_use(self) -> None:
+        office = Office(Office.ALLOW | {"retries": 3})
+        proposal = office.propose("clerk", None)
+        first, second = office.execute(proposal), office.execute(proposal, use=2)
+        for one in (first, second):
+            self.report(office, proposal, one)
+        office.execute(proposal, use=2, retries=first)  # another holds it
+        office.execute(proposal, use=3, retries=first)  # nobody holds it
+        office.execute(proposal)  # it is held, and not named
+        again = office.execute(proposal, retries=first)
+        office.execute(proposal, retries=first)  # the retry holds it
+        office.execute(proposal, retries=again)  # of which nothing is known
+        self.assertEqual(self.found(office), ["R-EXEC-02", "R-EXEC-14", "R-EXEC-02", "R-EXEC-02", "R-EXEC-14"])
+
+    def test_a_delegation_pays_once(self) -> None:
+        office = Office(Office.ALLOW | {"retries": 1})
+        lead = office.grant("root", "authority", "lead", uses=1, spend={"total": {"amount": "5", "currency": "EUR"}})
+        proposal = office.propose("lead", lead, "5")
+        first = office.execute(proposal)
+        self.report(office, proposal, first)
+        office.execute(proposal, retries=first)
+        office.execute(office.propose("lead", lead, "0"))
+        self.assertEqual(self.found(office), ["R-DEL-07"])
+
+    def test_previews(self) -> None:
+        office = Office(Office.ALLOW | {"preview": True})
+        for status, amount, broken in (
+            ("succeeded", "1", []),
+            ("failed", "1", ["R-EXEC-17"]),
+            ("unknown", "1", ["R-EXEC-17"]),
+            ("succeeded", "2", ["R-EXEC-17"]),
+        ):
+            before = len(self.found(office))
+            office.propose("clerk", None)
+            run, action = office.run, {"tool": "pay", "arguments": {"amount": amount, "currency": "EUR"}, "mode": "preview"}
+            body = {"action": action, "audience": {"principal": "gate"}, "risk": "low"}
+            preview = office.add("proposal", "clerk", "agent", body, run=run, parents=[run])
+            office.actions[preview] = run, action
+            outcome = self.report(office, preview, office.execute(preview), status)
+            applied = action | {"mode": "apply", "arguments": {"amount": "1", "currency": "EUR"}}
+            proposal = office.add("proposal", "clerk", "agent", body | {"action": applied}, run=run, parents=[outcome])
+            office.actions[proposal] = run, applied
+            office.execute(proposal)
+            self.assertEqual(self.found(office)[before:], broken, (status, amount))
+
+
 class Clock(Office):
     """A server that keeps time: actions want one of finance, asked later of boss, and end by time-out."""
 
