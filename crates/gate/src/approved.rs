@@ -119,6 +119,11 @@ impl Approved {
                 return Err(Refusal::new(Rule::UseConsumed.code(), detail));
             }
         }
+        // Another process with this key may have given it up already, and may have it tried again.
+        if let Some((by, status, _)) = logged.settlement.or(logged.outcome) {
+            let detail = format!("{id} is {status} already, by {by}");
+            return Err(Refusal::new(Rule::OutcomeSettled.code(), detail));
+        }
         if let Some((at, end)) = proposal.ended.filter(|(at, _)| *at < logged.index) {
             let detail =
                 format!("{proposal_id} ended at entry {at}, before {id} at entry {}: {end:?}", logged.index);

@@ -5,7 +5,7 @@
 use counterfoil_gate::{Refusal, Request, Ruling, decide};
 use counterfoil_receipt::{
     Author, RecordId, Role, RunId,
-    body::{Audience, Decision, Ruling as Vote, Window},
+    body::{Audience, Decision, Ruling as Vote, Status, Window},
     field::{Millis, Whole},
     text::Nonce,
 };
@@ -566,6 +566,28 @@ fn what_a_rule_demands_is_demanded_again_of_the_evidence_that_confirms() {
     };
     assert_eq!(confirmed(Some("10m")), Ok(()));
     assert_eq!(confirmed(None).unwrap_err().code, "evidence-incomplete");
+}
+
+#[test]
+fn what_was_given_up_or_is_tried_again_is_not_begun() {
+    let begun = |is_retried: bool| {
+        let allow = json!({"effect": "allow", "match": {"tool": "db.*"}, "name": "databases", "retries": 1, "uses": 1});
+        let mut case = under(json!([allow]));
+        let Ruling::Execute(approved) = case.decide() else { panic!() };
+        let record = approved.execution().sign(case.scenario.cast.gate.signer()).unwrap();
+        case.scenario.ledger.append(record.bytes()).unwrap();
+        case.scenario.ledger.close();
+        case.scenario.report(case.run, record.id(), Status::Unknown);
+        if is_retried {
+            let mut retry = case.scenario.execution(case.run, case.proposal, &[]);
+            retry.retries = Some(record.id());
+            case.scenario.ledger.add(&case.scenario.cast.gate.clone(), Some(case.run), retry);
+        }
+        let evidence = case.evidence();
+        approved.confirm(record.id(), &evidence, millis(case.scenario.ledger.now())).unwrap_err().code
+    };
+    assert_eq!(begun(false), "outcome-settled");
+    assert_eq!(begun(true), "use-consumed");
 }
 
 #[test]
