@@ -253,6 +253,16 @@ impl Naive {
         all.filter(|(_, one)| one.proposal == at).map(|(which, one)| (one.number, which)).collect()
     }
 
+    /// How often an execution, and what retries it, may still be tried again.
+    pub fn retries_left(&self, which: usize) -> u64 {
+        let one = &self.executions[which];
+        let holds = self.holders(one.proposal).get(&one.number) == Some(&which);
+        let is_unknown = !one.settled && one.outcomes == [Status::Unknown];
+        let tried = self.executed(one.proposal).filter(|other| other.number == one.number).count() as u64;
+        let most = self.rules().iter().map(|rule| rule.retries).min().unwrap_or(0);
+        if holds && is_unknown { (most + 1).saturating_sub(tried) } else { 0 }
+    }
+
     /// Whether an outcome is an entry.
     pub fn report(&self, which: usize, status: Status) -> Result<(), Code> {
         let one = &self.executions[which];

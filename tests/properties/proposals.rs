@@ -62,6 +62,11 @@ enum Step {
         counting: bool,
         retries: Option<usize>,
     },
+    /// Three approve, and what they approved is executed.
+    Carry {
+        proposal: usize,
+        number: u64,
+    },
     /// The gate says how an execution ended.
     Report {
         execution: usize,
@@ -111,6 +116,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::SayAll),
         6 => (at(), 1..=3u64, any::<u16>(), prop::bool::weighted(0.7), prop::option::weighted(0.5, 0..8usize))
             .prop_map(|(proposal, number, named, counting, retries)| Step::Execute { proposal, number, named, counting, retries }),
+        3 => (at(), 1..=2u64).prop_map(|(proposal, number)| Step::Carry { proposal, number }),
         4 => (0..8usize, status).prop_map(|(execution, status)| Step::Report { execution, status }),
         4 => (0..2usize).prop_map(|last| Step::Retry { last }),
         1 => (0..8usize).prop_map(|execution| Step::Settle { execution }),
@@ -168,8 +174,18 @@ impl Told {
         let naive = Naive { log_time, policy: (policy, from), ..Naive::default() };
         let (proposals, decisions, executions, executed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let people = people.into_iter().collect();
-        let (doubtful, refused) = (None, None);
-        Self { s, run, people, naive, proposals, decisions, executions, executed, doubtful, refused }
+        Self {
+            s,
+            run,
+            people,
+            naive,
+            proposals,
+            decisions,
+            executions,
+            executed,
+            doubtful: None,
+            refused: None,
+        }
     }
 
     /// Logs a record exactly if the naive reading takes it; whether it did.
@@ -272,6 +288,13 @@ impl Told {
                 let held = retries.filter(|_| counting).map(|which| &self.naive.executions[which]);
                 let (at, number) = held.map_or((at, number), |held| (held.proposal, held.number));
                 self.execute(at, number, retries, named, counting);
+            }
+            Step::Carry { proposal: at, number } => {
+                let Some(at) = proposal(at) else { return };
+                for who in ["ana", "bo", "cy"] {
+                    self.decide(at, who, false, Ruling::Approve, WINDOW / 2, 2);
+                }
+                self.execute(at, number, None, 0, true);
             }
             Step::Report { execution, status } => {
                 let Some(which) = self.which(execution) else { return };
@@ -519,6 +542,7 @@ impl Told {
 
     /// A state says of each proposal what the naive reading says.
     fn check(&self, state: &State) {
+        self.check_executions(state);
         let run = self.run_of(state);
         for (at, id) in self.proposals.iter().enumerate() {
             let approval = state.approval(run, id).unwrap();
@@ -549,6 +573,14 @@ impl Told {
                 (rule.to_owned(), says, due)
             });
             assert_eq!(timers, expected.collect(), "proposal {at}");
+        }
+    }
+
+    /// Of each execution, how often it may be tried again.
+    fn check_executions(&self, state: &State) {
+        let run = self.run_of(state);
+        for (which, id) in self.executions.iter().enumerate() {
+            assert_eq!(state.retries_left(run, id), self.naive.retries_left(which), "execution {which}");
         }
     }
 
