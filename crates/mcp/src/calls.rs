@@ -12,6 +12,7 @@ use counterfoil_receipt::{
     body::{Effects, Status},
     text::Label,
 };
+use counterfoil_verify::Rule;
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -163,13 +164,14 @@ impl Proxy {
                 Ok(Ok(Ended::Held(why))) => self.held(&digest, why),
                 Ok(Ok(Ended::Ran(ran))) => self.ran(&digest, &id, &ran, result),
                 Ok(Ok(Ended::Refused { refusal, .. })) => {
-                    self.refused(&digest, &format!("refused: {refusal}"), None)
+                    let is_used_up = refusal.code == Rule::UseExceeded.code();
+                    self.refused(&digest, &format!("refused: {refusal}"), None, is_used_up)
                 }
                 Ok(Ok(Ended::NotRun { execution, refusal, .. })) => {
-                    self.refused(&digest, &format!("not run: {refusal}"), Some(execution))
+                    self.refused(&digest, &format!("not run: {refusal}"), Some(execution), false)
                 }
                 Ok(Err(fault)) => self.failed(&digest, &fault),
-                Err(fault) => self.refused(&digest, &format!("{}: {}", fault.code, fault.why), None),
+                Err(fault) => self.refused(&digest, &format!("{}: {}", fault.code, fault.why), None, false),
             };
             if !again {
                 return;
@@ -223,20 +225,26 @@ impl Proxy {
     }
 
     /// A call is over without an effect.
-    fn refused(self: &Arc<Self>, digest: &CallDigest, why: &str, execution: Option<RecordId>) -> bool {
+    fn refused(
+        self: &Arc<Self>,
+        digest: &CallDigest,
+        why: &str,
+        execution: Option<RecordId>,
+        is_used_up: bool,
+    ) -> bool {
         let mut state = self.state();
         let era = state.era();
         let Some(pending) = state.forget(digest) else { return false };
         drop(state);
-        if pending.ran || pending.asked.earlier {
-            // Its approval is used up, or over: the same call is another one now.
+        if is_used_up && (pending.ran || pending.asked.earlier) {
+            // The same call is another one now.
             for waiter in pending.waiters {
                 self.join_later(waiter.id, *digest, pending.call.clone());
             }
             return false;
         }
         let receipt = CallReceipt::new(pending.asked.run, pending.asked.proposal, execution, "refused");
-        let text = format!("{why}. Nothing was run. The refusal is on record in run {}.", pending.asked.run);
+        let text = format!("{why}. Nothing was run. Its run is {}.", pending.asked.run);
         let reply = Reply::Result(reply::not_run(era, &text, Some(&receipt)));
         for waiter in pending.waiters {
             self.answer(&waiter.id, &reply);

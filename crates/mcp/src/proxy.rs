@@ -290,7 +290,8 @@ impl Proxy {
         without_tasks(&mut params);
         let mut state = self.state();
         state.is_of_the_era(method, &params)?;
-        if state.open.contains_key(id) {
+        // A call that was cancelled may still run under its id.
+        if state.open.contains_key(id) || state.awaited.contains_key(id) {
             return Err(invalid(
                 "mcp-id-reused",
                 format!("{id} is the id of a request that has no answer yet"),
