@@ -178,6 +178,7 @@ impl<L: Log> Gate<L> {
     /// # Errors
     /// [`GateError`]; the gate then lets nothing pass.
     pub fn settle_open(&self) -> Result<Vec<Settled>, GateError> {
+        self.settled.store(false, Ordering::Release);
         let mut settled = Vec::new();
         let abandoned = self.open.abandoned()?;
         for place in abandoned.iter().chain([&self.open]) {

@@ -274,6 +274,18 @@ fn what_one_gate_left_open_another_settles_once_it_is_gone() {
 }
 
 #[test]
+fn a_gate_that_could_not_settle_again_lets_nothing_pass() {
+    let (log, dir) = (FakeLog::approved(), tempfile::tempdir().unwrap());
+    let (run, proposal, action) = log.world(|world| (world.run, world.proposal, world.action.clone()));
+    let gate = log.gate(dir.path());
+    gate.settle_open().unwrap();
+    std::fs::write(dir.path().join("0/damaged.execution"), "no record").unwrap();
+    gate.settle_open().unwrap_err();
+    let mut effect = |_: &Action, _: &RecordId| panic!("ran");
+    assert!(matches!(gate.run(run, proposal, &action, &mut effect), Err(GateError::NotSettled)));
+}
+
+#[test]
 fn an_unreachable_log_lets_nothing_pass() {
     let (log, dir) = (FakeLog::approved(), tempfile::tempdir().unwrap());
     log.world(|world| world.reachable = false);
