@@ -11,7 +11,7 @@ use crate::{
     approver,
     context::Context,
     error::{Failure, Outcome},
-    gate,
+    gate::{self, Patience},
     git::Repository,
     git_apply::{GitApply, Patching, TOOL},
     interrupt::{Interrupt, Uninterrupted},
@@ -87,7 +87,14 @@ impl Apply {
             run_check: &|command, bounds| tether::run_check(command, bounds, &interrupt),
         };
         let mut effect = Uninterrupted { interrupt: interrupt.clone(), effect };
-        gate::pass(context, actor, (self.run, id), &action, &mut effect, self.wait)
+        gate::pass(
+            context,
+            actor,
+            (self.run, id),
+            &action,
+            &mut effect,
+            Patience::Wait(self.wait.unwrap_or(0)),
+        )
     }
 
     /// The proposal that was named, or the last one of this tool that can still be executed.

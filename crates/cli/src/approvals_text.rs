@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 use counterfoil_client::{ApprovalDecision, ApprovalView};
+use counterfoil_verify::Reviewed;
 
 use crate::{
     style::Style,
@@ -175,6 +176,13 @@ pub fn to_text(view: &ApprovalView, style: Style) -> String {
         line("executed", &format!("by {}: {status}, {}", execution.runtime, execution.id));
         if let Some(retries) = execution.retries {
             line("", &format!("a retry of {retries}"));
+        }
+        match execution.review {
+            Some(Reviewed::Outstanding) => {
+                line("", "under break-glass, not reviewed yet: approve it, or reject it, to say so");
+            }
+            Some(reviewed) => line("", &format!("under break-glass, reviewed: {}", reviewed.as_str())),
+            None => {}
         }
     }
     for timer in &view.timers {

@@ -77,6 +77,9 @@ pub struct Approve {
 pub struct Reject {
     #[command(flatten)]
     which: Which,
+    /// Sign, and write the record here instead of logging it: `counterfoil gate stop FILE` has a gate heed it without the log
+    #[arg(long, value_name = "FILE")]
+    to: Option<PathBuf>,
 }
 
 /// Send a proposal back with a note, or with the action that you would approve.
@@ -162,7 +165,13 @@ impl Approve {
 impl Reject {
     /// Runs the command.
     pub fn run(&self, context: &Context) -> Outcome {
-        Case::open(context, &self.which)?.decide(context, &self.which, "reject", Vote::Reject)
+        let case = Case::open(context, &self.which)?;
+        let Some(to) = &self.to else { return case.decide(context, &self.which, "reject", Vote::Reject) };
+        let ballot = case.ballot(context, &self.which, "reject", Vote::Reject)?;
+        let (record, _) = case.actor.session().sign_decision(&case.view, ballot)?;
+        std::fs::write(to, record.bytes()).map_err(|error| output::unwritable(to, &error))?;
+        output::note("signed, and not logged: hand it to who runs the gate\n");
+        Ok(0)
     }
 }
 
@@ -273,6 +282,13 @@ impl Case {
 
     /// Shows the case, asks, signs, submits.
     fn decide(self, context: &Context, which: &Which, question: &str, vote: Vote) -> Outcome {
+        let ballot = self.ballot(context, which, question, vote)?;
+        let logged = self.actor.session().decide(&self.view, ballot);
+        self.actor.report(context, Type::Decision, which.run, logged)
+    }
+
+    /// Shows the case, and asks.
+    fn ballot(&self, context: &Context, which: &Which, question: &str, vote: Vote) -> Outcome<Ballot> {
         let reason = payload::text(which.reason.as_ref())?;
         let mut shown = review::proposal_text(self.record()?, self.previewed(), &self.reading.openings());
         let (policy, size) = (self.view.state().policy_in_force(), self.view.basis().size);
@@ -284,16 +300,14 @@ impl Case {
         if matches!(vote, Vote::Approve { .. }) {
             self.note_in_vain(surface);
         }
-        let ballot = Ballot {
+        Ok(Ballot {
             proposal: self.proposal,
             vote,
             shown: shown.into_bytes(),
             shown_media_type: payload::label("text/plain; charset=utf-8", "the media type")?,
             surface,
             reason,
-        };
-        let logged = self.actor.session().decide(&self.view, ballot);
-        self.actor.report(context, Type::Decision, which.run, logged)
+        })
     }
 }
 

@@ -5,18 +5,21 @@ use std::{collections::BTreeMap, time::Duration};
 use clap::{Args, Subcommand};
 use counterfoil_client::{PinnedClient, SystemClock, View};
 use counterfoil_gate::{
-    Config, Effect, Ended, Gate as Driver, GateError, LogError, Ran, Request, Ruling, Settled,
+    Config, Effect, Ended, Gate as Driver, GateError, Idempotent, LogError, Ran, Request, Ruling, Settled,
     command::{CommandAction, CommandError},
-    decide,
+    decide, heed_in, heeded_in, is_stop,
 };
-use counterfoil_receipt::{Action, Author, RecordId, Role, RunId, Signer as _, body::Status};
-use counterfoil_verify::{ProposalState, ProposalStatus};
+use counterfoil_receipt::{
+    Action, Author, RecordId, Role, RunId, Signer as _, UnverifiedRecord, body::Status, limits, text::Text,
+};
+use counterfoil_verify::{KeyCache, ProposalState, ProposalStatus, check_signature};
 use serde_json::{Value, json};
 
 use crate::{
     apply,
     context::Context,
     error::{Failure, HELD, NOT_SHOWN, Outcome, VIOLATED},
+    input,
     interrupt::{Interrupt, Uninterrupted},
     output,
     record::{record_id, run_id},
@@ -46,6 +49,7 @@ enum Command {
     Run(Run),
     Apply(apply::Apply),
     Check(Check),
+    Stop(Stop),
     Action(MakeAction),
     Settle(SettleOpen),
     /// Hold what a gate runs; for the gate's own use
@@ -72,6 +76,24 @@ struct Run {
     /// Wait this long for a decision
     #[arg(long, value_name = "DURATION", value_parser = time::parse_duration)]
     wait: Option<u64>,
+    /// What the command talks to does once what it is asked for twice under one COUNTERFOIL_IDEMPOTENCY_KEY: where nobody knows what became
+    /// of it, it may be tried again, if the policy lets it
+    #[arg(long)]
+    idempotent: bool,
+    /// Don't wait for people, for this reason, if the policy allows break-glass: it is on record, and people review it afterwards
+    #[arg(long, value_name = "REASON", conflicts_with = "wait")]
+    break_glass: Option<String>,
+}
+
+/// Heed signed rejects, cancels and revocations from now on, whether the log has them or not.
+///
+/// Every gate that uses this working directory stops as if they were the next entries of the log. Each file is a record, as
+/// `counterfoil record` prints it, or as whoever signed it handed it over.
+#[derive(Args, Debug)]
+struct Stop {
+    /// Records as they were signed
+    #[arg(required = true, value_name = "FILE")]
+    records: Vec<std::path::PathBuf>,
 }
 
 /// Say whether the command would be let pass now, without logging or running anything.
@@ -79,6 +101,9 @@ struct Run {
 struct Check {
     #[command(flatten)]
     which: Which,
+    /// As `gate run` would be told: it may be tried again where nobody knows what became of it
+    #[arg(long)]
+    idempotent: bool,
 }
 
 /// Print the action that running a command is, for `counterfoil propose --action`.
@@ -124,13 +149,15 @@ impl Gate {
             Command::Run(command) => command.run(context),
             Command::Apply(command) => command.run(context),
             Command::Check(command) => command.run(context),
+            Command::Stop(command) => command.run(context),
             Command::Action(command) => {
                 let action = command.what.command()?.to_action().map_err(|error| unfit(&error))?;
                 output::print_json(&signing::field_json(&action))?;
                 Ok(0)
             }
             Command::Settle(_) => {
-                let settled = driver(context, Actor::new(context, Role::Runtime)?)?.1;
+                let (gate, settled) = driver(context, Actor::new(context, Role::Runtime)?)?;
+                gate.flush_refusals();
                 if context.json {
                     output::print_json(&settled.iter().map(settled_json).collect())?;
                 } else if settled.is_empty() {
@@ -160,8 +187,68 @@ impl Run {
         let effect =
             Tethered { tether: Tether::start()?, interrupt: interrupt.clone(), pass_on: !context.json };
         let mut effect = Uninterrupted { interrupt, effect };
-        pass(context, actor, (self.which.run, proposal), &action, &mut effect, self.wait)
+        let mut idempotent;
+        let effect: &mut dyn Effect = if self.idempotent {
+            idempotent = Idempotent(effect);
+            &mut idempotent
+        } else {
+            &mut effect
+        };
+        let patience = self.patience()?;
+        pass(context, actor, (self.which.run, proposal), &action, effect, patience)
     }
+
+    fn patience(&self) -> Outcome<Patience> {
+        let Some(reason) = &self.break_glass else { return Ok(Patience::Wait(self.wait.unwrap_or(0))) };
+        let text = Text::new(reason.as_str()).filter(|text| !text.as_str().trim().is_empty());
+        let unfit =
+            || Failure::new("field-invalid", "--break-glass is no reason", "say why it can't wait, in words");
+        text.map(Patience::BreakGlass).ok_or_else(unfit)
+    }
+}
+
+impl Stop {
+    fn run(&self, context: &Context) -> Outcome {
+        let dir = context.file("gate");
+        let mut kept = Vec::new();
+        for path in &self.records {
+            let bytes = input::read(path, "record", limits::RECORD_BYTES + 1)?;
+            let unfit = |why: String| {
+                let message = format!("{}: {why}", printable(&path.display().to_string()));
+                Failure::new(
+                    "not-a-stop",
+                    message,
+                    "give a signed reject, cancel, revocation or endorsement of one",
+                )
+            };
+            let record = UnverifiedRecord::parse(bytes.strip_suffix(b"\n").unwrap_or(&bytes));
+            let record = record.map_err(|fault| unfit(fault.to_string()))?;
+            if !is_stop(&record) {
+                return Err(unfit(format!("it is a {} that stops nothing", record.kind())));
+            }
+            check_signature(record.clone(), &mut KeyCache::default())
+                .map_err(|(_, fault)| unfit(fault.to_string()))?;
+            kept.push(record);
+        }
+        for record in &kept {
+            heed_in(&dir, record).map_err(|error| output::unwritable(&dir, &error))?;
+        }
+        let ids: Vec<String> = kept.iter().map(|record| record.id().to_string()).collect();
+        if context.json {
+            output::print_json(&json!({"heeded": ids}))?;
+        } else {
+            output::print(&ids.iter().map(|id| format!("heeded: {id}\n")).collect::<String>())?;
+        }
+        Ok(0)
+    }
+}
+
+/// How long an action may wait for people.
+pub enum Patience {
+    /// So many milliseconds.
+    Wait(u64),
+    /// Not at all, for this reason.
+    BreakGlass(Text),
 }
 
 /// Whether exactly this was proposed and was never executed.
@@ -183,6 +270,15 @@ impl Check {
             action,
             runtime: Author { key: key.key(), principal: key.principal().clone(), role: key.role() },
             nonce: counterfoil_keys::random_nonce().map_err(|why| crate::signing::key_failure(&why))?,
+            is_idempotent: self.idempotent,
+            break_glass: None,
+            stops: heeded_in(&context.file("gate")).map_err(|error| {
+                Failure::new(
+                    "open-executions",
+                    printable(&error.to_string()),
+                    "look at what is in its directory `stops`",
+                )
+            })?,
             require: actor.client.trust().require().to_vec(),
         };
         match decide(&request, view.verdict(), time::millis(time::now())?) {
@@ -294,15 +390,18 @@ pub fn pass(
     (run, proposal): (RunId, RecordId),
     action: &Action,
     effect: &mut dyn Effect,
-    wait: Option<u64>,
+    patience: Patience,
 ) -> Outcome {
     let (gate, settled) = driver(context, actor)?;
     for settled in &settled {
         output::note(&format!("settled first: {}", settled_line(settled)));
     }
-    let patience = Duration::from_millis(wait.unwrap_or(0));
-    let ended = gate.run_when_approved(run, proposal, action, effect, patience);
-    gate.flush_refusals();
+    let ended = match patience {
+        Patience::Wait(wait) => {
+            gate.run_when_approved(run, proposal, action, effect, Duration::from_millis(wait))
+        }
+        Patience::BreakGlass(reason) => gate.break_glass(run, proposal, action, effect, reason),
+    };
     report(context, ended.map_err(|error| gate_failure(&error))?)
 }
 

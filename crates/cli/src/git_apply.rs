@@ -10,7 +10,7 @@
 
 use std::{process::Command, time::Duration};
 
-use counterfoil_gate::{Done, Effect, ResultPayload};
+use counterfoil_gate::{Attempt, Done, Effect, Refusal, ResultPayload};
 use counterfoil_receipt::{
     Action, Commitment, Opening, RecordId, RunId,
     action::Mode,
@@ -156,8 +156,16 @@ impl Patching {
 }
 
 impl Effect for GitApply<'_> {
-    fn run(&mut self, action: &Action, execution: &RecordId) -> Done {
-        self.effect(action, execution).unwrap_or_else(|failure| Done::not_started(failure.message()))
+    fn run(&mut self, action: &Action, attempt: &Attempt) -> Done {
+        self.effect(action, &attempt.execution).unwrap_or_else(|failure| Done::not_started(failure.message()))
+    }
+
+    fn check(&mut self, action: &Action) -> Result<(), Refusal> {
+        let can_start = Patching::read(action).and_then(|patching| patching.can_start(self.repository));
+        can_start.map_err(|failure| Refusal {
+            code: failure.code().to_owned(),
+            detail: failure.message().to_owned(),
+        })
     }
 }
 
@@ -326,7 +334,8 @@ mod tests {
             check,
             run_check: &|command, bounds| crate::process::run(command, b"", bounds, &|| false),
         };
-        effect.run(&action, &RecordId::of(b"execution"))
+        let execution = RecordId::of(b"execution");
+        effect.run(&action, &Attempt { execution, idempotency_key: execution })
     }
 
     fn nothing_happened(repository: &Repository, done: &Done, why: &str) {

@@ -8,8 +8,8 @@ use std::{
     },
 };
 
-use counterfoil_gate::{Done, Effect};
-use counterfoil_receipt::{Action, RecordId};
+use counterfoil_gate::{Attempt, Done, Effect, Refusal};
+use counterfoil_receipt::Action;
 use rustix::process::Signal;
 
 /// What asks a process to end.
@@ -62,10 +62,18 @@ fn ignored() -> u64 {
 }
 
 impl<E: Effect> Effect for Uninterrupted<E> {
-    fn run(&mut self, action: &Action, execution: &RecordId) -> Done {
+    fn run(&mut self, action: &Action, attempt: &Attempt) -> Done {
         match self.interrupt.watch() {
-            Ok(()) => self.effect.run(action, execution),
+            Ok(()) => self.effect.run(action, attempt),
             Err(error) => Done::not_started(format!("signals can't be held back: {error}")),
         }
+    }
+
+    fn check(&mut self, action: &Action) -> Result<(), Refusal> {
+        self.effect.check(action)
+    }
+
+    fn is_idempotent(&self) -> bool {
+        self.effect.is_idempotent()
     }
 }

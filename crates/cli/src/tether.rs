@@ -14,8 +14,8 @@ use std::{
     time::Duration,
 };
 
-use counterfoil_gate::{Done, Effect, command::RunCommand};
-use counterfoil_receipt::{Action, RecordId};
+use counterfoil_gate::{Attempt, Done, Effect, command::RunCommand};
+use counterfoil_receipt::Action;
 use rustix::process::{Pid, Signal};
 
 use crate::{
@@ -105,7 +105,7 @@ pub fn hold() -> Outcome {
 }
 
 impl Effect for Tethered {
-    fn run(&mut self, action: &Action, execution: &RecordId) -> Done {
+    fn run(&mut self, action: &Action, attempt: &Attempt) -> Done {
         let group = self.tether.group();
         let interrupt = &self.interrupt;
         let (mut done, passed_on) = thread::scope(|scope| {
@@ -116,7 +116,7 @@ impl Effect for Tethered {
             };
             let group = Some(group.as_raw_pid());
             let mut command = RunCommand { pass_on: self.pass_on, group, started: Some(&mut started) };
-            let done = command.run(action, execution);
+            let done = command.run(action, attempt);
             drop(running);
             (done, passing.join().unwrap_or_default())
         });

@@ -24,7 +24,24 @@ struct Work {
 
 impl Work {
     fn new(command: &[&str]) -> Self {
+        let work = Self::proposed(Log::new(), command);
+        work.log.good(&["approve", &work.run, "--yes"]);
+        work
+    }
+
+    /// The same, under a policy whose one rule has these members besides, and approved by nobody.
+    fn under(rule: &str, command: &[&str]) -> Self {
         let log = Log::new();
+        let policy = format!(
+            "language = \"counterfoil-policy/1\"\n[[rules]]\nname = \"all\"\neffect = \"require\"\nuses = 1\nwindow = \"15m\"\n\
+             segregation = false\nrequirements = [{{ count = 1, surfaces = [\"none\"] }}]\nmatch.tool = \"*\"\n{rule}\n"
+        );
+        log.desk.write("policy.toml", policy);
+        log.good(&["policy", "set", "policy.toml"]);
+        Self::proposed(log, command)
+    }
+
+    fn proposed(log: Log, command: &[&str]) -> Self {
         let run = log.trigger();
         let work = Self { log, run, command: command.iter().map(|word| (*word).to_owned()).collect() };
         let action = work.log.good(&work.line(&["gate", "action"]));
@@ -39,7 +56,6 @@ impl Work {
             "--risk",
             "low",
         ]);
-        work.log.good(&["approve", &work.run, "--yes"]);
         work
     }
 
@@ -200,4 +216,57 @@ fn the_tether_is_for_the_gate_alone() {
     let log = Log::new();
     log.run(&["gate", "tether"]).failed(2, "usage");
     assert!(!log.good(&["gate", "--help"]).contains("tether"));
+}
+
+#[test]
+fn a_reject_that_the_log_never_saw_stops_the_gate_that_was_handed_it() {
+    let work = Work::new(&["touch", "ran"]);
+    let rejected = work.log.run(&["reject", &work.run, "--yes", "--to", "reject.json"]);
+    assert!(rejected.shown().contains("signed, and not logged"), "{}", rejected.shown());
+    work.log.desk.run(&["gate", "stop", "action.json"]).failed(2, "not-a-stop");
+    work.log.desk.good(&["gate", "stop", "reject.json"]);
+    work.run(&[]).failed(1, "proposal-ended");
+    assert!(!work.log.desk.path("ran").exists());
+    assert_eq!(work.executions(), Vec::<Value>::new());
+}
+
+#[test]
+fn the_glass_is_broken_for_a_reason_and_people_review_it_afterwards() {
+    let work = Work::under("break_glass = true", &["touch", "ran"]);
+    work.run(&[]).failed(4, "held");
+    work.run(&["--break-glass", " "]).failed(2, "field-invalid");
+    work.run(&["--break-glass", "The disk is full."]).good();
+    assert!(work.log.desk.path("ran").exists());
+    let proposal = work.executions()[0]["proposal"].as_str().unwrap().to_owned();
+    let review =
+        || work.log.json(&["approvals", "show", &proposal])["approval"]["executions"][0]["review"].clone();
+    assert_eq!(review(), "outstanding");
+    work.log.good(&["bundle", &work.run, "--out", "run.jsonl"]);
+    let said = work.log.run(&["verify", "run.jsonl"]).shown();
+    assert!(said.contains("1 under break-glass not reviewed yet"), "{said}");
+    work.log.good(&["approve", &work.run, "--proposal", &proposal, "--yes"]);
+    assert_eq!(review(), "accepted");
+    work.log.good(&["reject", &work.run, "--proposal", &proposal, "--yes"]);
+    assert_eq!(review(), "objected");
+
+    Work::under("", &["touch", "ran"]).run(&["--break-glass", "Now."]).failed(1, "break-glass-refused");
+}
+
+#[test]
+fn a_command_that_is_idempotent_is_tried_again_after_the_gate_was_killed_under_the_same_key() {
+    let script = "echo $COUNTERFOIL_IDEMPOTENCY_KEY >> heard; [ -e ready ] || { touch ready; sleep 60; }";
+    let work = Work::under("retries = 1", &["sh", "-c", script]);
+    work.log.good(&["approve", &work.run, "--yes"]);
+    let mut gate = work.start("ready");
+    gate.kill().unwrap();
+    gate.wait().unwrap();
+    // Without the word of whoever runs it, it is not tried again.
+    work.run(&[]).failed(1, "use-exceeded");
+    work.run(&["--idempotent"]).good();
+    let keys = work.log.desk.read("heard");
+    let keys: Vec<&str> = keys.lines().collect();
+    let executions = work.executions();
+    assert_eq!(keys, [executions[0]["id"].as_str().unwrap(); 2]);
+    assert_eq!(executions[1]["retries"], executions[0]["id"]);
+    work.run(&["--idempotent"]).failed(1, "use-exceeded");
 }

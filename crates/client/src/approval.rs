@@ -10,7 +10,7 @@ use counterfoil_receipt::{
     body::{Risk, Ruling, Status, Surface},
     text::{Group, Label, RuleName},
 };
-use counterfoil_verify::ProposalStatus;
+use counterfoil_verify::{ProposalStatus, Reviewed};
 use serde::{Deserialize, Serialize};
 
 use crate::{answer::json, client::protocol, error::ClientError, http::broke_off, limits};
@@ -166,6 +166,9 @@ pub struct ApprovalExecution {
     pub id: RecordId,
     /// Its index.
     pub index: u64,
+    /// What was said afterwards of an execution under break-glass; `None` for every other.
+    #[serde(with = "optional")]
+    pub review: Option<Reviewed>,
     /// The execution that it tries again.
     #[serde(with = "optional")]
     pub retries: Option<RecordId>,
@@ -336,6 +339,7 @@ words! {
     Principal, "name", |text: &str| Self::new(text), ToString::to_string;
     Label, "label", |text: &str| Self::new(text), ToString::to_string;
     Risk, "risk", Self::parse, |word: &Self| word.as_str().to_owned();
+    Reviewed, "review", Self::parse, |word: &Self| word.as_str().to_owned();
     Ruling, "verdict", Self::parse, |word: &Self| word.as_str().to_owned();
     Status, "outcome", Self::parse, |word: &Self| word.as_str().to_owned();
     Surface, "surface", Self::parse, |word: &Self| word.as_str().to_owned();

@@ -132,6 +132,19 @@ impl Session<'_> {
     /// # Errors
     /// [`SubmitError`]; `Misuse` if the view has no such proposal or no policy in force.
     pub fn decide(&self, view: &View, ballot: Ballot) -> Result<Included, SubmitError> {
+        let (record, shown) = self.sign_decision(view, ballot)?;
+        self.submit(&record, &[shown])
+    }
+
+    /// The decision that [`Session::decide`] submits, and what opens what was shown. A reject is heeded by a gate that it is handed to.
+    ///
+    /// # Errors
+    /// [`ClientError`]; `NotShown` for an approval on a view that is not sound.
+    pub fn sign_decision(
+        &self,
+        view: &View,
+        ballot: Ballot,
+    ) -> Result<(UnverifiedRecord, Opening), ClientError> {
         let action = view.proposal(&ballot.proposal)?.digest;
         let policy = view.policy()?;
         let Sealed { item: shown, opening } = seal(shown_label()?, ballot.shown_media_type, ballot.shown)?;
@@ -158,7 +171,7 @@ impl Session<'_> {
             verdict,
             window,
         };
-        self.append(view, body, &[opening])
+        Ok((self.sign_in(view, body)?, opening))
     }
 
     /// Withdraws a proposal or one's own decision.

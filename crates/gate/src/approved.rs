@@ -5,7 +5,10 @@ use counterfoil_receipt::{
 };
 use counterfoil_verify::{Dimension, Rule, Verdict};
 
-use crate::decide::{Refusal, Request, evidence_suffices};
+use crate::{
+    decide::{Refusal, Request, evidence_suffices},
+    effect::Attempt,
+};
 
 /// An execution that may be logged. Only [`crate::decide`] makes one.
 ///
@@ -54,14 +57,14 @@ pub struct Approved {
 /// ```
 ///
 /// ```compile_fail
-/// fn forge(permit: counterfoil_gate::Permit, id: counterfoil_receipt::RecordId) -> counterfoil_gate::Permit {
-///     counterfoil_gate::Permit { id, ..permit }
+/// fn forge(permit: counterfoil_gate::Permit, action: counterfoil_receipt::Action) -> counterfoil_gate::Permit {
+///     counterfoil_gate::Permit { action, ..permit }
 /// }
 /// ```
 #[derive(Debug)]
 #[must_use = "an execution was logged: run its effect, or record that it did not run"]
 pub struct Permit {
-    id: RecordId,
+    attempt: Attempt,
     action: Action,
 }
 
@@ -104,9 +107,9 @@ impl Approved {
         let absent = |what: &str| Refusal::new("execution-not-shown", format!("{id} {what}"));
         let run = evidence.state().run(&self.run).ok_or_else(|| absent("is of a run that is not shown"))?;
         let logged = run.execution(&id).ok_or_else(|| absent("is not shown to be in the log"))?;
-        let Execution { proposal: proposal_id, use_number, action, .. } = *self.execution;
-        if (logged.proposal, logged.use_number, &logged.runtime, logged.time)
-            != (proposal_id, use_number.get(), &self.runtime.principal, self.now.get())
+        let Execution { proposal: proposal_id, use_number, action, retries, .. } = *self.execution;
+        if (logged.proposal, logged.use_number, logged.retries, &logged.runtime, logged.time)
+            != (proposal_id, use_number.get(), retries, &self.runtime.principal, self.now.get())
         {
             return Err(absent("is another execution than the one that was approved"));
         }
@@ -139,13 +142,14 @@ impl Approved {
                 format!("time {now} or log time {:?} lies outside the approved window", logged.log_time);
             return Err(Refusal::new(Rule::WindowClosed.code(), detail));
         }
-        Ok(Permit { id, action })
+        let attempt = Attempt { execution: id, idempotency_key: logged.first };
+        Ok(Permit { attempt, action })
     }
 }
 
 impl Permit {
-    /// Lets the effect happen. It is given the approved action, and the execution's id to pass on as an idempotency key.
-    pub fn run<T>(self, effect: impl FnOnce(&Action, &RecordId) -> T) -> T {
-        effect(&self.action, &self.id)
+    /// Lets the effect happen. It is given the approved action, and what it is to be known by.
+    pub fn run<T>(self, effect: impl FnOnce(&Action, &Attempt) -> T) -> T {
+        effect(&self.action, &self.attempt)
     }
 }

@@ -1,7 +1,8 @@
 //! Running one command as an action: `counterfoil gate run -- COMMAND`.
 //!
 //! The action says everything that decides what is run: the arguments, the working directory and the whole environment.
-//! The one thing added is `COUNTERFOIL_EXECUTION`, the execution's id, for the command to pass on.
+//! What is added is `COUNTERFOIL_EXECUTION`, the execution's id, and `COUNTERFOIL_IDEMPOTENCY_KEY`, the id of the first execution of the
+//! same use, for the command to pass on.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +14,7 @@ use std::{
 };
 
 use counterfoil_receipt::{
-    Action, Malformed, RecordId,
+    Action, Malformed,
     action::{Json, Mode},
     body::{Effects, Status},
     text::Label,
@@ -22,7 +23,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use crate::effect::{Done, Effect, ResultPayload};
+use crate::effect::{Attempt, Done, Effect, ResultPayload};
 
 /// The tool that actions of this kind name.
 pub const TOOL: &str = "command";
@@ -31,6 +32,8 @@ pub const TOOL: &str = "command";
 pub const OUTPUT_BYTES: usize = 262_144;
 /// The variable that tells the command which execution it is.
 pub const EXECUTION_VARIABLE: &str = "COUNTERFOIL_EXECUTION";
+/// The variable that tells the command what the effect is to be known by, the same however often it is tried.
+pub const KEY_VARIABLE: &str = "COUNTERFOIL_IDEMPOTENCY_KEY";
 
 /// A command, as an action names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,7 +162,8 @@ impl CommandAction {
         if !self.cwd.starts_with('/') {
             return Err(shape("cwd is no absolute path"));
         }
-        let variable = |name: &str| !name.is_empty() && !name.contains('=') && name != EXECUTION_VARIABLE;
+        let is_ours = |name: &str| [EXECUTION_VARIABLE, KEY_VARIABLE].contains(&name);
+        let variable = |name: &str| !name.is_empty() && !name.contains('=') && !is_ours(name);
         if self.env.keys().any(|name| !variable(name)) {
             return Err(shape("env names what is no variable, or one that the gate sets"));
         }
@@ -172,12 +176,12 @@ impl CommandAction {
 }
 
 impl Effect for RunCommand<'_> {
-    fn run(&mut self, action: &Action, execution: &RecordId) -> Done {
+    fn run(&mut self, action: &Action, attempt: &Attempt) -> Done {
         let command = match CommandAction::from_action(action) {
             Ok(command) => command,
             Err(error) => return Done::not_started(error.to_string()),
         };
-        let mut child = match self.start(&command, execution) {
+        let mut child = match self.start(&command, attempt) {
             Ok(child) => child,
             Err(error) => return Done::not_started(format!("{} did not start: {error}", command.argv[0])),
         };
@@ -199,14 +203,15 @@ impl Effect for RunCommand<'_> {
 }
 
 impl RunCommand<'_> {
-    fn start(&self, command: &CommandAction, execution: &RecordId) -> io::Result<Child> {
+    fn start(&self, command: &CommandAction, attempt: &Attempt) -> io::Result<Child> {
         let mut child = Command::new(&command.argv[0]);
         child
             .args(&command.argv[1..])
             .current_dir(&command.cwd)
             .env_clear()
             .envs(&command.env)
-            .env(EXECUTION_VARIABLE, execution.to_string())
+            .env(EXECUTION_VARIABLE, attempt.execution.to_string())
+            .env(KEY_VARIABLE, attempt.idempotency_key.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

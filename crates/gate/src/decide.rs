@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 
 use counterfoil_receipt::{
-    Action, Author, Principal, RecordId, Role, Root, RunId,
-    body::{Basis, Execution},
+    Action, Author, Principal, RecordId, Role, Root, RunId, UnverifiedRecord,
+    body::{Basis, BreakGlass, Execution},
     field::{Count, Millis, Set, Uses},
     limits::DECISIONS,
-    text::Nonce,
+    text::{Nonce, Text},
 };
-use counterfoil_verify::{Answer, Dimension, Fault, ProposalState, Rule, Run, Shown, State, Verdict};
+use counterfoil_verify::{
+    Answer, Dimension, ExecutionState, Fault, ProposalState, Rule, Run, Shown, State, Verdict,
+};
 
-use crate::approved::Approved;
+use crate::{approved::Approved, stops};
 
 /// How many of those whose approval does not help a ruling names: the text stays one that a person reads.
 const REASONS: usize = 6;
@@ -30,6 +32,15 @@ pub struct Request {
     /// Something random that makes this attempt unlike any other: two processes with one key then never sign the same
     /// execution, and only one of them gets the use.
     pub nonce: Nonce,
+    /// Whether what is behind does once what it is asked for twice under one idempotency key, so that a use whose outcome nobody
+    /// knows may be tried again where the policy lets it.
+    pub is_idempotent: bool,
+    /// Why it can't wait for approval, where somebody says that. It counts only where nothing else lets the action pass, and the policy
+    /// allows break-glass.
+    pub break_glass: Option<Text>,
+    /// Signed rejects, cancels and revocations that the runtime was handed. They stop the action as if they were the next entries of
+    /// the log, whether the log has them or not.
+    pub stops: Vec<UnverifiedRecord>,
     /// Dimensions that must pass besides *integrity*, *authority* and *inclusion*, and those that the policy demands. *Conformity* passes only once
     /// something was executed, so here it may be not shown; it may never fail.
     pub require: Vec<Dimension>,
@@ -47,7 +58,7 @@ pub enum Ruling {
 }
 
 /// Why not, with the stable code of the reason: of the rule that does not hold, or one of the gate's own
-/// (`evidence-foreign`, `evidence-incomplete`, `not-a-runtime`).
+/// (`evidence-foreign`, `evidence-incomplete`, `not-a-runtime`, `stop-in-doubt`, and what an effect says of itself).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The stable code.
@@ -85,14 +96,17 @@ enum No {
 /// The execution that may be logged, and what has to be shown again once it is.
 fn judge(request: &Request, evidence: &Verdict, now: Millis) -> Result<(Execution, Vec<Dimension>), No> {
     evidence_suffices(evidence, request.run, &request.require)?;
-    let state = evidence.state();
+    let basis = basis_of(evidence).ok_or_else(|| refused("evidence-incomplete", "no checkpoint is shown"))?;
+    let stopped = stops::heed(evidence.state(), basis.size.get(), request)?;
+    let state = stopped.as_ref().unwrap_or(evidence.state());
     let (run, proposal) = proposal(state, request)?;
     runtime_may_sign(state, &request.runtime)?;
     let mut require = state.demanded(proposal);
     evidence_suffices(evidence, request.run, &require)?;
     require.extend(&request.require);
-    let basis = basis_of(evidence).ok_or_else(|| refused("evidence-incomplete", "no checkpoint is shown"))?;
-    let use_number = next_use(proposal)?;
+    let again = if request.is_idempotent { to_retry(state, run, proposal, &request.runtime) } else { None };
+    let held = again.and_then(|(_, execution)| Uses::new(execution.use_number));
+    let use_number = held.map_or_else(|| next_use(proposal), Ok)?;
     let approvals = Approvals::sort(state, run, request, use_number.get(), now.get());
     let execution = Execution {
         action: request.action.clone(),
@@ -103,16 +117,39 @@ fn judge(request: &Request, evidence: &Verdict, now: Millis) -> Result<(Executio
         nonce: request.nonce.clone(),
         policy: policy(state)?,
         proposal: request.proposal,
-        retries: None,
+        retries: again.map(|(id, _)| id),
         use_number,
     };
-    match state.may_execute(run, &execution, &request.runtime.principal, now.get()) {
-        Ok(()) => log_time_is_inside(state, run, &execution).map(|()| (execution, require)),
-        Err(fault) if is_outstanding(&fault, state, run, &execution, now.get()) => {
-            Err(No::NotYet(approvals.what_is_missing(&fault)))
-        }
-        Err(fault) => Err(fault.into()),
+    let runtime = &request.runtime.principal;
+    let fault = match state.may_execute(run, &execution, runtime, now.get()) {
+        Ok(()) => return log_time_is_inside(state, run, &execution).map(|()| (execution, require)),
+        Err(fault) => fault,
+    };
+    if let Some(reason) = &request.break_glass {
+        let alone = Execution {
+            break_glass: Some(BreakGlass { reason: reason.clone() }),
+            decisions: Set::default(),
+            ..execution
+        };
+        state.may_execute(run, &alone, runtime, now.get())?;
+        return log_time_is_inside(state, run, &alone).map(|()| (alone, require));
     }
+    if is_outstanding(&fault, state, run, &execution, now.get()) {
+        return Err(No::NotYet(approvals.what_is_missing(&fault)));
+    }
+    Err(fault.into())
+}
+
+/// The execution that may be tried again: the last one of a use, by this runtime, of which nobody knows what became.
+fn to_retry<'r>(
+    state: &State,
+    run: &'r Run,
+    proposal: &ProposalState,
+    runtime: &Author,
+) -> Option<(RecordId, &'r ExecutionState)> {
+    let holders = proposal.uses.values().filter_map(|id| Some((*id, run.execution(id)?)));
+    let mut own = holders.filter(|(_, execution)| execution.runtime == runtime.principal);
+    own.find(|(id, _)| state.retries_left(run, id) > 0)
 }
 
 /// Whether the evidence is about this run, and shows what a gate demands; nothing in it may be violated.

@@ -30,6 +30,7 @@ use crate::{
     log::{Log, LogError},
     open::{OpenExecutions, SignedOutcome},
     refusals::{Kind, Refusals},
+    stops::Stops,
 };
 
 /// How a gate is set up.
@@ -52,11 +53,12 @@ pub struct Config {
 pub struct Gate<L> {
     log: L,
     open: OpenExecutions,
+    stops: Stops,
     signer: Box<dyn Signer + Send + Sync>,
     runtime: Author,
     clock: Box<dyn Clock>,
     outcome_patience: Duration,
-    refusals: Mutex<Refusals>,
+    refusals: Refusals,
     settled: AtomicBool,
     /// Executions that this process has begun and not ended.
     running: Mutex<BTreeSet<RecordId>>,
@@ -157,11 +159,12 @@ impl<L: Log> Gate<L> {
         Ok(Self {
             log,
             open: OpenExecutions::open(&config.dir)?,
+            stops: Stops::of(&config.dir)?,
             signer: config.signer,
             runtime,
             clock: config.clock,
             outcome_patience: config.outcome_patience,
-            refusals: Mutex::new(Refusals::new(config.refusal_pause)),
+            refusals: Refusals::new(config.dir.join("refusals"), config.refusal_pause)?,
             settled: AtomicBool::new(false),
             running: Mutex::default(),
         })
@@ -190,7 +193,17 @@ impl<L: Log> Gate<L> {
             }
         }
         self.settled.store(true, Ordering::Release);
+        self.log_refusals(false);
         Ok(settled)
+    }
+
+    /// Keeps a signed reject, cancel or revocation, with what it needs to be one, and heeds it from now on, whether the log has it or not; so
+    /// do all gates that share the directory.
+    ///
+    /// # Errors
+    /// [`GateError::Open`] if it can't be kept.
+    pub fn heed(&self, record: &UnverifiedRecord) -> Result<(), GateError> {
+        Ok(self.stops.keep(record)?)
     }
 
     /// Runs `effect` if exactly `action` was approved for this runtime, once, and records it before and after.
@@ -204,7 +217,23 @@ impl<L: Log> Gate<L> {
         action: &Action,
         effect: &mut dyn Effect,
     ) -> Result<Ended, GateError> {
-        self.attempt(run, proposal, action, effect).map(|(ended, _)| ended)
+        self.attempt(run, proposal, action, effect, None).map(|(ended, _)| ended)
+    }
+
+    /// The same, without waiting for people where the policy lets that be for a reason: the execution says so, and what was done is
+    /// theirs to review ([`counterfoil_verify::State::review`]).
+    ///
+    /// # Errors
+    /// [`GateError`]; the effect did not run.
+    pub fn break_glass(
+        &self,
+        run: RunId,
+        proposal: RecordId,
+        action: &Action,
+        effect: &mut dyn Effect,
+        reason: Text,
+    ) -> Result<Ended, GateError> {
+        self.attempt(run, proposal, action, effect, Some(reason)).map(|(ended, _)| ended)
     }
 
     /// The same, and while a decision is outstanding waits for it, `patience` at the most.
@@ -221,7 +250,7 @@ impl<L: Log> Gate<L> {
     ) -> Result<Ended, GateError> {
         let started = Instant::now();
         loop {
-            let (ended, records) = self.attempt(run, proposal, action, effect)?;
+            let (ended, records) = self.attempt(run, proposal, action, effect, None)?;
             let left = patience.saturating_sub(started.elapsed());
             if left.is_zero() || !matches!(ended, Ended::Held(_)) {
                 return Ok(ended);
@@ -237,42 +266,68 @@ impl<L: Log> Gate<L> {
         proposal: RecordId,
         action: &Action,
         effect: &mut dyn Effect,
+        break_glass: Option<Text>,
     ) -> Result<(Ended, u64), GateError> {
         if !self.settled.load(Ordering::Acquire) {
             return Err(GateError::NotSettled);
         }
         let require = self.log.require().to_vec();
         let nonce = counterfoil_keys::random_nonce().map_err(|why| GateError::Random(why.to_string()))?;
-        let runtime = self.runtime.clone();
-        let request = Request { run, proposal, action: action.clone(), runtime, nonce, require };
+        let request = Request {
+            run,
+            proposal,
+            action: action.clone(),
+            runtime: self.runtime.clone(),
+            nonce,
+            is_idempotent: effect.is_idempotent(),
+            break_glass,
+            stops: self.stops.read()?,
+            require,
+        };
         let evidence = self.evidence(run)?;
         let records = evidence.state().run(&run).map_or(0, |run| run.count());
-        let ended = match decide(&request, &evidence, self.now()?) {
+        let ruling = match decide(&request, &evidence, self.now()?) {
+            Ruling::Execute(approved) => match effect::check(effect, action) {
+                Ok(()) => Ruling::Execute(approved),
+                Err(refusal) => Ruling::Refuse(refusal),
+            },
+            other => other,
+        };
+        let ended = match ruling {
             Ruling::Hold(why) => Ended::Held(why),
             Ruling::Refuse(refusal) => {
                 let record = self.record_refusal(&request, &evidence, &refusal);
                 Ended::Refused { refusal, record }
             }
-            Ruling::Execute(approved) => self.execute(&request, &evidence, approved, effect)?,
+            Ruling::Execute(approved) => self.execute(request, &evidence, approved, effect)?,
         };
         Ok((ended, records))
     }
 
     /// Logs the refusals that were counted and have no record yet.
     pub fn flush_refusals(&self) {
-        let waiting = self.refusals().drain();
-        for (kind, count) in waiting {
-            let Ok(evidence) = self.evidence(kind.run) else { continue };
+        self.log_refusals(true);
+    }
+
+    /// Logs refusals that were counted: all, or those that waited long enough.
+    fn log_refusals(&self, all: bool) {
+        let Ok(now) = self.now() else { return };
+        for (kind, count) in self.refusals.take(now.get(), all) {
             let detail = format!("{count} more refusals like the one before");
-            // Nobody is there to be told of a failure; the first refusal of the kind stands in the log.
-            let _ = self.submit_refusal(&evidence, &kind, None, Some(detail), count);
+            let logged = self.evidence(kind.run);
+            let logged = logged
+                .ok()
+                .and_then(|evidence| self.submit_refusal(&evidence, &kind, None, Some(detail), count));
+            if logged.is_none() {
+                self.refusals.put_back(&kind, count, now.get());
+            }
         }
     }
 
     /// The write-ahead: nothing runs before the log is shown to hold the execution.
     fn execute(
         &self,
-        request: &Request,
+        mut request: Request,
         evidence: &Verdict,
         approved: Approved,
         effect: &mut dyn Effect,
@@ -286,16 +341,18 @@ impl<L: Log> Gate<L> {
             Err(LogError::Rejected { code }) => {
                 self.open.clear(id)?;
                 let refusal = Refusal::new(code, "the log does not admit the execution");
-                let record = self.record_refusal(request, evidence, &refusal);
+                let record = self.record_refusal(&request, evidence, &refusal);
                 return Ok(Ended::Refused { refusal, record });
             }
             Err(error) => return Err(self.unconfirmed(&execution, &error)),
         }
         let after = self.evidence(request.run).map_err(|error| self.unconfirmed(&execution, &error))?;
         let now = self.now().map_err(|error| self.unconfirmed(&execution, &error))?;
-        match approved.confirm(id, &after, now) {
+        let stops = self.stops.read().map_err(|error| self.unconfirmed(&execution, &error))?;
+        let stopped = stopped_since(&mut request, stops, evidence, now);
+        match stopped.map_or_else(|| approved.confirm(id, &after, now), Err) {
             Ok(permit) => {
-                let done = permit.run(|action, id| effect::run(effect, action, id));
+                let done = permit.run(|action, attempt| effect::run(effect, action, attempt));
                 let outcome = self.record_outcome(&execution, &done);
                 Ok(Ended::Ran(Ran { execution: id, done, outcome }))
             }
@@ -420,15 +477,16 @@ impl<L: Log> Gate<L> {
     fn record_refusal(&self, request: &Request, evidence: &Verdict, refusal: &Refusal) -> Option<RecordId> {
         let kind = Kind {
             run: request.run,
-            proposal: request.proposal,
+            proposal: Some(request.proposal),
             action: request.action.digest(),
             code: refusal.code.clone(),
         };
-        let count = self.refusals().count(&kind)?;
+        let now = self.now().ok()?.get();
+        let count = self.refusals.count(&kind, now)?;
         let (action, detail) = (Some(request.action.clone()), Some(refusal.detail.clone()));
         let record = self.submit_refusal(evidence, &kind, action, detail, count);
         if record.is_none() {
-            self.refusals().put_back(&kind, count);
+            self.refusals.put_back(&kind, count, now);
         }
         record
     }
@@ -453,7 +511,7 @@ impl<L: Log> Gate<L> {
             count: Whole::new(count)?,
             decisions: None,
             detail: detail.and_then(|detail| text(&detail)),
-            proposal: run.proposal(&kind.proposal).map(|_| kind.proposal),
+            proposal: kind.proposal.filter(|proposal| run.proposal(proposal).is_some()),
             use_number: None,
         };
         let place = Place::Run { log: state.log()?, run: kind.run, parents: heads(run, state) };
@@ -491,10 +549,6 @@ impl<L: Log> Gate<L> {
         Draft { place, time, principal, role, body: body.into() }.sign(&*self.signer)
     }
 
-    fn refusals(&self) -> MutexGuard<'_, Refusals> {
-        lock(&self.refusals)
-    }
-
     fn evidence(&self, run: RunId) -> Result<Verdict, GateError> {
         self.log.evidence(run, self.now()?).map_err(GateError::NoEvidence)
     }
@@ -526,6 +580,25 @@ impl Drop for Running<'_> {
 /// What is behind a mutex; nothing here is left half done by a panic.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a record that was handed to the gate since it decided says against that decision.
+fn stopped_since(
+    request: &mut Request,
+    stops: Vec<UnverifiedRecord>,
+    evidence: &Verdict,
+    now: Millis,
+) -> Option<Refusal> {
+    let is_known = |stop: &UnverifiedRecord| request.stops.iter().any(|known| known.id() == stop.id());
+    if stops.iter().all(is_known) {
+        return None;
+    }
+    request.stops = stops;
+    match decide(request, evidence, now) {
+        Ruling::Execute(_) => None,
+        Ruling::Hold(why) => Some(Refusal::new(Rule::QuorumNotMet.code(), why)),
+        Ruling::Refuse(refusal) => Some(refusal),
+    }
 }
 
 /// Whether an execution that is not in the log can no longer be admitted, because log time is past its window.

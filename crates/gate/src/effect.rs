@@ -8,11 +8,63 @@ use counterfoil_receipt::{
     text::Label,
 };
 
+use crate::decide::Refusal;
+
+/// What an effect is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// The record of this one execution.
+    pub execution: RecordId,
+    /// The first execution of the same use: `execution` itself, unless this tries again what nobody knows the outcome of. To be passed on,
+    /// so that what is behind does once what it is asked for twice.
+    pub idempotency_key: RecordId,
+}
+
 /// Something that changes the world.
 pub trait Effect {
-    /// Does it: exactly `action`. `execution` names this one execution; pass it on as an idempotency key, so that what is
-    /// behind can tell a repetition, and enforce `action.precondition` there.
-    fn run(&mut self, action: &Action, execution: &RecordId) -> Done;
+    /// Does it: exactly `action`. What the action presumes is enforced there, and `attempt` passed on to what is behind.
+    fn run(&mut self, action: &Action, attempt: &Attempt) -> Done;
+
+    /// Whether what the action presumes still holds: its precondition, the definition of its tool. Asked before anything is logged.
+    /// An effect that knows of neither says so of actions that name one.
+    ///
+    /// # Errors
+    /// Why not, under `precondition-failed`, `tool-changed`, or a code of its own.
+    fn check(&mut self, action: &Action) -> Result<(), Refusal> {
+        let names = action.precondition.as_ref().map(|_| "a precondition");
+        let names = names.or_else(|| action.connector.as_ref().map(|_| "a tool by its definition"));
+        let unchecked = |what: &str| {
+            Refusal::new(
+                "precondition-unchecked",
+                format!("the action names {what}, which this effect can't check"),
+            )
+        };
+        names.map_or(Ok(()), |what| Err(unchecked(what)))
+    }
+
+    /// Whether what is behind does once what it is asked for twice under one idempotency key. An effect of which this is not known
+    /// is never tried again.
+    fn is_idempotent(&self) -> bool {
+        false
+    }
+}
+
+/// An effect that may be tried again where nobody knows what became of it, if the policy lets it.
+#[derive(Clone, Copy, Debug)]
+pub struct Idempotent<E>(pub E);
+
+impl<E: Effect> Effect for Idempotent<E> {
+    fn run(&mut self, action: &Action, attempt: &Attempt) -> Done {
+        self.0.run(action, attempt)
+    }
+
+    fn check(&mut self, action: &Action) -> Result<(), Refusal> {
+        self.0.check(action)
+    }
+
+    fn is_idempotent(&self) -> bool {
+        true
+    }
 }
 
 /// What became of an effect, as far as the runtime knows.
@@ -39,9 +91,9 @@ pub struct ResultPayload {
     pub content: Vec<u8>,
 }
 
-impl<F: FnMut(&Action, &RecordId) -> Done> Effect for F {
-    fn run(&mut self, action: &Action, execution: &RecordId) -> Done {
-        self(action, execution)
+impl<F: FnMut(&Action, &Attempt) -> Done> Effect for F {
+    fn run(&mut self, action: &Action, attempt: &Attempt) -> Done {
+        self(action, attempt)
     }
 }
 
@@ -57,9 +109,16 @@ impl Done {
     }
 }
 
+/// Asks an effect whether what an action presumes holds; one that panics does not say so.
+pub(crate) fn check(effect: &mut dyn Effect, action: &Action) -> Result<(), Refusal> {
+    catch_unwind(AssertUnwindSafe(|| effect.check(action))).unwrap_or_else(|_| {
+        Err(Refusal::new("precondition-unchecked", "the effect panicked when it was asked"))
+    })
+}
+
 /// Runs an effect; one that panics has an unknown outcome.
-pub(crate) fn run(effect: &mut dyn Effect, action: &Action, execution: &RecordId) -> Done {
-    catch_unwind(AssertUnwindSafe(|| effect.run(action, execution))).unwrap_or_else(|panic| {
+pub(crate) fn run(effect: &mut dyn Effect, action: &Action, attempt: &Attempt) -> Done {
+    catch_unwind(AssertUnwindSafe(|| effect.run(action, attempt))).unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<&str>().map(|said| (*said).to_owned());
         let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
         Done::unknown(format!("the effect panicked: {said}"))

@@ -16,9 +16,11 @@ mod effect;
 mod log;
 mod open;
 mod refusals;
+mod stops;
 
 pub use approved::{Approved, Permit};
 pub use decide::{Refusal, Request, Ruling, decide};
 pub use driver::{Config, Ended, Gate, GateError, Ran, Settled};
-pub use effect::{Done, Effect, ResultPayload};
+pub use effect::{Attempt, Done, Effect, Idempotent, ResultPayload};
 pub use log::{Log, LogError};
+pub use stops::{heed_in, heeded_in, is_stop};

@@ -1,11 +1,16 @@
-//! Equal refusals are one record with a count: an agent in a loop must not fill an append-only log.
+//! Equal refusals are one record with a count: an agent in a loop must not fill an append-only log. What is counted is on disk, so
+//! that an agent that starts a gate for each of its attempts does not either.
 
 use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
+    collections::BTreeMap,
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
 };
 
 use counterfoil_receipt::{ActionDigest, RecordId, RunId};
+use serde::{Deserialize, Serialize};
 
 /// Refusals counted at a time; more kinds at once are logged one by one.
 const KINDS: usize = 1_024;
@@ -13,58 +18,141 @@ const KINDS: usize = 1_024;
 const COUNT: u64 = 1_000_000;
 
 /// What makes two refusals equal.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Kind {
     pub run: RunId,
-    pub proposal: RecordId,
+    pub proposal: Option<RecordId>,
     pub action: ActionDigest,
     pub code: String,
 }
 
-/// Counts refusals between records.
+/// Refusals of one kind since `since`, when one was logged, in milliseconds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Counted {
+    run: String,
+    proposal: Option<String>,
+    action: String,
+    code: String,
+    since: u64,
+    waiting: u64,
+}
+
+/// Counts refusals between records, for all gates of a directory.
 #[derive(Debug)]
 pub(crate) struct Refusals {
-    every: Duration,
-    counted: HashMap<Kind, (Instant, u64)>,
+    dir: PathBuf,
+    every: u64,
 }
 
 impl Refusals {
     /// Logs an equal refusal again after `every` at the earliest.
-    pub(crate) fn new(every: Duration) -> Self {
-        Self { every, counted: HashMap::new() }
+    pub(crate) fn new(dir: PathBuf, every: Duration) -> io::Result<Self> {
+        fs::create_dir_all(&dir)?;
+        Ok(Self { dir, every: u64::try_from(every.as_millis()).unwrap_or(u64::MAX) })
     }
 
-    /// Counts one. `Some` if a record is due, with how many refusals it stands for.
-    pub(crate) fn count(&mut self, kind: &Kind) -> Option<u64> {
-        let every = self.every;
-        if let Some((since, waiting)) = self.counted.get_mut(kind) {
-            *waiting += 1;
-            if since.elapsed() < every && *waiting < COUNT {
-                return None;
+    /// Counts one at `now`. `Some` if a record is due, with how many refusals it stands for. Where counts can't be kept, each is due.
+    pub(crate) fn count(&self, kind: &Kind, now: u64) -> Option<u64> {
+        let counted = self.change(|all| {
+            let name = kind.name();
+            if let Some(counted) = all.get_mut(&name) {
+                counted.waiting += 1;
+                if !self.is_due(counted, now) && counted.waiting < COUNT {
+                    return None;
+                }
+                counted.since = now;
+                return Some(std::mem::take(&mut counted.waiting));
             }
-            *since = Instant::now();
-            return Some(std::mem::take(waiting));
-        }
-        if self.counted.len() >= KINDS {
-            self.counted.retain(|_, (since, waiting)| *waiting > 0 || since.elapsed() < every);
-        }
-        if self.counted.len() < KINDS {
-            self.counted.insert(kind.clone(), (Instant::now(), 0));
-        }
-        Some(1)
+            if all.len() >= KINDS {
+                all.retain(|_, counted| counted.waiting > 0 || !self.is_due(counted, now));
+            }
+            if all.len() < KINDS {
+                all.insert(name, kind.counted(now, 0));
+            }
+            Some(1)
+        });
+        counted.unwrap_or(Some(1))
     }
 
     /// Puts back what could not be logged.
-    pub(crate) fn put_back(&mut self, kind: &Kind, count: u64) {
-        if let Some((_, waiting)) = self.counted.get_mut(kind) {
-            *waiting += count;
+    pub(crate) fn put_back(&self, kind: &Kind, count: u64, now: u64) {
+        // A count that is lost here was no record before, either; the first refusal of its kind is one.
+        let _ = self.change(|all| {
+            all.entry(kind.name()).or_insert_with(|| kind.counted(now, 0)).waiting += count;
+        });
+    }
+
+    /// What was counted and has no record, taken out: all of it, or what is due at `now`.
+    pub(crate) fn take(&self, now: u64, everything: bool) -> Vec<(Kind, u64)> {
+        let taken = self.change(|all| {
+            let mut taken = Vec::new();
+            all.retain(|_, counted| {
+                let is_due = everything || self.is_due(counted, now);
+                if is_due && counted.waiting > 0 {
+                    taken.extend(Kind::of(counted).map(|kind| (kind, counted.waiting)));
+                }
+                !is_due
+            });
+            taken
+        });
+        taken.unwrap_or_default()
+    }
+
+    /// A clock that was put back makes nothing wait for ever.
+    fn is_due(&self, counted: &Counted, now: u64) -> bool {
+        now < counted.since || now - counted.since >= self.every
+    }
+
+    /// Changes what is counted, alone.
+    fn change<T>(&self, change: impl FnOnce(&mut BTreeMap<String, Counted>) -> T) -> io::Result<T> {
+        let lock = File::create(self.dir.join("lock"))?;
+        lock.lock()?;
+        let path = self.dir.join("counts.json");
+        let before = read(&path)?;
+        let mut all: BTreeMap<String, Counted> = serde_json::from_slice(&before).unwrap_or_default();
+        let result = change(&mut all);
+        let after = serde_json::to_vec(&all)?;
+        if after != before {
+            let new = self.dir.join("new");
+            fs::write(&new, after)?;
+            fs::rename(new, path)?;
+        }
+        Ok(result)
+    }
+}
+
+impl Kind {
+    fn name(&self) -> String {
+        let proposal = self.proposal.map_or_else(String::new, |id| id.to_string());
+        format!("{} {proposal} {} {}", self.run, self.action, self.code)
+    }
+
+    fn counted(&self, since: u64, waiting: u64) -> Counted {
+        Counted {
+            run: self.run.to_string(),
+            proposal: self.proposal.map(|id| id.to_string()),
+            action: self.action.to_string(),
+            code: self.code.clone(),
+            since,
+            waiting,
         }
     }
 
-    /// Everything that was counted and has no record, taken out.
-    pub(crate) fn drain(&mut self) -> Vec<(Kind, u64)> {
-        let waiting = self.counted.drain().filter(|(_, (_, waiting))| *waiting > 0);
-        waiting.map(|(kind, (_, waiting))| (kind, waiting)).collect()
+    /// `None` for what this program did not write.
+    fn of(counted: &Counted) -> Option<Self> {
+        let proposal = match &counted.proposal {
+            Some(id) => Some(RecordId::parse(id)?),
+            None => None,
+        };
+        let (run, action) = (RunId::parse(&counted.run)?, ActionDigest::parse(&counted.action)?);
+        Some(Self { run, proposal, action, code: counted.code.clone() })
+    }
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        read => read,
     }
 }
 
@@ -75,35 +163,58 @@ mod tests {
     fn kind(code: &str) -> Kind {
         let run = RunId::started_by(RecordId::of(b"trigger"));
         let action = ActionDigest::from_bytes([7; 32]);
-        Kind { run, proposal: RecordId::of(b"proposal"), action, code: code.to_owned() }
+        Kind { run, proposal: Some(RecordId::of(b"proposal")), action, code: code.to_owned() }
     }
 
     #[test]
     fn equal_refusals_wait_for_each_other_and_none_is_lost() {
-        let mut refusals = Refusals::new(Duration::from_secs(3_600));
-        assert_eq!(refusals.count(&kind("a")), Some(1));
-        assert_eq!(refusals.count(&kind("a")), None);
-        assert_eq!(refusals.count(&kind("b")), Some(1));
-        assert_eq!(refusals.count(&kind("a")), None);
-        assert_eq!(refusals.drain(), vec![(kind("a"), 2)]);
-        assert_eq!(refusals.drain(), Vec::new());
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Refusals::new(dir.path().into(), Duration::from_secs(60)).unwrap();
+        assert_eq!(open().count(&kind("a"), 0), Some(1));
+        assert_eq!(open().count(&kind("a"), 1), None);
+        assert_eq!(open().count(&kind("b"), 1), Some(1));
+        assert_eq!(open().count(&kind("a"), 59_999), None);
+        assert_eq!(open().take(59_999, false), Vec::new());
+        assert_eq!(open().take(59_999, true), vec![(kind("a"), 2)]);
+        assert_eq!(open().take(59_999, true), Vec::new());
     }
 
     #[test]
     fn after_its_time_one_record_stands_for_all() {
-        let mut refusals = Refusals::new(Duration::ZERO);
-        assert_eq!(refusals.count(&kind("a")), Some(1));
-        refusals.put_back(&kind("a"), 1);
-        assert_eq!(refusals.count(&kind("a")), Some(2));
+        let dir = tempfile::tempdir().unwrap();
+        let refusals = Refusals::new(dir.path().into(), Duration::from_secs(60)).unwrap();
+        assert_eq!(refusals.count(&kind("a"), 0), Some(1));
+        refusals.put_back(&kind("a"), 1, 0);
+        assert_eq!(refusals.count(&kind("a"), 60_000), Some(2));
+        assert_eq!(refusals.count(&kind("a"), 60_001), None);
+        assert_eq!(refusals.take(120_000, false), vec![(kind("a"), 1)]);
+    }
+
+    #[test]
+    fn a_clock_that_was_put_back_holds_no_record_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let refusals = Refusals::new(dir.path().into(), Duration::from_secs(60)).unwrap();
+        assert_eq!(refusals.count(&kind("a"), 1_000_000), Some(1));
+        assert_eq!(refusals.count(&kind("a"), 5), Some(1));
     }
 
     #[test]
     fn more_kinds_than_are_counted_are_logged_one_by_one() {
-        let mut refusals = Refusals::new(Duration::from_secs(3_600));
+        let dir = tempfile::tempdir().unwrap();
+        let refusals = Refusals::new(dir.path().into(), Duration::from_secs(60)).unwrap();
         for at in 0..=KINDS {
-            assert_eq!(refusals.count(&kind(&at.to_string())), Some(1));
+            assert_eq!(refusals.count(&kind(&at.to_string()), 0), Some(1));
         }
-        assert_eq!(refusals.count(&kind(&KINDS.to_string())), Some(1));
-        assert_eq!(refusals.count(&kind("0")), None);
+        assert_eq!(refusals.count(&kind(&KINDS.to_string()), 0), Some(1));
+        assert_eq!(refusals.count(&kind("0"), 0), None);
+    }
+
+    #[test]
+    fn counts_that_can_not_be_kept_hide_no_refusal() {
+        let dir = tempfile::tempdir().unwrap();
+        let refusals = Refusals::new(dir.path().into(), Duration::from_secs(60)).unwrap();
+        fs::create_dir(dir.path().join("counts.json")).unwrap();
+        assert_eq!(refusals.count(&kind("a"), 0), Some(1));
+        assert_eq!(refusals.count(&kind("a"), 0), Some(1));
     }
 }

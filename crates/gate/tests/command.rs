@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use counterfoil_gate::{
-    Effect,
+    Attempt, Effect,
     command::{CommandAction, OUTPUT_BYTES, RunCommand},
 };
 use counterfoil_receipt::{
@@ -23,8 +23,13 @@ fn command(argv: &[&str]) -> CommandAction {
     }
 }
 
+/// A second attempt at an effect.
+fn attempt() -> Attempt {
+    Attempt { execution: RecordId::of(b"execution"), idempotency_key: RecordId::of(b"first execution") }
+}
+
 fn run(command: &CommandAction) -> (counterfoil_gate::Done, Value) {
-    let done = RunCommand::default().run(&command.to_action().unwrap(), &RecordId::of(b"execution"));
+    let done = RunCommand::default().run(&command.to_action().unwrap(), &attempt());
     let result = done.result.as_ref().map(|result| serde_json::from_slice(&result.content).unwrap());
     (done, result.unwrap_or_default())
 }
@@ -46,7 +51,7 @@ fn an_action_that_says_more_than_a_command_is_none() {
     conditional.precondition = Some(action.arguments.clone());
     for other in [preview, aimed, conditional] {
         assert!(CommandAction::from_action(&other).is_err(), "{other:?}");
-        let done = RunCommand::default().run(&other, &RecordId::of(b"execution"));
+        let done = RunCommand::default().run(&other, &attempt());
         assert_eq!((done.status, done.effects), (Status::Failed, Effects::None));
     }
 }
@@ -59,8 +64,10 @@ fn what_would_leave_open_what_is_run_is_no_command() {
     assert!(CommandAction { cwd: "tmp".to_owned(), ..command(&["true"]) }.to_action().is_err());
     assert!(command(&["echo", "a\0b"]).to_action().is_err());
     let mut forged = command(&["true"]);
-    forged.env.insert("COUNTERFOIL_EXECUTION".to_owned(), "mine".to_owned());
-    assert!(forged.to_action().is_err());
+    for name in ["COUNTERFOIL_EXECUTION", "COUNTERFOIL_IDEMPOTENCY_KEY"] {
+        forged.env = BTreeMap::from([(name.to_owned(), "mine".to_owned())]);
+        assert!(forged.to_action().is_err());
+    }
 }
 
 #[test]
@@ -69,13 +76,19 @@ fn exactly_the_approved_words_and_environment_are_run() {
         run(&command(&["/bin/sh", "-c", "pwd; env | sort; printf '%s|' \"$@\"", "sh", "a b", "$HOME", "*"]));
     assert_eq!((done.status, done.effects), (Status::Succeeded, Effects::Complete));
     let text = result["stdout"]["text"].as_str().unwrap();
-    let execution = RecordId::of(b"execution");
+    let Attempt { execution, idempotency_key: key } = attempt();
     // The shell itself sets PWD and its kin; nothing of this process's environment is there.
     let own = |line: &&str| !["PWD=", "OLDPWD=", "SHLVL=", "_="].iter().any(|name| line.starts_with(name));
     let lines: Vec<&str> = text.lines().filter(own).collect();
     assert_eq!(
         lines,
-        ["/", &format!("COUNTERFOIL_EXECUTION={execution}"), "PATH=/usr/bin:/bin", "a b|$HOME|*|"]
+        [
+            "/",
+            &format!("COUNTERFOIL_EXECUTION={execution}"),
+            &format!("COUNTERFOIL_IDEMPOTENCY_KEY={key}"),
+            "PATH=/usr/bin:/bin",
+            "a b|$HOME|*|"
+        ]
     );
 }
 

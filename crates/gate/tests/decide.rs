@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use counterfoil_gate::{Refusal, Request, Ruling, decide};
+use counterfoil_gate::{Attempt, Refusal, Request, Ruling, decide};
 use counterfoil_receipt::{
     Author, RecordId, Role, RunId,
     body::{Audience, Decision, Ruling as Vote, Status, Window},
@@ -37,6 +37,9 @@ impl Case {
             action,
             runtime,
             nonce: Nonce::new("nonce-of-a-gate-test-01").unwrap(),
+            is_idempotent: false,
+            break_glass: None,
+            stops: Vec::new(),
             require: Vec::new(),
         };
         Self { scenario, run, proposal, request }
@@ -291,6 +294,9 @@ fn the_requester_can_not_be_the_approver_and_others_still_can() {
         action,
         runtime: author(&scenario.cast.gate),
         nonce: Nonce::new("nonce-of-a-gate-test-02").unwrap(),
+        is_idempotent: false,
+        break_glass: None,
+        stops: Vec::new(),
         require: Vec::new(),
     };
     let mut case = Case { scenario, run, proposal, request };
@@ -484,7 +490,11 @@ fn the_execution_is_what_the_log_admits() {
     let now = millis(case.scenario.ledger.now());
     let evidence = case.evidence();
     let permit = approved.confirm(record.id(), &evidence, now).unwrap();
-    assert_eq!(permit.run(|action, id| (action.clone(), *id)), (case.request.action.clone(), record.id()));
+    let attempt = Attempt { execution: record.id(), idempotency_key: record.id() };
+    assert_eq!(
+        permit.run(|action, attempt| (action.clone(), *attempt)),
+        (case.request.action.clone(), attempt)
+    );
 }
 
 #[test]

@@ -11,9 +11,9 @@ use std::{
     time::Duration,
 };
 
-use counterfoil_gate::{Ended, GateError, Settled};
+use counterfoil_gate::{Attempt, Ended, GateError, Settled};
 use counterfoil_receipt::{
-    Action, Body, RecordId, Type,
+    Action, Body, Type,
     body::{Effects, Status},
 };
 use counterfoil_testkit::Scenario;
@@ -25,7 +25,7 @@ fn request(log: &FakeLog, dir: &std::path::Path) -> (Result<Ended, GateError>, u
     let effects = Cell::new(0);
     let gate = log.gate(dir);
     gate.settle_open().unwrap();
-    let ended = gate.run(run, proposal, &action, &mut |_: &Action, _: &RecordId| {
+    let ended = gate.run(run, proposal, &action, &mut |_: &Action, _: &Attempt| {
         effects.set(effects.get() + 1);
         succeeded()
     });
@@ -53,9 +53,10 @@ fn the_effect_is_given_the_approved_action_and_the_id_of_its_execution() {
     let (run, proposal, action) = log.world(|world| (world.run, world.proposal, world.action.clone()));
     let gate = log.gate(dir.path());
     gate.settle_open().unwrap();
-    let ended = gate.run(run, proposal, &action, &mut |given: &Action, execution: &RecordId| {
+    let ended = gate.run(run, proposal, &action, &mut |given: &Action, attempt: &Attempt| {
         assert_eq!(given.to_canonical(), action.to_canonical());
-        assert_eq!(*execution, log.records(Type::Execution)[0].id());
+        let execution = log.records(Type::Execution)[0].id();
+        assert_eq!(*attempt, Attempt { execution, idempotency_key: execution });
         succeeded()
     });
     assert!(matches!(ended, Ok(Ended::Ran(_))), "{ended:?}");
@@ -133,7 +134,7 @@ fn an_effect_that_panics_is_recorded_as_unknown() {
     let (run, proposal, action) = log.world(|world| (world.run, world.proposal, world.action.clone()));
     let gate = log.gate(dir.path());
     gate.settle_open().unwrap();
-    let ended = gate.run(run, proposal, &action, &mut |_: &Action, _: &RecordId| panic!("out of paper"));
+    let ended = gate.run(run, proposal, &action, &mut |_: &Action, _: &Attempt| panic!("out of paper"));
     let Ok(Ended::Ran(ran)) = ended else { panic!("{ended:?}") };
     assert_eq!(ran.done.detail.as_deref(), Some("the effect panicked: out of paper"));
     assert_eq!(log.outcomes(), [(Status::Unknown, Effects::Unknown)]);
@@ -145,7 +146,7 @@ fn a_result_is_logged_as_a_commitment() {
     let (run, proposal, action) = log.world(|world| (world.run, world.proposal, world.action.clone()));
     let gate = log.gate(dir.path());
     gate.settle_open().unwrap();
-    gate.run(run, proposal, &action, &mut |_: &Action, _: &RecordId| {
+    gate.run(run, proposal, &action, &mut |_: &Action, _: &Attempt| {
         let label = counterfoil_testkit::label;
         let result = counterfoil_gate::ResultPayload {
             label: label("result.txt"),
@@ -185,7 +186,7 @@ fn killed_at(step: u32, noted: bool) {
     let run_once = || {
         let gate = log.gate(dir.path());
         let settled = gate.settle_open().unwrap();
-        let ended = gate.run(run, proposal, &action, &mut |_: &Action, _: &RecordId| {
+        let ended = gate.run(run, proposal, &action, &mut |_: &Action, _: &Attempt| {
             effects.set(effects.get() + 1);
             succeeded()
         });
@@ -238,7 +239,7 @@ fn two_attempts_at_the_same_millisecond_are_two_executions() {
 fn nothing_runs_before_what_is_open_was_settled() {
     let (log, dir) = (FakeLog::approved(), tempfile::tempdir().unwrap());
     let (run, proposal, action) = log.world(|world| (world.run, world.proposal, world.action.clone()));
-    let mut effect = |_: &Action, _: &RecordId| panic!("ran");
+    let mut effect = |_: &Action, _: &Attempt| panic!("ran");
     let gate = log.gate(dir.path());
     assert!(matches!(gate.run(run, proposal, &action, &mut effect), Err(GateError::NotSettled)));
 }
@@ -249,7 +250,7 @@ fn gates_share_a_directory_and_none_settles_what_another_still_runs() {
     let (run, proposal, action) = log.world(|world| (world.run, world.proposal, world.action.clone()));
     let gate = log.gate(dir.path());
     gate.settle_open().unwrap();
-    let ended = gate.run(run, proposal, &action, &mut |_: &Action, _: &RecordId| {
+    let ended = gate.run(run, proposal, &action, &mut |_: &Action, _: &Attempt| {
         // Beside it, and in the same process.
         assert_eq!(log.gate(dir.path()).settle_open().unwrap(), []);
         assert_eq!(gate.settle_open().unwrap(), []);
@@ -266,7 +267,7 @@ fn what_one_gate_left_open_another_settles_once_it_is_gone() {
     let other = log.gate(dir.path());
     let (run, proposal, action) = log.world(|world| (world.run, world.proposal, world.action.clone()));
     gone.settle_open().unwrap();
-    gone.run(run, proposal, &action, &mut |_: &Action, _: &RecordId| panic!("ran")).unwrap_err();
+    gone.run(run, proposal, &action, &mut |_: &Action, _: &Attempt| panic!("ran")).unwrap_err();
     log.world(|world| world.reachable = true);
     assert_eq!(other.settle_open().unwrap(), []);
     drop(gone);
@@ -281,7 +282,7 @@ fn a_gate_that_could_not_settle_again_lets_nothing_pass() {
     gate.settle_open().unwrap();
     std::fs::write(dir.path().join("0/damaged.execution"), "no record").unwrap();
     gate.settle_open().unwrap_err();
-    let mut effect = |_: &Action, _: &RecordId| panic!("ran");
+    let mut effect = |_: &Action, _: &Attempt| panic!("ran");
     assert!(matches!(gate.run(run, proposal, &action, &mut effect), Err(GateError::NotSettled)));
 }
 
@@ -299,7 +300,7 @@ fn an_outcome_that_the_log_did_not_take_is_logged_at_the_next_start() {
     let (run, proposal, action) = log.world(|world| (world.run, world.proposal, world.action.clone()));
     let gate = log.gate(dir.path());
     gate.settle_open().unwrap();
-    let ended = gate.run(run, proposal, &action, &mut |_: &Action, _: &RecordId| {
+    let ended = gate.run(run, proposal, &action, &mut |_: &Action, _: &Attempt| {
         log.world(|world| world.reachable = false);
         succeeded()
     });
@@ -320,7 +321,7 @@ fn an_outstanding_decision_is_waited_for() {
     let (run, proposal, action) = log.world(|world| (world.run, world.proposal, world.action.clone()));
     let gate = log.gate(dir.path());
     gate.settle_open().unwrap();
-    let mut effect = |_: &Action, _: &RecordId| succeeded();
+    let mut effect = |_: &Action, _: &Attempt| succeeded();
     let held = gate.run(run, proposal, &action, &mut effect).unwrap();
     assert!(matches!(&held, Ended::Held(why) if why.contains("0 of 2")), "{held:?}");
     let ended = gate.run_when_approved(run, proposal, &action, &mut effect, Duration::from_secs(60)).unwrap();
@@ -336,7 +337,7 @@ fn equal_refusals_are_one_record_with_a_count() {
     gate.settle_open().unwrap();
     let mut records = Vec::new();
     for _ in 0..5 {
-        let ended = gate.run(run, proposal, &other, &mut |_: &Action, _: &RecordId| panic!("ran")).unwrap();
+        let ended = gate.run(run, proposal, &other, &mut |_: &Action, _: &Attempt| panic!("ran")).unwrap();
         let Ended::Refused { refusal, record } = ended else { panic!("{ended:?}") };
         assert_eq!(refusal.code, "action-differs");
         records.extend(record);

@@ -6,9 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use counterfoil_gate::{Done, Ended, GateError, Ran, ResultPayload};
+use counterfoil_gate::{Attempt, Done, Ended, GateError, Ran, Refusal, ResultPayload};
 use counterfoil_receipt::{
-    RecordId,
+    Action, RecordId,
     body::{Effects, Status},
     text::Label,
 };
@@ -20,7 +20,7 @@ use crate::{
     limits,
     message::{self, Id},
     proxy::{Answer, Open, Proxy, Reply, parameters},
-    reply::{self, CallReceipt, EXECUTION},
+    reply::{self, CallReceipt, EXECUTION, IDEMPOTENCY_KEY},
 };
 
 /// A call that was proposed.
@@ -64,7 +64,7 @@ impl Proxy {
         if let Some(name) = params.keys().find(|name| !known.contains(&name.as_str())) {
             return Err(parameters(format!("{name:?} is no parameter that this gate lets through")));
         }
-        let Some(Value::String(tool)) = params.get("name") else {
+        let Some(Value::String(name)) = params.get("name") else {
             return Err(parameters("name is no text".to_owned()));
         };
         let arguments = match params.get("arguments") {
@@ -72,8 +72,7 @@ impl Proxy {
             Some(Value::Object(arguments)) => arguments.clone(),
             Some(_) => return Err(parameters("arguments is no object".to_owned())),
         };
-        let schema = self.definition(tool)?;
-        Ok(Call { tool: tool.clone(), schema, arguments })
+        Ok(Call { name: name.clone(), tool: self.definition(name, limits::DEFINITIONS)?, arguments })
     }
 
     /// Has a request wait for its call: for the one that is held, or else for one that is proposed now.
@@ -139,7 +138,7 @@ impl Proxy {
     /// Runs a call that this thread has, if it may be run and somebody still waits for it.
     fn attempt(self: &Arc<Self>, digest: CallDigest) {
         loop {
-            let (asked, call, id) = {
+            let (asked, call, id, held) = {
                 let mut state = self.state();
                 let open: HashSet<Id> = state.open.keys().cloned().collect();
                 let Some(pending) = state.calls.get_mut(&digest) else { return };
@@ -150,16 +149,11 @@ impl Proxy {
                     pending.busy = false;
                     return;
                 };
-                (pending.asked.clone(), pending.call.clone(), waiter.id.clone())
+                (pending.asked.clone(), pending.call.clone(), waiter.id.clone(), pending.held)
             };
-            let mut result = None;
-            let ended = self.desk().map(|desk| {
-                desk.attempt(&asked, &mut |_: &counterfoil_receipt::Action, execution: &RecordId| {
-                    let (done, said) = self.run(&id, &call, execution);
-                    result = said;
-                    done
-                })
-            });
+            let mut effect = Effect { proxy: self, id: &id, call: &call, held, result: None };
+            let ended = self.desk().map(|desk| desk.attempt(&asked, &mut effect));
+            let result = effect.result;
             let again = match ended {
                 Ok(Ok(Ended::Held(why))) => self.held(&digest, why),
                 Ok(Ok(Ended::Ran(ran))) => self.ran(&digest, &id, &ran, result),
@@ -201,7 +195,9 @@ impl Proxy {
         let (held, call) = (pending.held, pending.call.clone());
         let waiters: Vec<Id> = pending.waiters.drain(..).map(|waiter| waiter.id).collect();
         (pending.busy, pending.ran) = (false, true);
-        if !held {
+        // What may be tried again is not over.
+        let again = call.tool.idempotent && ran.done.status == Status::Unknown;
+        if !held && !again {
             state.forget(digest);
         }
         drop(state);
@@ -272,7 +268,7 @@ impl Proxy {
     }
 
     /// The effect: the server is given exactly the arguments that were judged, and what it answers is what became of them.
-    fn run(&self, id: &Id, call: &Call, execution: &RecordId) -> (Done, Option<String>) {
+    fn run(&self, id: &Id, call: &Call, attempt: &Attempt) -> (Done, Option<String>) {
         let (to, from) = mpsc::channel();
         let mut meta = {
             let mut state = self.state();
@@ -289,8 +285,9 @@ impl Proxy {
             state.awaited.insert(id.clone(), to);
             meta
         };
-        meta[EXECUTION] = execution.to_string().into();
-        let params = json!({"name": call.tool, "arguments": call.arguments, "_meta": meta});
+        meta[EXECUTION] = attempt.execution.to_string().into();
+        meta[IDEMPOTENCY_KEY] = attempt.idempotency_key.to_string().into();
+        let params = json!({"name": call.name, "arguments": call.arguments, "_meta": meta});
         match reply::message(Some(id), "tools/call", &params) {
             Ok(text) => self.to_server(&text),
             Err(fault) => {
@@ -378,6 +375,40 @@ impl Proxy {
                 self.pool.run(move || proxy.attempt(digest));
             }
         }
+    }
+}
+
+/// A call as something that changes the world.
+struct Effect<'c> {
+    proxy: &'c Arc<Proxy>,
+    id: &'c Id,
+    call: &'c Call,
+    /// Whether people were asked.
+    held: bool,
+    /// What the server answered.
+    result: Option<String>,
+}
+
+impl counterfoil_gate::Effect for Effect<'_> {
+    fn run(&mut self, _: &Action, attempt: &Attempt) -> Done {
+        let (done, result) = self.proxy.run(self.id, self.call, attempt);
+        self.result = result;
+        done
+    }
+
+    /// Whether the tool is still defined as it was when the call was proposed; where people were asked the server is asked anew.
+    fn check(&mut self, _: &Action) -> Result<(), Refusal> {
+        let refusal = |detail: String| Refusal { code: "tool-changed".to_owned(), detail };
+        let age = if self.held { Duration::ZERO } else { limits::DEFINITIONS };
+        match self.proxy.definition(&self.call.name, age) {
+            Ok(tool) if tool == self.call.tool => Ok(()),
+            Ok(_) => Err(refusal(format!("{} is defined otherwise than when it was called", self.call.name))),
+            Err(Reply::Error { why, .. } | Reply::Result(why)) => Err(refusal(why)),
+        }
+    }
+
+    fn is_idempotent(&self) -> bool {
+        self.call.tool.idempotent
     }
 }
 

@@ -15,7 +15,6 @@ use counterfoil_receipt::{
     action::{Connector, Json, Map as Committed, Mode},
     body::{Audience, Event, Holder, Proposal, Risk, Trigger},
     bundle::PayloadLine,
-    hashes::SchemaDigest,
     json,
     limits::NAMES,
     text::{Label, Pointer, Text},
@@ -24,15 +23,15 @@ use counterfoil_verify::ProposalStatus;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::limits;
+use crate::{limits, tools::Tool};
 
 /// A call of a tool, as the client asks for it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Call {
-    /// The tool, by the server's name for it.
-    pub tool: String,
-    /// Its definition when it was called.
-    pub schema: SchemaDigest,
+    /// The server's name for the tool.
+    pub name: String,
+    /// The tool when it was called.
+    pub tool: Tool,
     /// The arguments.
     pub arguments: Map<String, Value>,
 }
@@ -99,9 +98,9 @@ impl Call {
     pub fn digest(&self) -> Result<CallDigest, NotAsked> {
         let arguments = json::to_canonical(&Value::Object(self.arguments.clone()))
             .map_err(|fault| NotAsked::new("arguments", fault.to_string()))?;
-        let mut digest = Sha256::new().chain_update(self.schema.as_bytes());
-        digest.update((self.tool.len() as u64).to_be_bytes());
-        Ok(digest.chain_update(&self.tool).chain_update(arguments).finalize().into())
+        let mut digest = Sha256::new().chain_update(self.tool.definition.as_bytes());
+        digest.update((self.name.len() as u64).to_be_bytes());
+        Ok(digest.chain_update(&self.name).chain_update(arguments).finalize().into())
     }
 
     /// The action that this call is, and what opens its commitments.
@@ -132,11 +131,11 @@ impl Call {
         }
         let arguments = Json::from_value(&Value::Object(plain))
             .map_err(|fault| NotAsked::new("arguments", fault.to_string()))?;
-        let tool = Label::new(format!("{server}/{}", self.tool));
+        let tool = Label::new(format!("{server}/{}", self.name));
         let action = Action {
             arguments,
             committed: if committed.is_empty() { None } else { Committed::new(committed) },
-            connector: Some(Connector { name: server.clone(), schema: self.schema }),
+            connector: Some(Connector { name: server.clone(), schema: self.tool.definition }),
             free: None,
             mode: Mode::Apply,
             precondition: None,

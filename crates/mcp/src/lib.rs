@@ -17,4 +17,5 @@ mod tools;
 
 pub use desk::{Asked, Call, CallDigest, Desk, NotAsked, Settings};
 pub use proxy::{OpenDesk, Proxy, Times};
-pub use reply::{EXECUTION, RECEIPT};
+pub use reply::{EXECUTION, IDEMPOTENCY_KEY, RECEIPT};
+pub use tools::Tool;

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use counterfoil_receipt::{RecordId, hashes::SchemaDigest};
+use counterfoil_receipt::RecordId;
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
     message::{self, FromClient, FromServer, Id},
     pool::Pool,
     reply::{self, Era},
-    tools::{Page, Tools},
+    tools::{Page, Tool, Tools},
 };
 
 /// The member of `_meta` by which a request of revision 2026-07-28 says which it is.
@@ -429,9 +429,10 @@ impl Proxy {
         token.is_some() && state.open.values().any(is_of)
     }
 
-    /// The definition of a tool; the server is asked for it where it is not known.
-    pub(crate) fn definition(self: &Arc<Self>, tool: &str) -> Result<SchemaDigest, Reply> {
-        let known = self.state().tools.as_ref().map(|tools| tools.get(tool));
+    /// A tool; the server is asked for its tools where they are not known, or were for longer than `age`.
+    pub(crate) fn definition(self: &Arc<Self>, tool: &str, age: Duration) -> Result<Tool, Reply> {
+        let known =
+            self.state().tools.as_ref().filter(|tools| tools.age() < age).map(|tools| tools.get(tool));
         let found = match known {
             Some(found) => found,
             None => {

@@ -13,8 +13,10 @@ use crate::message::Id;
 
 /// The name of a receipt in `_meta` of a result.
 pub const RECEIPT: &str = "counterfoil/receipt";
-/// The name of the execution in `_meta` of a call, for the server: the same for every attempt at one effect.
+/// The name of the execution in `_meta` of a call, for the server.
 pub const EXECUTION: &str = "counterfoil/execution";
+/// The name of what the effect is to be known by, the same for every attempt at it.
+pub const IDEMPOTENCY_KEY: &str = "counterfoil/idempotency-key";
 
 /// Which revision of the protocol a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

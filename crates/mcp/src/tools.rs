@@ -1,16 +1,36 @@
 //! The tools of a server, each with the digest of its definition: what is approved is a tool as it was defined then.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use counterfoil_receipt::{hashes::SchemaDigest, json};
 use serde_json::{Map, Value};
 
 use crate::limits;
 
+/// A tool, as a gate knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tool {
+    /// The digest of its definition.
+    pub definition: SchemaDigest,
+    /// Whether its server says of it that a call with the same arguments changes nothing more. That is the server's word; whether it counts
+    /// is the policy's to say.
+    pub idempotent: bool,
+}
+
 /// The tools that a server listed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Tools {
-    by_name: BTreeMap<String, SchemaDigest>,
+    by_name: BTreeMap<String, Tool>,
+    listed: Instant,
+}
+
+impl Default for Tools {
+    fn default() -> Self {
+        Self { by_name: BTreeMap::new(), listed: Instant::now() }
+    }
 }
 
 /// One page of a list of tools.
@@ -18,8 +38,8 @@ pub struct Tools {
 pub struct Page {
     /// All members of the result.
     pub result: Map<String, Value>,
-    /// Name, digest and definition of each, in the order of the list.
-    pub tools: Vec<(String, SchemaDigest, Value)>,
+    /// Name, what is known, and definition of each, in the order of the list.
+    pub tools: Vec<(String, Tool, Value)>,
     /// Where the next page begins.
     pub next: Option<String>,
 }
@@ -38,7 +58,8 @@ impl Page {
         let mut tools = Vec::new();
         for tool in listed {
             let name = tool.get("name").and_then(Value::as_str).ok_or("a tool has no name")?.to_owned();
-            tools.push((name, digest(tool)?, tool.clone()));
+            let idempotent = tool.pointer("/annotations/idempotentHint") == Some(&Value::Bool(true));
+            tools.push((name, Tool { definition: digest(tool)?, idempotent }, tool.clone()));
         }
         let next = match result.get("nextCursor") {
             None | Some(Value::Null) => None,
@@ -65,8 +86,8 @@ impl Tools {
     /// # Errors
     /// If a name stands twice, or there are more tools than are kept.
     pub fn add(&mut self, page: &Page) -> Result<(), String> {
-        for (name, digest, _) in &page.tools {
-            if self.by_name.insert(name.clone(), *digest).is_some() {
+        for (name, tool, _) in &page.tools {
+            if self.by_name.insert(name.clone(), *tool).is_some() {
                 return Err(format!("the server lists the tool {name:?} twice"));
             }
         }
@@ -76,8 +97,13 @@ impl Tools {
         Ok(())
     }
 
-    /// The digest of a tool's definition.
-    pub fn get(&self, name: &str) -> Option<SchemaDigest> {
+    /// A tool.
+    pub fn get(&self, name: &str) -> Option<Tool> {
         self.by_name.get(name).copied()
+    }
+
+    /// How long ago they were listed.
+    pub fn age(&self) -> Duration {
+        self.listed.elapsed()
     }
 }

@@ -286,8 +286,14 @@ impl<T: Field, const MIN: usize, const MAX: usize> Field for List<T, MIN, MAX> {
 }
 
 /// An array of up to `MAX` elements that ascend without repeats (R-REC-10).
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Set<T, const MAX: usize>(Vec<T>);
+
+impl<T, const MAX: usize> Default for Set<T, MAX> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
 
 impl<T: Ord, const MAX: usize> Set<T, MAX> {
     /// Puts elements in order and drops repeats; `None` where more than `MAX` are left.

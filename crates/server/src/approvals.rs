@@ -222,6 +222,9 @@ struct ExecutionView {
     #[schema(value_type = schemas::Hash)]
     id: String,
     index: u64,
+    /// What was said afterwards of an execution under break-glass; null for every other.
+    #[schema(value_type = Option<schemas::ReviewName>)]
+    review: Option<&'static str>,
     /// The execution that it tries again.
     #[schema(value_type = Option<schemas::Hash>)]
     retries: Option<String>,
@@ -282,7 +285,7 @@ impl View {
             },
             decisions: decisions.filter_map(|id| DecisionView::of(run, id)).collect(),
             ended_by: proposal.ended.map(|(_, end)| by(end).to_string()),
-            executions: executions.filter_map(|id| ExecutionView::of(run, id)).collect(),
+            executions: executions.filter_map(|id| ExecutionView::of(state, run, id)).collect(),
             expires_at: approval.expires_at,
             index: proposed.index,
             log_time: proposal.log_time,
@@ -359,12 +362,13 @@ impl DecisionView {
 }
 
 impl ExecutionView {
-    fn of(run: &Run, id: &RecordId) -> Option<Self> {
+    fn of(state: &State, run: &Run, id: &RecordId) -> Option<Self> {
         let execution = run.execution(id)?;
         Some(Self {
             decisions: execution.decisions.iter().map(ToString::to_string).collect(),
             id: id.to_string(),
             index: execution.index,
+            review: state.review(run, id).map(|review| review.reviewed.as_str()),
             retries: execution.retries.map(|id| id.to_string()),
             runtime: execution.runtime.to_string(),
             status: execution.status().map(|status| status.as_str()),

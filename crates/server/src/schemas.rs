@@ -5,7 +5,7 @@ use counterfoil_receipt::{
     Role,
     body::{Risk, Ruling, Status, Surface, Type},
 };
-use counterfoil_verify::ProposalStatus;
+use counterfoil_verify::{ProposalStatus, Reviewed};
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{KnownFormat, ObjectBuilder, Ref, RefOr, Schema, SchemaFormat, Type as Is},
@@ -88,6 +88,8 @@ words! {
     SurfaceName = Surface::ALL.iter().map(|surface| surface.as_str());
     /// How an execution ended.
     Ended = Status::ALL.iter().map(|status| status.as_str());
+    /// What was said afterwards of an execution under break-glass.
+    ReviewName = Reviewed::ALL.iter().map(|reviewed| reviewed.as_str());
     /// What the proposer claims.
     RiskName = Risk::ALL.iter().map(|risk| risk.as_str());
     /// A state of `spec/runs.md`, section 4.

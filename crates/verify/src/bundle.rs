@@ -19,6 +19,7 @@ use crate::{
     fault::{Fault, Finding, Shown},
     keys,
     record::Record,
+    review::Reviewed,
     rule::{Dimension, Rule},
     run::{ExecutionState, Ground, Run},
     state::{Effect, Scope, State},
@@ -502,6 +503,29 @@ impl<'t> Verifier<'t> {
         Answer::Pass(format!("{count} records of the run, every signer entitled"))
     }
 
+    /// What people said afterwards of what was executed under break-glass.
+    fn reviews(&self) -> String {
+        let Some(run) = self.header.as_ref().and_then(|header| self.state.run(&header.run)) else {
+            return String::new();
+        };
+        let executions = run.executions();
+        let reviews: Vec<Reviewed> = executions
+            .iter()
+            .filter_map(|(id, _)| self.state.review(run, id))
+            .map(|review| review.reviewed)
+            .collect();
+        let said = |(reviewed, words): &(Reviewed, &str)| {
+            let count = reviews.iter().filter(|one| *one == reviewed).count();
+            (count > 0).then(|| format!("; {count} under break-glass {words}"))
+        };
+        let words = [
+            (Reviewed::Outstanding, "not reviewed yet"),
+            (Reviewed::Accepted, "reviewed, and accepted"),
+            (Reviewed::Objected, "reviewed, and objected to"),
+        ];
+        words.iter().filter_map(said).collect()
+    }
+
     fn conformity(&self) -> Answer {
         let executions = self.header.as_ref().and_then(|header| self.state.run(&header.run));
         let executions = executions.map_or_else(Vec::new, Run::executions);
@@ -525,7 +549,7 @@ impl<'t> Verifier<'t> {
         if said.is_empty() {
             return Answer::NotShown("nothing was executed".to_owned());
         }
-        Answer::Pass(format!("{}, as the runtime recorded it", said.join("; ")))
+        Answer::Pass(format!("{}, as the runtime recorded it{}", said.join("; "), self.reviews()))
     }
 
     fn inclusion(&self) -> Answer {

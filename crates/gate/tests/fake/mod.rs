@@ -59,6 +59,8 @@ pub struct World {
     /// Stop (as a process that is killed) at the step of this number, counted down.
     pub crash_in: Option<u32>,
     pub steps: u32,
+    /// What happens beside the next submission.
+    pub on_submit: Option<Box<dyn FnOnce() + Send>>,
     frozen: Option<Vec<u8>>,
     lied: bool,
 }
@@ -90,6 +92,7 @@ impl FakeLog {
             reachable: true,
             crash_in: None,
             steps: 0,
+            on_submit: None,
             frozen: None,
             lied: false,
         };
@@ -284,6 +287,9 @@ impl Log for FakeLog {
         self.world(|world| {
             world.step();
             let answer = world.submit(record);
+            if let Some(then) = world.on_submit.take() {
+                then();
+            }
             world.step();
             answer
         })
