@@ -76,4 +76,8 @@ impl<E: Effect> Effect for Uninterrupted<E> {
     fn is_idempotent(&self) -> bool {
         self.effect.is_idempotent()
     }
+
+    fn previews(&self) -> bool {
+        self.effect.previews()
+    }
 }

@@ -4,7 +4,6 @@ use std::{
     io::{stdin, stdout},
     path::PathBuf,
     process::Command as Process,
-    sync::Mutex,
     time::Duration,
 };
 
@@ -121,17 +120,10 @@ impl Gate {
     /// The desk, with what an earlier gate left open settled.
     fn desk(&self, context: &Context, server: Label, session: String) -> Outcome<Desk> {
         let (agent, runtime) = self.keys(context)?;
-        let principal = runtime.principal().clone();
         let (gate, _) = driver(context, Actor { client: remote::connect(context)?, key: runtime })?;
-        let settings = Settings { server, runtime: principal, risk: self.risk, session };
-        let desk = Desk {
-            gate,
-            principal: agent.principal().clone(),
-            agent: Box::new(agent),
-            clock: Box::new(SystemClock),
-            settings,
-            earlier: Mutex::default(),
-        };
+        let principal = agent.principal().clone();
+        let asking = counterfoil_gate::Desk::new(gate, Box::new(agent), principal, Box::new(SystemClock));
+        let desk = Desk { asking, settings: Settings { server, risk: self.risk, session } };
         desk.find_earlier().map_err(|fault| Failure::new(fault.code, printable(&fault.why), ""))?;
         Ok(desk)
     }

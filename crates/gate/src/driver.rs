@@ -175,6 +175,11 @@ impl<L: Log> Gate<L> {
         &self.log
     }
 
+    /// Who executes.
+    pub const fn runtime(&self) -> &Principal {
+        &self.runtime.principal
+    }
+
     /// Settles what earlier processes left open: logs the outcome that was noted, or else that the outcome is unknown.
     /// Runs nothing.
     ///

@@ -47,9 +47,14 @@ pub trait Effect {
     fn is_idempotent(&self) -> bool {
         false
     }
+
+    /// Whether it changes nothing where the action's mode is `preview`, and says what it would do.
+    fn previews(&self) -> bool {
+        false
+    }
 }
 
-/// An effect that may be tried again where nobody knows what became of it, if the policy lets it.
+/// Something that was declared idempotent: an effect that may be tried again where nobody knows what became of it, if the policy lets it.
 #[derive(Clone, Copy, Debug)]
 pub struct Idempotent<E>(pub E);
 
@@ -64,6 +69,10 @@ impl<E: Effect> Effect for Idempotent<E> {
 
     fn is_idempotent(&self) -> bool {
         true
+    }
+
+    fn previews(&self) -> bool {
+        self.0.previews()
     }
 }
 
@@ -101,6 +110,11 @@ impl Done {
     /// Nobody knows.
     pub fn unknown(detail: impl Into<String>) -> Self {
         Self { status: Status::Unknown, effects: Effects::Unknown, result: None, detail: Some(detail.into()) }
+    }
+
+    /// Whether it did what it was to do.
+    pub fn succeeded(&self) -> bool {
+        self.status == Status::Succeeded
     }
 
     /// It failed before it could do anything.

@@ -6,13 +6,17 @@
 //! proposal before it? Only then there is a [`Permit`], and only [`Permit::run`] lets the effect happen.
 //!
 //! [`Gate`] drives this against a [`Log`]: evidence, execution, evidence, effect, outcome. What it has begun it notes
-//! on disk first, so that after a crash it records that the outcome is unknown, and never runs an effect again.
+//! on disk first, so that after a crash it records that the outcome is unknown, and never runs an effect again by itself.
+//!
+//! [`Desk`] puts an agent's key beside it: it asks for an action and has it done, in one call.
 
 mod approved;
 pub mod command;
 mod decide;
+mod desk;
 mod driver;
 mod effect;
+mod function;
 mod log;
 mod open;
 mod refusals;
@@ -20,7 +24,9 @@ mod stops;
 
 pub use approved::{Approved, Permit};
 pub use decide::{Refusal, Request, Ruling, decide};
+pub use desk::{Ask, AskError, Asked, Desk};
 pub use driver::{Config, Ended, Gate, GateError, Ran, Settled};
 pub use effect::{Attempt, Done, Effect, Idempotent, ResultPayload};
+pub use function::Function;
 pub use log::{Log, LogError};
 pub use stops::{heed_in, heeded_in, is_stop};

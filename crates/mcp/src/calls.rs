@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use counterfoil_gate::{Attempt, Done, Ended, GateError, Ran, Refusal, ResultPayload};
+use counterfoil_gate::{Asked, Attempt, Done, Ended, GateError, Ran, Refusal, ResultPayload};
 use counterfoil_receipt::{
     Action, RecordId,
     body::{Effects, Status},
@@ -16,7 +16,7 @@ use counterfoil_verify::Rule;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    desk::{Asked, Call, CallDigest},
+    desk::{Call, CallDigest},
     limits,
     message::{self, Id},
     proxy::{Answer, Open, Proxy, Reply, parameters},
@@ -92,7 +92,10 @@ impl Proxy {
         }
         state.asking.insert(digest);
         drop(state);
-        let asked = self.desk().and_then(|desk| desk.propose(&call, &id.to_string()));
+        let asked = self.desk().and_then(|desk| {
+            let ask = desk.ask(&call, &id.to_string())?;
+            Ok(desk.asking.propose(&ask, call.tool.idempotent)?)
+        });
         let mut state = self.state();
         state.asking.remove(&digest);
         self.changed.notify_all();
@@ -152,7 +155,7 @@ impl Proxy {
                 (pending.asked.clone(), pending.call.clone(), waiter.id.clone(), pending.held)
             };
             let mut effect = Effect { proxy: self, id: &id, call: &call, held, result: None };
-            let ended = self.desk().map(|desk| desk.attempt(&asked, &mut effect));
+            let ended = self.desk().map(|desk| desk.asking.attempt(&asked, &mut effect));
             let result = effect.result;
             let again = match ended {
                 Ok(Ok(Ended::Held(why))) => self.held(&digest, why),

@@ -3,23 +3,18 @@
 //! Each call has a run of its own: trigger, proposal, what is decided, execution, outcome. So its receipt is a bundle by itself, and
 //! what a call costs does not grow with what was called before (`spec/decisions/`).
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Mutex, PoisonError},
-};
+use std::collections::BTreeMap;
 
-use counterfoil_client::{ApprovalQuery, ClientError, Clock, PinnedClient, Session, SubmitError, seal};
-use counterfoil_gate::{Effect, Ended, Gate, GateError};
+use counterfoil_client::seal;
+use counterfoil_gate::{Ask, AskError};
 use counterfoil_receipt::{
-    Action, ActionDigest, Opening, Place, Principal, RecordId, Role, RunId, Signer,
+    Action, Opening,
     action::{Connector, Json, Map as Committed, Mode},
-    body::{Audience, Event, Holder, Proposal, Risk, Trigger},
-    bundle::PayloadLine,
+    body::Risk,
     json,
     limits::NAMES,
     text::{Label, Pointer, Text},
 };
-use counterfoil_verify::ProposalStatus;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -44,41 +39,18 @@ pub type CallDigest = [u8; 32];
 pub struct Settings {
     /// What the operator calls the server. Actions name their tools `SERVER/TOOL`.
     pub server: Label,
-    /// Who executes: the principal of the runtime's key.
-    pub runtime: Principal,
     /// The risk that proposals claim.
     pub risk: Risk,
     /// What this connection is called in triggers.
     pub session: String,
 }
 
-/// The agent's key and the gate of the runtime.
+/// The agent's key and the gate of the runtime, for the tools of one server.
 pub struct Desk {
-    /// What lets actions pass.
-    pub gate: Gate<PinnedClient>,
-    /// Signs triggers and proposals.
-    pub agent: Box<dyn Signer + Send + Sync>,
-    /// Whose key that is.
-    pub principal: Principal,
-    /// The clock.
-    pub clock: Box<dyn Clock + Send + Sync>,
+    /// Where calls are asked for.
+    pub asking: counterfoil_gate::Desk,
     /// What proposals say.
     pub settings: Settings,
-    /// Proposals of earlier gates that nobody has decided, or nobody has used: the same call means one of these.
-    pub earlier: Mutex<HashMap<ActionDigest, (RunId, RecordId)>>,
-}
-
-/// A call that is proposed.
-#[derive(Clone, Debug)]
-pub struct Asked {
-    /// Its run.
-    pub run: RunId,
-    /// Its proposal.
-    pub proposal: RecordId,
-    /// Its action.
-    pub action: Action,
-    /// Whether an earlier gate proposed it.
-    pub earlier: bool,
 }
 
 /// Why a call is not even proposed.
@@ -147,115 +119,36 @@ impl Call {
 }
 
 impl Desk {
-    /// Looks for what earlier gates of the same agent and server proposed, and what still waits. What the log lists is a hint: what runs is
-    /// verified as everything is.
+    /// Looks for what earlier gates of the same agent and server proposed, and what still waits.
     ///
     /// # Errors
     /// [`NotAsked`] if the log gives no answer.
     pub fn find_earlier(&self) -> Result<(), NotAsked> {
-        let failed = |fault: ClientError| NotAsked::new(fault.code(), fault.to_string());
-        let log = self.gate.log().hints().map_err(failed)?;
-        let mut found = HashMap::new();
-        for status in [ProposalStatus::Open, ProposalStatus::Approved] {
-            let mut before = None;
-            for _ in 0..limits::EARLIER_PAGES {
-                let query = ApprovalQuery {
-                    status: Some(status),
-                    principal: Some(self.principal.clone()),
-                    tool: Some(format!("{}/*", self.settings.server)),
-                    before,
-                    ..ApprovalQuery::default()
-                };
-                let page = log.approvals(&query).map_err(failed)?;
-                let theirs = page.approvals.into_iter().filter(|one| one.proposer == self.principal);
-                found.extend(theirs.map(|one| (one.action.digest, (one.run, one.proposal))));
-                before = page.next;
-                if before.is_none() {
-                    break;
-                }
-            }
-        }
-        *self.earlier.lock().unwrap_or_else(PoisonError::into_inner) = found;
-        Ok(())
+        Ok(self.asking.find_earlier(&format!("{}/*", self.settings.server))?)
     }
 
-    /// Proposes a call, in a run of its own, unless an earlier gate did.
+    /// What a call asks for: the request of this connection is its event.
     ///
     /// # Errors
-    /// [`NotAsked`].
-    pub fn propose(&self, call: &Call, request: &str) -> Result<Asked, NotAsked> {
-        let (action, openings) = call.to_action(&self.settings.server)?;
-        let earlier = self.earlier.lock().unwrap_or_else(PoisonError::into_inner).remove(&action.digest());
-        if let Some((run, proposal)) = earlier {
-            return Ok(Asked { run, proposal, action, earlier: true });
-        }
-        let log = self.gate.log();
-        let session = Session {
-            client: log,
-            signer: &*self.agent,
-            principal: self.principal.clone(),
-            role: Role::Agent,
-            clock: &*self.clock,
-        };
-        let genesis = log.trust().genesis();
-        let text = |text: &str| {
-            Label::new(text).ok_or_else(|| NotAsked::new("session", format!("{text:?} is no label")))
-        };
-        let trigger = Trigger {
-            content: None,
-            event: Event {
-                id: text(&format!("{}/{request}", self.settings.session))?,
-                kind: Some(text("tools/call")?),
-                source: text(&format!("mcp:{}", self.settings.server))?,
-            },
-            owner: Holder { key: self.agent.key(), principal: self.principal.clone() },
-            summary: None,
-        };
-        let failed = |fault: ClientError| NotAsked::new(fault.code(), fault.to_string());
-        let trigger = session.sign(Place::Single { log: genesis }, trigger).map_err(failed)?;
-        let run = RunId::started_by(trigger.id());
-        let proposal = Proposal {
-            action: action.clone(),
-            audience: Audience::Principal(self.settings.runtime.clone()),
-            cost: None,
-            delegation: None,
-            evidence: None,
-            metadata: None,
-            risk: self.settings.risk,
-            summary: Text::new(format!("A call of {} through MCP.", action.tool)),
-            supersedes: None,
-            tags: None,
-        };
-        let place = Place::Run { log: genesis, run, parents: vec![trigger.id()] };
-        let proposal = session.sign(place, proposal).map_err(failed)?;
-        let id = proposal.id();
-        let payloads: Vec<PayloadLine> =
-            openings.into_iter().map(|opening| PayloadLine::disclosing(opening, None)).collect();
-        let answers =
-            log.submit_batch(&[trigger, proposal], &payloads, &[]).map_err(|fault| not_asked(&fault))?;
-        for answer in answers {
-            answer.map_err(|fault| not_asked(&fault))?;
-        }
-        Ok(Asked { run, proposal: id, action, earlier: false })
-    }
-
-    /// Runs the effect of a proposed call if that may be now.
-    ///
-    /// # Errors
-    /// [`GateError`]: nothing ran.
-    pub fn attempt(&self, asked: &Asked, effect: &mut dyn Effect) -> Result<Ended, GateError> {
-        self.gate.run(asked.run, asked.proposal, &asked.action, effect)
+    /// [`NotAsked`] for what no record can hold.
+    pub fn ask(&self, call: &Call, request: &str) -> Result<Ask, NotAsked> {
+        let Settings { server, risk, session } = &self.settings;
+        let (action, openings) = call.to_action(server)?;
+        let mut ask = Ask::new(&format!("mcp:{server}"), &format!("{session}/{request}"), action, *risk)?;
+        ask.event.kind = Label::new("tools/call");
+        ask.summary = Text::new(format!("A call of {} through MCP.", ask.action.tool));
+        ask.openings = openings;
+        Ok(ask)
     }
 }
 
-fn not_asked(fault: &SubmitError) -> NotAsked {
-    let code = match fault {
-        SubmitError::Rejected(rejected) => rejected.code.as_str(),
-        SubmitError::NotSubmitted(cause)
-        | SubmitError::Failed(cause)
-        | SubmitError::NotKept { cause, .. } => cause.code(),
-    };
-    NotAsked::new(code, fault.to_string())
+impl From<AskError> for NotAsked {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::NotAsked { code, why } => Self { code, why },
+            AskError::Gate(fault) => Self::new("gate", fault.to_string()),
+        }
+    }
 }
 
 fn canonical(value: &Value) -> Result<Vec<u8>, NotAsked> {

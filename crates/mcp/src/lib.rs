@@ -15,7 +15,7 @@ mod reply;
 pub mod stdio;
 mod tools;
 
-pub use desk::{Asked, Call, CallDigest, Desk, NotAsked, Settings};
+pub use desk::{Call, CallDigest, Desk, NotAsked, Settings};
 pub use proxy::{OpenDesk, Proxy, Times};
 pub use reply::{EXECUTION, IDEMPOTENCY_KEY, RECEIPT};
 pub use tools::Tool;

@@ -21,8 +21,6 @@ pub const OPEN_REQUESTS: usize = 16_384;
 pub const CALLS: usize = 16_384;
 /// Calls that run at a time; others wait for their turn.
 pub const RUNNING: usize = 64;
-/// Pages of the log's list on which proposals of earlier gates are looked for: a thousand that wait.
-pub const EARLIER_PAGES: usize = 10;
 /// How long the definitions of tools are believed without asking for them again, where the server says of no change. Before something runs
 /// that people approved, they are always asked for.
 pub const DEFINITIONS: Duration = Duration::from_secs(60);

@@ -281,7 +281,7 @@ impl Proxy {
     /// Logs what was refused and has no record yet.
     pub fn flush(&self) {
         if let Some(desk) = lock(&self.desk).as_ref() {
-            desk.gate.flush_refusals();
+            desk.asking.gate.flush_refusals();
         }
     }
 

@@ -143,8 +143,11 @@ fn watch(proxy: &Arc<Proxy>) {
                 thread::sleep(TICK);
                 continue;
             };
-            let query = ApprovalQuery { principal: Some(desk.principal.clone()), ..ApprovalQuery::default() };
-            let events = desk.gate.log().hints().and_then(|log| log.approval_events(&query, None));
+            let query = ApprovalQuery {
+                principal: Some(desk.asking.principal().clone()),
+                ..ApprovalQuery::default()
+            };
+            let events = desk.asking.gate.log().hints().and_then(|log| log.approval_events(&query, None));
             // What was decided while nobody looked.
             alive.changed(None);
             drop(alive);

@@ -210,7 +210,7 @@ fn each_status_is_told_and_can_be_asked_for() {
         let (index, named) = (executions[0]["index"].clone(), executions[0]["decisions"].clone());
         let id = execution.to_string();
         assert_eq!(named.as_array().unwrap().len(), 2, "ana's and bo's");
-        let expected = json!([{"decisions": named, "id": id, "index": index, "retries": null, "runtime": "gate", "status": status}]);
+        let expected = json!([{"decisions": named, "id": id, "index": index, "retries": null, "review": null, "runtime": "gate", "status": status}]);
         assert_eq!(executions, expected);
     }
     assert_eq!(show(&world, &rejected)["ended_by"], no.to_string());

@@ -1,0 +1,185 @@
+//! The library's desk against a real server: a function is called once what it is asked for may be, with what was approved.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on stops")]
+
+mod common;
+
+use std::{cell::RefCell, time::Duration};
+
+use common::Log;
+use counterfoil_client::{Client, FileCheckpoints, SystemClock};
+use counterfoil_gate::{Ask, AskError, Attempt, Config, Desk, Done, Effect, Ended, Function, Gate};
+use counterfoil_keys::RecordKey;
+use counterfoil_receipt::{
+    Action,
+    action::{Json, Mode},
+    body::{Effects, Risk, Status},
+    text::Label,
+};
+use counterfoil_verify::Trust;
+use serde_json::{Value, json};
+
+const POLICY: &str = r#"
+language = "counterfoil-policy/1"
+[[rules]]
+name = "small"
+effect = "allow"
+uses = 1
+match.all = [{tool = "shop/refund"}, {argument = {path = "/cents", at_most = "500"}}]
+[[rules]]
+name = "look"
+effect = "allow"
+uses = 1
+match.all = [{tool = "shop/close"}, {mode = "preview"}]
+[[rules]]
+name = "close"
+effect = "require"
+uses = 1
+window = "15m"
+segregation = false
+preview = true
+requirements = [{count = 1, surfaces = ["none"]}]
+match.all = [{tool = "shop/close"}, {mode = "apply"}]
+"#;
+
+#[derive(serde::Deserialize)]
+struct Refund {
+    order: String,
+    cents: u64,
+}
+
+fn desk(log: &Log) -> Desk {
+    desk_at(log, &log.url)
+}
+
+fn desk_at(log: &Log, url: &str) -> Desk {
+    log.desk.write("policy.toml", POLICY);
+    log.good(&["policy", "set", "policy.toml"]);
+    let key = |role: &str| RecordKey::load(&log.desk.path(&format!("keys/{role}.key"))).unwrap();
+    let (agent, runtime) = (key("agent"), key("runtime"));
+    let trust = Trust::parse(&log.desk.read("trust.toml")).unwrap();
+    let checkpoints = FileCheckpoints::new(log.desk.path("seen.checkpoint"));
+    let client = Client::new(url, None).unwrap().pin(trust, Box::new(checkpoints));
+    let config = Config {
+        dir: log.desk.path("desk"),
+        runtime: runtime.principal().clone(),
+        signer: Box::new(runtime),
+        clock: Box::new(SystemClock),
+        outcome_patience: Duration::from_secs(10),
+        refusal_pause: Duration::from_secs(60),
+    };
+    let gate = Gate::new(client, config).unwrap();
+    gate.settle_open().unwrap();
+    let principal = agent.principal().clone();
+    Desk::new(gate, Box::new(agent), principal, Box::new(SystemClock))
+}
+
+fn ask(tool: &str, arguments: &Value) -> Ask {
+    let action = Action {
+        arguments: Json::from_value(arguments).unwrap(),
+        committed: None,
+        connector: None,
+        free: None,
+        mode: Mode::Apply,
+        precondition: None,
+        target: None,
+        tool: Label::new(tool).unwrap(),
+    };
+    Ask::new("shop", &format!("{tool}{arguments}"), action, Risk::Medium).unwrap()
+}
+
+#[test]
+fn a_plain_function_is_called_with_what_the_policy_allows_and_its_result_is_on_record() {
+    let log = Log::new();
+    let desk = desk(&log);
+    let mut refund = Function::new(|refund: Refund| -> Result<String, String> {
+        match refund.order.as_str() {
+            "17" => Ok(format!("{} cents", refund.cents)),
+            other => Err(format!("no order {other}")),
+        }
+    });
+    let (asked, ended) = desk
+        .perform(&ask("shop/refund", &json!({"order": "17", "cents": 500})), &mut refund, Duration::ZERO)
+        .unwrap();
+    assert!(matches!(ended, Ended::Ran(_)), "{ended:?}");
+    assert_eq!(refund.returned(), Some(Ok("500 cents".to_owned())));
+    let resumed = log.json(&["resume", &asked.run.to_string()]);
+    assert_eq!(resumed["executions"][0]["status"], "succeeded");
+
+    // What is not allowed is not called.
+    let (_, ended) = desk
+        .perform(&ask("shop/refund", &json!({"order": "17", "cents": 501})), &mut refund, Duration::ZERO)
+        .unwrap();
+    let Ended::Refused { refusal, .. } = ended else { panic!("{ended:?}") };
+    assert_eq!((refusal.code.as_str(), refund.returned()), ("policy-denied", None));
+
+    // What fails is an outcome, and arguments of another kind reach no function.
+    for (arguments, effects) in
+        [(json!({"order": "18", "cents": 1}), Effects::Unknown), (json!({"cents": 1}), Effects::None)]
+    {
+        let (_, ended) = desk.perform(&ask("shop/refund", &arguments), &mut refund, Duration::ZERO).unwrap();
+        let Ended::Ran(ran) = ended else { panic!("{ended:?}") };
+        assert_eq!((ran.done.status, ran.done.effects), (Status::Failed, effects));
+    }
+}
+
+/// Closes a shop, and can say first what that would do.
+#[derive(Default)]
+struct Close(RefCell<Vec<Mode>>);
+
+impl Effect for Close {
+    fn run(&mut self, action: &Action, _: &Attempt) -> Done {
+        self.0.borrow_mut().push(action.mode);
+        Done {
+            status: Status::Succeeded,
+            effects: Effects::Complete,
+            result: None,
+            detail: Some("3 orders are open".to_owned()),
+        }
+    }
+
+    fn previews(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn what_the_policy_wants_previewed_is_previewed_first_under_its_own_execution_and_approvers_see_that() {
+    let log = Log::new();
+    let desk = desk(&log);
+    let (asked, ended) =
+        desk.perform(&ask("shop/close", &json!({})), &mut Close::default(), Duration::ZERO).unwrap();
+    assert!(matches!(ended, Ended::Held(_)), "{ended:?}");
+    let run = asked.run.to_string();
+    let resumed = log.json(&["resume", &run]);
+    assert_eq!(resumed["executions"].as_array().unwrap().len(), 1, "{resumed:#}");
+    let shown = log.run(&["approve", &run, "--proposal", &asked.proposal.to_string(), "--yes"]);
+    assert!(shown.code == 0 && shown.shown().contains("3 orders are open"), "{}", shown.shown());
+
+    let mut close = Close::default();
+    let ended = desk.attempt(&asked, &mut close).unwrap();
+    assert!(matches!(ended, Ended::Ran(_)), "{ended:?}");
+    assert_eq!(close.0.into_inner(), [Mode::Apply]);
+    log.good(&["bundle", &run, "--out", "run.jsonl"]);
+    log.good(&["verify", "run.jsonl"]);
+}
+
+#[test]
+fn an_effect_that_can_not_preview_does_not_run_where_the_policy_wants_one() {
+    let log = Log::new();
+    let desk = desk(&log);
+    let mut called = Function::new(|_: Value| -> Result<(), String> { panic!("called") });
+    let (_, ended) = desk.perform(&ask("shop/close", &json!({})), &mut called, Duration::ZERO).unwrap();
+    let Ended::Refused { refusal, .. } = ended else { panic!("{ended:?}") };
+    assert_eq!(refusal.code, "preview-missing");
+}
+
+#[test]
+fn without_a_log_nothing_is_called() {
+    let log = Log::new();
+    // Nobody listens there.
+    let desk = desk_at(&log, "http://127.0.0.1:9");
+    let mut called = Function::new(|_: Value| -> Result<(), String> { panic!("called") });
+    let ended = desk.perform(&ask("shop/refund", &json!({"cents": 1})), &mut called, Duration::ZERO);
+    assert!(matches!(ended, Err(AskError::NotAsked { .. })), "{ended:?}");
+}

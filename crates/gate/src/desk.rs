@@ -1,0 +1,345 @@
+//! Asking and doing in one: an agent's key proposes, the runtime's gate executes once that may be.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use counterfoil_client::{ApprovalQuery, ClientError, Clock, PinnedClient, Session, SubmitError};
+use counterfoil_receipt::{
+    Action, ActionDigest, Opening, Place, Principal, RecordId, Role, RunId, Signer,
+    action::Mode,
+    body::{Audience, Event, Holder, Proposal, Risk, Trigger},
+    bundle::PayloadLine,
+    text::{Label, Text},
+};
+use counterfoil_verify::{ProposalStatus, Rule};
+use thiserror::Error;
+
+use crate::{
+    driver::{Ended, Gate, GateError},
+    effect::Effect,
+    log::Log as _,
+};
+
+/// Pages of the log's list on which earlier proposals are looked for: a thousand of each status.
+const EARLIER_PAGES: usize = 10;
+
+/// An agent's key beside the gate of a runtime.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use counterfoil_gate::{Ask, Desk, Ended, Function};
+/// # use counterfoil_gate::AskError;
+/// # fn example(desk: Desk, action: counterfoil_receipt::Action, risk: counterfoil_receipt::body::Risk) -> Result<(), AskError> {
+/// #[derive(serde::Deserialize)]
+/// struct Refund { order: String, cents: u64 }
+///
+/// // What is given to the function is what was approved, whatever the caller holds.
+/// let mut refund = Function::new(|refund: Refund| pay_back(&refund.order, refund.cents));
+/// let ask = Ask::new("shop", "order-17/refund", action, risk)?;
+/// let (asked, ended) = desk.perform(&ask, &mut refund, Duration::from_secs(600))?;
+/// match ended {
+///     Ended::Ran(ran) => println!("{}: {:?}", ran.execution, refund.returned()),
+///     Ended::Held(why) => println!("{} waits: {why}", asked.proposal),
+///     other => println!("not done: {other:?}"),
+/// }
+/// # Ok(())
+/// # }
+/// # fn pay_back(_: &str, _: u64) -> Result<(), String> { Ok(()) }
+/// ```
+pub struct Desk {
+    /// What lets actions pass.
+    pub gate: Gate<PinnedClient>,
+    agent: Box<dyn Signer + Send + Sync>,
+    principal: Principal,
+    clock: Box<dyn Clock + Send + Sync>,
+    earlier: Mutex<HashMap<ActionDigest, Earlier>>,
+}
+
+/// What is asked for, and why.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// What started it: source and id together name one event.
+    pub event: Event,
+    /// The action.
+    pub action: Action,
+    /// What opens the action's commitments.
+    pub openings: Vec<Opening>,
+    /// How bad it could get.
+    pub risk: Risk,
+    /// For those who decide.
+    pub summary: Option<Text>,
+}
+
+/// A proposal.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Its run.
+    pub run: RunId,
+    /// Its id.
+    pub proposal: RecordId,
+    /// Its action.
+    pub action: Action,
+    /// Whether it stood before it was asked for.
+    pub earlier: bool,
+}
+
+/// What the log lists of an earlier proposal.
+#[derive(Clone, Copy, Debug)]
+struct Earlier {
+    run: RunId,
+    proposal: RecordId,
+    /// Whether it was executed, and nobody knows what became of it.
+    is_unknown: bool,
+}
+
+/// Why nothing was asked for, or done.
+#[derive(Debug, Error)]
+pub enum AskError {
+    /// It is not proposed, or it is not known whether it is.
+    #[error("{code}: {why}")]
+    NotAsked {
+        /// The stable code.
+        code: String,
+        /// For a person.
+        why: String,
+    },
+    /// The gate did nothing.
+    #[error(transparent)]
+    Gate(#[from] GateError),
+}
+
+impl Ask {
+    /// Something to do because of an event.
+    ///
+    /// # Errors
+    /// [`AskError::NotAsked`] if source or id are no labels.
+    pub fn new(source: &str, event: &str, action: Action, risk: Risk) -> Result<Self, AskError> {
+        let label = |text: &str| {
+            Label::new(text).ok_or_else(|| AskError::not_asked("event", format!("{text:?} is no label")))
+        };
+        let event = Event { id: label(event)?, kind: None, source: label(source)? };
+        Ok(Self { event, action, openings: Vec::new(), risk, summary: None })
+    }
+}
+
+impl Desk {
+    /// A desk of an agent in front of a gate.
+    pub fn new(
+        gate: Gate<PinnedClient>,
+        agent: Box<dyn Signer + Send + Sync>,
+        principal: Principal,
+        clock: Box<dyn Clock + Send + Sync>,
+    ) -> Self {
+        Self { gate, agent, principal, clock, earlier: Mutex::default() }
+    }
+
+    /// Whose the agent's key is.
+    pub const fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// Proposes, previews where the policy wants that and the effect can, waits for people at most `patience`, and has the effect happen.
+    /// Each ask has a run of its own.
+    ///
+    /// # Errors
+    /// [`AskError`]; the effect did not happen.
+    pub fn perform(
+        &self,
+        ask: &Ask,
+        effect: &mut dyn Effect,
+        patience: Duration,
+    ) -> Result<(Asked, Ended), AskError> {
+        let mut asked = self.propose(ask, effect.is_idempotent())?;
+        let began = Instant::now();
+        loop {
+            let left = patience.saturating_sub(began.elapsed());
+            let ended =
+                self.gate.run_when_approved(asked.run, asked.proposal, &asked.action, effect, left)?;
+            match (self.preview(ask, &asked, &ended, effect)?, ended) {
+                (Some(Ok(previewed)), _) => asked = previewed,
+                (Some(Err(ended)), _) | (None, ended) => return Ok((asked, ended)),
+            }
+        }
+    }
+
+    /// Has a proposal's effect happen if that may be now.
+    ///
+    /// # Errors
+    /// [`GateError`]: nothing ran.
+    pub fn attempt(&self, asked: &Asked, effect: &mut dyn Effect) -> Result<Ended, GateError> {
+        self.gate.run(asked.run, asked.proposal, &asked.action, effect)
+    }
+
+    /// What was refused for want of a preview: previewed, and proposed again on what that found. `None` if it was not refused for that, or
+    /// can't be previewed; how the preview ended, where it did not succeed.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub fn preview(
+        &self,
+        ask: &Ask,
+        asked: &Asked,
+        ended: &Ended,
+        effect: &mut dyn Effect,
+    ) -> Result<Option<Result<Asked, Ended>>, AskError> {
+        let is_missing =
+            matches!(ended, Ended::Refused { refusal, .. } if refusal.code == Rule::PreviewMissing.code());
+        if !is_missing || !effect.previews() || asked.action.mode != Mode::Apply {
+            return Ok(None);
+        }
+        let action = Action { mode: Mode::Preview, ..asked.action.clone() };
+        let heads = self.heads(asked.run)?;
+        let proposal = self.sign_proposal(asked.run, heads, ask, &action, None)?;
+        let shown = Asked { run: asked.run, proposal: proposal.id(), action, earlier: false };
+        self.submit(&[proposal], &ask.openings)?;
+        let ended = self.attempt(&shown, effect)?;
+        let Ended::Ran(ran) = &ended else { return Ok(Some(Err(ended))) };
+        let Some(outcome) = ran.outcome.filter(|_| ran.done.succeeded()) else { return Ok(Some(Err(ended))) };
+        let revised =
+            self.sign_proposal(asked.run, vec![outcome], ask, &asked.action, Some(asked.proposal))?;
+        let asked = Asked { proposal: revised.id(), earlier: false, ..asked.clone() };
+        self.submit(&[revised], &ask.openings)?;
+        Ok(Some(Ok(asked)))
+    }
+
+    /// Looks for what this agent proposed before, of the tools that `tool` matches, and what still waits. What the log lists is a hint: what
+    /// runs is verified as everything is.
+    ///
+    /// # Errors
+    /// [`AskError::NotAsked`] if the log gives no answer.
+    pub fn find_earlier(&self, tool: &str) -> Result<(), AskError> {
+        let log = self.gate.log().hints().map_err(|fault| failed(&fault))?;
+        let mut found = HashMap::new();
+        for status in [ProposalStatus::Unknown, ProposalStatus::Open, ProposalStatus::Approved] {
+            let mut before = None;
+            for _ in 0..EARLIER_PAGES {
+                let query = ApprovalQuery {
+                    status: Some(status),
+                    principal: Some(self.principal.clone()),
+                    tool: Some(tool.to_owned()),
+                    before,
+                    ..ApprovalQuery::default()
+                };
+                let page = log.approvals(&query).map_err(|fault| failed(&fault))?;
+                let theirs = page.approvals.into_iter().filter(|one| one.proposer == self.principal);
+                let is_unknown = status == ProposalStatus::Unknown;
+                found.extend(theirs.map(|one| {
+                    (one.action.digest, Earlier { run: one.run, proposal: one.proposal, is_unknown })
+                }));
+                before = page.next;
+                if before.is_none() {
+                    break;
+                }
+            }
+        }
+        *self.earlier.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        Ok(())
+    }
+
+    /// Proposes in a run of its own, unless [`Desk::find_earlier`] found that it stands. What was begun and has no known end is proposed
+    /// anew, unless it is idempotent: then it may be tried again.
+    ///
+    /// # Errors
+    /// [`AskError::NotAsked`].
+    pub fn propose(&self, ask: &Ask, is_idempotent: bool) -> Result<Asked, AskError> {
+        let digest = ask.action.digest();
+        let earlier = self.earlier.lock().unwrap_or_else(PoisonError::into_inner).remove(&digest);
+        if let Some(Earlier { run, proposal, .. }) = earlier.filter(|one| is_idempotent || !one.is_unknown) {
+            return Ok(Asked { run, proposal, action: ask.action.clone(), earlier: true });
+        }
+        let trigger = Trigger {
+            content: None,
+            event: ask.event.clone(),
+            owner: Holder { key: self.agent.key(), principal: self.principal.clone() },
+            summary: None,
+        };
+        let place = Place::Single { log: self.gate.log().trust().genesis() };
+        let trigger = self.session().sign(place, trigger).map_err(|fault| failed(&fault))?;
+        let run = RunId::started_by(trigger.id());
+        let proposal = self.sign_proposal(run, vec![trigger.id()], ask, &ask.action, None)?;
+        let asked = Asked { run, proposal: proposal.id(), action: ask.action.clone(), earlier: false };
+        self.submit(&[trigger, proposal], &ask.openings)?;
+        Ok(asked)
+    }
+
+    fn sign_proposal(
+        &self,
+        run: RunId,
+        parents: Vec<RecordId>,
+        ask: &Ask,
+        action: &Action,
+        supersedes: Option<RecordId>,
+    ) -> Result<counterfoil_receipt::UnverifiedRecord, AskError> {
+        let proposal = Proposal {
+            action: action.clone(),
+            audience: Audience::Principal(self.gate.runtime().clone()),
+            cost: None,
+            delegation: None,
+            evidence: None,
+            metadata: None,
+            risk: ask.risk,
+            summary: ask.summary.clone(),
+            supersedes,
+            tags: None,
+        };
+        let place = Place::Run { log: self.gate.log().trust().genesis(), run, parents };
+        self.session().sign(place, proposal).map_err(|fault| failed(&fault))
+    }
+
+    fn submit(
+        &self,
+        records: &[counterfoil_receipt::UnverifiedRecord],
+        openings: &[Opening],
+    ) -> Result<(), AskError> {
+        let payloads: Vec<PayloadLine> =
+            openings.iter().map(|opening| PayloadLine::disclosing(opening.clone(), None)).collect();
+        let answers = self.gate.log().submit_batch(records, &payloads, &[]);
+        answers
+            .map_err(|fault| not_submitted(&fault))?
+            .into_iter()
+            .try_for_each(|answer| answer.map(|_| ()).map_err(|fault| not_submitted(&fault)))
+    }
+
+    fn heads(&self, run: RunId) -> Result<Vec<RecordId>, AskError> {
+        let now = self.clock.now().map_err(|fault| failed(&fault))?;
+        let evidence = self.gate.log().evidence(run, now);
+        let evidence = evidence.map_err(|fault| AskError::not_asked("no-evidence", fault.to_string()))?;
+        let state = evidence.state();
+        let run =
+            state.run(&run).ok_or_else(|| AskError::not_asked("run-not-shown", "its run is not shown"))?;
+        Ok(crate::decide::heads(run, state))
+    }
+
+    fn session(&self) -> Session<'_> {
+        Session {
+            client: self.gate.log(),
+            signer: &*self.agent,
+            principal: self.principal.clone(),
+            role: Role::Agent,
+            clock: &*self.clock,
+        }
+    }
+}
+
+fn failed(fault: &ClientError) -> AskError {
+    AskError::not_asked(fault.code(), fault.to_string())
+}
+
+fn not_submitted(fault: &SubmitError) -> AskError {
+    let code = match fault {
+        SubmitError::Rejected(rejected) => rejected.code.as_str(),
+        SubmitError::NotSubmitted(cause)
+        | SubmitError::Failed(cause)
+        | SubmitError::NotKept { cause, .. } => cause.code(),
+    };
+    AskError::not_asked(code, fault.to_string())
+}
+
+impl AskError {
+    fn not_asked(code: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::NotAsked { code: code.into(), why: why.into() }
+    }
+}

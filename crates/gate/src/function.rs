@@ -1,0 +1,108 @@
+//! A plain function as an effect.
+
+use std::fmt::Display;
+
+use counterfoil_receipt::{
+    Action,
+    body::{Effects, Status},
+    text::Label,
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::effect::{Attempt, Done, Effect, ResultPayload};
+
+/// A function that is called with the arguments of the approved action, read as `A`; what it returns is the outcome's result, as JSON.
+///
+/// It knows of no precondition and no tool's definition, so an action that names one does not run ([`Effect::check`]).
+///
+/// An `async` function is called from a thread that may block:
+///
+/// ```
+/// use counterfoil_gate::Function;
+///
+/// # #[derive(serde::Deserialize)]
+/// # struct Refund { order: String, cents: u64 }
+/// async fn refund(refund: Refund) -> Result<String, String> {
+///     Ok(format!("{} gets {} back", refund.order, refund.cents))
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+/// let handle = runtime.handle().clone();
+/// let mut effect = Function::new(move |arguments: Refund| handle.block_on(refund(arguments)));
+/// // … in `tokio::task::spawn_blocking`: desk.perform(&ask, &mut effect, patience)
+/// # use counterfoil_gate::{Attempt, Effect as _};
+/// # let id = counterfoil_receipt::RecordId::of(b"");
+/// # let action = counterfoil_testkit::action("shop/refund", serde_json::json!({"order": "17", "cents": 5}));
+/// # effect.run(&action, &Attempt { execution: id, idempotency_key: id });
+/// assert_eq!(effect.returned(), Some(Ok("17 gets 5 back".to_owned())));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Function<F, A, R, E> {
+    function: F,
+    returned: Option<Result<R, E>>,
+    arguments: std::marker::PhantomData<fn(A)>,
+}
+
+impl<F, A, R, E> Function<F, A, R, E>
+where
+    F: FnMut(A) -> Result<R, E>,
+    A: DeserializeOwned,
+    R: Serialize,
+    E: Display,
+{
+    /// An effect that calls `function`.
+    pub const fn new(function: F) -> Self {
+        Self { function, returned: None, arguments: std::marker::PhantomData }
+    }
+
+    /// What the function returned the last time, taken out; `None` if it was not called since.
+    pub const fn returned(&mut self) -> Option<Result<R, E>> {
+        self.returned.take()
+    }
+}
+
+impl<F, A, R, E> Effect for Function<F, A, R, E>
+where
+    F: FnMut(A) -> Result<R, E>,
+    A: DeserializeOwned,
+    R: Serialize,
+    E: Display,
+{
+    fn run(&mut self, action: &Action, _: &Attempt) -> Done {
+        self.returned = None;
+        let arguments = match serde_json::from_value(action.arguments.to_value()) {
+            Ok(arguments) => arguments,
+            Err(fault) => {
+                return Done::not_started(format!("the arguments are not what the function takes: {fault}"));
+            }
+        };
+        let returned = (self.function)(arguments);
+        let done = match &returned {
+            Ok(value) => Done {
+                status: Status::Succeeded,
+                effects: Effects::Complete,
+                result: result(value),
+                detail: None,
+            },
+            // It may have done something before it failed.
+            Err(fault) => Done {
+                status: Status::Failed,
+                effects: Effects::Unknown,
+                result: None,
+                detail: Some(fault.to_string()),
+            },
+        };
+        self.returned = Some(returned);
+        done
+    }
+}
+
+/// What is returned, as JSON; nothing where it can't be that.
+fn result(value: &impl Serialize) -> Option<ResultPayload> {
+    let content = serde_json::to_vec(value).ok()?;
+    let (label, media_type) = Label::new("result.json").zip(Label::new("application/json"))?;
+    Some(ResultPayload { label, media_type, content })
+}
