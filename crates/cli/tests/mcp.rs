@@ -190,7 +190,10 @@ fn what_the_policy_allows_runs_and_its_receipt_convinces() {
     let opened = client.answer(0);
     assert_eq!(opened["result"]["capabilities"], json!({"tools": {"listChanged": true}}), "no tasks");
     client.say(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#);
-    assert_eq!(client.answer(1)["result"]["tools"].as_array().unwrap().len(), 7);
+    let listed = client.answer(1)["result"]["tools"].clone();
+    let names: Vec<&str> =
+        listed.as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["append", "read", "fail", "slow", "crash", "refuse"], "what is denied is not offered");
     let result = client.call(2, "read", &json!({"text": "one", "n": 1.0}));
     assert_eq!((said(&result), &result["isError"]), ("done", &Value::Null));
     assert_eq!(office.outcome(&result), "succeeded");
@@ -207,6 +210,33 @@ fn what_the_policy_allows_runs_and_its_receipt_convinces() {
     assert!(said(&refused).contains("not so"), "{refused}");
     assert_eq!(office.outcome(&refused), "failed");
     assert_eq!(client.close(), Some(0));
+}
+
+#[test]
+fn denied_calls_in_a_loop_are_one_refusal_on_record_however_often_the_gate_is_started() {
+    let office = Office::new();
+    let entries = || -> u64 {
+        let answer = common::ask(&office.log.url, "GET", "/v1/log", b"").unwrap();
+        serde_json::from_slice::<Value>(&answer).unwrap()["size"].as_u64().unwrap()
+    };
+    let before = entries();
+    let mut runs = std::collections::BTreeSet::new();
+    for _ in 0..2 {
+        let mut client = office.client(&[]);
+        for id in 1..=20 {
+            let refused = client.call(id, "drop", &json!({}));
+            assert!(said(&refused).contains("policy-denied"), "{refused}");
+            runs.insert(refused["_meta"]["counterfoil/receipt"]["run"].as_str().unwrap().to_owned());
+        }
+        client.close();
+    }
+    // For each connection a trigger, the first refusal, and at its end one for all others, and perhaps a snapshot after each.
+    assert!(entries() - before <= 12, "{} entries", entries() - before);
+    assert_eq!(runs.len(), 2);
+    assert_eq!(office.log.good(&["gate", "settle"]), "no execution was open\n");
+    let counted: u64 =
+        runs.iter().map(|run| office.log.json(&["resume", run])["refusals"].as_u64().unwrap()).sum();
+    assert_eq!(counted, 40, "all are on record in the end");
 }
 
 #[test]

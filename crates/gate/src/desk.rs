@@ -8,7 +8,7 @@ use std::{
 
 use counterfoil_client::{ApprovalQuery, ClientError, Clock, PinnedClient, Session, SubmitError};
 use counterfoil_receipt::{
-    Action, ActionDigest, Opening, Place, Principal, RecordId, Role, RunId, Signer,
+    Action, ActionDigest, Opening, Place, Principal, RecordId, Role, RunId, Signer, UnverifiedRecord,
     action::Mode,
     body::{Audience, Event, Holder, Proposal, Risk, Trigger},
     bundle::PayloadLine,
@@ -117,11 +117,18 @@ impl Ask {
     /// # Errors
     /// [`AskError::NotAsked`] if source or id are no labels.
     pub fn new(source: &str, event: &str, action: Action, risk: Risk) -> Result<Self, AskError> {
+        Ok(Self { event: Self::event(source, event)?, action, openings: Vec::new(), risk, summary: None })
+    }
+
+    /// An event, by where it came from and its id there.
+    ///
+    /// # Errors
+    /// [`AskError::NotAsked`] if one of them is no label.
+    pub fn event(source: &str, id: &str) -> Result<Event, AskError> {
         let label = |text: &str| {
             Label::new(text).ok_or_else(|| AskError::not_asked("event", format!("{text:?} is no label")))
         };
-        let event = Event { id: label(event)?, kind: None, source: label(source)? };
-        Ok(Self { event, action, openings: Vec::new(), risk, summary: None })
+        Ok(Event { id: label(id)?, kind: None, source: label(source)? })
     }
 }
 
@@ -205,6 +212,16 @@ impl Desk {
         Ok(Some(Ok(asked)))
     }
 
+    /// Starts a run for what has no proposal, such as what is refused before it is asked for.
+    ///
+    /// # Errors
+    /// [`AskError::NotAsked`].
+    pub fn start(&self, event: Event) -> Result<RunId, AskError> {
+        let trigger = self.sign_trigger(event)?;
+        let run = RunId::started_by(trigger.id());
+        self.submit(&[trigger], &[]).map(|()| run)
+    }
+
     /// Looks for what this agent proposed before, of the tools that `tool` matches, and what still waits. What the log lists is a hint: what
     /// runs is verified as everything is.
     ///
@@ -250,19 +267,23 @@ impl Desk {
         if let Some(Earlier { run, proposal, .. }) = earlier.filter(|one| is_idempotent || !one.is_unknown) {
             return Ok(Asked { run, proposal, action: ask.action.clone(), earlier: true });
         }
-        let trigger = Trigger {
-            content: None,
-            event: ask.event.clone(),
-            owner: Holder { key: self.agent.key(), principal: self.principal.clone() },
-            summary: None,
-        };
-        let place = Place::Single { log: self.gate.log().trust().genesis() };
-        let trigger = self.session().sign(place, trigger).map_err(|fault| failed(&fault))?;
+        let trigger = self.sign_trigger(ask.event.clone())?;
         let run = RunId::started_by(trigger.id());
         let proposal = self.sign_proposal(run, vec![trigger.id()], ask, &ask.action, None)?;
         let asked = Asked { run, proposal: proposal.id(), action: ask.action.clone(), earlier: false };
         self.submit(&[trigger, proposal], &ask.openings)?;
         Ok(asked)
+    }
+
+    fn sign_trigger(&self, event: Event) -> Result<UnverifiedRecord, AskError> {
+        let trigger = Trigger {
+            content: None,
+            event,
+            owner: Holder { key: self.agent.key(), principal: self.principal.clone() },
+            summary: None,
+        };
+        let place = Place::Single { log: self.gate.log().trust().genesis() };
+        self.session().sign(place, trigger).map_err(|fault| failed(&fault))
     }
 
     fn sign_proposal(
@@ -272,7 +293,7 @@ impl Desk {
         ask: &Ask,
         action: &Action,
         supersedes: Option<RecordId>,
-    ) -> Result<counterfoil_receipt::UnverifiedRecord, AskError> {
+    ) -> Result<UnverifiedRecord, AskError> {
         let proposal = Proposal {
             action: action.clone(),
             audience: Audience::Principal(self.gate.runtime().clone()),
@@ -289,11 +310,7 @@ impl Desk {
         self.session().sign(place, proposal).map_err(|fault| failed(&fault))
     }
 
-    fn submit(
-        &self,
-        records: &[counterfoil_receipt::UnverifiedRecord],
-        openings: &[Opening],
-    ) -> Result<(), AskError> {
+    fn submit(&self, records: &[UnverifiedRecord], openings: &[Opening]) -> Result<(), AskError> {
         let payloads: Vec<PayloadLine> =
             openings.iter().map(|opening| PayloadLine::disclosing(opening.clone(), None)).collect();
         let answers = self.gate.log().submit_batch(records, &payloads, &[]);

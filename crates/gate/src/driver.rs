@@ -309,6 +309,28 @@ impl<L: Log> Gate<L> {
         Ok((ended, records))
     }
 
+    /// Records that an action was refused before anybody proposed it, in a run that is there. `None` if an equal refusal stands.
+    ///
+    /// # Errors
+    /// [`GateError::NoEvidence`] if nothing is known of the run.
+    pub fn refuse(
+        &self,
+        run: RunId,
+        action: &Action,
+        refusal: &Refusal,
+    ) -> Result<Option<RecordId>, GateError> {
+        let kind = Kind { run, proposal: None, action: action.digest(), code: refusal.code.clone() };
+        let now = self.now()?.get();
+        let Some(count) = self.refusals.count(&kind, now) else { return Ok(None) };
+        let record = self.evidence(run).map(|evidence| {
+            self.submit_refusal(&evidence, &kind, Some(action.clone()), Some(refusal.detail.clone()), count)
+        });
+        if !matches!(record, Ok(Some(_))) {
+            self.refusals.put_back(&kind, count, now);
+        }
+        record
+    }
+
     /// Logs the refusals that were counted and have no record yet.
     pub fn flush_refusals(&self) {
         self.log_refusals(true);

@@ -94,13 +94,23 @@ impl Proxy {
         drop(state);
         let asked = self.desk().and_then(|desk| {
             let ask = desk.ask(&call, &id.to_string())?;
-            Ok(desk.asking.propose(&ask, call.tool.idempotent)?)
+            Ok(match desk.refuses(&ask)? {
+                Some(refused) => Err(refused),
+                None => Ok(desk.asking.propose(&ask, call.tool.idempotent)?),
+            })
         });
         let mut state = self.state();
         state.asking.remove(&digest);
         self.changed.notify_all();
         match asked {
-            Ok(asked) => {
+            Ok(Err((why, run))) => {
+                let era = state.era();
+                drop(state);
+                let receipt = CallReceipt::new(run, None, None, "refused");
+                let text = format!("refused: {why}. Nothing was run. The refusal is in run {run}.");
+                self.answer(id, &Reply::Result(reply::not_run(era, &text, Some(&receipt))));
+            }
+            Ok(Ok(asked)) => {
                 let waiters = vec![self.waiter(id)];
                 if state.calls.len() >= limits::CALLS {
                     state.forget_idle();
@@ -193,8 +203,12 @@ impl Proxy {
         let mut state = self.state();
         let era = state.era();
         let Some(pending) = state.calls.get_mut(digest) else { return false };
-        let receipt =
-            CallReceipt::new(pending.asked.run, pending.asked.proposal, Some(ran.execution), "executed");
+        let receipt = CallReceipt::new(
+            pending.asked.run,
+            Some(pending.asked.proposal),
+            Some(ran.execution),
+            "executed",
+        );
         let (held, call) = (pending.held, pending.call.clone());
         let waiters: Vec<Id> = pending.waiters.drain(..).map(|waiter| waiter.id).collect();
         (pending.busy, pending.ran) = (false, true);
@@ -242,7 +256,7 @@ impl Proxy {
             }
             return false;
         }
-        let receipt = CallReceipt::new(pending.asked.run, pending.asked.proposal, execution, "refused");
+        let receipt = CallReceipt::new(pending.asked.run, Some(pending.asked.proposal), execution, "refused");
         let text = format!("{why}. Nothing was run. Its run is {}.", pending.asked.run);
         let reply = Reply::Result(reply::not_run(era, &text, Some(&receipt)));
         for waiter in pending.waiters {
@@ -258,7 +272,7 @@ impl Proxy {
         let Some(pending) = state.calls.get_mut(digest) else { return false };
         pending.busy = false;
         let waiters = std::mem::take(&mut pending.waiters);
-        let receipt = CallReceipt::new(pending.asked.run, pending.asked.proposal, None, "failed");
+        let receipt = CallReceipt::new(pending.asked.run, Some(pending.asked.proposal), None, "failed");
         if !pending.held {
             state.forget(digest);
         }
@@ -328,7 +342,7 @@ impl Proxy {
         let era = state.era();
         let (mut over, mut told) = (Vec::new(), Vec::new());
         for pending in state.calls.values_mut().filter(|pending| pending.held && !pending.busy) {
-            let receipt = CallReceipt::new(pending.asked.run, pending.asked.proposal, None, "held");
+            let receipt = CallReceipt::new(pending.asked.run, Some(pending.asked.proposal), None, "held");
             for waiter in &mut pending.waiters {
                 if waiter.until <= now {
                     over.push((waiter.id.clone(), pending.why.clone(), receipt.clone()));
@@ -356,7 +370,8 @@ impl Proxy {
             let text = format!(
                 "Not approved yet: {why}. It waits as proposal {} of run {}; nothing was run. Call the tool again with the same arguments to \
                  go on waiting, or to have it run once it is approved.",
-                receipt.proposal, receipt.run
+                receipt.proposal.as_deref().unwrap_or("unknown"),
+                receipt.run
             );
             self.answer(&id, &Reply::Result(reply::not_run(era, &text, Some(&receipt))));
         }

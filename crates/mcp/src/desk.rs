@@ -3,22 +3,26 @@
 //! Each call has a run of its own: trigger, proposal, what is decided, execution, outcome. So its receipt is a bundle by itself, and
 //! what a call costs does not grow with what was called before (`spec/decisions/`).
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use counterfoil_client::seal;
-use counterfoil_gate::{Ask, AskError};
+use counterfoil_gate::{Ask, AskError, Refusal};
 use counterfoil_receipt::{
-    Action, Opening,
+    Action, Opening, RunId,
     action::{Connector, Json, Map as Committed, Mode},
     body::Risk,
     json,
     limits::NAMES,
     text::{Label, Pointer, Text},
 };
+use counterfoil_verify::Rule;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::{limits, tools::Tool};
+use crate::{limits, policy::Says, tools::Tool};
 
 /// A call of a tool, as the client asks for it.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +55,9 @@ pub struct Desk {
     pub asking: counterfoil_gate::Desk,
     /// What proposals say.
     pub settings: Settings,
+    says: Mutex<Option<Arc<Says>>>,
+    /// The run in which is recorded what is refused before it is proposed, once there is such.
+    refused: Mutex<Option<RunId>>,
 }
 
 /// Why a call is not even proposed.
@@ -119,6 +126,60 @@ impl Call {
 }
 
 impl Desk {
+    /// A desk for the tools of one server.
+    pub fn new(asking: counterfoil_gate::Desk, settings: Settings) -> Self {
+        Self { asking, settings, says: Mutex::default(), refused: Mutex::default() }
+    }
+
+    /// Whether a call of a tool could pass with some arguments, as far as the log lists its policy; that it could where that is not known.
+    pub fn lists(&self, name: &str, tool: &Tool) -> bool {
+        let call = Call { name: name.to_owned(), tool: *tool, arguments: Map::new() };
+        let Ok((action, _)) = call.to_action(&self.settings.server) else { return false };
+        self.says().is_none_or(|says| says.lists(&action, self.settings.risk, self.asking.principal()))
+    }
+
+    /// Why a call is refused without being proposed, if it is: the policy would deny it whoever approved it. The refusal is on record, equal
+    /// ones with their number, in the run that is given with it.
+    ///
+    /// # Errors
+    /// [`NotAsked`] if it is not known whether it is on record.
+    pub fn refuses(&self, ask: &Ask) -> Result<Option<(String, RunId)>, NotAsked> {
+        let denied = self.says().and_then(|says| says.denies(&ask.action, ask.risk, self.asking.principal()));
+        let Some(why) = denied else { return Ok(None) };
+        let run = self.refused_run()?;
+        let refusal = Refusal { code: Rule::PolicyDenied.code().to_owned(), detail: why };
+        self.asking.gate.refuse(run, &ask.action, &refusal).map_err(AskError::Gate)?;
+        Ok(Some((refusal.to_string(), run)))
+    }
+
+    /// The run of this connection's refusals.
+    fn refused_run(&self) -> Result<RunId, NotAsked> {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(run) = *refused {
+            return Ok(run);
+        }
+        let Settings { server, session, .. } = &self.settings;
+        let mut event = Ask::event(&format!("mcp:{server}"), session)?;
+        event.kind = Label::new("connection");
+        let run = self.asking.start(event)?;
+        *refused = Some(run);
+        Ok(run)
+    }
+
+    /// The policy in force, as the log lists it; `None` where the log does not answer.
+    fn says(&self) -> Option<Arc<Says>> {
+        let mut says = self.says.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = says.as_ref().filter(|says| says.is_fresh()) {
+            return Some(Arc::clone(known));
+        }
+        let log = self.asking.gate.log().hints().ok()?;
+        let (policy, agent) = (log.policy().ok()?, log.principal(self.asking.principal()).ok()?);
+        let document = policy.document.as_ref().map(|document| document.as_str().as_bytes());
+        let fresh = Arc::new(Says::new(document, agent.groups));
+        *says = Some(Arc::clone(&fresh));
+        Some(fresh)
+    }
+
     /// Looks for what earlier gates of the same agent and server proposed, and what still waits.
     ///
     /// # Errors

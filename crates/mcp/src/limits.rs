@@ -21,6 +21,8 @@ pub const OPEN_REQUESTS: usize = 16_384;
 pub const CALLS: usize = 16_384;
 /// Calls that run at a time; others wait for their turn.
 pub const RUNNING: usize = 64;
+/// For how many seconds it is believed which policy is in force, where that only hides or refuses.
+pub const POLICY_SECONDS: u64 = 5;
 /// How long the definitions of tools are believed without asking for them again, where the server says of no change. Before something runs
 /// that people approved, they are always asked for.
 pub const DEFINITIONS: Duration = Duration::from_secs(60);

@@ -350,7 +350,7 @@ impl Proxy {
     }
 
     /// The server answered a request: of the gate, or of the client, to whom it is passed on.
-    fn answered(&self, id: &Id, text: &str, answer: impl FnOnce(()) -> Answer) {
+    fn answered(self: &Arc<Self>, id: &Id, text: &str, answer: impl FnOnce(()) -> Answer) {
         let mut state = self.state();
         if let Some(to) = state.awaited.remove(id) {
             drop(state);
@@ -358,20 +358,23 @@ impl Proxy {
             let _ = to.send(answer(()));
             return;
         }
+        let needs_the_log =
+            matches!(state.open.get(id), Some(Open::Passed(method)) if method == "tools/list");
         match state.open.remove(id) {
             Some(Open::Passed(method)) => {
                 let era = state.era();
                 drop(state);
-                match answer(()) {
-                    Answer::Result(result) => match self.passed(&method, &result, era) {
-                        Ok(Some(edited)) => self.to_client(&reply::result(id, &edited)),
-                        Ok(None) => self.to_client(text),
-                        Err(why) => {
-                            self.to_client(&reply::error(Some(id), message::INTERNAL, "mcp-result", &why))
-                        }
-                    },
-                    Answer::Error { .. } | Answer::Gone(_) => self.to_client(text),
-                }
+                let Answer::Result(result) = answer(()) else { return self.to_client(text) };
+                let (id, text) = (id.clone(), text.to_owned());
+                let proxy = Arc::clone(self);
+                let pass = move || match proxy.passed(&method, &result, era) {
+                    Ok(Some(edited)) => proxy.to_client(&reply::result(&id, &edited)),
+                    Ok(None) => proxy.to_client(&text),
+                    Err(why) => {
+                        proxy.to_client(&reply::error(Some(&id), message::INTERNAL, "mcp-result", &why))
+                    }
+                };
+                if needs_the_log { self.pool.run(pass) } else { pass() }
             }
             Some(call @ Open::Call { .. }) => {
                 state.open.insert(id.clone(), call);
@@ -390,9 +393,23 @@ impl Proxy {
         match method {
             "tools/list" => {
                 let mut page = Page::parse(result)?;
-                let listed =
-                    page.tools.iter().filter(|(.., tool)| !wants_a_task(tool)).map(|(.., tool)| tool.clone());
-                page.result.insert("tools".to_owned(), listed.collect());
+                // Where the log can't be asked, calls say so.
+                let desk = self.desk().inspect_err(|fault| {
+                    (self.note)(&format!(
+                        "tools are listed as the server does: {}: {}",
+                        fault.code, fault.why
+                    ));
+                });
+                let is_offered = |name: &str, tool: &Tool| match &desk {
+                    Ok(desk) => desk.lists(name, tool),
+                    Err(_) => true,
+                };
+                let listed = page
+                    .tools
+                    .iter()
+                    .filter(|(name, tool, definition)| !wants_a_task(definition) && is_offered(name, tool));
+                let listed: Value = listed.map(|(.., definition)| definition.clone()).collect();
+                page.result.insert("tools".to_owned(), listed);
                 if era == Era::Request {
                     // Another policy may show other tools.
                     page.result.insert("ttlMs".to_owned(), 0.into());

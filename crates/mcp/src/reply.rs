@@ -32,8 +32,9 @@ pub enum Era {
 pub struct CallReceipt {
     /// Its run.
     pub run: String,
-    /// Its proposal.
-    pub proposal: String,
+    /// Its proposal, if there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proposal: Option<String>,
     /// Its execution, if there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub execution: Option<String>,
@@ -43,10 +44,15 @@ pub struct CallReceipt {
 
 impl CallReceipt {
     /// The receipt of a call.
-    pub fn new(run: RunId, proposal: RecordId, execution: Option<RecordId>, status: &'static str) -> Self {
+    pub fn new(
+        run: RunId,
+        proposal: Option<RecordId>,
+        execution: Option<RecordId>,
+        status: &'static str,
+    ) -> Self {
         Self {
             run: run.to_string(),
-            proposal: proposal.to_string(),
+            proposal: proposal.map(|id| id.to_string()),
             execution: execution.map(|id| id.to_string()),
             status,
         }

@@ -145,6 +145,23 @@ impl Policy {
         }
     }
 
+    /// Whether an action like this one could be allowed, or approved, if what is unresolved about it were otherwise than it counts:
+    /// whether it makes sense to offer it. `false` says that it is denied.
+    pub fn could_pass(&self, request: &Request<'_>) -> bool {
+        let case = Case::new(request, &self.costs);
+        let mut passes = false;
+        for Rule { matcher, effect, .. } in &self.rules {
+            match (effect, matcher.test(&case)) {
+                (Effect::Deny, Answer::Yes) => return false,
+                (Effect::Allow { .. } | Effect::Require(_), Answer::Yes | Answer::Unresolved) => {
+                    passes = true
+                }
+                (Effect::Deny, Answer::No | Answer::Unresolved) | (_, Answer::No) => {}
+            }
+        }
+        passes && self.first_unlisted(request).is_none()
+    }
+
     /// The first path that the action leaves unbound, and may not.
     fn first_unlisted<'a>(&self, request: &Request<'a>) -> Option<&'a Pointer> {
         let FreePaths::Listed(listed) = &self.free else { return None };

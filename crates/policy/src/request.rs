@@ -26,6 +26,8 @@ pub struct Request<'a> {
     pub chain: &'a [RecordId],
     /// The arguments, once a matcher looked inside them.
     arguments: OnceCell<Value>,
+    /// Whether nothing is known of the arguments.
+    any_arguments: bool,
 }
 
 /// What stands at a path of the arguments.
@@ -55,12 +57,26 @@ impl<'a> Request<'a> {
         proposer: &'a Principal,
         groups: &'a [Group],
     ) -> Self {
-        Self { action, risk, tags, proposer, groups, chain: &[], arguments: OnceCell::new() }
+        Self {
+            action,
+            risk,
+            tags,
+            proposer,
+            groups,
+            chain: &[],
+            arguments: OnceCell::new(),
+            any_arguments: false,
+        }
     }
 
     /// The same, proposed under these delegations: from the one that the proposal names up to that of the authority.
     pub fn under(self, chain: &'a [RecordId]) -> Self {
         Self { chain, ..self }
+    }
+
+    /// The same, of which the arguments are not known: every test of one is unresolved.
+    pub fn with_any_arguments(self) -> Self {
+        Self { any_arguments: true, ..self }
     }
 
     /// The arguments; read when first asked for.
@@ -74,6 +90,9 @@ impl<'a> Request<'a> {
     }
 
     pub(crate) fn find(&self, path: &Path) -> Found<'_> {
+        if self.any_arguments {
+            return Found::Hidden;
+        }
         let committed = self.action.committed.as_deref().unwrap_or_default().iter().map(|(path, _)| path);
         if committed.chain(self.free()).any(|hidden| hidden.overlaps(&path.pointer)) {
             return Found::Hidden;

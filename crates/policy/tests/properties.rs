@@ -447,6 +447,17 @@ proptest! {
     }
 
     #[test]
+    fn what_could_pass_with_no_arguments_at_all_is_denied_with_every(document in document(), asked in asked()) {
+        let policy = policy(&document);
+        let (could, is_denied) = with(&asked, &[], |request, _| {
+            let Request { action, risk, tags, proposer, groups, chain, .. } = *request;
+            let any = Request::new(action, risk, tags, proposer, groups).under(chain).with_any_arguments();
+            (policy.could_pass(&any), matches!(policy.assess(request), Assessment::Denied(_)))
+        });
+        prop_assert!(could || is_denied);
+    }
+
+    #[test]
     fn globs_match_what_trying_every_length_matches(glob in "[ab*]{1,10}", text in "[ab]{0,12}") {
         prop_assume!(glob.matches('*').count() <= 8);
         prop_assert_eq!(Glob::new(&glob).unwrap().matches(&text), naive::matches(&glob, &text));
