@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Debian packages by the program that shows they are there.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 10] = [
     ("git", "git"),
     ("c++", "g++"),
     ("python3", "python3"),
@@ -18,6 +18,8 @@ const PROGRAMS: [(&str, &str); 8] = [
     ("ssh-agent", "openssh-client"),
     ("strace", "strace"),
     ("faketime", "faketime"),
+    ("curl", "curl"),
+    ("jq", "jq"),
 ];
 
 /// What a build for wasm32 takes where rustup has no such target.

@@ -10,7 +10,7 @@ use counterfoil_client::{Ballot, View, Vote};
 use counterfoil_policy::Assessment;
 use counterfoil_receipt::{
     Action, RecordId, Role, RunId, UnverifiedRecord,
-    action::Json,
+    action::{Json, Mode},
     body::{Body, Changes, Effects, Settlement, Status, Surface, Type, Window},
     field::Uses,
     limits,
@@ -385,10 +385,11 @@ fn only(ids: Vec<RecordId>, what: &str, option: &str) -> Outcome<RecordId> {
     }
 }
 
-/// Reads an action that a person wrote, in any spelling of JSON.
+/// Reads an action that a person wrote, in any spelling of JSON; its mode is `apply` where it says none, as in a proposal.
 pub fn read_action(path: &Path) -> Outcome<Action> {
-    let object =
+    let mut object =
         signing::parse_object(&input::read(path, "action", limits::RECORD_BYTES * 2)?, "the action")?;
+    object.entry("mode").or_insert_with(|| Mode::Apply.as_str().into());
     let json =
         Json::from_value(&Value::Object(object)).map_err(|fault| signing::malformed("the action", &fault))?;
     Action::parse(json.as_str().as_bytes()).map_err(|fault| signing::malformed("the action", &fault))

@@ -5,21 +5,21 @@ use std::{collections::BTreeMap, time::Duration};
 use clap::{Args, Subcommand};
 use counterfoil_client::{PinnedClient, SystemClock, View};
 use counterfoil_gate::{
-    Config, Effect, Ended, Gate as Driver, GateError, Idempotent, LogError, Ran, Request, Ruling, Settled,
+    Config, Effect, Ended, Gate as Driver, GateError, Idempotent, LogError, Ran, Settled,
     command::{CommandAction, CommandError},
-    decide, heed_in, heeded_in, is_stop,
+    heed_in, is_stop,
 };
 use counterfoil_receipt::{
-    Action, Author, RecordId, Role, RunId, Signer as _, UnverifiedRecord, body::Status, limits, text::Text,
+    Action, RecordId, Role, RunId, UnverifiedRecord, body::Status, limits, text::Text,
 };
-use counterfoil_verify::{KeyCache, ProposalState, ProposalStatus, check_signature};
+use counterfoil_verify::{KeyCache, ProposalState, ProposalStatus, Run as RunState, State, check_signature};
 use serde_json::{Value, json};
 
 use crate::{
     apply,
     context::Context,
     error::{Failure, HELD, NOT_SHOWN, Outcome, VIOLATED},
-    input,
+    gate_check, input,
     interrupt::{Interrupt, Uninterrupted},
     output,
     record::{record_id, run_id},
@@ -48,7 +48,7 @@ pub struct Gate {
 enum Command {
     Run(Run),
     Apply(apply::Apply),
-    Check(Check),
+    Check(gate_check::Check),
     Stop(Stop),
     Action(MakeAction),
     Settle(SettleOpen),
@@ -96,16 +96,6 @@ struct Stop {
     records: Vec<std::path::PathBuf>,
 }
 
-/// Say whether the command would be let pass now, without logging or running anything.
-#[derive(Args, Debug)]
-struct Check {
-    #[command(flatten)]
-    which: Which,
-    /// As `gate run` would be told: it may be tried again where nobody knows what became of it
-    #[arg(long)]
-    idempotent: bool,
-}
-
 /// Print the action that running a command is, for `counterfoil propose --action`.
 #[derive(Args, Debug)]
 struct MakeAction {
@@ -131,15 +121,22 @@ struct Which {
 
 #[derive(Args, Debug)]
 struct What {
+    #[command(flatten)]
+    place: Where,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    argv: Vec<String>,
+}
+
+/// Where a command runs, and with what.
+#[derive(Args, Debug)]
+pub struct Where {
     /// An environment variable of the command: NAME=VALUE, or NAME to take it from here
     #[arg(long = "env", value_name = "NAME[=VALUE]")]
     env: Vec<String>,
     /// Where it runs [default: here]
     #[arg(long, value_name = "DIR")]
     cwd: Option<String>,
-    /// The command and its arguments
-    #[arg(last = true, required = true, value_name = "COMMAND")]
-    argv: Vec<String>,
 }
 
 impl Gate {
@@ -178,7 +175,7 @@ impl Run {
         let action = command.to_action().map_err(|error| unfit(&error))?;
         let actor = Actor::new(context, Role::Runtime)?;
         let view = actor.view(self.which.run)?;
-        let proposal = self.which.proposal(&view, &action)?;
+        let proposal = proposal_about(view.state(), view.run(), self.which.proposal, &action)?;
         if is_unused(&view, &proposal, &action) {
             // What can't start is told before a use of the approval is spent on it. What was not proposed is the gate's to refuse.
             command.can_start().map_err(|error| unfit(&error))?;
@@ -257,62 +254,30 @@ fn is_unused(view: &View, proposal: &RecordId, action: &Action) -> bool {
     proposed.is_some_and(|proposed| proposed.digest == action.digest() && proposed.uses.is_empty())
 }
 
-impl Check {
-    fn run(&self, context: &Context) -> Outcome {
-        let command = self.which.what.command()?;
-        let action = command.to_action().map_err(|error| unfit(&error))?;
-        let actor = Actor::new(context, Role::Runtime)?;
-        let view = actor.view(self.which.run)?;
-        let key = &actor.key;
-        let request = Request {
-            run: self.which.run,
-            proposal: self.which.proposal(&view, &action)?,
-            action,
-            runtime: Author { key: key.key(), principal: key.principal().clone(), role: key.role() },
-            nonce: counterfoil_keys::random_nonce().map_err(|why| crate::signing::key_failure(&why))?,
-            is_idempotent: self.idempotent,
-            break_glass: None,
-            stops: heeded_in(&context.file("gate")).map_err(|error| {
-                Failure::new(
-                    "open-executions",
-                    printable(&error.to_string()),
-                    "look at what is in its directory `stops`",
-                )
-            })?,
-            require: actor.client.trust().require().to_vec(),
-        };
-        match decide(&request, view.verdict(), time::millis(time::now())?) {
-            Ruling::Execute(_) => {
-                command.can_start().map_err(|error| unfit(&error))?;
-                say(
-                    context,
-                    &json!({"ruling": "execute"}),
-                    "it would be executed: exactly this was approved",
-                )?;
-                Ok(0)
-            }
-            Ruling::Hold(why) => Err(held(&why)),
-            Ruling::Refuse(refusal) => Err(refused(&refusal.code, &refusal.detail)),
-        }
+/// The proposal that was named, or the last of the run that is about this action.
+pub fn proposal_about(
+    state: &State,
+    run: Option<&RunState>,
+    named: Option<RecordId>,
+    action: &Action,
+) -> Outcome<RecordId> {
+    if let Some(proposal) = named {
+        return Ok(proposal);
     }
+    let proposals = run.map(RunState::proposals).unwrap_or_default();
+    let same = proposals.iter().rev().find(|(_, proposal)| proposal.digest == action.digest());
+    same.map(|(id, _)| *id).ok_or_else(|| no_such_action(state, run, &proposals, action))
 }
 
-impl Which {
-    /// The proposal that was named, or the last of the run that is about this action.
-    fn proposal(&self, view: &View, action: &Action) -> Outcome<RecordId> {
-        if let Some(proposal) = self.proposal {
-            return Ok(proposal);
-        }
-        let proposals = view.run().map(|run| run.proposals()).unwrap_or_default();
-        let same = proposals.iter().rev().find(|(_, proposal)| proposal.digest == action.digest());
-        same.map(|(id, _)| *id).ok_or_else(|| no_such_command(view, &proposals, action))
-    }
-}
-
-/// The refusal of a command that nobody proposed; the proposal that waits to be executed shows in what it differs.
-fn no_such_command(view: &View, proposals: &[(RecordId, &ProposalState)], action: &Action) -> Failure {
+/// The refusal of an action that nobody proposed; the proposal that waits to be executed shows in what it differs.
+fn no_such_action(
+    state: &State,
+    run: Option<&RunState>,
+    proposals: &[(RecordId, &ProposalState)],
+    action: &Action,
+) -> Failure {
     let waits = proposals.iter().rev().find(|(id, _)| {
-        let status = view.run().and_then(|run| view.state().proposal_status(run, id));
+        let status = run.and_then(|run| state.proposal_status(run, id));
         matches!(status, Some(ProposalStatus::Open | ProposalStatus::Approved))
     });
     let difference = waits.and_then(|(_, proposal)| proposal.action.first_difference(action));
@@ -325,11 +290,18 @@ fn no_such_command(view: &View, proposals: &[(RecordId, &ProposalState)], action
             show(difference.right)
         )
     });
-    refused("action-differs", &format!("no proposal of the run is this command{differs}"))
+    refused("action-differs", &format!("no proposal of the run is about this{differs}"))
 }
 
 impl What {
     fn command(&self) -> Outcome<CommandAction> {
+        self.place.command(&self.argv)
+    }
+}
+
+impl Where {
+    /// A command there.
+    pub fn command(&self, argv: &[String]) -> Outcome<CommandAction> {
         let mut env = BTreeMap::from([("PATH".to_owned(), PATH.to_owned())]);
         for variable in &self.env {
             let (name, value) = match variable.split_once('=') {
@@ -351,12 +323,12 @@ impl What {
                     )
                 })?,
         };
-        Ok(CommandAction { argv: self.argv.clone(), cwd, env })
+        Ok(CommandAction { argv: argv.to_vec(), cwd, env })
     }
 }
 
 /// Why a command is none, or none that could start. Nothing was logged.
-fn unfit(error: &CommandError) -> Failure {
+pub fn unfit(error: &CommandError) -> Failure {
     let (code, hint) = match error {
         CommandError::Shape(_) | CommandError::Malformed(_) => {
             ("not-a-command", "add --help to see what the command takes")
@@ -487,7 +459,7 @@ fn settled_json(settled: &Settled) -> Value {
 }
 
 /// Says how it ended: on standard error, because standard output is the command's.
-fn say(context: &Context, json: &Value, text: &str) -> Outcome<()> {
+pub fn say(context: &Context, json: &Value, text: &str) -> Outcome<()> {
     if context.json {
         return output::print_json(json);
     }
@@ -495,13 +467,13 @@ fn say(context: &Context, json: &Value, text: &str) -> Outcome<()> {
     Ok(())
 }
 
-fn held(why: &str) -> Failure {
+pub fn held(why: &str) -> Failure {
     let message = format!("not decided yet: {}", printable(why));
     Failure::new("held", message, "have it approved with `counterfoil approve RUN`, or wait with --wait 10m")
         .with_status(HELD)
 }
 
-fn refused(code: &str, detail: &str) -> Failure {
+pub fn refused(code: &str, detail: &str) -> Failure {
     Failure::new(code, format!("refused: {}", printable(detail)), crate::advice::when_refused(code))
         .with_status(VIOLATED)
 }

@@ -17,6 +17,7 @@ mod doctor;
 mod error;
 mod evidence;
 mod gate;
+mod gate_check;
 mod git;
 mod git_apply;
 mod init;
