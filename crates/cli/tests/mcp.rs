@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on stops")]
 
 mod common;
+mod office;
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -14,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use common::Log;
+use office::Office;
 use serde_json::{Value, json};
 
 const POLICY: &str = r#"
@@ -38,11 +39,6 @@ effect = "deny"
 match.tool = "box/drop"
 "#;
 
-/// A log with a policy about the tools of a server.
-struct Office {
-    log: Log,
-}
-
 /// A client of a gate.
 struct Client {
     gate: Child,
@@ -52,11 +48,9 @@ struct Client {
 
 impl Office {
     fn new() -> Self {
-        let log = Log::new();
-        log.desk.write("policy.toml", POLICY);
-        log.good(&["policy", "set", "policy.toml"]);
-        std::fs::create_dir(log.desk.path("box")).unwrap();
-        Self { log }
+        let office = Self::with(POLICY);
+        std::fs::create_dir(office.log.desk.path("box")).unwrap();
+        office
     }
 
     /// Starts a gate in front of a server, with these options.
@@ -90,37 +84,6 @@ impl Office {
 
     fn trace_path(&self, tool: &str) -> PathBuf {
         self.log.desk.path("box").join(tool)
-    }
-
-    fn approvals(&self, status: &str) -> Vec<Value> {
-        let listed = self.log.good(&["approvals", "list", "--format", "jsonl", "--status", status]);
-        listed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-
-    /// Waits until so many proposals have this status; gives the run of the first.
-    fn run_that_is(&self, status: &str, count: usize) -> String {
-        for _ in 0..400 {
-            let found = self.approvals(status);
-            if found.len() == count {
-                return found[0]["run"].as_str().unwrap().to_owned();
-            }
-            std::thread::sleep(Duration::from_millis(25));
-        }
-        panic!("never {count} {status}: {:?}", self.approvals(status));
-    }
-
-    /// The outcome of the last execution of a run, and that its bundle convinces.
-    fn outcome(&self, result: &Value) -> String {
-        let receipt = &result["_meta"]["counterfoil/receipt"];
-        let run = receipt["run"].as_str().unwrap_or_else(|| panic!("no receipt: {result}"));
-        let file = format!("{}.jsonl", &run[7..]);
-        self.log.good(&["bundle", run, "--out", &file]);
-        let verified = self.log.run(&["verify", &file]);
-        let resumed = self.log.json(&["resume", run]);
-        let executed = &resumed["executions"][0];
-        assert_eq!(executed["id"], receipt["execution"], "{resumed:#}");
-        assert!(verified.code == 0 || executed["status"] == "unknown", "{}", verified.shown());
-        executed["status"].as_str().unwrap_or("none").to_owned()
     }
 }
 

@@ -1,0 +1,82 @@
+//! A log with a policy about the tools of servers, and what became of calls of them.
+
+#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on stops")]
+
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::common::{Log, ask};
+
+/// How long anything may take before it counts as hanging, on a slow machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A log with a policy.
+pub struct Office {
+    /// The log.
+    pub log: Log,
+}
+
+impl Office {
+    /// A log with this policy.
+    pub fn with(policy: &str) -> Self {
+        let log = Log::new();
+        log.desk.write("policy.toml", policy);
+        log.good(&["policy", "set", "policy.toml"]);
+        Self { log }
+    }
+
+    /// The proposals that have this status.
+    pub fn approvals(&self, status: &str) -> Vec<Value> {
+        let page = ask(&self.log.url, "GET", &format!("/v1/approvals?status={status}"), b"").unwrap();
+        let mut page: Value = serde_json::from_slice(&page).unwrap();
+        serde_json::from_value(page["approvals"].take()).unwrap()
+    }
+
+    /// Waits until so many proposals have this status; gives the run of the first.
+    pub fn run_that_is(&self, status: &str, count: usize) -> String {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let found = self.approvals(status);
+            if found.len() == count {
+                return found[0]["run"].as_str().unwrap().to_owned();
+            }
+            assert!(Instant::now() < until, "never {count} {status}: {found:?}");
+            thread::sleep(Duration::from_millis(25));
+        }
+    }
+
+    /// The outcome of the execution that a result's receipt names, and that the run's bundle convinces.
+    pub fn outcome(&self, result: &Value) -> String {
+        let receipt = &result["_meta"]["counterfoil/receipt"];
+        let run = receipt["run"].as_str().unwrap_or_else(|| panic!("no receipt: {result}"));
+        self.convinces(run);
+        let resumed = self.log.json(&["resume", run]);
+        let executed = &resumed["executions"][0];
+        assert_eq!(executed["id"], receipt["execution"], "{resumed:#}");
+        executed["status"].as_str().unwrap_or("none").to_owned()
+    }
+
+    /// That the bundle of a run in which something was executed convinces whoever reads it.
+    pub fn convinces(&self, run: &str) {
+        self.verified(run, &[]);
+    }
+
+    /// That the bundle of a run convinces, and has no execution whose conformity it could show.
+    pub fn convinces_without_execution(&self, run: &str) {
+        let said = self.verified(run, &["--require", "integrity,authority,inclusion"]);
+        assert!(said.contains("nothing was executed"), "{said}");
+    }
+
+    fn verified(&self, run: &str, options: &[&str]) -> String {
+        let file = format!("{}.jsonl", &run[7..]);
+        self.log.good(&["bundle", run, "--out", &file]);
+        let verified = self.log.good(&[&["verify", &file], options].concat());
+        fs::remove_file(self.log.desk.path(&file)).unwrap();
+        verified
+    }
+}
