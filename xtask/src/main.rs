@@ -1,9 +1,10 @@
-//! Chores of this workspace: `cargo xtask test`, `interop`, `tidy`, `vectors`, `openapi`, `fuzz`, `soak`, `figures`.
+//! Chores of this workspace: `cargo xtask test`, `interop`, `mcp`, `tidy`, `vectors`, `openapi`, `fuzz`, `soak`, `figures`.
 
 mod beside;
 mod figures;
 mod fuzz;
 mod interop;
+mod mcp;
 mod openapi;
 mod run;
 mod soak;
@@ -20,6 +21,7 @@ const USAGE: &str = "usage: cargo xtask <command>
 
   test [--no-install] [--full]   install what the tests need, and pass them all
   interop                        build other people's clients and witnesses, which the tests run
+  mcp                            install other people's MCP clients and servers, which the tests run
   tidy                           hold specification, predicates, codes, vectors and habits together
   vectors [--check]              write test-vectors/ anew, or compare it with what would be written
   openapi                        write spec/openapi.json anew, as the server serves it
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
             test::test(flags)
         }
         ("interop", []) => interop::build(true),
+        ("mcp", []) => mcp::install(),
         ("tidy", []) => all(tidy::check(&root())),
         ("vectors", []) => all(vectors::write(&root())),
         ("vectors", ["--check"]) => all(vectors::check(&root())),

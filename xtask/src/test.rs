@@ -1,15 +1,18 @@
 //! `cargo xtask test`: installs what the tests need, then runs all of them.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use crate::{
-    interop,
+    interop, mcp,
     run::{Step, exists, holds, root, run},
     vectors,
 };
 
 /// Debian packages by the program that shows they are there.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 12] = [
     ("git", "git"),
     ("c++", "g++"),
     ("python3", "python3"),
@@ -20,6 +23,8 @@ const PROGRAMS: [(&str, &str); 10] = [
     ("faketime", "faketime"),
     ("curl", "curl"),
     ("jq", "jq"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
 ];
 
 /// What a build for wasm32 takes where rustup has no such target.
@@ -34,17 +39,19 @@ pub fn test(flags: &[&str]) -> Step {
     let install = !flags.contains(&"--no-install");
     if install {
         install_packages()?;
+        mcp::install()?;
     }
     interop::build(install)?;
     let python = provide_python(install)?;
     let programs = format!("COUNTERFOIL_INTEROP={}", text(&root().join(interop::PROGRAMS)));
     let with_packages = format!("COUNTERFOIL_PYTHON={python}");
+    let with_sdks = format!("COUNTERFOIL_MCP={}", text(&root().join(mcp::PACKAGES)));
     let tests = ["cargo", "test", "--workspace", "--locked"];
     let effort: &[&str] = if flags.contains(&"--full") { &["COUNTERFOIL_EFFORT=full"] } else { &[] };
     // What is started in the background ignores these, and so does all that it starts: the tests send them.
     let signals: &[&str] = &["--default-signal=INT,QUIT,HUP"];
     let signals = if holds("env", &[signals, &["true"]].concat()) { signals } else { &[] };
-    run("env", &[signals, &[programs.as_str(), &with_packages], effort, &tests].concat())?;
+    run("env", &[signals, &[programs.as_str(), &with_packages, &with_sdks], effort, &tests].concat())?;
     let faults = vectors::check(&root());
     if !faults.is_empty() {
         return Err(faults.join("\n"));
@@ -93,18 +100,26 @@ const REQUIREMENTS: [&str; 3] = [
 fn provide_python(install: bool) -> Result<String, String> {
     let venv = root().join("target/venv");
     let python = venv.join("bin/python");
-    let wanted = REQUIREMENTS.iter().map(|path| read(&root().join(path))).collect::<Result<String, _>>()?;
-    let is_current =
-        fs::read_to_string(venv.join("installed.txt")).is_ok_and(|installed| installed == wanted);
-    if install && !is_current {
-        println!("installing PyPI packages into {}: {}", venv.display(), wanted.trim().replace('\n', " "));
-        run("python3", &["-m", "venv", &text(&venv)])?;
-        let pip = ["-m", "pip", "install", "-q", "--disable-pip-version-check"];
-        let files = REQUIREMENTS.iter().flat_map(|path| ["-r", path]);
-        run(&text(&python), &pip.into_iter().chain(files).collect::<Vec<_>>())?;
-        fs::write(venv.join("installed.txt"), wanted).map_err(|error| error.to_string())?;
+    if install {
+        make_venv(&venv, &REQUIREMENTS.map(|path| root().join(path)))?;
     }
     Ok(if python.exists() { text(&python) } else { "python3".to_owned() })
+}
+
+/// A virtual environment with the packages that these files name, made unless it is there.
+pub fn make_venv(venv: &Path, requirements: &[PathBuf]) -> Step {
+    let wanted = requirements.iter().map(|path| read(path)).collect::<Result<String, _>>()?;
+    let installed = venv.join("installed.txt");
+    if fs::read_to_string(&installed).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    println!("installing PyPI packages into {}: {}", venv.display(), wanted.trim().replace('\n', " "));
+    run("python3", &["-m", "venv", &text(venv)])?;
+    let pip = ["-m", "pip", "install", "-q", "--disable-pip-version-check"];
+    let files: Vec<String> = requirements.iter().flat_map(|path| ["-r".to_owned(), text(path)]).collect();
+    let words = pip.into_iter().chain(files.iter().map(String::as_str));
+    run(&text(&venv.join("bin/python")), &words.collect::<Vec<_>>())?;
+    fs::write(installed, wanted).map_err(|error| error.to_string())
 }
 
 /// The checker in Python that was written from the specification alone.
@@ -137,10 +152,12 @@ fn has_wasm_target() -> bool {
     holds("sh", &["-c", script])
 }
 
-fn read(path: &Path) -> Result<String, String> {
+/// A file's text.
+pub fn read(path: &Path) -> Result<String, String> {
     fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-fn text(path: &Path) -> String {
+/// A path as a word of a command.
+pub fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }

@@ -1,0 +1,317 @@
+//! Clients on the official SDKs and published servers, with `counterfoil mcp gate` in between: what is allowed, denied, approved,
+//! rejected, left to expire, cancelled, and what is left when somebody goes or is killed. What the servers left on disk shows
+//! that nothing happened that nobody approved, and each run ends in a bundle that convinces.
+//!
+//! `cargo xtask test` installs them and says where they are in `COUNTERFOIL_MCP`.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on stops")]
+
+#[path = "mcp_sdk/clients.rs"]
+mod clients;
+mod common;
+mod office;
+
+use std::{thread, time::Duration};
+
+use clients::{
+    Sdk::{Py1, Py2, Ts1, Ts2},
+    Server::{Everything, Files, Git, Small},
+    *,
+};
+use serde_json::Value;
+
+const POLICY: &str = r#"
+language = "counterfoil-policy/1"
+
+[[rules]]
+name = "harmless"
+effect = "allow"
+uses = 1
+match.any = [
+  { tool = "files/read_text_file" }, { tool = "everything/echo" }, { tool = "everything/trigger-long-running-operation" },
+  { tool = "git/git_log" }, { tool = "small/look" }, { tool = "small/slow" },
+]
+
+[[rules]]
+name = "ask"
+effect = "require"
+uses = 1
+window = "15m"
+segregation = false
+requirements = [{ count = 1, surfaces = ["none", "terminal"] }]
+match.any = [
+  { tool = "files/write_file" }, { tool = "everything/get-sum" }, { tool = "git/git_commit" }, { tool = "small/write" },
+]
+
+[[rules]]
+name = "ask-in-haste"
+effect = "require"
+uses = 1
+window = "1s"
+timeout = { after = "2s", then = "reject" }
+segregation = false
+requirements = [{ count = 1, surfaces = ["none", "terminal"] }]
+match.any = [{ tool = "files/create_directory" }, { tool = "small/make" }]
+
+[[rules]]
+name = "ask-briefly"
+effect = "require"
+uses = 1
+window = "2s"
+segregation = false
+requirements = [{ count = 1, surfaces = ["none", "terminal"] }]
+match.any = [{ tool = "files/edit_file" }, { tool = "small/change" }]
+
+[[rules]]
+name = "never"
+effect = "deny"
+match.any = [
+  { tool = "files/move_file" }, { tool = "everything/get-env" }, { tool = "git/git_create_branch" }, { tool = "small/erase" },
+]
+"#;
+
+/// A case for each of these clients and servers, all at once.
+fn each(pairs: &[(Sdk, Server)], case: fn(&Setting)) {
+    thread::scope(|scope| {
+        for (sdk, server) in pairs {
+            scope.spawn(move || {
+                if let Some(setting) = Setting::new(*sdk, *server, POLICY) {
+                    case(&setting);
+                    setting.nothing_goes_on();
+                }
+            });
+        }
+    });
+}
+
+fn said(result: &Value) -> &str {
+    result["content"][0]["text"].as_str().unwrap()
+}
+
+/// That a call ran well.
+fn ran(setting: &Setting, result: &Value) {
+    assert_ne!(result["isError"], true, "{result}");
+    assert_eq!(setting.office.outcome(result), "succeeded");
+}
+
+/// That a call was not run, for this reason.
+fn was_not_run(result: &Value, why: &str) {
+    assert!(result["isError"] == true && said(result).contains(why), "{why}: {result}");
+    assert!(said(result).to_lowercase().contains("nothing was run"), "{result}");
+}
+
+#[test]
+fn what_is_allowed_or_approved_runs_and_what_is_denied_does_not() {
+    let fit = [(Ts1, Files), (Ts2, Files), (Ts2, Small), (Py1, Everything), (Py2, Git)];
+    each(&fit, |setting| {
+        let office = &setting.office;
+        let mut client = setting.client(&["--hold", "50s"]);
+        assert_eq!(client.protocol, setting.protocol());
+        let tools = client.tools();
+        let is_listed = |tool: &str| tools.iter().any(|listed| listed == tool);
+        assert!(is_listed(setting.allowed().0) && is_listed(setting.asked("").0), "{tools:?}");
+        assert!(!is_listed(setting.denied().0), "{tools:?}");
+        let result = client.call(setting.allowed());
+        assert!(said(&result).contains("hello"), "{result}");
+        ran(setting, &result);
+        let refused = client.call(setting.denied());
+        was_not_run(&refused, "policy-denied");
+        let run = refused["_meta"]["counterfoil/receipt"]["run"].as_str().unwrap();
+        office.convinces_without_execution(run);
+        let call = client.begin(setting.asked("approved"));
+        let run = office.run_that_is("open", 1);
+        setting.has_left(&[]);
+        office.log.good(&["approve", &run, "--yes"]);
+        ran(setting, &client.end(call).unwrap());
+        setting.has_left(&["approved"]);
+        client.exit();
+    });
+}
+
+#[test]
+fn what_people_reject_or_do_not_approve_in_time_does_not_run() {
+    each(&[(Ts1, Files), (Py2, Small)], |setting| {
+        let office = &setting.office;
+        let mut client = setting.client(&["--hold", "50s"]);
+        let call = client.begin(setting.asked("rejected"));
+        let run = office.run_that_is("open", 1);
+        office.log.good(&["reject", &run, "--yes", "--reason", "not today"]);
+        was_not_run(&client.end(call).unwrap(), "proposal-ended");
+        office.convinces_without_execution(&run);
+        // Nobody decides.
+        was_not_run(&client.call(setting.asked_in_haste("late")), "proposal-ended");
+        assert_eq!(office.approvals("rejected").len(), 2);
+        client.exit();
+        // Somebody approves once nobody waits any more, and nobody asks again for too long.
+        let mut client = setting.client(&["--hold", "1s"]);
+        was_not_run(&client.call(setting.asked_briefly()), "Not approved yet");
+        let run = office.run_that_is("open", 1);
+        office.log.good(&["approve", &run, "--yes"]);
+        thread::sleep(Duration::from_millis(2500));
+        let late = client.call(setting.asked_briefly());
+        was_not_run(&late, "window-closed");
+        assert_eq!(office.run_that_is("expired", 1), run);
+        office.convinces_without_execution(&run);
+        // The same call is another one now.
+        client.begin(setting.asked_briefly());
+        assert_ne!(office.run_that_is("open", 1), run);
+        client.exit();
+        setting.has_left(&[]);
+    });
+}
+
+#[test]
+fn what_its_client_gave_up_does_not_run_once_it_is_approved() {
+    each(&[(Ts1, Files), (Ts2, Small)], |setting| {
+        let office = &setting.office;
+        let mut client = setting.client(&["--hold", "50s"]);
+        let call = client.begin(setting.asked("given-up"));
+        let run = office.run_that_is("open", 1);
+        client.cancel(call);
+        client.end(call).unwrap_err();
+        office.log.good(&["approve", &run, "--yes"]);
+        office.run_that_is("approved", 1);
+        thread::sleep(Duration::from_millis(500));
+        setting.has_left(&[]);
+        office.convinces_without_execution(&run);
+        // It is approved for whoever asks again.
+        let result = client.call(setting.asked("given-up"));
+        assert_eq!(result["_meta"]["counterfoil/receipt"]["run"], *run);
+        ran(setting, &result);
+        setting.has_left(&["given-up"]);
+        client.exit();
+    });
+}
+
+#[test]
+fn what_python_1_gave_up_without_a_word_runs_and_is_on_record() {
+    each(&[(Py1, Files)], |setting| {
+        let office = &setting.office;
+        let mut client = setting.client(&["--hold", "50s"]);
+        let call = client.begin(setting.asked("given-up"));
+        let run = office.run_that_is("open", 1);
+        client.cancel(call);
+        client.end(call).unwrap_err();
+        office.log.good(&["approve", &run, "--yes"]);
+        assert_eq!(office.run_that_is("succeeded", 1), run);
+        office.convinces(&run);
+        setting.has_left(&["given-up"]);
+        client.exit();
+    });
+}
+
+#[test]
+fn what_its_client_gave_up_while_it_ran_is_unknown() {
+    each(&[(Ts1, Everything), (Py2, Small)], |setting| {
+        let office = &setting.office;
+        let mut client = setting.client(&[]);
+        let call = client.begin(setting.slow(3));
+        client.wait_for_progress(call);
+        client.cancel(call);
+        client.end(call).unwrap_err();
+        let run = office.run_that_is("unknown", 1);
+        office.convinces(&run);
+        setting.began_once();
+        client.exit();
+    });
+}
+
+#[test]
+fn nothing_runs_for_a_client_that_is_gone() {
+    each(&[(Py1, Files), (Ts2, Git)], |setting| {
+        let office = &setting.office;
+        let mut client = setting.client(&["--hold", "50s"]);
+        client.begin(setting.asked("left"));
+        let run = office.run_that_is("open", 1);
+        client.kill();
+        setting.nothing_goes_on();
+        office.log.good(&["approve", &run, "--yes"]);
+        office.run_that_is("approved", 1);
+        setting.has_left(&[]);
+        office.convinces_without_execution(&run);
+        let mut client = setting.client(&["--hold", "50s"]);
+        client.call(setting.allowed());
+        setting.has_left(&[]);
+        let result = client.call(setting.asked("left"));
+        assert_eq!(result["_meta"]["counterfoil/receipt"]["run"], *run);
+        setting.has_left(&["left"]);
+        office.convinces(&run);
+        client.exit();
+    });
+}
+
+#[test]
+fn what_runs_when_its_client_goes_is_recorded_as_unknown() {
+    each(&[(Py1, Everything), (Ts2, Small)], |setting| {
+        let mut client = setting.client(&[]);
+        let call = client.begin(setting.slow(20));
+        client.wait_for_progress(call);
+        client.kill();
+        setting.nothing_goes_on();
+        let run = setting.office.run_that_is("unknown", 1);
+        setting.office.convinces(&run);
+        setting.began_once();
+    });
+}
+
+#[test]
+fn what_a_server_was_at_when_it_crashed_is_unknown_and_not_repeated() {
+    each(&[(Ts1, Everything), (Py2, Small)], |setting| {
+        let office = &setting.office;
+        let mut client = setting.client(&[]);
+        let call = client.begin(setting.slow(20));
+        client.wait_for_progress(call);
+        setting.kill("servers");
+        let gone = client.end(call).unwrap();
+        assert!(gone["isError"] == true && said(&gone).contains("the server ended"), "{gone}");
+        assert_eq!(office.outcome(&gone), "unknown");
+        client.exit();
+        let mut client = setting.client(&[]);
+        assert!(said(&client.call(setting.allowed())).contains("hello"));
+        client.exit();
+        assert_eq!(office.approvals("unknown").len(), 1);
+        setting.began_once();
+    });
+}
+
+#[test]
+fn a_killed_gate_leaves_what_is_held_to_the_next() {
+    each(&[(Py1, Git), (Ts2, Small)], |setting| {
+        let office = &setting.office;
+        let mut client = setting.client(&["--hold", "50s"]);
+        let call = client.begin(setting.asked("later"));
+        let run = office.run_that_is("open", 1);
+        setting.kill("gates");
+        client.end(call).unwrap_err();
+        client.exit();
+        office.log.good(&["approve", &run, "--yes"]);
+        setting.has_left(&[]);
+        let mut client = setting.client(&["--hold", "50s"]);
+        let result = client.call(setting.asked("later"));
+        assert_eq!(result["_meta"]["counterfoil/receipt"]["run"], *run);
+        ran(setting, &result);
+        setting.has_left(&["later"]);
+        client.exit();
+    });
+}
+
+#[test]
+fn what_a_killed_gate_was_at_is_unknown_and_not_repeated() {
+    each(&[(Ts1, Everything), (Py2, Small)], |setting| {
+        let office = &setting.office;
+        let mut client = setting.client(&[]);
+        let call = client.begin(setting.slow(20));
+        client.wait_for_progress(call);
+        setting.kill("gates");
+        client.end(call).unwrap_err();
+        client.exit();
+        let run = office.run_that_is("executing", 1);
+        let mut client = setting.client(&[]);
+        assert!(said(&client.call(setting.allowed())).contains("hello"));
+        assert_eq!(office.run_that_is("unknown", 1), run);
+        office.convinces(&run);
+        setting.began_once();
+        client.exit();
+    });
+}

@@ -1,0 +1,8 @@
+// A client on the TypeScript SDK 2.x, of the server whose command it is given; it asks which revision the server speaks.
+import { Client } from "@modelcontextprotocol/client";
+import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
+import { args, command, obey } from "./commands.mjs";
+
+const client = new Client({ name: "ts2", version: "1" }, { versionNegotiation: { mode: "auto" } });
+await client.connect(new StdioClientTransport({ command, args, stderr: "inherit" }));
+await obey(client, client.getNegotiatedProtocolVersion(), (params, options) => client.callTool(params, options));
