@@ -89,6 +89,14 @@ fn said(result: &Value) -> &str {
     result["content"][0]["text"].as_str().unwrap()
 }
 
+/// Waits until a call waits for people; gives its run.
+fn held(setting: &Setting) -> String {
+    let run = setting.office.run_that_is("open", 1);
+    // The gate has looked whether it may run by now, so what ran too early is seen.
+    thread::sleep(Duration::from_millis(500));
+    run
+}
+
 /// That a call ran well.
 fn ran(setting: &Setting, result: &Value) {
     assert_ne!(result["isError"], true, "{result}");
@@ -120,7 +128,7 @@ fn what_is_allowed_or_approved_runs_and_what_is_denied_does_not() {
         let run = refused["_meta"]["counterfoil/receipt"]["run"].as_str().unwrap();
         office.convinces_without_execution(run);
         let call = client.begin(setting.asked("approved"));
-        let run = office.run_that_is("open", 1);
+        let run = held(setting);
         setting.has_left(&[]);
         office.log.good(&["approve", &run, "--yes"]);
         ran(setting, &client.end(call).unwrap());
@@ -135,7 +143,7 @@ fn what_people_reject_or_do_not_approve_in_time_does_not_run() {
         let office = &setting.office;
         let mut client = setting.client(&["--hold", "50s"]);
         let call = client.begin(setting.asked("rejected"));
-        let run = office.run_that_is("open", 1);
+        let run = held(setting);
         office.log.good(&["reject", &run, "--yes", "--reason", "not today"]);
         was_not_run(&client.end(call).unwrap(), "proposal-ended");
         office.convinces_without_execution(&run);
@@ -146,7 +154,7 @@ fn what_people_reject_or_do_not_approve_in_time_does_not_run() {
         // Somebody approves once nobody waits any more, and nobody asks again for too long.
         let mut client = setting.client(&["--hold", "1s"]);
         was_not_run(&client.call(setting.asked_briefly()), "Not approved yet");
-        let run = office.run_that_is("open", 1);
+        let run = held(setting);
         office.log.good(&["approve", &run, "--yes"]);
         thread::sleep(Duration::from_millis(2500));
         let late = client.call(setting.asked_briefly());
@@ -155,7 +163,7 @@ fn what_people_reject_or_do_not_approve_in_time_does_not_run() {
         office.convinces_without_execution(&run);
         // The same call is another one now.
         client.begin(setting.asked_briefly());
-        assert_ne!(office.run_that_is("open", 1), run);
+        assert_ne!(held(setting), run);
         client.exit();
         setting.has_left(&[]);
     });
@@ -167,7 +175,7 @@ fn what_its_client_gave_up_does_not_run_once_it_is_approved() {
         let office = &setting.office;
         let mut client = setting.client(&["--hold", "50s"]);
         let call = client.begin(setting.asked("given-up"));
-        let run = office.run_that_is("open", 1);
+        let run = held(setting);
         client.cancel(call);
         client.end(call).unwrap_err();
         office.log.good(&["approve", &run, "--yes"]);
@@ -190,7 +198,7 @@ fn what_python_1_gave_up_without_a_word_runs_and_is_on_record() {
         let office = &setting.office;
         let mut client = setting.client(&["--hold", "50s"]);
         let call = client.begin(setting.asked("given-up"));
-        let run = office.run_that_is("open", 1);
+        let run = held(setting);
         client.cancel(call);
         client.end(call).unwrap_err();
         office.log.good(&["approve", &run, "--yes"]);
@@ -223,7 +231,7 @@ fn nothing_runs_for_a_client_that_is_gone() {
         let office = &setting.office;
         let mut client = setting.client(&["--hold", "50s"]);
         client.begin(setting.asked("left"));
-        let run = office.run_that_is("open", 1);
+        let run = held(setting);
         client.kill();
         setting.nothing_goes_on();
         office.log.good(&["approve", &run, "--yes"]);
@@ -281,7 +289,7 @@ fn a_killed_gate_leaves_what_is_held_to_the_next() {
         let office = &setting.office;
         let mut client = setting.client(&["--hold", "50s"]);
         let call = client.begin(setting.asked("later"));
-        let run = office.run_that_is("open", 1);
+        let run = held(setting);
         setting.kill("gates");
         client.end(call).unwrap_err();
         client.exit();
@@ -313,5 +321,23 @@ fn what_a_killed_gate_was_at_is_unknown_and_not_repeated() {
         office.convinces(&run);
         setting.began_once();
         client.exit();
+    });
+}
+
+#[test]
+fn gates_of_two_clients_work_side_by_side() {
+    each(&[(Ts2, Small)], |setting| {
+        let (mut one, mut other) = (setting.client(&[]), setting.client(&["--hold", "50s"]));
+        let slow = one.begin(setting.slow(3));
+        one.wait_for_progress(slow);
+        // What starts now takes nothing of what runs for something that was left behind.
+        let call = other.begin(setting.asked("other"));
+        let run = held(setting);
+        setting.office.log.good(&["approve", &run, "--yes"]);
+        ran(setting, &other.end(call).unwrap());
+        ran(setting, &one.end(slow).unwrap());
+        setting.has_left(&["other", "slow"]);
+        one.exit_alone();
+        other.exit();
     });
 }

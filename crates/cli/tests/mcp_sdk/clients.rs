@@ -407,15 +407,21 @@ impl Client<'_> {
         tools.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Has it close the connection and end, and everything that it started.
-    pub fn exit(mut self) {
+    /// Has it close the connection and end, and everything that was started.
+    pub fn exit(self) {
+        let setting = self.setting;
+        self.exit_alone();
+        setting.nothing_goes_on();
+    }
+
+    /// The same, where others go on.
+    pub fn exit_alone(mut self) {
         self.tell(&json!({"do": "exit"}));
         let until = Instant::now() + PATIENCE;
         while self.child.try_wait().unwrap().is_none() {
             assert!(Instant::now() < until, "the client does not end");
             thread::sleep(Duration::from_millis(10));
         }
-        self.setting.nothing_goes_on();
     }
 
     /// Kills it.
