@@ -17,6 +17,7 @@ use crate::{
     context::Context,
     error::{Failure, Outcome},
     gate::driver,
+    interrupt::Interrupt,
     output,
     remote::{self, Actor},
     signing::{self, key_failure},
@@ -91,11 +92,17 @@ impl Gate {
         let mut server = Process::new(&self.command[0]);
         server.args(&self.command[1..]);
         let note = Box::new(|said: &str| output::note(&format!("mcp gate: {}\n", printable(said))));
-        let ended =
-            stdio::serve(&mut server, stdin(), stdout(), Box::new(open), times, note).map_err(|error| {
-                let message = format!("the server {} did not start: {error}", printable(&self.command[0]));
-                Failure::new("server-not-started", message, "check the command after --")
-            })?;
+        // A signal is heeded once the outcome of what runs is recorded.
+        let interrupt = Interrupt::default();
+        interrupt.watch().map_err(|error| {
+            Failure::new("signals", format!("signals can't be held back: {error}"), "try again")
+        })?;
+        let told_to_end = || interrupt.happened();
+        let ended = stdio::serve(&mut server, stdin(), stdout(), Box::new(open), times, &told_to_end, note)
+            .map_err(|error| {
+            let message = format!("the server {} did not start: {error}", printable(&self.command[0]));
+            Failure::new("server-not-started", message, "check the command after --")
+        })?;
         Ok(ended.and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok()).unwrap_or(0))
     }
 

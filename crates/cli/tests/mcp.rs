@@ -16,6 +16,7 @@ use std::{
 };
 
 use office::Office;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 const POLICY: &str = r#"
@@ -309,6 +310,22 @@ fn a_client_that_goes_lets_a_call_end_and_be_recorded() {
     }
     client.close();
     assert_eq!(office.run_that_is("succeeded", 1).len(), 71);
+}
+
+#[test]
+fn a_gate_that_is_told_to_end_records_what_runs_as_unknown() {
+    let office = Office::new();
+    let mut client = office.client(&[]);
+    client.begin(1, "slow", &json!({"text": "x"}));
+    for _ in 0..400 {
+        if office.trace_path("slow").exists() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    kill_process(Pid::from_child(&client.gate), Signal::TERM).unwrap();
+    assert!(client.gate.wait().unwrap().code().is_some(), "it ends by itself");
+    assert_eq!((office.approvals("unknown").len(), office.approvals("executing").len()), (1, 0));
 }
 
 #[test]

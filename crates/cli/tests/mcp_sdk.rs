@@ -264,6 +264,20 @@ fn what_runs_when_its_client_goes_is_recorded_as_unknown() {
 }
 
 #[test]
+fn what_runs_when_its_client_exits_is_recorded_as_unknown() {
+    // The first of these servers does not heed that its input ended: the client sends a signal, too.
+    each(&[(Ts1, Everything), (Py1, Everything), (Ts2, Small)], |setting| {
+        let mut client = setting.client(&[]);
+        let call = client.begin(setting.slow(90));
+        client.wait_for_progress(call);
+        client.exit();
+        assert_eq!(setting.office.approvals("executing").len(), 0);
+        setting.office.convinces(&setting.office.run_that_is("unknown", 1));
+        setting.began_once();
+    });
+}
+
+#[test]
 fn what_a_server_was_at_when_it_crashed_is_unknown_and_not_repeated() {
     each(&[(Ts1, Everything), (Py2, Small)], |setting| {
         let office = &setting.office;

@@ -30,5 +30,8 @@ pub const DEFINITIONS: Duration = Duration::from_secs(60);
 pub const LISTING: Duration = Duration::from_secs(30);
 /// How long a server is waited for after its client cancelled a call that runs.
 pub const AFTER_CANCEL: Duration = Duration::from_secs(10);
-/// How long a server may take to end once its input is closed, and again once it is told to: clients give us four seconds for both.
+/// How long calls may take to end once the client is gone, and then the server once its input is closed: clients tell us to end two
+/// seconds after they closed our input.
 pub const SHUTDOWN: Duration = Duration::from_millis(1_500);
+/// The same once the gate is told to end: clients kill us two seconds later, and outcomes have to be recorded before that.
+pub const TOLD_TO_END: Duration = Duration::from_millis(500);

@@ -28,7 +28,8 @@ enum Event {
     Server(io::Result<Option<Line>>),
 }
 
-/// Starts the server and serves the client until one of them is gone; how the server ended.
+/// Starts the server and serves the client until one of them is gone, or until `told_to_end` says so; how the server ended. What runs
+/// then has an outcome that is recorded, if need be that it is unknown.
 ///
 /// # Errors
 /// If the server can't be started.
@@ -38,6 +39,7 @@ pub fn serve(
     client_out: impl Write + Send + 'static,
     open_desk: OpenDesk,
     times: Times,
+    told_to_end: &dyn Fn() -> bool,
     note: Box<dyn Fn(&str) + Send + Sync>,
 ) -> io::Result<Option<ExitStatus>> {
     let mut server = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
@@ -49,14 +51,16 @@ pub fn serve(
     forward(BufReader::new(client_in), to.clone(), Event::Client);
     forward(BufReader::new(server_out), to, Event::Server);
     watch(&proxy);
-    pump(&proxy, &events);
-    end(&proxy, &mut server)
+    pump(&proxy, &events, told_to_end);
+    end(&proxy, &mut server, told_to_end)
 }
 
 /// Passes lines on until one side ends.
-fn pump(proxy: &Arc<Proxy>, events: &mpsc::Receiver<Event>) {
+fn pump(proxy: &Arc<Proxy>, events: &mpsc::Receiver<Event>, told_to_end: &dyn Fn() -> bool) {
     loop {
-        match events.recv_timeout(TICK) {
+        // Who tells the gate to end is its client, or has ended that too.
+        let event = if told_to_end() { Ok(Event::Client(Ok(None))) } else { events.recv_timeout(TICK) };
+        match event {
             Ok(Event::Client(Ok(Some(line)))) => proxy.from_client(&line),
             Ok(Event::Server(Ok(Some(line)))) => proxy.from_server(&line),
             Ok(Event::Server(_)) => {
@@ -68,7 +72,7 @@ fn pump(proxy: &Arc<Proxy>, events: &mpsc::Receiver<Event>) {
                 proxy.client_gone();
                 // What runs may still end, and be recorded so.
                 let began = Instant::now();
-                while proxy.is_busy() && began.elapsed() < limits::SHUTDOWN {
+                while proxy.is_busy() && began.elapsed() < patience(told_to_end) {
                     if let Ok(Event::Server(Ok(Some(line)))) = events.recv_timeout(Duration::from_millis(20))
                     {
                         proxy.from_server(&line);
@@ -84,9 +88,9 @@ fn pump(proxy: &Arc<Proxy>, events: &mpsc::Receiver<Event>) {
 
 /// Closes the server's input, waits for it, and ends it if it does not end by itself. What still runs then has an unknown outcome,
 /// which is recorded.
-fn end(proxy: &Proxy, server: &mut Child) -> io::Result<Option<ExitStatus>> {
+fn end(proxy: &Proxy, server: &mut Child, told_to_end: &dyn Fn() -> bool) -> io::Result<Option<ExitStatus>> {
     proxy.close_server();
-    let mut ended = wait(server, limits::SHUTDOWN)?;
+    let mut ended = wait(server, told_to_end)?;
     if ended.is_none() {
         server.kill()?;
         ended = Some(server.wait()?);
@@ -97,15 +101,20 @@ fn end(proxy: &Proxy, server: &mut Child) -> io::Result<Option<ExitStatus>> {
     Ok(ended)
 }
 
-fn wait(server: &mut Child, most: Duration) -> io::Result<Option<ExitStatus>> {
+fn wait(server: &mut Child, told_to_end: &dyn Fn() -> bool) -> io::Result<Option<ExitStatus>> {
     let began = Instant::now();
     loop {
         match server.try_wait()? {
             Some(status) => return Ok(Some(status)),
-            None if began.elapsed() > most => return Ok(None),
+            None if began.elapsed() > patience(told_to_end) => return Ok(None),
             None => thread::sleep(Duration::from_millis(5)),
         }
     }
+}
+
+/// How long what runs is let end.
+fn patience(told_to_end: &dyn Fn() -> bool) -> Duration {
+    if told_to_end() { limits::TOLD_TO_END } else { limits::SHUTDOWN }
 }
 
 fn wait_for_calls(proxy: &Proxy) {
