@@ -2,6 +2,7 @@
 
 use std::{
     io::{stdin, stdout},
+    os::unix::process::CommandExt as _,
     path::PathBuf,
     process::Command as Process,
     time::Duration,
@@ -21,6 +22,7 @@ use crate::{
     output,
     remote::{self, Actor},
     signing::{self, key_failure},
+    tether::Tether,
     text::printable,
     time,
 };
@@ -90,7 +92,9 @@ impl Gate {
             move || gate.desk(&at, name.clone(), session.clone()).map_err(|failure| not_asked(&failure));
         let times = Times { hold: Duration::from_millis(self.hold), progress: PROGRESS };
         let mut server = Process::new(&self.command[0]);
-        server.args(&self.command[1..]);
+        // What the server started ends with it, and all of them with the gate, whatever ends that.
+        let tether = Tether::start()?;
+        server.args(&self.command[1..]).process_group(tether.group().as_raw_pid());
         let note = Box::new(|said: &str| output::note(&format!("mcp gate: {}\n", printable(said))));
         // A signal is heeded once the outcome of what runs is recorded.
         let interrupt = Interrupt::default();

@@ -68,7 +68,7 @@ impl Tether {
     }
 
     /// The process group.
-    fn group(&self) -> Pid {
+    pub fn group(&self) -> Pid {
         Pid::from_child(&self.0)
     }
 

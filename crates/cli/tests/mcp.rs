@@ -329,6 +329,32 @@ fn a_gate_that_is_told_to_end_records_what_runs_as_unknown() {
 }
 
 #[test]
+fn what_a_server_started_does_not_outlive_the_gate() {
+    let office = Office::new();
+    // One that heeds nothing, below a shell that waits for it.
+    let script = "sh -c 'for beat in $(seq 1000); do sleep 0.02; echo >> beats; done'; true";
+    let words = ["mcp", "gate", "--name", "box", "--server", &office.log.url, "--", "sh", "-c", script];
+    let beats = || std::fs::read(office.log.desk.path("beats")).unwrap_or_default().len();
+    for is_killed in [true, false] {
+        let before = beats();
+        let mut gate =
+            office.log.desk.command(&words).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        while beats() == before {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        drop(gate.stdin.take());
+        if is_killed {
+            gate.kill().unwrap();
+        }
+        gate.wait().unwrap();
+        std::thread::sleep(Duration::from_millis(500));
+        let then = beats();
+        std::thread::sleep(Duration::from_millis(500));
+        assert_eq!(beats(), then, "it goes on, killed: {is_killed}");
+    }
+}
+
+#[test]
 fn another_definition_of_a_tool_is_another_action() {
     let office = Office::new();
     let mut client = office.client(&["--hold", "1s"]);

@@ -80,7 +80,7 @@ fn packages() -> Option<PathBuf> {
     if packages.join("installed.txt").is_file() {
         return Some(packages);
     }
-    let why = format!("{} has no clients and servers: cargo xtask test installs them", packages.display());
+    let why = format!("{} has no clients and servers: cargo xtask mcp installs them", packages.display());
     assert!(env::var_os("CI").is_none_or(|ci| ci != "true"), "{why}");
     eprintln!("NOT TESTED with other people's MCP clients and servers: {why}");
     None
