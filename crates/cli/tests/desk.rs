@@ -8,7 +8,7 @@ use std::{cell::RefCell, time::Duration};
 
 use common::Log;
 use counterfoil_client::{Client, FileCheckpoints, SystemClock};
-use counterfoil_gate::{Ask, AskError, Attempt, Config, Desk, Done, Effect, Ended, Function, Gate};
+use counterfoil_gate::{Ask, AskError, Asked, Attempt, Config, Desk, Done, Effect, Ended, Function, Gate};
 use counterfoil_keys::RecordKey;
 use counterfoil_receipt::{
     Action,
@@ -182,4 +182,21 @@ fn without_a_log_nothing_is_called() {
     let mut called = Function::new(|_: Value| -> Result<(), String> { panic!("called") });
     let ended = desk.perform(&ask("shop/refund", &json!({"cents": 1})), &mut called, Duration::ZERO);
     assert!(matches!(ended, Err(AskError::NotAsked { .. })), "{ended:?}");
+}
+
+#[test]
+fn the_caller_changes_the_arguments_after_the_approval() {
+    let log = Log::new();
+    let desk = desk(&log);
+    let asked = desk.propose(&ask("shop/refund", &json!({"order": "17", "cents": 1})), false).unwrap();
+    let swapped =
+        Asked { action: ask("shop/refund", &json!({"order": "17", "cents": 400})).action, ..asked.clone() };
+    let mut called = Function::new(|_: Value| -> Result<(), String> { panic!("called") });
+    let ended = desk.attempt(&swapped, &mut called).unwrap();
+    let Ended::Refused { refusal, .. } = ended else { panic!("{ended:?}") };
+    assert_eq!(refusal.code, "action-differs");
+    // And what is given to the function is what was approved.
+    let mut heard = Function::new(|refund: Refund| -> Result<u64, String> { Ok(refund.cents) });
+    desk.attempt(&asked, &mut heard).unwrap();
+    assert_eq!(heard.returned(), Some(Ok(1)));
 }

@@ -270,3 +270,33 @@ fn a_command_that_is_idempotent_is_tried_again_after_the_gate_was_killed_under_t
     assert_eq!(executions[1]["retries"], executions[0]["id"]);
     work.run(&["--idempotent"]).failed(1, "use-exceeded");
 }
+
+#[test]
+fn of_gates_that_race_for_one_use_one_runs() {
+    let work = Work::under("", &["sh", "-c", "echo ran >> traces; sleep 0.2"]);
+    work.log.good(&["approve", &work.run, "--yes"]);
+    let line = work.line(&["gate", "run", &work.run]);
+    let gates: Vec<Child> = (0..4)
+        .map(|_| {
+            let mut gate = work.log.desk.command(&before_dashes(&line, &["--server", &work.log.url]));
+            gate.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+        })
+        .collect();
+    let ended: Vec<(i32, String)> = gates.into_iter().map(end).collect();
+    assert_eq!(ended.iter().filter(|(status, _)| *status == 0).count(), 1, "{ended:?}");
+    assert_eq!(work.log.desk.read("traces"), "ran\n");
+    assert_eq!(work.executions().len(), 1);
+}
+
+#[test]
+fn approve_one_command_and_run_another() {
+    let work = Work::new(&["touch", "approved"]);
+    for other in [["touch", "other"], ["rm", "approved"]] {
+        let refused = work.log.run(&[&["gate", "run", &work.run, "--"][..], &other].concat());
+        refused.failed(1, "action-differs");
+    }
+    let proposal = work.log.json(&["resume", &work.run])["proposals"][0]["id"].as_str().unwrap().to_owned();
+    let named = ["gate", "run", &work.run, "--proposal", &proposal, "--", "touch", "other"];
+    work.log.run(&named).failed(1, "action-differs");
+    assert!(!work.log.desk.path("other").exists() && work.executions().is_empty());
+}

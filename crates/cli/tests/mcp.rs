@@ -456,3 +456,28 @@ fn a_log_that_can_not_be_reached_lets_nothing_pass() {
     assert!(refused["isError"] == true && said(&refused).contains("Nothing was run"), "{refused}");
     assert!(!office.trace_path("read").exists());
 }
+
+#[test]
+fn approve_one_call_and_make_another() {
+    let office = Office::new();
+    let mut client = office.client(&["--hold", "1s"]);
+    client.call(1, "append", &json!({"text": "harmless"}));
+    let run = office.run_that_is("open", 1);
+    office.log.good(&["approve", &run, "--yes"]);
+    // Other arguments, more of them, another spelling of the same name, another tool: each is another action.
+    for (id, tool, arguments) in [
+        (2, "append", json!({"text": "harmful"})),
+        (3, "append", json!({"text": "harmless", "to": "elsewhere"})),
+        (4, "append", json!({"TEXT": "harmless"})),
+        (5, "drop", json!({"text": "harmless"})),
+    ] {
+        let result = client.call(id, tool, &arguments);
+        assert_eq!(result["isError"], true, "{result}");
+    }
+    assert_eq!(office.trace("append"), "");
+    let result = client.call(6, "append", &json!({"text": "harmless"}));
+    assert_eq!(
+        (office.outcome(&result).as_str(), office.trace("append").as_str()),
+        ("succeeded", "harmless\n")
+    );
+}

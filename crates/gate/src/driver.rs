@@ -20,7 +20,7 @@ use counterfoil_receipt::{
     field::{Millis, Whole},
     text::{Label, Text},
 };
-use counterfoil_verify::{Answer, Dimension, Rule, Verdict};
+use counterfoil_verify::{Answer, Dimension, Rule, Shown, Verdict};
 use thiserror::Error;
 
 use crate::{
@@ -188,13 +188,16 @@ impl<L: Log> Gate<L> {
     pub fn settle_open(&self) -> Result<Vec<Settled>, GateError> {
         self.settled.store(false, Ordering::Release);
         let mut settled = Vec::new();
-        let abandoned = self.open.abandoned()?;
-        for place in abandoned.iter().chain([&self.open]) {
+        for place in self.open.abandoned() {
+            let place = place?;
             for execution in place.list()? {
-                let runs_now = lock(&self.running).contains(&execution.id());
-                if !runs_now {
-                    settled.push(self.settle(place, &execution)?);
-                }
+                settled.push(self.settle(&place, &execution)?);
+            }
+        }
+        for execution in self.open.list()? {
+            let runs_now = lock(&self.running).contains(&execution.id());
+            if !runs_now {
+                settled.push(self.settle(&self.open, &execution)?);
             }
         }
         self.settled.store(true, Ordering::Release);
@@ -447,11 +450,11 @@ impl<L: Log> Gate<L> {
         }
         let logged = evidence.state().run(&run).and_then(|run| run.execution(&id));
         match logged.map(|execution| execution.status()) {
-            None if window_is_over(execution, run, &evidence) => {
+            None if window_is_over(execution, run, &evidence) || use_is_gone(execution, run, &evidence) => {
                 place.clear(id)?;
                 Ok(Settled::NeverLogged(id))
             }
-            None => Ok(Settled::Open(id, "it is not logged, and its window is not over".to_owned())),
+            None => Ok(Settled::Open(id, "it is not logged, and could still be".to_owned())),
             Some(Some(_)) => {
                 place.clear(id)?;
                 Ok(Settled::Known(id))
@@ -635,6 +638,17 @@ fn window_is_over(execution: &UnverifiedRecord, run: RunId, evidence: &Verdict) 
     let windows = state.run(&run).map_or_else(Vec::new, |run| state.windows(run, body));
     let until = windows.iter().map(|(_, until)| *until).min();
     until.zip(state.log_time()).is_some_and(|(until, log_time)| log_time.get() > until)
+}
+
+/// Whether an execution that is not in the log can no longer be admitted, because another took its use, or the proposal ended: neither
+/// is ever undone.
+fn use_is_gone(execution: &UnverifiedRecord, run: RunId, evidence: &Verdict) -> bool {
+    let (Body::Execution(body), state) = (execution.body(), evidence.state()) else { return false };
+    let Some(run) = state.run(&run) else { return false };
+    let would = state.may_execute(run, body, &execution.author().principal, execution.time().get());
+    would.is_err_and(|fault| {
+        fault.shown == Shown::Violated && [Rule::UseConsumed, Rule::ProposalEnded].contains(&fault.rule)
+    })
 }
 
 /// A text for a record: as much as fits, `None` for nothing.

@@ -46,17 +46,20 @@ impl OpenExecutions {
         Err(io::Error::new(io::ErrorKind::WouldBlock, why))
     }
 
-    /// The other places below the same directory that no process holds.
-    pub(crate) fn abandoned(&self) -> io::Result<Vec<Self>> {
-        let Some(dir) = self.dir.parent() else { return Ok(Vec::new()) };
-        let mut abandoned = Vec::new();
-        for number in 0..PLACES {
-            let place = dir.join(number.to_string());
-            if place != self.dir && place.try_exists()? {
-                abandoned.extend(Self::take(place)?);
+    /// The other places below the same directory that no process holds and something was left in. Each is held until the next is asked
+    /// for, and no longer: whoever starts meanwhile needs a place.
+    pub(crate) fn abandoned(&self) -> impl Iterator<Item = io::Result<Self>> {
+        let dir = self.dir.parent().map(Path::to_path_buf);
+        let places =
+            dir.into_iter().flat_map(|dir| (0..PLACES).map(move |number| dir.join(number.to_string())));
+        places.filter(|place| *place != self.dir && place.is_dir()).filter_map(|place| {
+            let has_any = |place: &Self| place.list().map(|open| !open.is_empty());
+            match Self::take(place).and_then(|place| Ok((place.as_ref().map(has_any).transpose()?, place))) {
+                Ok((Some(true), place)) => place.map(Ok),
+                Ok(_) => None,
+                Err(error) => Some(Err(error)),
             }
-        }
-        Ok(abandoned)
+        })
     }
 
     /// Takes a place; `None` if another process holds it.

@@ -120,6 +120,18 @@ fn an_execution_that_was_never_logged_is_forgotten_only_after_its_window() {
 }
 
 #[test]
+fn an_execution_that_was_never_logged_is_forgotten_once_another_took_its_use() {
+    let (log, dir) = (FakeLog::lying(Lie::SilentBefore), tempfile::tempdir().unwrap());
+    let (ended, _) = request(&log, dir.path());
+    let Err(GateError::Unconfirmed { execution, .. }) = ended else { panic!("{ended:?}") };
+    let settled = log.gate(dir.path()).settle_open().unwrap();
+    assert!(matches!(settled[..], [Settled::Open(id, _)] if id == execution), "{settled:?}");
+    let (ended, effects) = request(&log, dir.path());
+    assert!(matches!(ended, Ok(Ended::Ran(_))) && effects == 1, "{ended:?}");
+    assert_eq!(log.gate(dir.path()).settle_open().unwrap(), [Settled::NeverLogged(execution)]);
+}
+
+#[test]
 fn a_rejected_execution_does_not_run_even_if_the_log_admitted_it() {
     let (log, dir) = (FakeLog::lying(Lie::RejectsAndAdmits), tempfile::tempdir().unwrap());
     let (ended, effects) = request(&log, dir.path());
@@ -272,6 +284,27 @@ fn what_one_gate_left_open_another_settles_once_it_is_gone() {
     assert_eq!(other.settle_open().unwrap(), []);
     drop(gone);
     assert!(matches!(other.settle_open().unwrap()[..], [Settled::Recorded { .. }]));
+}
+
+#[test]
+fn gates_that_start_while_another_settles_find_a_place() {
+    let (log, dir) = (FakeLog::approved(), tempfile::tempdir().unwrap());
+    // Many worked here at a time, and are gone.
+    let many: Vec<_> = (0..64).map(|_| log.gate(dir.path())).collect();
+    drop(many);
+    let gate = log.gate(dir.path());
+    std::fs::write(dir.path().join("40/damaged.execution"), "no record").unwrap();
+    gate.settle_open().unwrap_err();
+    std::fs::remove_file(dir.path().join("40/damaged.execution")).unwrap();
+    let (run, proposal, action) = log.world(|world| (world.run, world.proposal, world.action.clone()));
+    gate.settle_open().unwrap();
+    gate.run(run, proposal, &action, &mut |_: &Action, _: &Attempt| {
+        let (beside, path) = (log.clone(), dir.path().to_owned());
+        let others: Vec<_> = (0..63).map(|_| beside.gate(&path)).collect();
+        assert_eq!(others.len(), 63);
+        succeeded()
+    })
+    .unwrap();
 }
 
 #[test]

@@ -1,0 +1,130 @@
+//! Gates are killed at random moments, several at a time: effects are counted outside, and held against the log.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on stops")]
+
+mod common;
+
+use std::{
+    collections::BTreeMap,
+    process::Stdio,
+    thread,
+    time::{Duration, Instant},
+};
+
+use common::{Log, before_dashes};
+use counterfoil_testkit::Effort;
+use serde_json::Value;
+
+/// Gates that work at a time.
+const LANES: usize = 4;
+/// How long a gate takes at most that nobody kills; the moments of the kills are spread over what one was seen to take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const POLICY: &str = r#"
+language = "counterfoil-policy/1"
+[[rules]]
+name = "commands"
+effect = "allow"
+uses = 1
+match.tool = "command"
+"#;
+
+#[test]
+fn whenever_gates_are_killed_there_is_one_effect_at_most_for_each_execution_and_each_success_has_one() {
+    let kills = Effort::from_env().of(40, 1_000);
+    let log = Log::new();
+    log.desk.write("policy.toml", POLICY);
+    log.good(&["policy", "set", "policy.toml"]);
+    std::fs::create_dir(log.desk.path("effects")).unwrap();
+    // How long one takes that is let be.
+    let began = Instant::now();
+    attempt(&log, "undisturbed", None);
+    let usual = began.elapsed();
+
+    let (log, lanes) = (&log, 0..LANES);
+    thread::scope(|scope| {
+        for lane in lanes {
+            scope.spawn(move || {
+                for kill in (lane..kills).step_by(LANES) {
+                    let moment = usual.mul_f64(seeded(kill as u64) * 1.5);
+                    attempt(log, &format!("killed-{kill}"), Some(moment));
+                }
+            });
+        }
+    });
+
+    let settled = log.run(&["gate", "settle"]);
+    assert_eq!(settled.code, 0, "{}", settled.shown());
+    let mut counts = BTreeMap::new();
+    for run in std::fs::read_to_string(log.desk.path("runs")).unwrap().lines() {
+        let (name, run) = run.split_once(' ').unwrap();
+        let executions = log.json(&["resume", run])["executions"].clone();
+        let effects = std::fs::read_to_string(log.desk.path("effects").join(name)).unwrap_or_default();
+        holds(name, executions.as_array().unwrap(), &effects, &mut counts);
+    }
+    println!("count kills of gates {kills}, and what became of their executions {counts:?}");
+    assert!(counts.get("succeeded").is_some_and(|count| *count > 0), "{counts:?}");
+}
+
+/// Proposes to leave a trace, has a gate do it, kills that after a while, and has another gate try.
+fn attempt(log: &Log, name: &str, kill: Option<Duration>) {
+    let script = format!("sleep 0.02; echo $COUNTERFOIL_EXECUTION >> effects/{name}; sleep 0.02");
+    let command = ["sh", "-c", script.as_str()];
+    let line = |words: &[&'static str]| [words, &["--"]].concat();
+    let action = format!("{name}.json");
+    log.desk.write(&action, log.good(&[&line(&["gate", "action"])[..], &command].concat()));
+    let run = log.json(&["trigger", "--source", "kills", "--id", name])["run"].as_str().unwrap().to_owned();
+    log.good(&["propose", &run, "--action", &action, "--for", "runtime", "--risk", "low"]);
+    note(log, &format!("{name} {run}\n"));
+    let gate = [&["gate", "run", run.as_str(), "--"][..], &command].concat();
+    if let Some(moment) = kill {
+        let mut first = log.desk.command(&before_dashes(&gate, &["--server", &log.url]));
+        let mut first = first.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        thread::sleep(moment);
+        let _ = first.kill();
+        first.wait().unwrap();
+    }
+    let began = Instant::now();
+    // Settles what the other left, and then runs it, or is refused.
+    let second = log.run(&gate);
+    assert!(began.elapsed() < PATIENCE && matches!(second.code, 0 | 1), "{name}: {}", second.shown());
+}
+
+fn note(log: &Log, line: &str) {
+    use std::io::Write as _;
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(log.desk.path("runs"));
+    file.unwrap().write_all(line.as_bytes()).unwrap();
+}
+
+/// What is in the log of one run, against the traces outside.
+fn holds(name: &str, executions: &[Value], effects: &str, counts: &mut BTreeMap<String, u64>) {
+    let effects: Vec<&str> = effects.lines().collect();
+    assert!(effects.len() <= 1, "{name}: one use was approved, and it happened {} times", effects.len());
+    for effect in &effects {
+        assert!(
+            executions.iter().any(|one| one["id"] == **effect),
+            "{name}: {effect} happened and is not in the log"
+        );
+    }
+    for execution in executions {
+        let happened = effects.iter().filter(|effect| execution["id"] == ***effect).count();
+        let status = execution["status"].as_str().unwrap_or("open").to_owned();
+        match status.as_str() {
+            "succeeded" => assert_eq!(happened, 1, "{name}: {execution}"),
+            // It was confirmed that it did not run.
+            "failed" => assert_eq!(happened, 0, "{name}: {execution}"),
+            "unknown" => {}
+            other => panic!("{name}: {other}: {execution}"),
+        }
+        *counts.entry(status).or_default() += 1;
+    }
+}
+
+/// A number from 0 to 1, of a seed: SplitMix64.
+fn seeded(seed: u64) -> f64 {
+    let mut z = seed.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+    (z ^ z >> 31) as f64 / u64::MAX as f64
+}
