@@ -1,7 +1,7 @@
 //! Signing records on a state that was verified, and submitting them.
 
 use counterfoil_receipt::{
-    Action, Body, Draft, Opening, Place, PolicyDigest, Principal, RecordId, Role, RunId, Signer,
+    Action, Body, Commitment, Draft, Opening, Place, PolicyDigest, Principal, RecordId, Role, RunId, Signer,
     UnverifiedRecord,
     body::{
         Basis, Cancel, Changes, Decision, Handoff, Holder, Items, Observation, Proposal, Ruling, Settlement,
@@ -343,6 +343,19 @@ impl View {
     /// [`ClientError::Misuse`] if there is no such proposal.
     pub fn action(&self, id: &RecordId) -> Result<&Action, ClientError> {
         self.proposal(id).map(|proposal| &proposal.action)
+    }
+
+    /// A record that the bundle shows at its place in the log, for what the state does not keep of it. Believe it as far as the
+    /// verdict goes.
+    pub fn record(&self, id: &RecordId) -> Option<UnverifiedRecord> {
+        self.state().index_of(id)?;
+        let line = self.bundle().split(|byte| *byte == b'\n').find(|line| RecordId::of(line) == *id)?;
+        UnverifiedRecord::parse(line).ok()
+    }
+
+    /// What opens a commitment that a record names, if the bundle discloses it.
+    pub fn opening(&self, commitment: &Commitment) -> Option<&Opening> {
+        self.verdict().openings().iter().find(|opening| opening.commitment() == *commitment)
     }
 
     /// The heads of the run, or the 16 latest of them.

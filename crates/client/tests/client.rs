@@ -14,10 +14,10 @@ use std::{
 
 use counterfoil_client::{
     Ballot, CheckpointStore, Client, ClientError, Clock, FileCheckpoints, RejectionSigner, Session,
-    SubmitError, Vote,
+    SubmitError, View, Vote,
 };
 use counterfoil_receipt::{
-    RecordId, UnverifiedRecord,
+    Body, Commitment, RecordId, UnverifiedRecord,
     body::{Surface, Window},
     field::{Millis, Whole},
 };
@@ -340,6 +340,13 @@ fn a_bundle_is_verified_as_it_arrives_and_kept_as_it_was() {
     assert_eq!(verified.verdict.conclude(client.trust().require()), Conclusion::Shown);
     assert_eq!(verified.bundle, log.with(|scenario| scenario.ledger.bundle(run)));
     assert_eq!(client.last_seen().unwrap(), verified.checkpoint);
+    let disclosed = verified.verdict.openings().to_vec();
+    let view = View::new(run, client.fetch_verified(run, Millis::new(0).unwrap()).unwrap()).unwrap();
+    assert!(!disclosed.is_empty());
+    for opening in &disclosed {
+        assert_eq!(view.opening(&opening.commitment()), Some(opening));
+    }
+    assert_eq!(view.opening(&Commitment::from_bytes([0; 32])), None);
 
     // One byte off: the verdict says so, and no checkpoint is taken from it.
     let mut bundle = verified.bundle.clone();
@@ -528,6 +535,11 @@ fn a_run_is_started_proposed_and_decided() {
     let view = agent.view(run).unwrap();
     assert_eq!(view.run().unwrap().approvals(&proposal).len(), 2);
     assert_eq!(view.parents().len(), 1, "each signer had the one head in hand");
+    for approval in view.run().unwrap().approvals(&proposal) {
+        let record = view.record(&approval).unwrap();
+        assert!(record.id() == approval && matches!(record.body(), Body::Decision(_)));
+    }
+    assert_eq!(view.record(&id()), None);
     agent.handoff(&view, cast.fixer.holder(), None, None, &[]).unwrap();
     assert_eq!(agent.view(run).unwrap().run().unwrap().owner(), &cast.fixer.holder());
 }
