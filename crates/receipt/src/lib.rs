@@ -24,6 +24,7 @@ pub mod limits;
 mod malformed;
 mod record;
 pub mod text;
+pub mod time;
 
 pub use action::Action;
 pub use body::{Body, Type};

@@ -98,6 +98,33 @@ impl Pointer {
     }
 }
 
+/// Whether a character shows as itself. Controls (C0, DEL, C1) and separators of lines and paragraphs don't, nor does what
+/// has no width, is blank without being a space, or changes direction.
+pub const fn is_printable(character: char) -> bool {
+    !matches!(
+        character,
+        '\0'..='\u{1f}'
+            | '\u{7f}'..='\u{9f}'
+            | '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{2800}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e01ef}'
+    )
+}
+
 fn is_name(text: &str) -> bool {
     let inner = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
     let first = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
@@ -105,17 +132,16 @@ fn is_name(text: &str) -> bool {
 }
 
 fn is_label(text: &str) -> bool {
-    (1..=limits::LABEL_BYTES).contains(&text.len())
-        && (is_printable(text) || !text.chars().any(char::is_control))
+    (1..=limits::LABEL_BYTES).contains(&text.len()) && (is_plain(text) || !text.chars().any(char::is_control))
 }
 
 fn is_text(text: &str) -> bool {
     let unreadable = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
-    (1..=limits::TEXT_BYTES).contains(&text.len()) && (is_printable(text) || !text.chars().any(unreadable))
+    (1..=limits::TEXT_BYTES).contains(&text.len()) && (is_plain(text) || !text.chars().any(unreadable))
 }
 
 /// Whether a text is printable ASCII: the common case, decided without decoding.
-fn is_printable(text: &str) -> bool {
+fn is_plain(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 

@@ -8,4 +8,5 @@ pub mod diff;
 pub mod html;
 pub mod proposal;
 pub mod text;
-pub mod time;
+
+pub use counterfoil_receipt::time;

@@ -1,5 +1,7 @@
 //! Text of strangers on a terminal or a page: nothing in a record may move the cursor, hide text or turn it round.
 
+pub use counterfoil_receipt::text::is_printable;
+
 /// The text with every character that a terminal obeys, or that makes text look like other text, spelled out as `\u{…}`.
 pub fn printable(text: &str) -> String {
     escape(text, |_| false)
@@ -20,33 +22,6 @@ fn escape(text: &str, keep: impl Fn(char) -> bool) -> String {
         }
     }
     out
-}
-
-/// Whether a character shows as itself. Controls (C0, DEL, C1) and separators of lines and paragraphs don't, nor does what
-/// has no width, is blank without being a space, or changes direction.
-pub const fn is_printable(character: char) -> bool {
-    !matches!(
-        character,
-        '\0'..='\u{1f}'
-            | '\u{7f}'..='\u{9f}'
-            | '\u{ad}'
-            | '\u{34f}'
-            | '\u{61c}'
-            | '\u{115f}'..='\u{1160}'
-            | '\u{17b4}'..='\u{17b5}'
-            | '\u{180b}'..='\u{180f}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{2800}'
-            | '\u{3164}'
-            | '\u{fe00}'..='\u{fe0f}'
-            | '\u{feff}'
-            | '\u{ffa0}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{1d173}'..='\u{1d17a}'
-            | '\u{e0000}'..='\u{e01ef}'
-    )
 }
 
 /// Characters of an argument or a path that a message repeats.
