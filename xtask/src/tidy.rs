@@ -17,7 +17,7 @@ const FORBIDDEN: [&str; 4] =
     [concat!("todo", "!("), concat!("unimplemented", "!("), concat!("dbg", "!("), concat!("#[ig", "nore")];
 
 /// Rows of `spec/limits.md`, and where the constant stands.
-const LIMITS: [(&str, &str, &str); 51] = [
+const LIMITS: [(&str, &str, &str); 55] = [
     ("record bytes", RECEIPT_LIMITS, "RECORD_BYTES"),
     ("nesting depth", RECEIPT_LIMITS, "DEPTH"),
     ("parents", RECEIPT_LIMITS, "PARENTS"),
@@ -53,6 +53,10 @@ const LIMITS: [(&str, &str, &str); 51] = [
     ("arguments of an entry of a scope", POLICY_LIMITS, "SCOPE_ARGUMENTS"),
     ("depth of a delegation", RECEIPT_LIMITS, "DELEGATION_DEPTH"),
     ("trust file", "crates/verify/src/trust.rs", "MAX_BYTES"),
+    ("records of a run that a verdict keeps whole", VERIFY_LIMITS, "LATEST_RECORDS"),
+    ("bytes of those", VERIFY_LIMITS, "LATEST_BYTES"),
+    ("summary of a run", VERIFY_LIMITS, "SUMMARY_BYTES"),
+    ("text in a summary", VERIFY_LIMITS, "SUMMARY_TEXT_BYTES"),
     ("approvals on a page", SERVER_LIMITS, "APPROVALS"),
     ("proposals that a request for approvals looks at", SERVER_LIMITS, "APPROVALS_LOOKED"),
     ("open proposals that each proposer can be allowed", SERVER_LIMITS, "OPEN_PROPOSALS"),
@@ -73,6 +77,7 @@ const LIMITS: [(&str, &str, &str); 51] = [
 const RECEIPT_LIMITS: &str = "crates/receipt/src/limits.rs";
 const SERVER_LIMITS: &str = "crates/server/src/limits.rs";
 const POLICY_LIMITS: &str = "crates/policy/src/limits.rs";
+const VERIFY_LIMITS: &str = "crates/verify/src/limits.rs";
 
 /// Constants of `limits.rs` that stand in the tables of `spec/records.md` and `spec/policy.md` instead.
 const IN_OTHER_TABLES: [&str; 8] =

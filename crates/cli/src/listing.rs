@@ -3,7 +3,7 @@
 use clap::Args;
 use counterfoil_client::RunSummary;
 use counterfoil_receipt::Body;
-use counterfoil_verify::{Conclusion, Run};
+use counterfoil_verify::{Conclusion, NEEDED, Run};
 use serde_json::{Value, json};
 
 use crate::{
@@ -12,7 +12,6 @@ use crate::{
     output,
     reading::{self, Reading},
     remote,
-    resume::NEEDED,
     style::Style,
     text::{counted, printable},
     time, tree,

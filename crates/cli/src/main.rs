@@ -28,7 +28,6 @@ mod known;
 mod listing;
 mod log;
 mod mcp;
-mod next;
 mod output;
 mod payload;
 mod policy;

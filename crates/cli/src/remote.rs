@@ -3,11 +3,12 @@
 use std::io::ErrorKind;
 
 use counterfoil_client::{
-    Client, ClientError, FileCheckpoints, Included, PinnedClient, Problem, Rejected, Session, SubmitError,
-    SystemClock, View,
+    Client, ClientError, FileCheckpoints, Included, PinnedCheckpoint, PinnedClient, Problem, Rejected,
+    Session, SubmitError, SystemClock, View,
 };
 use counterfoil_keys::RecordKey;
 use counterfoil_receipt::{Body, DraftError, Place, Role, RunId, body::Type};
+use counterfoil_verify::{Trust, Verdict};
 use serde_json::json;
 
 use crate::{
@@ -99,9 +100,44 @@ pub fn connect(context: &Context) -> Outcome<PinnedClient> {
     let trust = trust::load(&context.trust_path())?;
     let seen = context.file("seen");
     std::fs::create_dir_all(&seen).map_err(|error| unwritable(&seen, &error))?;
-    let log = trust.genesis().to_string().replace(':', "-");
-    let checkpoints = FileCheckpoints::new(seen.join(format!("{log}.checkpoint")));
+    let checkpoints = checkpoints(context, &trust);
     Ok(client(context)?.pin(trust, Box::new(checkpoints)))
+}
+
+/// Where the last checkpoint is kept that this working directory has seen of a log.
+fn checkpoints(context: &Context, trust: &Trust) -> FileCheckpoints {
+    let log = trust.genesis().to_string().replace(':', "-");
+    FileCheckpoints::new(context.file("seen").join(format!("{log}.checkpoint")))
+}
+
+/// That a bundle that came some other way than from a server is of the log that this working directory has seen, and not older.
+pub fn is_current(context: &Context, trust: &Trust, verdict: &Verdict) -> Outcome<()> {
+    let Some(seen) = PinnedCheckpoint::seen(&checkpoints(context, trust), trust)? else { return Ok(()) };
+    let (seen, mut heads) = (seen.head(), verdict.checkpoints().iter().map(|shown| shown.head));
+    let same_size = heads.clone().find(|head| head.size == seen.size);
+    if let Some(shown) = same_size.filter(|shown| shown.root != seen.root) {
+        let message = format!(
+            "the log signed two trees of size {}: with the root {} in the bundle, and with {} as this directory has seen it",
+            seen.size,
+            shown.root.to_base64(),
+            seen.root.to_base64()
+        );
+        let hint = "keep the bundle and the directory `seen`: together they convict the log";
+        return Err(Failure::new("log-forked", message, hint).with_status(VIOLATED));
+    }
+    match heads.next_back() {
+        Some(last) if last.size < seen.size => {
+            Err(ClientError::Stale { shown: last.size, seen: seen.size }.into())
+        }
+        Some(last) if same_size.is_none() && last.size > seen.size => {
+            let size = seen.size;
+            output::note(&format!(
+                "not shown: whether the bundle continues the tree of size {size} that this directory has seen\n"
+            ));
+            Ok(())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The address that was named, or that the working directory's server listens on.

@@ -1,6 +1,6 @@
 //! Checkpoints under the pinned keys, and what it means that one continues another.
 
-use std::{cell::RefCell, collections::HashMap, fmt};
+use std::{cell::RefCell, collections::HashMap, fmt, io};
 
 use counterfoil_receipt::{Root, body::Basis, field::Count};
 use counterfoil_tlog::{
@@ -9,7 +9,7 @@ use counterfoil_tlog::{
 };
 use counterfoil_verify::Trust;
 
-use crate::{error::ClientError, limits};
+use crate::{error::ClientError, limits, store::CheckpointStore};
 
 /// A checkpoint that a pinned log key signed. Only this crate makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +42,17 @@ impl PinnedCheckpoint {
             return Err("the checkpoint has extension lines or an empty tree".to_owned());
         }
         Ok(Self { note: note.to_owned(), head: signed.head() })
+    }
+
+    /// The checkpoint that was kept last, if one was.
+    ///
+    /// # Errors
+    /// [`ClientError::Store`]; `InvalidData` if what was kept does not open under the reader's keys.
+    pub fn seen(store: &dyn CheckpointStore, trust: &Trust) -> Result<Option<Self>, ClientError> {
+        let fault = |io| ClientError::Store { place: store.place(), io };
+        let Some(note) = store.load().map_err(fault)? else { return Ok(None) };
+        let wrong = |why| fault(io::Error::new(io::ErrorKind::InvalidData, why));
+        Self::open(&note, trust).map(Some).map_err(wrong)
     }
 
     /// Checks that the reader's quorum of witnesses has cosigned it. A reader who names none takes the log's word.

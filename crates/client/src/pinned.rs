@@ -297,9 +297,7 @@ impl PinnedClient {
         &self,
         store: &MutexGuard<'_, Box<dyn CheckpointStore>>,
     ) -> Result<Option<PinnedCheckpoint>, ClientError> {
-        let Some(note) = store.load().map_err(|io| store_error(store, io))? else { return Ok(None) };
-        let wrong = |why| store_error(store, io::Error::new(io::ErrorKind::InvalidData, why));
-        PinnedCheckpoint::open(&note, &self.trust).map(Some).map_err(wrong)
+        PinnedCheckpoint::seen(&***store, &self.trust)
     }
 
     fn lock(&self) -> MutexGuard<'_, Box<dyn CheckpointStore>> {

@@ -11,7 +11,7 @@ use counterfoil_receipt::{
     limits::PARENTS,
     text::{Label, Text},
 };
-use counterfoil_verify::{Answer, Dimension, ProposalState, Run, State, Verdict};
+use counterfoil_verify::{Answer, Dimension, ProposalState, Run, RunState, State, Verdict};
 
 use crate::{
     clock::Clock,
@@ -326,6 +326,17 @@ impl View {
                 Err(ClientError::NotShown { run: self.run, why })
             }
         }
+    }
+
+    /// What somebody has to know who goes on with the run: see [`RunState`].
+    ///
+    /// # Errors
+    /// [`ClientError::NotShown`] with the code and the text of what stands against it.
+    pub fn run_state(&self, require: &[Dimension]) -> Result<RunState<'_>, ClientError> {
+        RunState::of(self.verdict(), self.run, require).map_err(|no_state| ClientError::NotShown {
+            run: self.run,
+            why: format!("{}: {}", no_state.code, no_state.detail),
+        })
     }
 
     /// A proposal of the run.

@@ -48,6 +48,11 @@ impl Decimal {
         self.0.checked_add(other.0).map(Self)
     }
 
+    /// What is left of it, if `other` is no more than it.
+    pub fn less(self, other: Self) -> Option<Self> {
+        self.0.checked_sub(other.0).map(Self).filter(|rest| !rest.is_negative())
+    }
+
     /// Whether it is less than zero, as no amount is.
     pub const fn is_negative(self) -> bool {
         self.0 < 0

@@ -18,6 +18,7 @@ use crate::{
     execution,
     fault::{Fault, Finding, Shown},
     keys,
+    latest::Latest,
     record::Record,
     review::Reviewed,
     rule::{Dimension, Rule},
@@ -82,6 +83,7 @@ pub struct Verifier<'t> {
     openings: Vec<Opening>,
     findings: Vec<Finding>,
     effects: Vec<(u64, String)>,
+    latest: Latest,
 }
 
 /// The kind of line that is due.
@@ -122,6 +124,7 @@ impl<'t> Verifier<'t> {
             openings: Vec::new(),
             findings: Vec::new(),
             effects: Vec::new(),
+            latest: Latest::default(),
         }
     }
 
@@ -179,6 +182,7 @@ impl<'t> Verifier<'t> {
             checkpoints: self.checkpoints,
             undisclosed: self.used.items().saturating_sub(self.openings.len() as u64),
             openings: self.openings,
+            latest: self.latest,
             state: self.state,
         }
     }
@@ -363,8 +367,12 @@ impl<'t> Verifier<'t> {
                 let folded = self.fold_record(&record, index);
                 self.used.note(&record, index, folded.is_ok());
                 match folded {
-                    Ok(Effect::None(why)) => self.effects.push((index, why)),
-                    Ok(Effect::Took | Effect::Waits) => {}
+                    Ok(effect) => {
+                        if let Effect::None(why) = effect {
+                            self.effects.push((index, why));
+                        }
+                        self.latest.keep(index, *record);
+                    }
                     Err(fault) => {
                         self.state.set_aside(&record, index, fault.shown);
                         self.find_at(index, Some(id), fault);

@@ -227,6 +227,7 @@ pub(crate) fn apply(state: &mut State, record: &Record, index: u64) -> Effect {
         }),
         Body::Handoff(body) => {
             run.owner = body.to.clone();
+            run.owned_by = record.id();
             Effect::Took
         }
         Body::Refusal(body) => {

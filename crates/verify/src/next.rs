@@ -1,35 +1,45 @@
 //! Which records may follow in a run, and who may sign each: the state machine of `spec/runs.md` read forwards.
 
 use counterfoil_policy::Assessment;
-use counterfoil_receipt::{RecordId, Role, body::Type};
-use counterfoil_verify::{ProposalState, ProposalStatus, Run, State};
+use counterfoil_receipt::{
+    Principal, RecordId, Role,
+    body::{Audience, Status, Type},
+    field::Millis,
+};
 
-use crate::review;
+use crate::{
+    delegation,
+    run::{ProposalState, ProposalStatus, Run},
+    state::State,
+};
 
 /// A record that the log would admit next, and that would have an effect.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Next {
     /// Its type.
     pub kind: Type,
     /// The role that signs it.
     pub role: Role,
     /// The principal or group, where only one may.
-    pub principal: Option<String>,
+    pub by: Option<Audience>,
     /// The record that it is about.
     pub about: Option<RecordId>,
     /// What it would do.
     pub why: String,
+    /// What the policy in force wants of those who sign it, in its words.
+    pub policy: Option<String>,
 }
 
 /// The records that may follow.
-pub fn records(state: &State, run: &Run) -> Vec<Next> {
-    let owner = Some(run.owner().principal.to_string());
+pub(crate) fn records(state: &State, run: &Run) -> Vec<Next> {
+    let owner = Some(Audience::Principal(run.owner().principal.clone()));
     let as_owner = |kind, about, why: &str| Next {
         kind,
         role: Role::Agent,
-        principal: owner.clone(),
+        by: owner.clone(),
         about,
         why: why.into(),
+        policy: None,
     };
     let mut out = Vec::new();
     for (id, proposal) in run.proposals() {
@@ -45,24 +55,26 @@ pub fn records(state: &State, run: &Run) -> Vec<Next> {
         }
     }
     for (id, execution) in run.executions() {
-        let runtime = Some(execution.runtime.to_string());
+        let runtime = Some(Audience::Principal(execution.runtime.clone()));
         let settle = |why: &str| Next {
             kind: Type::Settlement,
             role: Role::Human,
-            principal: None,
+            by: None,
             about: Some(id),
             why: why.into(),
+            policy: None,
         };
         let outcome = |why: &str| Next {
             kind: Type::Outcome,
             role: Role::Runtime,
-            principal: runtime.clone(),
+            by: runtime.clone(),
             about: Some(id),
             why: why.into(),
+            policy: None,
         };
         match execution.status() {
             None => out.extend([outcome("says how it ended"), settle("says what became of it")]),
-            Some(counterfoil_receipt::body::Status::Unknown) => {
+            Some(Status::Unknown) => {
                 out.extend([outcome("says how it ended after all"), settle("says what became of it")]);
             }
             Some(_) => {}
@@ -81,69 +93,76 @@ fn about_proposal(
     proposal: &ProposalState,
     status: ProposalStatus,
 ) -> Vec<Next> {
-    let decision = |why: String| Next {
+    let decision = |why: &str| Next {
         kind: Type::Decision,
         role: Role::Human,
-        principal: None,
+        by: None,
         about: Some(*id),
-        why,
+        why: why.into(),
+        policy: Some(entitled(state, proposal)),
     };
     let stands = proposal.ended.is_none();
     let mut out = Vec::new();
     if stands && matches!(status, ProposalStatus::Open | ProposalStatus::Expired) {
-        out.push(decision(format!("approves, rejects or sends it back{}", entitled(state, proposal))));
+        out.push(decision("approves, rejects or sends it back"));
     }
     if let Some(number) = free_use(state, run, id, proposal) {
         out.push(Next {
             kind: Type::Execution,
             role: Role::Runtime,
-            principal: Some(review::audience(&proposal.audience)),
+            by: Some(proposal.audience.clone()),
             about: Some(*id),
             why: format!("use {number}, exactly the approved action"),
+            policy: None,
         });
-        out.push(decision(format!("rejects it, and so ends it{}", entitled(state, proposal))));
+        out.push(decision("rejects it, and so ends it"));
     }
     let uses = granted(state, run, id, proposal).unwrap_or(0);
     for (number, holder) in proposal.uses.iter().filter(|(number, _)| **number <= uses) {
         let left = state.retries_left(run, holder);
-        if left > 0 {
+        if left > 0 && delegation::enough_is_left(state, proposal, true).is_ok() {
+            let runtime = |holder: &RecordId| -> Option<&Principal> { Some(&run.execution(holder)?.runtime) };
             out.push(Next {
                 kind: Type::Execution,
                 role: Role::Runtime,
-                principal: run.execution(holder).map(|execution| execution.runtime.to_string()),
+                by: runtime(holder).cloned().map(Audience::Principal),
                 about: Some(*id),
                 why: format!("tries use {number} again, with `retries` {holder}; {left} left"),
+                policy: None,
             });
         }
     }
     out
 }
 
-/// The next use that a quorum grants and log time still allows.
+/// The next use that a quorum grants and log time still allows, and for which enough is left, as far as is shown.
 fn free_use(state: &State, run: &Run, id: &RecordId, proposal: &ProposalState) -> Option<u64> {
     let uses = granted(state, run, id, proposal)?;
+    delegation::enough_is_left(state, proposal, false).ok()?;
     (1..=uses).find(|number| !proposal.uses.contains_key(number))
 }
 
-/// How many uses a quorum grants while log time allows it.
-fn granted(state: &State, run: &Run, id: &RecordId, proposal: &ProposalState) -> Option<u64> {
+/// How many uses a quorum grants while log time allows it, taken or not.
+pub(crate) fn granted(state: &State, run: &Run, id: &RecordId, proposal: &ProposalState) -> Option<u64> {
     proposal.chain.first().map_or(Ok(()), |delegation| state.is_live(delegation)).ok()?;
     if state.wants_preview(proposal) && proposal.previewed.is_none() {
         return None;
     }
     let quorum = state.quorum(run, id, &run.approvals(id), None).ok()?;
-    let now = state.log_time()?.get();
-    (proposal.ended.is_none() && now <= quorum.window.1).then_some(quorum.uses)
+    let now = state.log_time().map(Millis::get)?;
+    let is_over = state.validities(proposal).into_iter().any(|(_, until)| now > until);
+    (proposal.ended.is_none() && !is_over && now <= quorum.window.1).then_some(quorum.uses)
 }
 
+/// What the policy in force wants of those who decide.
 fn entitled(state: &State, proposal: &ProposalState) -> String {
     match state.assess(proposal) {
-        None => "; no policy is in force".to_owned(),
+        None => "no policy is in force".to_owned(),
         Some(Assessment::Required(rules)) => {
             let wants: Vec<String> = rules.iter().map(|rule| rule.quorum.to_string()).collect();
-            format!("; the policy wants {}", wants.join("; and "))
+            format!("the policy wants {}", wants.join("; and "))
         }
-        Some(Assessment::Allowed(_)) => "; the policy wants no approval".to_owned(),
-        Some(Assessment::Denied(denial)) => format!("; {denial}"),
+        Some(Assessment::Allowed(_)) => "the policy wants no approval".to_owned(),
+        Some(Assessment::Denied(denial)) => denial.to_string(),
     }
 }

@@ -25,6 +25,8 @@ pub struct Run {
     trigger: RecordId,
     pub(crate) requester: Principal,
     pub(crate) owner: Holder,
+    /// The trigger or handoff that names the owner.
+    pub(crate) owned_by: RecordId,
     pub(crate) count: u64,
     pub(crate) heads: BTreeSet<RecordId>,
     pub(crate) proposals: BTreeMap<RecordId, ProposalState>,
@@ -293,6 +295,7 @@ impl Run {
             trigger: record.id(),
             requester: record.author().principal.clone(),
             owner,
+            owned_by: record.id(),
             count: 0,
             heads: BTreeSet::new(),
             proposals: BTreeMap::new(),
@@ -311,6 +314,11 @@ impl Run {
     /// Who may act for the run as its agent.
     pub const fn owner(&self) -> &Holder {
         &self.owner
+    }
+
+    /// The record that made them its owner: the trigger, or the last handoff.
+    pub const fn owned_by(&self) -> RecordId {
+        self.owned_by
     }
 
     /// Who signed the trigger.

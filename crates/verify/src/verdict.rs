@@ -7,6 +7,7 @@ use counterfoil_receipt::{Opening, RunId};
 use crate::{
     checkpoint::ShownCheckpoint,
     fault::{Finding, Shown},
+    latest::Latest,
     rule::Dimension,
     state::State,
 };
@@ -45,6 +46,7 @@ pub struct Verdict {
     pub(crate) checkpoints: Vec<ShownCheckpoint>,
     pub(crate) openings: Vec<Opening>,
     pub(crate) undisclosed: u64,
+    pub(crate) latest: Latest,
     pub(crate) state: State,
 }
 
