@@ -22,7 +22,7 @@ use counterfoil_receipt::{
     field::{Millis, Whole},
 };
 use counterfoil_testkit::{Actor, Scenario, WINDOW, action, label, trigger_body};
-use counterfoil_verify::Conclusion;
+use counterfoil_verify::{Conclusion, Dimension};
 use serde_json::json;
 use server::{Asked, Honest, Say, inclusion_of, problem, rejection, serve};
 
@@ -540,6 +540,10 @@ fn a_run_is_started_proposed_and_decided() {
         assert!(record.id() == approval && matches!(record.body(), Body::Decision(_)));
     }
     assert_eq!(view.record(&id()), None);
+    assert_eq!(view.run_state(client.trust().require()).unwrap().budget().uses[0].left, 1);
+    let unwitnessed = view.run_state(&[Dimension::Witnessed]).unwrap_err();
+    assert!(unwitnessed.to_string().contains("witness-quorum: "), "{unwitnessed}");
+    assert_eq!(unwitnessed.code(), "not-shown");
     agent.handoff(&view, cast.fixer.holder(), None, None, &[]).unwrap();
     assert_eq!(agent.view(run).unwrap().run().unwrap().owner(), &cast.fixer.holder());
 }
