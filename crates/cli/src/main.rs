@@ -28,6 +28,7 @@ mod known;
 mod listing;
 mod log;
 mod mcp;
+mod mcp_install;
 mod output;
 mod payload;
 mod policy;

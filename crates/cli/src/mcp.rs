@@ -20,6 +20,7 @@ use crate::{
     gate::driver,
     interrupt::Interrupt,
     output,
+    mcp_install, output,
     remote::{self, Actor},
     signing::{self, key_failure},
     tether::Tether,
@@ -40,6 +41,8 @@ pub struct Mcp {
 #[derive(Subcommand, Debug)]
 enum Command {
     Gate(Gate),
+    Install(mcp_install::Install),
+    Uninstall(mcp_install::Uninstall),
 }
 
 /// Stand between an MCP client and its server: put this in the place of the server's command.
@@ -73,6 +76,8 @@ impl Mcp {
     pub fn run(&self, context: &Context) -> Outcome {
         match &self.command {
             Command::Gate(command) => command.run(context),
+            Command::Install(command) => command.run(context),
+            Command::Uninstall(command) => command.run(context),
         }
     }
 }

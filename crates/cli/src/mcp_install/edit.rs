@@ -1,0 +1,205 @@
+//! Putting the gate before a server's command in the text of a configuration, and taking it away again, to the byte.
+
+use std::ops::Range;
+
+use crate::mcp_install::servers::{Server, Start, Syntax, Text};
+
+/// What stands in the place of a server's command.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    /// The program, by its absolute path: clients have a search path of their own.
+    pub program: String,
+    /// What stands between `mcp gate` and `--name`.
+    pub options: Vec<String>,
+}
+
+/// Some bytes of a text, and what stands there instead.
+struct Edit {
+    at: Range<usize>,
+    with: String,
+}
+
+/// The arguments before the command of a server whose command is a gate; `None` if it is none.
+fn gated(start: &Start) -> Option<(&Text, &[Text], usize)> {
+    let Start::Command { command, arguments: Some((_, _, arguments)), .. } = start else { return None };
+    let name = command.says.rsplit(['/', '\\']).next().unwrap_or_default();
+    let is_ours = matches!(name, "counterfoil" | "counterfoil.exe");
+    let is_gate = matches!(&arguments[..], [mcp, gate, ..] if mcp.says == "mcp" && gate.says == "gate");
+    let dashes = arguments.iter().position(|word| word.says == "--")?;
+    (is_ours && is_gate && dashes + 1 < arguments.len()).then_some((command, arguments, dashes + 1))
+}
+
+/// Whether a gate stands before the server already.
+pub fn is_gated(server: &Server) -> bool {
+    gated(&server.start).is_some()
+}
+
+/// The text with the gate before the command of this server of it.
+///
+/// # Errors
+/// Why not, where taking the gate away again would not give the same text.
+pub fn install(text: &str, syntax: Syntax, server: &Server, gate: &Gate) -> Result<String, &'static str> {
+    let Start::Command { member, command, arguments } = &server.start else {
+        return Err("it has no command");
+    };
+    let fixed = ["mcp".to_owned(), "gate".to_owned()].into_iter().chain(gate.options.iter().cloned());
+    let words = fixed.chain(["--name".to_owned(), server.name.clone(), "--".to_owned()]);
+    let mut words: Vec<String> = words.map(|word| quoted(&word)).collect();
+    // As it is spelled: what stands in it is the client's to read.
+    words.push(text[command.at.clone()].to_owned());
+    let words = words.join(", ");
+    let mut edits = vec![Edit { at: command.at.clone(), with: quoted(&gate.program) }];
+    edits.push(match arguments {
+        Some((_, array, each)) => match each.first() {
+            Some(first) => insert(first.at.start, format!("{words}, ")),
+            None => insert(array.start + 1, words),
+        },
+        // A space after the bracket tells an array that was not there from one that was empty.
+        None if syntax == Syntax::Json => insert(command.at.end, format!(", \"args\": [ {words} ]")),
+        None => {
+            let line = text[..*member].rfind('\n').map_or(0, |at| at + 1);
+            let before = &text[line..*member];
+            match before.trim_end().chars().next_back() {
+                None => {
+                    let end = if text.contains("\r\n") { "\r\n" } else { "\n" };
+                    insert(*member, format!("args = [ {words} ]{end}{before}"))
+                }
+                Some('{' | ',') => insert(*member, format!("args = [ {words} ], ")),
+                Some(_) => {
+                    return Err("it has no args, and is written so that none can be added: add `args = []`");
+                }
+            }
+        }
+    });
+    Ok(edited(text, edits))
+}
+
+/// The text with the command in its place again of a server that has a gate before it.
+///
+/// # Errors
+/// Why not.
+pub fn uninstall(text: &str, syntax: Syntax, server: &Server) -> Result<String, &'static str> {
+    let (Some((command, each, original)), Start::Command { member, arguments: Some((args, array, _)), .. }) =
+        (gated(&server.start), &server.start)
+    else {
+        return Err("no gate stands before it");
+    };
+    let (first, last) = (&each[0].at, &each[original].at);
+    let mut edits = vec![Edit { at: command.at.clone(), with: text[last.clone()].to_owned() }];
+    let was_added = text[array.start + 1..first.start].starts_with(' ');
+    edits.push(if let Some(next) = each.get(original + 1) {
+        remove(first.start..next.at.start)
+    } else if was_added && syntax == Syntax::Json && text.get(command.at.end..*args) == Some(", ") {
+        remove(command.at.end..array.end)
+    } else if was_added
+        && syntax == Syntax::Toml
+        && text.get(array.end..*member).is_some_and(|between| matches!(between.trim(), "" | ","))
+    {
+        remove(*args..*member)
+    } else {
+        let rest = &text[last.end..array.end];
+        let comma = rest.len() - rest.trim_start().strip_prefix(',').unwrap_or(rest).len();
+        remove(first.start..last.end + comma)
+    });
+    Ok(edited(text, edits))
+}
+
+fn insert(at: usize, with: String) -> Edit {
+    Edit { at: at..at, with }
+}
+
+const fn remove(at: Range<usize>) -> Edit {
+    Edit { at, with: String::new() }
+}
+
+/// The text after edits of places that do not overlap.
+fn edited(text: &str, mut edits: Vec<Edit>) -> String {
+    edits.sort_by_key(|edit| std::cmp::Reverse((edit.at.start, edit.at.end)));
+    let mut out = text.to_owned();
+    for Edit { at, with } in edits {
+        out.replace_range(at, &with);
+    }
+    out
+}
+
+/// A string as JSON and TOML both spell it.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007F")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mcp_install::{clients::HOLDERS, servers};
+
+    fn gate() -> Gate {
+        Gate {
+            program: "/opt/a \"b\"/counterfoil".to_owned(),
+            options: vec!["-C".to_owned(), "/w".to_owned()],
+        }
+    }
+
+    fn words(server: &Server) -> Vec<String> {
+        let Start::Command { command, arguments, .. } = &server.start else { panic!("{server:?}") };
+        let arguments = arguments.as_ref().map_or(&[][..], |(_, _, each)| each);
+        [command].into_iter().chain(arguments).map(|word| word.says.clone()).collect()
+    }
+
+    /// That the gate stands before the command of each server and nothing else changed, and that what was before comes back.
+    fn there_and_back(text: &str, syntax: Syntax) {
+        let before = servers::read(text, syntax, &HOLDERS).unwrap();
+        assert!(!before.is_empty(), "{text}");
+        for (at, server) in before.iter().enumerate() {
+            let with = install(text, syntax, server, &gate()).unwrap();
+            let after = servers::read(&with, syntax, &HOLDERS).unwrap();
+            assert!(is_gated(&after[at]) && after.len() == before.len(), "{with}");
+            let gate = ["/opt/a \"b\"/counterfoil", "mcp", "gate", "-C", "/w", "--name", &server.name, "--"];
+            let expected = gate.map(str::to_owned).into_iter().chain(words(server)).collect::<Vec<_>>();
+            assert_eq!(words(&after[at]), expected, "{with}");
+            assert_eq!(uninstall(&with, syntax, &after[at]).unwrap(), text, "{with}");
+        }
+    }
+
+    #[test]
+    fn what_was_there_comes_back_to_the_byte() {
+        for text in [
+            r#"{"mcpServers":{"a":{"command":"npx","args":["-y","x"]}}}"#,
+            r#"{"mcpServers":{"a":{"command":"npx"}}}"#,
+            r#"{"mcpServers":{"a":{"args":[],"command":"npx"}}}"#,
+            r#"{"mcpServers":{"a":{"command":"npx", "args": []}}}"#,
+            r#"{"mcpServers":{"a":{"command":"npx", "args": [ ]}}}"#,
+            r#"{"mcpServers":{"a":{"command":"np\u0078 \"é\"", "args": [ "--", "counterfoil" ],},},}"#,
+            "{ // mine\n  \"servers\": {\n    \"a\": {\n      \"command\": \"npx\", // why\n      \"args\": [\n        \"-y\", /* yes */\n        \
+             \"x\",\n      ],\n      \"env\": {\"K\": \"1e2\"}\n    }\n  }\n}\r\n",
+            r#"{"context_servers":{"a":{"command":{"path":"npx","args":["x"],"env":null}},"b":{"source":"custom","command":"npx"}}}"#,
+        ] {
+            there_and_back(text, Syntax::Json);
+        }
+        for text in [
+            "[mcp_servers.a]\ncommand = \"npx\"\nargs = [\"-y\", 'x']\n",
+            "[mcp_servers.a]\ncommand = 'C:\\npx' # why\n",
+            "[mcp_servers.a]\r\n  command = \"npx\"\r\n\r\n[mcp_servers.a.env]\r\nK = \"v\"\r\n",
+            "[mcp_servers]\na = { command = \"npx\" }\nb = {args=[ ], command = \"\"\"npx\"\"\"}\n",
+            "# mine\nmcp_servers.a.command = \"npx\"\nmcp_servers.a.args = [ # none\n]\n",
+            "[mcp_servers.\"a b\"]\nargs = [\n  \"x\", # first\n]\ncommand = \"npx\"",
+            "[mcp_servers.a]\nargs = []\ncommand = \"npx\"\n",
+        ] {
+            there_and_back(text, Syntax::Toml);
+        }
+        let dotted = "mcp_servers.a.command = \"npx\"\n";
+        let servers = servers::read(dotted, Syntax::Toml, &HOLDERS).unwrap();
+        assert!(install(dotted, Syntax::Toml, &servers[0], &gate()).is_err());
+    }
+
+    #[test]
+    fn an_entry_that_somebody_moved_and_changed_is_released_too() {
+        let text = r#"{"mcpServers": {"b": {"args": ["mcp", "gate", "-C", "/elsewhere", "--hold", "1s", "--name", "a", "--", "npx",], "type": "stdio", "command": "counterfoil"}}}"#;
+        let servers = servers::read(text, Syntax::Json, &HOLDERS).unwrap();
+        let released = uninstall(text, Syntax::Json, &servers[0]).unwrap();
+        assert_eq!(released, r#"{"mcpServers": {"b": {"args": [], "type": "stdio", "command": "npx"}}}"#);
+        for other in ["not-counterfoil", "/bin/counterfoil.sh"] {
+            let text = text.replace("\"counterfoil\"", &format!("{other:?}"));
+            assert!(!is_gated(&servers::read(&text, Syntax::Json, &HOLDERS).unwrap()[0]), "{other}");
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! `counterfoil mcp install` and `uninstall`: the gate in the configuration of the usual clients, and out of it again.
+
+mod clients;
+mod edit;
+mod file;
+mod servers;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, ValueEnum as _};
+use counterfoil_receipt::text::Label;
+use serde_json::{Value, json};
+
+use crate::{
+    context::Context,
+    error::{Failure, Outcome},
+    input::shown,
+    output,
+    text::printable,
+};
+use clients::{Client, HOLDERS, Places};
+use edit::Gate;
+use file::Target;
+use servers::{Server, Start, Syntax};
+
+/// Exit status where a server that was meant was left as it is.
+const LEFT: u8 = 1;
+
+/// Put the gate before the servers of MCP clients: in the place of each command stands `counterfoil mcp gate … -- COMMAND`.
+///
+/// All that an entry says besides stays, and so do comments and formatting. What was there is kept beside the file. Servers that are reached
+/// by an address are named and left: the gate stands before commands only. Where nothing says which file, it is those of all clients that it
+/// knows, of this user and of the current directory.
+///
+/// Exit status: 0 done, 1 a server that was meant was left as it is, 2 nothing was changed.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  counterfoil mcp install -C ~/work --dry-run
+  counterfoil mcp install -C ~/work --client cursor files
+  counterfoil mcp install -C ~/work --file .vscode/mcp.json")]
+pub struct Install {
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Take the gate away again from the servers of MCP clients: each command stands in its place as it did.
+///
+/// It takes what stands after `--` in each entry that starts a gate, also one that somebody moved or changed.
+///
+/// Exit status: 0 done, 1 a server that was meant was left as it is, 2 nothing was changed.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  counterfoil mcp uninstall
+  counterfoil mcp uninstall --client cursor files")]
+pub struct Uninstall {
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Args, Debug)]
+struct Which {
+    /// The files of this client [default: of all]
+    #[arg(long, value_enum, conflicts_with = "file")]
+    client: Option<Client>,
+    /// This file of any client: JSON with or without comments, or TOML where it is called so
+    #[arg(long, value_name = "PATH")]
+    file: Option<PathBuf>,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// These servers, as the client calls them [default: all]
+    #[arg(value_name = "SERVER")]
+    servers: Vec<String>,
+}
+
+/// How a file is written, and which members of it hold servers.
+type Kind<'k> = (Syntax, &'k [&'k str]);
+
+/// A file, what becomes of it, and of each server in it.
+struct Plan {
+    client: Option<Client>,
+    target: Target,
+    text: String,
+    servers: Vec<(String, Fate)>,
+    backup: Option<PathBuf>,
+}
+
+/// What becomes of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Fate {
+    /// A gate is put before it.
+    Governed,
+    /// One stood there.
+    WasGoverned,
+    /// The gate is taken away.
+    Released,
+    /// None stood there.
+    WasFree,
+    /// It is reached by its address.
+    Remote,
+    /// It is left as it is, for this reason.
+    Left(String),
+    /// It was not asked for.
+    NotMeant,
+}
+
+impl Install {
+    /// Runs the command.
+    pub fn run(&self, context: &Context) -> Outcome {
+        let gate = gate(context)?;
+        self.which.run(context, "counterfoil-mcp-install/1", |text, (syntax, holders), server| {
+            if edit::is_gated(server) {
+                return Ok((text.to_owned(), Fate::WasGoverned));
+            }
+            match &server.start {
+                Start::Address => return Ok((text.to_owned(), Fate::Remote)),
+                Start::Unclear(why) => return Err((*why).to_owned()),
+                Start::Command { .. } => {}
+            }
+            if Label::new(server.name.as_str()).is_none_or(|name| name.as_str().contains('/')) {
+                return Err(
+                    "its name is no label without a slash, which policies could name: rename it".to_owned()
+                );
+            }
+            let with = edit::install(text, syntax, server, &gate)?;
+            // What can't be undone to the byte is not done.
+            let again = find(&with, syntax, holders, &server.name)?;
+            if !edit::is_gated(&again) || edit::uninstall(&with, syntax, &again)? != text {
+                return Err("it is written in a way that could not be restored: edit it by hand".to_owned());
+            }
+            Ok((with, Fate::Governed))
+        })
+    }
+}
+
+impl Uninstall {
+    /// Runs the command.
+    pub fn run(&self, context: &Context) -> Outcome {
+        self.which.run(context, "counterfoil-mcp-uninstall/1", |text, (syntax, holders), server| {
+            if !edit::is_gated(server) {
+                return Ok((text.to_owned(), Fate::WasFree));
+            }
+            let without = edit::uninstall(text, syntax, server)?;
+            find(&without, syntax, holders, &server.name)?;
+            Ok((without, Fate::Released))
+        })
+    }
+}
+
+/// The gate of this working directory, if it could start.
+fn gate(context: &Context) -> Outcome<Gate> {
+    let text = |path: &Path, what: &str| {
+        let real = fs::canonicalize(path).map_err(|error| {
+            let message = format!("{what} {} can't be used: {error}", shown(path));
+            let hint = "name with -C the directory that `counterfoil init` made";
+            Failure::new("file-missing", message, hint)
+        })?;
+        let text = real.to_str().map(str::to_owned);
+        text.ok_or_else(|| {
+            let message = format!("{what} {} is no text, which a configuration can't hold", shown(path));
+            Failure::new("file-not-text", message, "move it")
+        })
+    };
+    let dir = text(&context.dir, "the working directory")?;
+    text(&context.trust_path(), "the trust file")?;
+    text(&context.file("keys").join("agent.key"), "the agent's key")?;
+    let mut options = vec!["-C".to_owned(), dir];
+    if context.trust_path() != context.file("trust.toml") {
+        options.extend(["--trust".to_owned(), text(&context.trust_path(), "the trust file")?]);
+    }
+    match &context.key {
+        Some(key) => options.extend(["--key".to_owned(), text(key, "the key")?]),
+        None => drop(text(&context.file("keys").join("runtime.key"), "the runtime's key")?),
+    }
+    if let Some(server) = &context.server {
+        options.extend(["--server".to_owned(), server.clone()]);
+    }
+    let program = std::env::current_exe().map_err(|error| {
+        Failure::new("file-missing", format!("this program can't be found: {error}"), "install it anew")
+    })?;
+    Ok(Gate { program: text(&program, "this program")?, options })
+}
+
+/// A server in a text that was changed.
+fn find(text: &str, syntax: Syntax, holders: &[&str], name: &str) -> Result<Server, String> {
+    let servers = servers::read(text, syntax, holders)?;
+    servers.into_iter().find(|server| server.name == name).ok_or_else(|| "it would be lost".to_owned())
+}
+
+impl Which {
+    /// Plans all files, then changes them: what is wrong with one is said before any other is changed.
+    fn run(
+        &self,
+        context: &Context,
+        format: &str,
+        change: impl Fn(&str, Kind<'_>, &Server) -> Result<(String, Fate), String>,
+    ) -> Outcome {
+        let mut plans = Vec::new();
+        for (path, client) in self.files()? {
+            let plan = self.plan(&path, client, &change)?;
+            // Where the current directory is at home, a project's file is that of the user.
+            if !plans.iter().any(|other: &Plan| other.target.path == plan.target.path) {
+                plans.push(plan);
+            }
+        }
+        let is_known =
+            |name: &String| plans.iter().any(|plan: &Plan| plan.servers.iter().any(|(one, _)| one == name));
+        if let Some(unknown) = self.servers.iter().find(|name| !is_known(name)) {
+            let files: Vec<String> = plans.iter().map(|plan| shown(&plan.target.path)).collect();
+            let message = format!("no server is called {} in {}", printable(unknown), files.join(", "));
+            return Err(Failure::new("server-unknown", message, "leave the name out to take them all"));
+        }
+        for plan in plans.iter().filter(|plan| plan.is_change()) {
+            plan.target.is_changeable()?;
+        }
+        for plan in &mut plans {
+            if plan.is_change() && !self.dry_run {
+                plan.backup = Some(plan.target.replace(&plan.text)?);
+            }
+        }
+        if context.json {
+            let files: Vec<Value> = plans.iter().map(Plan::to_json).collect();
+            output::print_json(&json!({"format": format, "dry_run": self.dry_run, "files": files}))?;
+        } else {
+            plans.iter().try_for_each(|plan| output::print(&plan.to_text(self.dry_run)))?;
+            let changed = plans.iter().any(Plan::is_change);
+            output::note(match (changed, self.dry_run) {
+                (true, true) => "nothing was changed: leave out --dry-run to do it\n",
+                (true, false) => {
+                    "restart the clients, or have them start their servers again: until then they use those that run\n"
+                }
+                (false, _) => "nothing to change\n",
+            });
+        }
+        let is_left = |(name, fate): &(String, Fate)| match fate {
+            Fate::Left(_) => true,
+            Fate::Remote => self.servers.contains(name),
+            Fate::Governed | Fate::WasGoverned | Fate::Released | Fate::WasFree | Fate::NotMeant => false,
+        };
+        Ok(if plans.iter().flat_map(|plan| &plan.servers).any(is_left) { LEFT } else { 0 })
+    }
+
+    /// The files that are meant and there.
+    fn files(&self) -> Outcome<Vec<(PathBuf, Option<Client>)>> {
+        if let Some(path) = &self.file {
+            return Ok(vec![(path.clone(), None)]);
+        }
+        let places = Places::of_user().ok_or_else(|| {
+            Failure::new(
+                "file-missing",
+                "nothing says where the files of this user are",
+                "set HOME, or name one with --file",
+            )
+        })?;
+        let clients = self.client.map_or_else(|| Client::value_variants().to_vec(), |client| vec![client]);
+        let all: Vec<(PathBuf, Option<Client>)> = clients
+            .into_iter()
+            .flat_map(|client| client.files(&places).into_iter().map(move |path| (path, Some(client))))
+            .collect();
+        let there: Vec<_> = all.iter().filter(|(path, _)| path.exists()).cloned().collect();
+        if there.is_empty() {
+            let looked: Vec<String> = all.iter().map(|(path, _)| shown(path)).collect();
+            let message = format!("no configuration of a client is there: looked for {}", looked.join(", "));
+            return Err(Failure::new(
+                "file-missing",
+                message,
+                "start the client once, or name its file with --file",
+            ));
+        }
+        Ok(there)
+    }
+
+    fn plan(
+        &self,
+        path: &Path,
+        client: Option<Client>,
+        change: impl Fn(&str, Kind<'_>, &Server) -> Result<(String, Fate), String>,
+    ) -> Outcome<Plan> {
+        let target = Target::read(path)?;
+        let is_toml = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml"));
+        let syntax = if is_toml { Syntax::Toml } else { Syntax::Json };
+        let holders = client.map_or(HOLDERS.to_vec(), |client| vec![client.holder()]);
+        let found = servers::read(&target.text, syntax, &holders).map_err(|why| {
+            let message =
+                format!("{} can't be read, and nothing was changed: {}", shown(path), printable(&why));
+            Failure::new("config-malformed", message, "mend it, or have the client write it anew")
+        })?;
+        let (mut text, mut servers) = (target.text.clone(), Vec::new());
+        for name in found.into_iter().map(|server| server.name) {
+            if !self.servers.is_empty() && !self.servers.contains(&name) {
+                servers.push((name, Fate::NotMeant));
+                continue;
+            }
+            // Where it stands now, after what was changed before it.
+            let server = find(&text, syntax, &holders, &name);
+            let changed = server.and_then(|server| change(&text, (syntax, &holders), &server));
+            servers.push(match changed {
+                Ok((with, fate)) => {
+                    text = with;
+                    (name, fate)
+                }
+                Err(why) => (name, Fate::Left(why)),
+            });
+        }
+        Ok(Plan { client, target, text, servers, backup: None })
+    }
+}
+
+impl Plan {
+    fn is_change(&self) -> bool {
+        self.text != self.target.text
+    }
+
+    fn to_text(&self, is_dry: bool) -> String {
+        let client = self.client.map_or(String::new(), |client| format!(" ({})", client.as_str()));
+        let mut out = format!("{}{client}\n", shown(&self.target.path));
+        if self.servers.is_empty() {
+            out.push_str("  no servers\n");
+        }
+        for (name, fate) in &self.servers {
+            out.push_str(&format!("  {:<20} {}\n", printable(name), fate.to_text(is_dry)));
+        }
+        if let Some(backup) = &self.backup {
+            out.push_str(&format!("  what was there is in {}\n", shown(backup)));
+        }
+        out
+    }
+
+    fn to_json(&self) -> Value {
+        let servers = self.servers.iter().map(|(name, fate)| {
+            let why = match fate {
+                Fate::Left(why) => Some(why),
+                _ => None,
+            };
+            json!({"name": name, "fate": fate.as_str(), "why": why})
+        });
+        json!({
+            "path": self.target.path.to_string_lossy(),
+            "client": self.client.map(Client::as_str),
+            "changes": self.is_change(),
+            "backup": self.backup.as_ref().map(|backup| backup.to_string_lossy()),
+            "servers": servers.collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl Fate {
+    const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Governed => "governed",
+            Self::WasGoverned => "was_governed",
+            Self::Released => "released",
+            Self::WasFree => "was_free",
+            Self::Remote => "remote",
+            Self::Left(_) => "left",
+            Self::NotMeant => "not_meant",
+        }
+    }
+
+    fn to_text(&self, is_dry: bool) -> String {
+        match self {
+            Self::Governed if is_dry => "would be governed".to_owned(),
+            Self::Governed => "is governed now".to_owned(),
+            Self::WasGoverned => "was governed already".to_owned(),
+            Self::Released if is_dry => "would be governed no longer".to_owned(),
+            Self::Released => "is governed no longer".to_owned(),
+            Self::WasFree => "was not governed".to_owned(),
+            Self::Remote => {
+                "is NOT governed: it is reached by its address, and the gate stands before commands only"
+                    .to_owned()
+            }
+            Self::Left(why) => format!("was LEFT as it is: {}", printable(why)),
+            Self::NotMeant => "not asked for".to_owned(),
+        }
+    }
+}
