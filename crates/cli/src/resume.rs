@@ -71,7 +71,7 @@ impl Resume {
         let run = reading.run().filter(|run| run.id() == self.run);
         let (run, state) = match (run, state) {
             (Some(run), Ok(state)) => (run, Ok(state)),
-            (Some(run), Err(why)) if !self.summary => (run, Err(why)),
+            (Some(run), Err(why)) if !self.summary || context.json => (run, Err(why)),
             (_, Err(why)) => return Err(refused(&why)),
             (None, Ok(_)) => {
                 return Err(Failure::new("run-not-shown", "the run is not shown", "check the run's id"));

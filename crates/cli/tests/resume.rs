@@ -106,7 +106,9 @@ fn a_record_of_the_previous_owner_is_named_and_nothing_may_follow() {
     let summary = desk.run(&[&resume[..], &["--summary"]].concat());
     summary.failed(1, "not-owner");
     assert_eq!(summary.stdout, "");
-    let json: Value = serde_json::from_str(&desk.run(&[&resume[..], &["--json"]].concat()).stdout).unwrap();
+    let json = desk.run(&[&resume[..], &["--json", "--summary"]].concat());
+    assert_eq!(json.code, 1, "{}", json.stdout);
+    let json: Value = serde_json::from_str(&json.stdout).unwrap();
     assert_eq!((&json["conclusion"], &json["summary"]), (&"violated".into(), &Value::Null), "{json:#}");
     assert_eq!(json["refused"]["code"], "not-owner", "{json:#}");
     assert_eq!(json["refused"]["record"], late.id().to_string(), "{json:#}");

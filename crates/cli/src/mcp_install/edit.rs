@@ -22,11 +22,18 @@ struct Edit {
 /// The arguments before the command of a server whose command is a gate; `None` if it is none.
 fn gated(start: &Start) -> Option<(&Text, &[Text], usize)> {
     let Start::Command { command, arguments: Some((_, _, arguments)), .. } = start else { return None };
-    let name = command.says.rsplit(['/', '\\']).next().unwrap_or_default();
-    let is_ours = matches!(name, "counterfoil" | "counterfoil.exe");
     let is_gate = matches!(&arguments[..], [mcp, gate, ..] if mcp.says == "mcp" && gate.says == "gate");
     let dashes = arguments.iter().position(|word| word.says == "--")?;
-    (is_ours && is_gate && dashes + 1 < arguments.len()).then_some((command, arguments, dashes + 1))
+    (is_our_name(&command.says) && is_gate && dashes + 1 < arguments.len()).then_some((
+        command,
+        arguments,
+        dashes + 1,
+    ))
+}
+
+/// Whether a program of this path may be this one, in whatever version.
+pub fn is_our_name(program: &str) -> bool {
+    program.rsplit(['/', '\\']).next().is_some_and(|name| name.starts_with("counterfoil"))
 }
 
 /// Whether a gate stands before the server already.
@@ -197,7 +204,7 @@ mod tests {
         let servers = servers::read(text, Syntax::Json, &HOLDERS).unwrap();
         let released = uninstall(text, Syntax::Json, &servers[0]).unwrap();
         assert_eq!(released, r#"{"mcpServers": {"b": {"args": [], "type": "stdio", "command": "npx"}}}"#);
-        for other in ["not-counterfoil", "/bin/counterfoil.sh"] {
+        for other in ["not-counterfoil", "/counterfoil/sh"] {
             let text = text.replace("\"counterfoil\"", &format!("{other:?}"));
             assert!(!is_gated(&servers::read(&text, Syntax::Json, &HOLDERS).unwrap()[0]), "{other}");
         }

@@ -35,7 +35,7 @@ const LEFT: u8 = 1;
 /// by an address are named and left: the gate stands before commands only. Where nothing says which file, it is those of all clients that it
 /// knows, of this user and of the current directory.
 ///
-/// Exit status: 0 done, 1 a server that was meant was left as it is, 2 nothing was changed.
+/// Exit status: 0 done, 1 a server that was meant was left as it is, 2 it could not be done: where that is so from the start, nothing is changed.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   counterfoil mcp install -C ~/work --dry-run
@@ -50,7 +50,7 @@ pub struct Install {
 ///
 /// It takes what stands after `--` in each entry that starts a gate, also one that somebody moved or changed.
 ///
-/// Exit status: 0 done, 1 a server that was meant was left as it is, 2 nothing was changed.
+/// Exit status: 0 done, 1 a server that was meant was left as it is, 2 it could not be done: where that is so from the start, nothing is changed.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   counterfoil mcp uninstall
@@ -181,7 +181,13 @@ fn gate(context: &Context) -> Outcome<Gate> {
     let program = std::env::current_exe().map_err(|error| {
         Failure::new("file-missing", format!("this program can't be found: {error}"), "install it anew")
     })?;
-    Ok(Gate { program: text(&program, "this program")?, options })
+    let program = text(&program, "this program")?;
+    if !edit::is_our_name(&program) {
+        let message =
+            format!("this program is called {}, by which no gate is known again", printable(&program));
+        return Err(Failure::new("usage", message, "give it a name that begins with counterfoil"));
+    }
+    Ok(Gate { program, options })
 }
 
 /// A server in a text that was changed.
@@ -216,10 +222,11 @@ impl Which {
         for plan in plans.iter().filter(|plan| plan.is_change()) {
             plan.target.is_changeable()?;
         }
-        for plan in &mut plans {
-            if plan.is_change() && !self.dry_run {
-                plan.backup = Some(plan.target.replace(&plan.text)?);
-            }
+        let mut changed = String::new();
+        for plan in plans.iter_mut().filter(|plan| plan.is_change() && !self.dry_run) {
+            let backup = plan.target.replace(&plan.text).map_err(|failure| failure.after(&changed))?;
+            changed.push_str(&format!("{} is changed; ", shown(&plan.target.path)));
+            plan.backup = Some(backup);
         }
         if context.json {
             let files: Vec<Value> = plans.iter().map(Plan::to_json).collect();
