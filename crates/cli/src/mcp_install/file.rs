@@ -138,3 +138,28 @@ impl Target {
         file.sync_all()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_program_wrote_meanwhile_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mcp.json");
+        fs::write(&path, "\u{feff}{}").unwrap();
+        let target = Target::read(&path).unwrap();
+        assert_eq!(target.text, "{}");
+        fs::write(&path, "{\"newer\": 1}").unwrap();
+        let failure = target.replace("{\"ours\": 1}").unwrap_err();
+        assert!(failure.message().contains("changed it meanwhile"), "{failure}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "{\"newer\": 1}");
+
+        fs::write(&path, "\u{feff}{}").unwrap();
+        let backup = target.replace("{\"ours\": 1}").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "\u{feff}{\"ours\": 1}", "the mark stays");
+        assert_eq!(fs::read_to_string(&backup).unwrap(), "\u{feff}{}");
+        let names = fs::read_dir(dir.path()).unwrap().map(|name| name.unwrap().file_name());
+        assert_eq!(names.count(), 2, "nothing else is left");
+    }
+}
