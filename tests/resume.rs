@@ -3,8 +3,8 @@
 use counterfoil_receipt::{
     Body, RecordId, RunId, UnverifiedRecord,
     body::{
-        Audience, Cancel, Cost, Effects, Handoff, Observation, ObservationKind, Proposal, Ruling, Settlement,
-        Spend, Status, Type,
+        Audience, BreakGlass, Cancel, Cost, Effects, Handoff, Observation, ObservationKind, Proposal, Ruling,
+        Settlement, Spend, Status, Type,
     },
     field::Whole,
     text::{Amount, Currency},
@@ -393,4 +393,36 @@ fn whatever_may_follow_is_admitted_and_has_an_effect() {
     let kinds =
         ["cancel", "decision", "execution", "handoff", "observation", "outcome", "proposal", "settlement"];
     assert_eq!(tried.into_iter().collect::<Vec<_>>(), kinds);
+}
+
+#[test]
+fn what_was_done_under_break_glass_waits_to_be_looked_at() {
+    let mut policy = counterfoil_testkit::policy_document(1);
+    policy["break_glass"] = json!(true);
+    let mut scenario = Scenario::under(policy);
+    let run = scenario.trigger();
+    let proposal = scenario.propose(run, vacuum());
+    let mut body = scenario.execution(run, proposal, &[]);
+    body.break_glass = Some(BreakGlass { reason: text("The disk is full.") });
+    let (gate, ana) = (scenario.cast.gate.clone(), scenario.cast.ana.clone());
+    let execution = scenario.ledger.add(&gate, Some(run), body);
+    scenario.report(run, execution, Status::Succeeded);
+    scenario.ledger.close();
+    for is_reviewed in [false, true] {
+        if is_reviewed {
+            scenario.decide(run, proposal, &ana, Ruling::Approve);
+            scenario.ledger.close();
+        }
+        let shown = verdict(&scenario, run);
+        let state = RunState::of(&shown, run, &[]).unwrap();
+        assert_eq!(state.unreviewed().is_empty(), is_reviewed);
+        let told = state.summary();
+        let waits = lines(&told, Section::Waits);
+        assert_eq!(waits[0].contains("approved by nobody"), !is_reviewed, "{waits:?}");
+        let latest = lines(&told, Section::Latest).join("\n");
+        assert!(
+            latest.contains(r#"began use 1 under break-glass, approved by nobody: "The disk is full.""#),
+            "{latest}"
+        );
+    }
 }

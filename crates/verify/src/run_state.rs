@@ -14,6 +14,7 @@ use crate::{
     fault::{Finding, Shown},
     next::{self, Next},
     record::Record,
+    review::Reviewed,
     rule::Dimension,
     run::{ExecutionState, ProposalState, ProposalStatus, Run},
     state::State,
@@ -204,6 +205,15 @@ impl<'v> RunState<'v> {
         executions
             .filter(|(_, execution)| matches!(execution.status(), None | Some(Status::Unknown)))
             .collect()
+    }
+
+    /// Executions under break-glass that nobody has looked at since who could have approved them, in log order.
+    pub fn unreviewed(&self) -> Vec<(RecordId, &'v ExecutionState)> {
+        let outstanding = |id: &RecordId| {
+            let review = self.state().review(self.run, id);
+            review.is_some_and(|review| review.reviewed == Reviewed::Outstanding)
+        };
+        self.run.executions().into_iter().filter(|(id, _)| outstanding(id)).collect()
     }
 
     /// The records that may follow, and who may sign each.

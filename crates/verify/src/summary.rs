@@ -236,9 +236,18 @@ fn waits(state: &RunState<'_>) -> Vec<Line> {
     let mut lines: Vec<Line> =
         state.pending().into_iter().map(|(id, approval)| pending(state, id, &approval)).collect();
     lines.extend(state.unsettled().into_iter().map(|(id, execution)| unsettled(state, id, execution)));
+    lines.extend(state.unreviewed().into_iter().map(|(id, execution)| {
+        let what = state.run().proposal(&execution.proposal).map_or(String::new(), what);
+        let text = format!(
+            "use {} of {what} was begun under break-glass, approved by nobody: it waits for those who could have approved it to say \
+             what they think of it",
+            execution.use_number
+        );
+        Line { section: Section::Waits, text, records: vec![id, execution.proposal] }
+    }));
     if lines.is_empty() {
         let text =
-            "nothing waits for a decision, and of every execution it is known what became of it".to_owned();
+            "nothing waits for anybody, and of every execution it is known what became of it".to_owned();
         lines.push(Line {
             section: Section::Waits,
             text,
