@@ -256,14 +256,15 @@ fn break_glass_was_called_approved() {
         }
     };
     let glass = "1 executed under break-glass, approved by nobody";
-    assert_eq!(said(&scenario), format!("{glass}, as the runtime recorded it"));
+    let review = "1 under break-glass not reviewed yet";
+    assert_eq!(said(&scenario), format!("{glass}, as the runtime recorded it; {review}"));
     let proposal = scenario.propose(run, action("deploy", json!({})));
     let decisions = scenario.approve(run, proposal);
     scenario.execute(run, proposal, &decisions);
     scenario.ledger.close();
     assert_eq!(
         said(&scenario),
-        format!("1 executed exactly as approved; {glass}, as the runtime recorded it")
+        format!("1 executed exactly as approved; {glass}, as the runtime recorded it; {review}")
     );
 }
 

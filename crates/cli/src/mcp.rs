@@ -19,7 +19,6 @@ use crate::{
     error::{Failure, Outcome},
     gate::driver,
     interrupt::Interrupt,
-    output,
     mcp_install, output,
     remote::{self, Actor},
     signing::{self, key_failure},
@@ -100,6 +99,11 @@ impl Gate {
         // What the server started ends with it, and all of them with the gate, whatever ends that.
         let tether = Tether::start()?;
         server.args(&self.command[1..]).process_group(tether.group().as_raw_pid());
+        // What this gate is given for the log is none of the server's.
+        let own = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("COUNTERFOIL_"));
+        for (name, _) in own {
+            server.env_remove(name);
+        }
         let note = Box::new(|said: &str| output::note(&format!("mcp gate: {}\n", printable(said))));
         // A signal is heeded once the outcome of what runs is recorded.
         let interrupt = Interrupt::default();

@@ -67,6 +67,7 @@ impl Office {
         let line =
             [&["mcp", "gate", "--name", "box", "--server", url], options, &["--", "sh", "-c", &script]];
         let mut gate = self.log.desk.command(&line.concat());
+        gate.env("COUNTERFOIL_TOKEN", "not-for-servers");
         let mut gate = gate.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (stdin, stdout) = (gate.stdin.take(), gate.stdout.take().unwrap());
         let (to, lines) = mpsc::channel();
@@ -480,4 +481,13 @@ fn approve_one_call_and_make_another() {
         (office.outcome(&result).as_str(), office.trace("append").as_str()),
         ("succeeded", "harmless\n")
     );
+}
+
+#[test]
+fn the_server_of_tools_was_given_the_token_for_the_log() {
+    let office = Office::new();
+    let mut client = office.client(&[]);
+    // The gate has variables of its own, and the server none of them.
+    client.call(1, "read", &json!({}));
+    assert_eq!(office.trace("environment"), "");
 }

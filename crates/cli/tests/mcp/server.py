@@ -45,6 +45,9 @@ def call(id, name, arguments, meta):
     say({"id": id, "result": done("done", **more)})
 
 
+with open("environment", "w") as file:
+    file.write("\n".join(sorted(name for name in os.environ if name.startswith("COUNTERFOIL"))))
+
 for line in sys.stdin:
     with open("heard", "a") as heard:
         heard.write(line)
