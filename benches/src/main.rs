@@ -5,7 +5,9 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "a measurement that can't be made has nothing to say")]
 
 mod approvals;
+mod calls;
 mod floor;
+mod gate;
 mod log;
 mod parse;
 mod policy;
@@ -19,7 +21,7 @@ use report::Figure;
 type Measurement = (&'static str, fn() -> Figure);
 
 /// What can be measured, by name.
-const FIGURES: [Measurement; 8] = [
+const FIGURES: [Measurement; 10] = [
     ("verify-bundle", verify::small_bundle),
     ("verify-run", verify::long_run),
     ("verify-memory", verify::memory),
@@ -28,18 +30,22 @@ const FIGURES: [Measurement; 8] = [
     ("chain", verify::chain),
     ("policy-few", policy::few_rules),
     ("policy-many", policy::many_rules),
+    ("decide-evidence", gate::decide_on_evidence),
+    ("decide", gate::decide_on_verdict),
 ];
 
 /// What depends on where a process has its memory: the median of five processes is shown.
-const BY_PROCESS: [&str; 2] = ["verify-bundle", "chain"];
+const BY_PROCESS: [&str; 3] = ["verify-bundle", "chain", "decide-evidence"];
 
 /// Several figures of one log that takes minutes to make: measured where it is named.
 const PENDING: &str = "approvals";
+/// The same, with the real binary.
+const CALLS: &str = "calls";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (wanted, is_one) = match arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
-        Some(("work", rest)) => return verify::work(rest),
+        Some(("work", rest)) => return work(rest),
         // In this process, once.
         Some(("once", rest)) => (rest, true),
         // All of them, or those that are named.
@@ -47,6 +53,9 @@ fn main() {
     };
     if wanted.iter().any(|wanted| wanted == PENDING) {
         approvals::pending().iter().for_each(|figure| println!("{}", figure.to_json()));
+    }
+    if wanted.iter().any(|wanted| wanted == CALLS) {
+        calls::through_a_gate().iter().for_each(|figure| println!("{}", figure.to_json()));
     }
     for (name, measure) in FIGURES {
         if !wanted.is_empty() && !wanted.iter().any(|wanted| wanted == name) {
@@ -57,6 +66,15 @@ fn main() {
         } else {
             println!("{}", of_five_processes(name));
         }
+    }
+}
+
+/// What this program does for a measurement, as a process of its own.
+fn work(arguments: &[String]) {
+    match arguments.first().map(String::as_str) {
+        Some("mcp-server") => calls::serve(),
+        Some("mcp-proxy") => calls::pass(),
+        _ => verify::work(arguments),
     }
 }
 

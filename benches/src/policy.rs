@@ -55,7 +55,7 @@ fn assess(figure: &'static str, rules: usize, bar: f64) -> Figure {
 
 /// Rules as people write them: of each five, one looks at tool and cost, one at an argument and its tool, one at who proposes,
 /// one at claims, one at the target.
-fn rule(at: usize) -> Value {
+pub fn rule(at: usize) -> Value {
     let tool = format!("payments.*.{}", at % 10);
     let matcher = match at % 5 {
         0 => json!({"all": [{"tool": tool}, {"cost": {"over": {"amount": "1000", "currency": "EUR"}}}]}),

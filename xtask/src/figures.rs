@@ -1,4 +1,4 @@
-//! `cargo xtask figures foundation|log [--long]|authority`: measures what is claimed, and counts what is tested.
+//! `cargo xtask figures foundation|log [--long]|authority|gate`: measures what is claimed, and counts what is tested.
 
 use std::process::Command;
 
@@ -18,6 +18,8 @@ const AUTHORITY: [&[&str]; 2] = [
     &["-p", "counterfoil-tests", "--test", "bypass", "--test", "vectors", "--test", "properties"],
     &["-p", "counterfoil-policy"],
 ];
+const GATE: [&[&str]; 2] =
+    [&["-p", "counterfoil", "--test", "gate_kills"], &["-p", "counterfoil-tests", "--test", "bypass"]];
 const LOG: [&[&str]; 4] = [
     &["-p", "counterfoil-tests", "--test", "model"],
     &["-p", "counterfoil-log", "--test", "crash", "--test", "derived"],
@@ -61,6 +63,19 @@ pub fn authority() -> Step {
     ];
     run("cargo", &benches)?;
     AUTHORITY.iter().try_for_each(|which| count(which, None))
+}
+
+/// What is claimed of the gate, and of calls through it.
+pub fn gate() -> Step {
+    run("cargo", &["build", "--quiet", "--release", "--locked", "-p", "counterfoil"])?;
+    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
+    let binary = format!("COUNTERFOIL_BINARY={}", root().join(target).join("release/counterfoil").display());
+    let benches = ["run", "--quiet", "--release", "--locked", "-p", "counterfoil-benches", "--"];
+    run(
+        "env",
+        &[&[binary.as_str(), "cargo"], &benches[..], &["decide", "decide-evidence", "calls"]].concat(),
+    )?;
+    GATE.iter().try_for_each(|which| count(which, Some("full")))
 }
 
 /// What is claimed of the log. If it may take long, with all faults that there are, and the soak at its length.

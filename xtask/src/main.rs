@@ -27,7 +27,7 @@ const USAGE: &str = "usage: cargo xtask <command>
   openapi                        write spec/openapi.json anew, as the server serves it
   fuzz [SECONDS]                 every fuzz target for its share of the time, 60 seconds in all unless the effort is another
   soak [--minutes N]             logs under load and restarts, 20 minutes unless said otherwise, one JSON line a figure
-  figures foundation|log|authority   measure what is claimed, one JSON line a figure
+  figures foundation|log|authority|gate   measure what is claimed, one JSON line a figure
   figures log --long             the same with 20 minutes of soak, and every system call failing and killing
 
 COUNTERFOIL_EFFORT scales kills, cases, bit flips and fuzzing: 1 unless set, `full` for all there is (`test --full` sets it).";
@@ -58,6 +58,7 @@ fn main() -> ExitCode {
         },
         ("figures", ["foundation"]) => figures::foundation(),
         ("figures", ["authority"]) => figures::authority(),
+        ("figures", ["gate"]) => figures::gate(),
         ("figures", ["log"]) => figures::log(false),
         ("figures", ["log", "--long"]) => figures::log(true),
         _ => return usage(),
