@@ -165,9 +165,11 @@ impl Desk {
             let left = patience.saturating_sub(began.elapsed());
             let ended =
                 self.gate.run_when_approved(asked.run, asked.proposal, &asked.action, effect, left)?;
-            match (self.preview(ask, &asked, &ended, effect)?, ended) {
-                (Some(Ok(previewed)), _) => asked = previewed,
-                (Some(Err(ended)), _) | (None, ended) => return Ok((asked, ended)),
+            let left = patience.saturating_sub(began.elapsed());
+            match self.preview(ask, &asked, &ended, effect, left)? {
+                Some((previewed, None)) => asked = previewed,
+                Some((preview, Some(ended))) => return Ok((preview, ended)),
+                None => return Ok((asked, ended)),
             }
         }
     }
@@ -180,8 +182,8 @@ impl Desk {
         self.gate.run(asked.run, asked.proposal, &asked.action, effect)
     }
 
-    /// What was refused for want of a preview: previewed, and proposed again on what that found. `None` if it was not refused for that, or
-    /// can't be previewed; how the preview ended, where it did not succeed.
+    /// What was refused for want of a preview: previewed, waiting for people at most `patience`, and proposed again on what that found. `None`
+    /// if it was not refused for that, or can't be previewed; the preview's own proposal and how it ended, where it did not succeed.
     ///
     /// # Errors
     /// [`AskError`].
@@ -191,7 +193,8 @@ impl Desk {
         asked: &Asked,
         ended: &Ended,
         effect: &mut dyn Effect,
-    ) -> Result<Option<Result<Asked, Ended>>, AskError> {
+        patience: Duration,
+    ) -> Result<Option<(Asked, Option<Ended>)>, AskError> {
         let is_missing =
             matches!(ended, Ended::Refused { refusal, .. } if refusal.code == Rule::PreviewMissing.code());
         if !is_missing || !effect.previews() || asked.action.mode != Mode::Apply {
@@ -202,14 +205,18 @@ impl Desk {
         let proposal = self.sign_proposal(asked.run, heads, ask, &action, None)?;
         let shown = Asked { run: asked.run, proposal: proposal.id(), action, earlier: false };
         self.submit(&[proposal], &ask.openings)?;
-        let ended = self.attempt(&shown, effect)?;
-        let Ended::Ran(ran) = &ended else { return Ok(Some(Err(ended))) };
-        let Some(outcome) = ran.outcome.filter(|_| ran.done.succeeded()) else { return Ok(Some(Err(ended))) };
+        let ended =
+            self.gate.run_when_approved(shown.run, shown.proposal, &shown.action, effect, patience)?;
+        let succeeded = match &ended {
+            Ended::Ran(ran) if ran.done.succeeded() => ran.outcome,
+            _ => None,
+        };
+        let Some(outcome) = succeeded else { return Ok(Some((shown, Some(ended)))) };
         let revised =
             self.sign_proposal(asked.run, vec![outcome], ask, &asked.action, Some(asked.proposal))?;
         let asked = Asked { proposal: revised.id(), earlier: false, ..asked.clone() };
         self.submit(&[revised], &ask.openings)?;
-        Ok(Some(Ok(asked)))
+        Ok(Some((asked, None)))
     }
 
     /// Starts a run for what has no proposal, such as what is refused before it is asked for.

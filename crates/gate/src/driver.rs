@@ -188,13 +188,15 @@ impl<L: Log> Gate<L> {
     pub fn settle_open(&self) -> Result<Vec<Settled>, GateError> {
         self.settled.store(false, Ordering::Release);
         let mut settled = Vec::new();
+        // What another runtime began in this directory only it can report.
+        let is_own = |execution: &UnverifiedRecord| execution.author().principal == self.runtime.principal;
         for place in self.open.abandoned() {
             let place = place?;
-            for execution in place.list()? {
+            for execution in place.list()?.into_iter().filter(is_own) {
                 settled.push(self.settle(&place, &execution)?);
             }
         }
-        for execution in self.open.list()? {
+        for execution in self.open.list()?.into_iter().filter(is_own) {
             let runs_now = lock(&self.running).contains(&execution.id());
             if !runs_now {
                 settled.push(self.settle(&self.open, &execution)?);
@@ -327,6 +329,7 @@ impl<L: Log> Gate<L> {
         let Some(count) = self.refusals.count(&kind, now) else { return Ok(None) };
         let record = self.evidence(run).map(|evidence| {
             self.submit_refusal(&evidence, &kind, Some(action.clone()), Some(refusal.detail.clone()), count)
+                .ok()
         });
         if !matches!(record, Ok(Some(_))) {
             self.refusals.put_back(&kind, count, now);
@@ -342,14 +345,13 @@ impl<L: Log> Gate<L> {
     /// Logs refusals that were counted: all, or those that waited long enough.
     fn log_refusals(&self, all: bool) {
         let Ok(now) = self.now() else { return };
-        for (kind, count) in self.refusals.take(now.get(), all) {
+        for (kind, count) in self.refusals.due(now.get(), all) {
             let detail = format!("{count} more refusals like the one before");
-            let logged = self.evidence(kind.run);
-            let logged = logged
-                .ok()
-                .and_then(|evidence| self.submit_refusal(&evidence, &kind, None, Some(detail), count));
-            if logged.is_none() {
-                self.refusals.put_back(&kind, count, now.get());
+            let Ok(evidence) = self.evidence(kind.run) else { continue };
+            match self.submit_refusal(&evidence, &kind, None, Some(detail), count) {
+                // What the log will never take waits for nothing.
+                Ok(_) | Err(LogError::Rejected { .. }) => self.refusals.logged(&kind, count),
+                Err(LogError::NotSubmitted(_) | LogError::Unknown(_)) => {}
             }
         }
     }
@@ -373,6 +375,10 @@ impl<L: Log> Gate<L> {
                 let refusal = Refusal::new(code, "the log does not admit the execution");
                 let record = self.record_refusal(&request, evidence, &refusal);
                 return Ok(Ended::Refused { refusal, record });
+            }
+            Err(error @ LogError::NotSubmitted(_)) => {
+                self.open.clear(id)?;
+                return Err(GateError::NoEvidence(error));
             }
             Err(error) => return Err(self.unconfirmed(&execution, &error)),
         }
@@ -470,7 +476,9 @@ impl<L: Log> Gate<L> {
         execution: &UnverifiedRecord,
     ) -> Result<Settled, GateError> {
         let id = execution.id();
-        let outcome = match place.outcome(id)? {
+        let noted =
+            place.outcome(id)?.filter(|noted| noted.record.author().principal == self.runtime.principal);
+        let outcome = match noted {
             Some(outcome) => outcome,
             None => {
                 let done = Done::unknown(
@@ -515,10 +523,10 @@ impl<L: Log> Gate<L> {
         let count = self.refusals.count(&kind, now)?;
         let (action, detail) = (Some(request.action.clone()), Some(refusal.detail.clone()));
         let record = self.submit_refusal(evidence, &kind, action, detail, count);
-        if record.is_none() {
+        if record.is_err() {
             self.refusals.put_back(&kind, count, now);
         }
-        record
+        record.ok()
     }
 
     fn submit_refusal(
@@ -528,31 +536,32 @@ impl<L: Log> Gate<L> {
         action: Option<Action>,
         detail: Option<String>,
         count: u64,
-    ) -> Option<RecordId> {
-        if !matches!(evidence.answer(Dimension::Inclusion), Answer::Pass(_)) {
-            return None;
-        }
+    ) -> Result<RecordId, LogError> {
+        let unknown = |why: &str| LogError::Unknown(why.to_owned());
         let state = evidence.state();
-        let run = state.run(&kind.run)?;
+        let is_shown = matches!(evidence.answer(Dimension::Inclusion), Answer::Pass(_));
+        let run = state.run(&kind.run).filter(|_| is_shown).ok_or_else(|| unknown("the run is not shown"))?;
+        let unfit = || LogError::Rejected { code: "refusal-unfit".to_owned() };
         let mut body = body::Refusal {
             action,
             basis: basis_of(evidence),
-            code: Label::new(kind.code.as_str())?,
-            count: Whole::new(count)?,
+            code: Label::new(kind.code.as_str()).ok_or_else(unfit)?,
+            count: Whole::new(count).ok_or_else(unfit)?,
             decisions: None,
             detail: detail.and_then(|detail| text(&detail)),
             proposal: kind.proposal.filter(|proposal| run.proposal(proposal).is_some()),
             use_number: None,
         };
-        let place = Place::Run { log: state.log()?, run: kind.run, parents: heads(run, state) };
-        let time = self.clock.now().ok()?;
+        let log = state.log().ok_or_else(|| unknown("the genesis is not shown"))?;
+        let place = Place::Run { log, run: kind.run, parents: heads(run, state) };
+        let time = self.clock.now().map_err(|fault| unknown(&fault.to_string()))?;
         let signed = self.sign(place.clone(), time, body.clone()).or_else(|_| {
             // An action that leaves no room for the rest is left out.
             body.action = None;
             self.sign(place, time, body)
         });
-        let record = signed.ok()?;
-        self.log.submit(&record, &[]).ok().map(|_| record.id())
+        let record = signed.map_err(|_| unfit())?;
+        self.log.submit(&record, &[]).map(|_| record.id())
     }
 
     /// Signs a run record whose parent is `before`.

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use counterfoil_receipt::{
     Action, RecordId,
+    action::Mode,
     body::{Effects, Status},
     text::Label,
 };
@@ -125,6 +126,10 @@ impl Done {
 
 /// Asks an effect whether what an action presumes holds; one that panics does not say so.
 pub(crate) fn check(effect: &mut dyn Effect, action: &Action) -> Result<(), Refusal> {
+    if action.mode == Mode::Preview && !effect.previews() {
+        let why = "the action is a preview, and this effect would do it";
+        return Err(Refusal::new("preview-unsupported", why));
+    }
     catch_unwind(AssertUnwindSafe(|| effect.check(action))).unwrap_or_else(|_| {
         Err(Refusal::new("precondition-unchecked", "the effect panicked when it was asked"))
     })

@@ -78,24 +78,32 @@ impl Refusals {
     pub(crate) fn put_back(&self, kind: &Kind, count: u64, now: u64) {
         // A count that is lost here was no record before, either; the first refusal of its kind is one.
         let _ = self.change(|all| {
-            all.entry(kind.name()).or_insert_with(|| kind.counted(now, 0)).waiting += count;
+            if all.len() < KINDS || all.contains_key(&kind.name()) {
+                all.entry(kind.name()).or_insert_with(|| kind.counted(now, 0)).waiting += count;
+            }
         });
     }
 
-    /// What was counted and has no record, taken out: all of it, or what is due at `now`.
-    pub(crate) fn take(&self, now: u64, everything: bool) -> Vec<(Kind, u64)> {
-        let taken = self.change(|all| {
-            let mut taken = Vec::new();
-            all.retain(|_, counted| {
-                let is_due = everything || self.is_due(counted, now);
-                if is_due && counted.waiting > 0 {
-                    taken.extend(Kind::of(counted).map(|kind| (kind, counted.waiting)));
-                }
-                !is_due
-            });
-            taken
+    /// What was counted and has no record: all of it, or what is due at `now`. It stays counted until it is [`Refusals::logged`].
+    pub(crate) fn due(&self, now: u64, everything: bool) -> Vec<(Kind, u64)> {
+        let due = self.change(|all| {
+            all.retain(|_, counted| counted.waiting > 0 || !self.is_due(counted, now));
+            let due = all
+                .values()
+                .filter(|counted| counted.waiting > 0 && (everything || self.is_due(counted, now)));
+            due.filter_map(|counted| Some((Kind::of(counted)?, counted.waiting))).collect()
         });
-        taken.unwrap_or_default()
+        due.unwrap_or_default()
+    }
+
+    /// Forgets so many of a kind, which have a record now.
+    pub(crate) fn logged(&self, kind: &Kind, count: u64) {
+        // Where counts can't be kept none are there.
+        let _ = self.change(|all| {
+            if let Some(counted) = all.get_mut(&kind.name()) {
+                counted.waiting = counted.waiting.saturating_sub(count);
+            }
+        });
     }
 
     /// A clock that was put back makes nothing wait for ever.
@@ -174,9 +182,12 @@ mod tests {
         assert_eq!(open().count(&kind("a"), 1), None);
         assert_eq!(open().count(&kind("b"), 1), Some(1));
         assert_eq!(open().count(&kind("a"), 59_999), None);
-        assert_eq!(open().take(59_999, false), Vec::new());
-        assert_eq!(open().take(59_999, true), vec![(kind("a"), 2)]);
-        assert_eq!(open().take(59_999, true), Vec::new());
+        assert_eq!(open().due(59_999, false), Vec::new());
+        assert_eq!(open().due(59_999, true), vec![(kind("a"), 2)]);
+        // Until it is logged, whoever was killed meanwhile.
+        assert_eq!(open().due(59_999, true), vec![(kind("a"), 2)]);
+        open().logged(&kind("a"), 2);
+        assert_eq!(open().due(59_999, true), Vec::new());
     }
 
     #[test]
@@ -187,7 +198,7 @@ mod tests {
         refusals.put_back(&kind("a"), 1, 0);
         assert_eq!(refusals.count(&kind("a"), 60_000), Some(2));
         assert_eq!(refusals.count(&kind("a"), 60_001), None);
-        assert_eq!(refusals.take(120_000, false), vec![(kind("a"), 1)]);
+        assert_eq!(refusals.due(120_000, false), vec![(kind("a"), 1)]);
     }
 
     #[test]

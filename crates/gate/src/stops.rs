@@ -6,7 +6,7 @@ use std::{
 };
 
 use counterfoil_receipt::{
-    Body, RecordId, UnverifiedRecord,
+    Body, RecordId, Type, UnverifiedRecord,
     body::{RevocationTarget, Ruling},
     limits,
 };
@@ -45,7 +45,8 @@ fn may_stop(stop: &UnverifiedRecord, state: &State, run: &Run, proposal: &Record
     }
 }
 
-/// Those that could stop a proposal, in an order in which what is endorsed comes before its endorsements.
+/// Those that could stop a proposal: decisions and cancels first, so that a revocation of somebody's key takes nothing from what they said
+/// before, whatever the clocks say, and what is endorsed before its endorsements.
 fn in_order<'s>(
     stops: &'s [UnverifiedRecord],
     state: &State,
@@ -55,11 +56,14 @@ fn in_order<'s>(
     let is_meant = |stop: &&UnverifiedRecord| is_stop(stop) && may_stop(stop, state, run, proposal);
     let mut ordered: Vec<&UnverifiedRecord> = stops.iter().filter(is_meant).collect();
     let endorses_one = |stop: &&UnverifiedRecord| match stop.body() {
-        Body::Endorsement(body) => ordered.iter().any(|stop| stop.id() == body.candidate),
+        Body::Endorsement(body) => {
+            let is_logged = state.kind_of(&body.candidate) == Some(Type::Revocation);
+            is_logged || ordered.iter().any(|stop| stop.id() == body.candidate)
+        }
         _ => false,
     };
     let endorsements: Vec<&UnverifiedRecord> = stops.iter().filter(endorses_one).collect();
-    ordered.sort_by_key(|stop| (stop.time(), stop.id()));
+    ordered.sort_by_key(|stop| (stop.kind() == Type::Revocation, stop.time(), stop.id()));
     ordered.extend(endorsements);
     ordered
 }
@@ -101,7 +105,11 @@ pub(crate) fn heed(state: &State, next: u64, request: &Request) -> Result<Option
             Err(_) => {}
         }
     }
-    Ok(supposed)
+    // What somebody signed may not be theirs: no rule of an execution asks, and no evidence with such a revocation in it suffices.
+    match supposed.as_ref().and_then(State::disputed) {
+        Some(fault) => Err(Refusal::new(fault.rule.code(), fault.detail)),
+        None => Ok(supposed),
+    }
 }
 
 /// A record that is in no log is held against no root.
@@ -146,10 +154,17 @@ impl Stops {
 
     /// Keeps one. It may be kept already.
     pub(crate) fn keep(&self, record: &UnverifiedRecord) -> io::Result<()> {
-        if self.read()?.len() >= STOPS {
-            return Err(io::Error::other(format!("{} holds {STOPS} records already", self.dir.display())));
+        let path = self.path(&record.id());
+        if path.try_exists()? {
+            return Ok(());
         }
-        let (path, new) = (self.path(&record.id()), self.dir.join("new"));
+        if self.read()?.len() >= STOPS {
+            let why =
+                format!("{} holds {STOPS} records already: take away what the log has", self.dir.display());
+            return Err(io::Error::other(why));
+        }
+        // Another process may keep one at the same time.
+        let new = path.with_extension(format!("new-{}", std::process::id()));
         fs::write(&new, record.bytes())?;
         fs::File::open(&new)?.sync_all()?;
         fs::rename(new, path)?;

@@ -136,6 +136,72 @@ fn what_may_be_a_stop_stops_until_it_is_shown_whether_it_is() {
 }
 
 #[test]
+fn a_revocation_that_disputes_who_proposed_it_stops_it_though_no_rule_of_an_execution_asks() {
+    let log = FakeLog::approved();
+    let dir = tempfile::tempdir().unwrap();
+    let stop = unlogged(&log, |scenario, _, _| {
+        let (root, key) = (scenario.cast.root.clone(), scenario.cast.scout.key());
+        let from = counterfoil_receipt::field::Whole::new(1);
+        let body = Revocation { distrust_from: from, reason: None, target: RevocationTarget::Key(key) };
+        scenario.ledger.sign(&root, None, body)
+    });
+    log.gate(dir.path()).heed(&stop).unwrap();
+    refused(request(&log, dir.path(), &mut never), "key-distrusted");
+}
+
+#[test]
+fn a_reject_counts_though_its_signer_was_revoked_since_by_a_clock_that_is_slow() {
+    let log = FakeLog::approved();
+    let dir = tempfile::tempdir().unwrap();
+    let revocation = unlogged(&log, |scenario, _, _| {
+        let (root, key) = (scenario.cast.root.clone(), scenario.cast.bo.key());
+        let body = Revocation { distrust_from: None, reason: None, target: RevocationTarget::Key(key) };
+        scenario.ledger.sign(&root, None, body)
+    });
+    log.world(|world| world.scenario.ledger.wait(10));
+    let reject = unlogged(&log, rejection(|it| it.cast.bo.clone()));
+    for stop in [&revocation, &reject] {
+        log.gate(dir.path()).heed(stop).unwrap();
+    }
+    refused(request(&log, dir.path(), &mut never), "proposal-ended");
+}
+
+#[test]
+fn an_action_that_was_allowed_as_a_preview_was_done() {
+    let mut action = counterfoil_testkit::action("db.vacuum", json!({"full": true}));
+    action.mode = counterfoil_receipt::action::Mode::Preview;
+    let log = FakeLog::approved();
+    let dir = tempfile::tempdir().unwrap();
+    let run = log.world(|world| world.run);
+    let proposal = log.world(|world| {
+        let proposal = world.scenario.propose(run, action.clone());
+        world.scenario.approve(run, proposal);
+        proposal
+    });
+    let gate = log.gate(dir.path());
+    gate.settle_open().unwrap();
+    refused(gate.run(run, proposal, &action, &mut never).unwrap(), "preview-unsupported");
+}
+
+#[test]
+fn a_gate_of_another_runtime_leaves_what_it_can_not_report() {
+    let (log, dir) = (FakeLog::lying(Lie::GoneAfter), tempfile::tempdir().unwrap());
+    let (run, proposal, action) = ask(&log);
+    let own = log.gate(dir.path());
+    own.settle_open().unwrap();
+    own.run(run, proposal, &action, &mut never).unwrap_err();
+    drop(own);
+    log.world(|world| world.reachable = true);
+    let other = Actor::new("other-gate", Role::Runtime);
+    log.world(|world| world.scenario.enrol(&other, &["prod"]));
+    assert_eq!(log.gate_of(&other, dir.path()).settle_open().unwrap(), []);
+    assert!(matches!(
+        log.gate(dir.path()).settle_open().unwrap()[..],
+        [counterfoil_gate::Settled::Recorded { .. }]
+    ));
+}
+
+#[test]
 fn what_stops_another_proposal_leaves_this_one_alone() {
     let log = FakeLog::approved();
     let dir = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
 //! Calls of tools: proposed, held while people decide, run at most once, and answered.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     sync::{Arc, PoisonError, mpsc},
     time::{Duration, Instant},
 };
@@ -19,7 +19,7 @@ use crate::{
     desk::{Call, CallDigest},
     limits,
     message::{self, Id},
-    proxy::{Answer, Open, Proxy, Reply, parameters},
+    proxy::{Answer, Open, Proxy, Reply, State, parameters},
     reply::{self, CallReceipt, EXECUTION, IDEMPOTENCY_KEY},
 };
 
@@ -40,9 +40,23 @@ pub(crate) struct Pending {
     pub ran: bool,
 }
 
+/// A request of the client: an id may be used again once it has its answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ticket {
+    pub id: Id,
+    pub serial: u64,
+}
+
+impl Ticket {
+    /// Whether it has no answer yet, and was not cancelled.
+    fn is_open(&self, open: &HashMap<Id, Open>) -> bool {
+        matches!(open.get(&self.id), Some(Open::Call { serial, .. }) if *serial == self.serial)
+    }
+}
+
 /// A request that waits for a call.
 pub(crate) struct Waiter {
-    pub id: Id,
+    pub ticket: Ticket,
     pub until: Instant,
     pub told: Instant,
     pub steps: u64,
@@ -50,12 +64,12 @@ pub(crate) struct Waiter {
 
 impl Proxy {
     /// A call of a tool, from the request to the answer, unless it has to wait.
-    pub(crate) fn call(self: &Arc<Self>, id: &Id, params: &Map<String, Value>) {
+    pub(crate) fn call(self: &Arc<Self>, ticket: &Ticket, params: &Map<String, Value>) {
         let call = self.read_call(params);
         let digest = call.and_then(|call| Ok((call.digest().map_err(|fault| self.not_asked(&fault))?, call)));
         match digest {
-            Ok((digest, call)) => self.join(id, digest, call),
-            Err(reply) => self.answer(id, &reply),
+            Ok((digest, call)) => self.join(ticket, digest, call),
+            Err(reply) => self.answer(ticket, &reply),
         }
     }
 
@@ -76,13 +90,13 @@ impl Proxy {
     }
 
     /// Has a request wait for its call: for the one that is held, or else for one that is proposed now.
-    fn join(self: &Arc<Self>, id: &Id, digest: CallDigest, call: Call) {
+    fn join(self: &Arc<Self>, ticket: &Ticket, digest: CallDigest, call: Call) {
         let mut state = self.state();
         while state.asking.contains(&digest) {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         if let Some(pending) = state.calls.get_mut(&digest) {
-            pending.waiters.push(self.waiter(id));
+            pending.waiters.push(self.waiter(ticket));
             if pending.busy {
                 return;
             }
@@ -92,26 +106,26 @@ impl Proxy {
         }
         state.asking.insert(digest);
         drop(state);
+        let asking = Asking { proxy: self, digest };
         let asked = self.desk().and_then(|desk| {
-            let ask = desk.ask(&call, &id.to_string())?;
+            let ask = desk.ask(&call, &ticket.id.to_string())?;
             Ok(match desk.refuses(&ask)? {
                 Some(refused) => Err(refused),
                 None => Ok(desk.asking.propose(&ask, call.tool.idempotent)?),
             })
         });
+        drop(asking);
         let mut state = self.state();
-        state.asking.remove(&digest);
-        self.changed.notify_all();
         match asked {
             Ok(Err((why, run))) => {
                 let era = state.era();
                 drop(state);
                 let receipt = CallReceipt::new(run, None, None, "refused");
                 let text = format!("refused: {why}. Nothing was run. The refusal is in run {run}.");
-                self.answer(id, &Reply::Result(reply::not_run(era, &text, Some(&receipt))));
+                self.answer(ticket, &Reply::Result(reply::not_run(era, &text, Some(&receipt))));
             }
             Ok(Ok(asked)) => {
-                let waiters = vec![self.waiter(id)];
+                let waiters = vec![self.waiter(ticket)];
                 if state.calls.len() >= limits::CALLS {
                     state.forget_idle();
                 }
@@ -133,43 +147,43 @@ impl Proxy {
             }
             Err(fault) => {
                 drop(state);
-                self.answer(id, &self.not_asked(&fault));
+                self.answer(ticket, &self.not_asked(&fault));
             }
         }
     }
 
-    fn join_later(self: &Arc<Self>, id: Id, digest: CallDigest, call: Call) {
+    fn join_later(self: &Arc<Self>, ticket: Ticket, digest: CallDigest, call: Call) {
         let proxy = Arc::clone(self);
-        self.pool.run(move || proxy.join(&id, digest, call));
+        self.pool.run(move || proxy.join(&ticket, digest, call));
     }
 
-    fn waiter(&self, id: &Id) -> Waiter {
+    fn waiter(&self, ticket: &Ticket) -> Waiter {
         let now = Instant::now();
-        Waiter { id: id.clone(), until: now + self.times.hold, told: now, steps: 0 }
+        Waiter { ticket: ticket.clone(), until: now + self.times.hold, told: now, steps: 0 }
     }
 
     /// Runs a call that this thread has, if it may be run and somebody still waits for it.
     fn attempt(self: &Arc<Self>, digest: CallDigest) {
         loop {
-            let (asked, call, id, held) = {
+            let (asked, call, ticket, held) = {
                 let mut state = self.state();
-                let open: HashSet<Id> = state.open.keys().cloned().collect();
-                let Some(pending) = state.calls.get_mut(&digest) else { return };
-                pending.waiters.retain(|waiter| open.contains(&waiter.id));
+                let State { calls, open, .. } = &mut *state;
+                let Some(pending) = calls.get_mut(&digest) else { return };
+                pending.waiters.retain(|waiter| waiter.ticket.is_open(open));
                 pending.changed = false;
                 let Some(waiter) = pending.waiters.last() else {
                     // Nothing runs that nobody waits for.
                     pending.busy = false;
                     return;
                 };
-                (pending.asked.clone(), pending.call.clone(), waiter.id.clone(), pending.held)
+                (pending.asked.clone(), pending.call.clone(), waiter.ticket.clone(), pending.held)
             };
-            let mut effect = Effect { proxy: self, id: &id, call: &call, held, result: None };
+            let mut effect = Effect { proxy: self, digest, ticket, call: &call, held, result: None };
             let ended = self.desk().map(|desk| desk.asking.attempt(&asked, &mut effect));
-            let result = effect.result;
+            let (result, ticket) = (effect.result, effect.ticket);
             let again = match ended {
                 Ok(Ok(Ended::Held(why))) => self.held(&digest, why),
-                Ok(Ok(Ended::Ran(ran))) => self.ran(&digest, &id, &ran, result),
+                Ok(Ok(Ended::Ran(ran))) => self.ran(&digest, &ticket, &ran, result),
                 Ok(Ok(Ended::Refused { refusal, .. })) => {
                     let is_used_up = refusal.code == Rule::UseExceeded.code();
                     self.refused(&digest, &format!("refused: {refusal}"), None, is_used_up)
@@ -199,7 +213,13 @@ impl Proxy {
     }
 
     /// A call ran.
-    fn ran(self: &Arc<Self>, digest: &CallDigest, id: &Id, ran: &Ran, result: Option<String>) -> bool {
+    fn ran(
+        self: &Arc<Self>,
+        digest: &CallDigest,
+        served: &Ticket,
+        ran: &Ran,
+        result: Option<String>,
+    ) -> bool {
         let mut state = self.state();
         let era = state.era();
         let Some(pending) = state.calls.get_mut(digest) else { return false };
@@ -210,7 +230,7 @@ impl Proxy {
             "executed",
         );
         let (held, call) = (pending.held, pending.call.clone());
-        let waiters: Vec<Id> = pending.waiters.drain(..).map(|waiter| waiter.id).collect();
+        let waiters: Vec<Ticket> = pending.waiters.drain(..).map(|waiter| waiter.ticket).collect();
         (pending.busy, pending.ran) = (false, true);
         // What may be tried again is not over.
         let again = call.tool.idempotent && ran.done.status == Status::Unknown;
@@ -227,7 +247,7 @@ impl Proxy {
             )
         });
         for waiter in waiters {
-            if held || waiter == *id {
+            if held || waiter == *served {
                 // Whoever joined what people approved asked for this one effect.
                 self.answer(&waiter, &Reply::Result(result.clone()));
             } else {
@@ -252,7 +272,7 @@ impl Proxy {
         if is_used_up && (pending.ran || pending.asked.earlier) {
             // The same call is another one now.
             for waiter in pending.waiters {
-                self.join_later(waiter.id, *digest, pending.call.clone());
+                self.join_later(waiter.ticket, *digest, pending.call.clone());
             }
             return false;
         }
@@ -260,7 +280,7 @@ impl Proxy {
         let text = format!("{why}. Nothing was run. Its run is {}.", pending.asked.run);
         let reply = Reply::Result(reply::not_run(era, &text, Some(&receipt)));
         for waiter in pending.waiters {
-            self.answer(&waiter.id, &reply);
+            self.answer(&waiter.ticket, &reply);
         }
         false
     }
@@ -279,20 +299,41 @@ impl Proxy {
         drop(state);
         let reply = Reply::Result(reply::not_run(era, &fault.to_string(), Some(&receipt)));
         for waiter in waiters {
-            self.answer(&waiter.id, &reply);
+            self.answer(&waiter.ticket, &reply);
         }
         false
     }
 
     /// The effect: the server is given exactly the arguments that were judged, and what it answers is what became of them.
-    fn run(&self, id: &Id, call: &Call, attempt: &Attempt) -> (Done, Option<String>) {
+    ///
+    /// It serves the request of the ticket, or another one that waits for the same if that was cancelled.
+    fn run(
+        &self,
+        digest: CallDigest,
+        ticket: &mut Ticket,
+        call: &Call,
+        attempt: &Attempt,
+    ) -> (Done, Option<String>) {
         let (to, from) = mpsc::channel();
         let mut meta = {
-            let mut state = self.state();
+            let mut guard = self.state();
+            let state = &mut *guard;
             if state.ended {
                 return (Done::not_started("the server ended"), None);
             }
-            let Some(Open::Call { token }) = state.open.get(id) else {
+            let waiters = state.calls.get(&digest).map_or(&[][..], |pending| &pending.waiters);
+            let waiting = waiters.iter().map(|waiter| &waiter.ticket);
+            let still =
+                [&*ticket].into_iter().chain(waiting).find(|ticket| ticket.is_open(&state.open)).cloned();
+            *ticket = match still {
+                Some(still) => still,
+                None => return (Done::not_started("the client no longer waits"), None),
+            };
+            let id = &ticket.id;
+            if state.awaited.contains_key(id) {
+                return (Done::not_started("another call runs under the same id"), None);
+            }
+            let Some(Open::Call { token, .. }) = state.open.get(id) else {
                 return (Done::not_started("the client no longer waits"), None);
             };
             let mut meta = state.meta.clone().unwrap_or_else(|| json!({}));
@@ -305,18 +346,19 @@ impl Proxy {
         meta[EXECUTION] = attempt.execution.to_string().into();
         meta[IDEMPOTENCY_KEY] = attempt.idempotency_key.to_string().into();
         let params = json!({"name": call.name, "arguments": call.arguments, "_meta": meta});
-        match reply::message(Some(id), "tools/call", &params) {
-            Ok(text) => self.to_server(&text),
-            Err(fault) => {
-                self.state().awaited.remove(id);
-                return (Done::not_started(fault.to_string()), None);
-            }
+        let sent = reply::message(Some(&ticket.id), "tools/call", &params).map_err(|fault| fault.to_string());
+        let sent = sent.and_then(|text| {
+            if self.to_server(&text) { Ok(()) } else { Err("the server does not read".to_owned()) }
+        });
+        if let Err(why) = sent {
+            self.state().awaited.remove(&ticket.id);
+            return (Done::not_started(why), None);
         }
-        done(self.await_answer(id, &from))
+        done(self.await_answer(ticket, &from))
     }
 
     /// What the server answers, however long it takes, unless the client cancels the call or the server goes.
-    fn await_answer(&self, id: &Id, from: &mpsc::Receiver<Answer>) -> Answer {
+    fn await_answer(&self, ticket: &Ticket, from: &mpsc::Receiver<Answer>) -> Answer {
         let mut cancelled: Option<Instant> = None;
         loop {
             match from.recv_timeout(Duration::from_millis(500)) {
@@ -325,11 +367,11 @@ impl Proxy {
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
             }
             let mut state = self.state();
-            if state.open.contains_key(id) {
+            if ticket.is_open(&state.open) {
                 continue;
             }
             if cancelled.get_or_insert_with(Instant::now).elapsed() > limits::AFTER_CANCEL {
-                state.awaited.remove(id);
+                state.awaited.remove(&ticket.id);
                 return Answer::Gone("the client cancelled it, and the server said no more");
             }
         }
@@ -345,18 +387,19 @@ impl Proxy {
             let receipt = CallReceipt::new(pending.asked.run, Some(pending.asked.proposal), None, "held");
             for waiter in &mut pending.waiters {
                 if waiter.until <= now {
-                    over.push((waiter.id.clone(), pending.why.clone(), receipt.clone()));
+                    over.push((waiter.ticket.clone(), pending.why.clone(), receipt.clone()));
                 } else if waiter.told + self.times.progress <= now {
                     (waiter.told, waiter.steps) = (now, waiter.steps + 1);
-                    told.push((waiter.id.clone(), waiter.steps, pending.asked.proposal));
+                    told.push((waiter.ticket.clone(), waiter.steps, pending.asked.proposal));
                 }
             }
             pending.waiters.retain(|waiter| waiter.until > now);
         }
-        let tokens = told.into_iter().filter_map(|(id, steps, proposal)| match state.open.get(&id) {
-            Some(Open::Call { token: Some(token) }) => Some((token.clone(), steps, proposal)),
-            _ => None,
-        });
+        let tokens =
+            told.into_iter().filter_map(|(ticket, steps, proposal)| match state.open.get(&ticket.id) {
+                Some(Open::Call { token: Some(token), .. }) => Some((token.clone(), steps, proposal)),
+                _ => None,
+            });
         let tokens: Vec<_> = tokens.collect();
         drop(state);
         for (token, steps, proposal) in tokens {
@@ -366,14 +409,14 @@ impl Proxy {
                 self.to_client(&text);
             }
         }
-        for (id, why, receipt) in over {
+        for (ticket, why, receipt) in over {
             let text = format!(
                 "Not approved yet: {why}. It waits as proposal {} of run {}; nothing was run. Call the tool again with the same arguments to \
                  go on waiting, or to have it run once it is approved.",
                 receipt.proposal.as_deref().unwrap_or("unknown"),
                 receipt.run
             );
-            self.answer(&id, &Reply::Result(reply::not_run(era, &text, Some(&receipt))));
+            self.answer(&ticket, &Reply::Result(reply::not_run(era, &text, Some(&receipt))));
         }
     }
 
@@ -396,10 +439,25 @@ impl Proxy {
     }
 }
 
+/// A call that is being proposed, until this goes out of scope.
+struct Asking<'p> {
+    proxy: &'p Proxy,
+    digest: CallDigest,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.proxy.state().asking.remove(&self.digest);
+        self.proxy.changed.notify_all();
+    }
+}
+
 /// A call as something that changes the world.
 struct Effect<'c> {
     proxy: &'c Arc<Proxy>,
-    id: &'c Id,
+    digest: CallDigest,
+    /// Whose request it serves.
+    ticket: Ticket,
     call: &'c Call,
     /// Whether people were asked.
     held: bool,
@@ -409,7 +467,7 @@ struct Effect<'c> {
 
 impl counterfoil_gate::Effect for Effect<'_> {
     fn run(&mut self, _: &Action, attempt: &Attempt) -> Done {
-        let (done, result) = self.proxy.run(self.id, self.call, attempt);
+        let (done, result) = self.proxy.run(self.digest, &mut self.ticket, self.call, attempt);
         self.result = result;
         done
     }

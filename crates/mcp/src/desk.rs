@@ -5,7 +5,8 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use counterfoil_client::seal;
@@ -23,6 +24,9 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::{limits, policy::Says, tools::Tool};
+
+/// For how long it is believed which policy is in force.
+const BELIEVED: Duration = Duration::from_secs(limits::POLICY_SECONDS);
 
 /// A call of a tool, as the client asks for it.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,7 +59,8 @@ pub struct Desk {
     pub asking: counterfoil_gate::Desk,
     /// What proposals say.
     pub settings: Settings,
-    says: Mutex<Option<Arc<Says>>>,
+    /// What the policy says, and when that was asked; nothing where the log gave no answer.
+    says: Mutex<Option<(Instant, Option<Arc<Says>>)>>,
     /// The run in which is recorded what is refused before it is proposed, once there is such.
     refused: Mutex<Option<RunId>>,
 }
@@ -154,7 +159,7 @@ impl Desk {
 
     /// The run of this connection's refusals.
     fn refused_run(&self) -> Result<RunId, NotAsked> {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refused = lock(&self.refused);
         if let Some(run) = *refused {
             return Ok(run);
         }
@@ -166,18 +171,21 @@ impl Desk {
         Ok(run)
     }
 
-    /// The policy in force, as the log lists it; `None` where the log does not answer.
+    /// The policy in force, as the log lists it; `None` where the log does not answer, and for a while after.
     fn says(&self) -> Option<Arc<Says>> {
-        let mut says = self.says.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = says.as_ref().filter(|says| says.is_fresh()) {
-            return Some(Arc::clone(known));
+        if let Some(known) = lock(&self.says).as_ref().filter(|(asked, _)| asked.elapsed() < BELIEVED) {
+            return known.1.clone();
         }
+        let says = self.ask_what_it_says().map(Arc::new);
+        *lock(&self.says) = Some((Instant::now(), says.clone()));
+        says
+    }
+
+    fn ask_what_it_says(&self) -> Option<Says> {
         let log = self.asking.gate.log().hints().ok()?;
         let (policy, agent) = (log.policy().ok()?, log.principal(self.asking.principal()).ok()?);
         let document = policy.document.as_ref().map(|document| document.as_str().as_bytes());
-        let fresh = Arc::new(Says::new(document, agent.groups));
-        *says = Some(Arc::clone(&fresh));
-        Some(fresh)
+        Some(Says::new(document, agent.groups))
     }
 
     /// Looks for what earlier gates of the same agent and server proposed, and what still waits.
@@ -210,6 +218,11 @@ impl From<AskError> for NotAsked {
             AskError::Gate(fault) => Self::new("gate", fault.to_string()),
         }
     }
+}
+
+/// What is behind a mutex; nothing here is left half done by a panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn canonical(value: &Value) -> Result<Vec<u8>, NotAsked> {

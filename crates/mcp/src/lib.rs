@@ -15,6 +15,7 @@ mod proxy;
 mod reply;
 pub mod stdio;
 mod tools;
+mod writer;
 
 pub use desk::{Call, CallDigest, Desk, NotAsked, Settings};
 pub use proxy::{OpenDesk, Proxy, Times};

@@ -19,6 +19,12 @@ pub const PAGES: usize = 100;
 pub const OPEN_REQUESTS: usize = 16_384;
 /// Calls that are remembered at a time, with those that nobody waits for any more: at some kilobytes each, 64 MiB.
 pub const CALLS: usize = 16_384;
+/// Lists of tools that are shown at a time.
+pub const LISTS: usize = 4;
+/// Bytes that wait to be read by a client or a server; one line more than that is taken where none waits.
+pub const WAITING_BYTES: usize = 67_108_864;
+/// How long the calls of a server that ended are waited for, while their client is there.
+pub const AFTER_SERVER: Duration = Duration::from_secs(30);
 /// Calls that run at a time; others wait for their turn.
 pub const RUNNING: usize = 64;
 /// For how many seconds it is believed which policy is in force, where that only hides or refuses.

@@ -2,30 +2,20 @@
 //!
 //! That is a hint: it hides and refuses, and lets nothing pass. What passes is judged on verified evidence, as everything is.
 
-use std::time::{Duration, Instant};
-
 use counterfoil_policy::{Assessment, Policy, Request};
 use counterfoil_receipt::{Action, Principal, body::Risk, text::Group};
-
-use crate::limits;
 
 /// The policy in force, and what it is asked with.
 pub(crate) struct Says {
     /// `None` where none is in force, or it can't be read: nothing is authorized then.
     policy: Option<Policy>,
     groups: Vec<Group>,
-    asked: Instant,
 }
 
 impl Says {
     pub(crate) fn new(document: Option<&[u8]>, groups: Vec<Group>) -> Self {
         let policy = document.and_then(|document| Policy::parse(document).ok());
-        Self { policy, groups, asked: Instant::now() }
-    }
-
-    /// Whether it was asked for so recently that it need not be again.
-    pub(crate) fn is_fresh(&self) -> bool {
-        self.asked.elapsed() < Duration::from_secs(limits::POLICY_SECONDS)
+        Self { policy, groups }
     }
 
     /// Why a call would be refused whoever approved it, if it would.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
 };
@@ -58,7 +59,8 @@ impl Shared {
                 continue;
             };
             drop(queue);
-            job();
+            // A job that panics takes no thread along.
+            let _ = catch_unwind(AssertUnwindSafe(job));
             queue = self.queue();
         }
     }

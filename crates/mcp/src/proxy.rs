@@ -8,14 +8,14 @@ use std::{
     collections::{HashMap, HashSet},
     io::Write,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use counterfoil_receipt::RecordId;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    calls::Pending,
+    calls::{Pending, Ticket},
     desk::{CallDigest, Desk, NotAsked},
     limits,
     lines::Line,
@@ -23,8 +23,11 @@ use crate::{
     pool::Pool,
     reply::{self, Era},
     tools::{Page, Tool, Tools},
+    writer::Writer,
 };
 
+/// What ids of the gate's own requests begin with.
+const OWN: &str = "counterfoil:";
 /// The member of `_meta` by which a request of revision 2026-07-28 says which it is.
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 /// The member that says what the client can do.
@@ -67,13 +70,22 @@ pub type OpenDesk = Box<dyn Fn() -> Result<Desk, NotAsked> + Send + Sync>;
 pub struct Proxy {
     pub(crate) state: Mutex<State>,
     pub(crate) changed: Condvar,
-    client: Mutex<Box<dyn Write + Send>>,
-    server: Mutex<Option<Box<dyn Write + Send>>>,
-    desk: Mutex<Option<Arc<Desk>>>,
+    client: Writer,
+    server: Mutex<Option<Writer>>,
+    desk: Mutex<Opened>,
     open_desk: OpenDesk,
     pub(crate) times: Times,
     pub(crate) pool: Pool,
+    /// What asks the log which tools to show; calls that wait must not hold that up.
+    lists: Pool,
     note: Box<dyn Fn(&str) + Send + Sync>,
+}
+
+/// The desk, once it is open, or when and why it could not be opened.
+#[derive(Default)]
+struct Opened {
+    desk: Option<Arc<Desk>>,
+    failed: Option<(Instant, NotAsked)>,
 }
 
 #[derive(Default)]
@@ -93,6 +105,8 @@ pub(crate) struct State {
     /// Calls that are being proposed.
     pub asking: HashSet<CallDigest>,
     pub numbered: u64,
+    /// How often the server said that its tools changed.
+    pub changes: u64,
     pub ended: bool,
 }
 
@@ -100,7 +114,7 @@ pub(crate) enum Open {
     /// Passed on.
     Passed(String),
     /// A call of a tool.
-    Call { token: Option<Value> },
+    Call { token: Option<Value>, serial: u64 },
 }
 
 /// What the server says of a request.
@@ -132,12 +146,13 @@ impl Proxy {
         Arc::new(Self {
             state: Mutex::default(),
             changed: Condvar::new(),
-            client: Mutex::new(client),
-            server: Mutex::new(Some(server)),
-            desk: Mutex::new(None),
+            client: Writer::new(client),
+            server: Mutex::new(Some(Writer::new(server))),
+            desk: Mutex::default(),
             open_desk,
             times,
             pool: Pool::new(limits::RUNNING),
+            lists: Pool::new(limits::LISTS),
             note,
         })
     }
@@ -202,6 +217,7 @@ impl Proxy {
                 let mut state = self.state();
                 if ASKED.contains(&method.as_str())
                     && state.era != Some(Era::Request)
+                    && state.asked.len() < limits::OPEN_REQUESTS
                     && state.asked.insert(id.clone())
                 {
                     drop(state);
@@ -217,7 +233,8 @@ impl Proxy {
             }
             Ok((FromServer::Notification { method, params }, text)) => {
                 if method == "notifications/tools/list_changed" {
-                    self.state().tools = None;
+                    let mut state = self.state();
+                    (state.tools, state.changes) = (None, state.changes + 1);
                 }
                 let params = params.map(|params| params.get());
                 if self.is_for_the_client(&method, params) {
@@ -278,11 +295,9 @@ impl Proxy {
         *lock(&self.server) = None;
     }
 
-    /// Logs what was refused and has no record yet.
-    pub fn flush(&self) {
-        if let Some(desk) = lock(&self.desk).as_ref() {
-            desk.asking.gate.flush_refusals();
-        }
+    /// Waits until the client was told everything, at most so long.
+    pub fn drain(&self, most: Duration) {
+        self.client.drain(most);
     }
 
     /// A request of the client.
@@ -300,12 +315,17 @@ impl Proxy {
         if state.open.len() >= limits::OPEN_REQUESTS {
             return Err(invalid("mcp-open-requests", format!("{} requests are open", limits::OPEN_REQUESTS)));
         }
+        if matches!(id, Id::Text(text) if text.starts_with(OWN)) {
+            return Err(invalid("mcp-id-reserved", format!("ids that begin with {OWN} are this gate's own")));
+        }
         if method == "tools/call" {
             let token = params.get("_meta").and_then(|meta| meta.get("progressToken")).cloned();
-            state.open.insert(id.clone(), Open::Call { token });
+            state.numbered += 1;
+            let ticket = Ticket { id: id.clone(), serial: state.numbered };
+            state.open.insert(id.clone(), Open::Call { token, serial: ticket.serial });
             drop(state);
-            let (proxy, id) = (Arc::clone(self), id.clone());
-            self.pool.run(move || proxy.call(&id, &params));
+            let proxy = Arc::clone(self);
+            self.pool.run(move || proxy.call(&ticket, &params));
             return Ok(());
         }
         let is_known = PASSED.contains(&method) || method == "tools/list" || method == "subscriptions/listen";
@@ -317,8 +337,12 @@ impl Proxy {
             .map_err(|fault| invalid("mcp-json", fault.to_string()))?;
         state.open.insert(id.clone(), Open::Passed(method.to_owned()));
         drop(state);
-        self.to_server(&text);
-        Ok(())
+        if self.to_server(&text) {
+            return Ok(());
+        }
+        self.state().open.remove(id);
+        let why = "the server does not read".to_owned();
+        Err(Reply::Error { number: message::INTERNAL, code: "mcp-server-busy", why })
     }
 
     fn notification(&self, method: &str, params: &Map<String, Value>, text: &str) {
@@ -326,7 +350,8 @@ impl Proxy {
             return (self.note)(&format!("the client sent the notification {method:?}, which is none"));
         }
         if method != "notifications/cancelled" {
-            return self.to_server(text);
+            self.to_server(text);
+            return;
         }
         let id = params.get("requestId").and_then(|id| serde_json::from_value::<Id>(id.clone()).ok());
         let Some(id) = id else { return };
@@ -338,7 +363,7 @@ impl Proxy {
             }
             Some(Open::Call { .. }) => {
                 for pending in state.calls.values_mut() {
-                    pending.waiters.retain(|waiter| waiter.id != id);
+                    pending.waiters.retain(|waiter| waiter.ticket.id != id);
                 }
                 if state.awaited.contains_key(&id) {
                     drop(state);
@@ -374,7 +399,7 @@ impl Proxy {
                         proxy.to_client(&reply::error(Some(&id), message::INTERNAL, "mcp-result", &why))
                     }
                 };
-                if needs_the_log { self.pool.run(pass) } else { pass() }
+                if needs_the_log { self.lists.run(pass) } else { pass() }
             }
             Some(call @ Open::Call { .. }) => {
                 state.open.insert(id.clone(), call);
@@ -441,7 +466,7 @@ impl Proxy {
         let state = self.state();
         let is_of = |open: &Open| match open {
             Open::Passed(_) => true,
-            Open::Call { token: own } => own.as_ref() == token,
+            Open::Call { token: own, .. } => own.as_ref() == token,
         };
         token.is_some() && state.open.values().any(is_of)
     }
@@ -453,13 +478,18 @@ impl Proxy {
         let found = match known {
             Some(found) => found,
             None => {
+                let before = self.state().changes;
                 let tools = self.list_tools().map_err(|why| Reply::Error {
                     number: message::INTERNAL,
                     code: "mcp-tools",
                     why: format!("the server's tools are not known: {why}"),
                 })?;
                 let found = tools.get(tool);
-                self.state().tools = Some(tools);
+                let mut state = self.state();
+                // What changed while it was listed is asked for again.
+                if state.changes == before {
+                    state.tools = Some(tools);
+                }
                 found
             }
         };
@@ -492,14 +522,21 @@ impl Proxy {
                 return Err("the server ended".to_owned());
             }
             state.numbered += 1;
-            let id = Id::Text(format!("counterfoil:{}", state.numbered));
+            let id = Id::Text(format!("{OWN}{}", state.numbered));
             if let Some(meta) = &state.meta {
                 params["_meta"] = meta.clone();
             }
             state.awaited.insert(id.clone(), to);
             id
         };
-        self.to_server(&reply::message(Some(&id), method, &params).map_err(|fault| fault.to_string())?);
+        let text = reply::message(Some(&id), method, &params).map_err(|fault| fault.to_string());
+        let sent = text.and_then(|text| {
+            if self.to_server(&text) { Ok(()) } else { Err("the server does not read".to_owned()) }
+        });
+        if let Err(why) = sent {
+            self.state().awaited.remove(&id);
+            return Err(why);
+        }
         match from.recv_timeout(limits::LISTING) {
             Ok(Answer::Result(result)) => Ok(result),
             Ok(Answer::Error { code, message }) => Err(format!("{message} ({code})")),
@@ -513,17 +550,27 @@ impl Proxy {
 
     /// The desk, if a call has needed one.
     pub fn opened_desk(&self) -> Option<Arc<Desk>> {
-        lock(&self.desk).clone()
+        lock(&self.desk).desk.clone()
     }
 
+    /// The desk, opened if it is not; for a while after that failed it is not tried again.
     pub(crate) fn desk(&self) -> Result<Arc<Desk>, NotAsked> {
-        let mut desk = lock(&self.desk);
-        if let Some(desk) = &*desk {
+        let mut opened = lock(&self.desk);
+        if let Some(desk) = &opened.desk {
             return Ok(Arc::clone(desk));
         }
-        let opened = Arc::new((self.open_desk)()?);
-        *desk = Some(Arc::clone(&opened));
-        Ok(opened)
+        if let Some((when, why)) = &opened.failed
+            && when.elapsed() < Duration::from_secs(limits::POLICY_SECONDS)
+        {
+            return Err(why.clone());
+        }
+        match (self.open_desk)() {
+            Ok(desk) => Ok(Arc::clone(opened.desk.insert(Arc::new(desk)))),
+            Err(why) => {
+                opened.failed = Some((Instant::now(), why.clone()));
+                Err(why)
+            }
+        }
     }
 
     pub(crate) fn not_asked(&self, fault: &NotAsked) -> Reply {
@@ -536,10 +583,14 @@ impl Proxy {
     }
 
     /// Answers a request of the client, once; nobody who cancelled it.
-    pub(crate) fn answer(&self, id: &Id, reply: &Reply) {
-        if self.state().open.remove(id).is_none() {
+    pub(crate) fn answer(&self, ticket: &Ticket, reply: &Reply) {
+        let id = &ticket.id;
+        let mut state = self.state();
+        if !matches!(state.open.get(id), Some(Open::Call { serial, .. }) if *serial == ticket.serial) {
             return;
         }
+        state.open.remove(id);
+        drop(state);
         self.to_client(&match reply {
             Reply::Result(result) => reply::result(id, result),
             Reply::Error { number, code, why } => reply::error(Some(id), *number, code, why),
@@ -547,22 +598,14 @@ impl Proxy {
     }
 
     pub(crate) fn to_client(&self, line: &str) {
-        let mut client = lock(&self.client);
-        // A client that is gone is noticed by its input.
-        let _ = client
-            .write_all(line.as_bytes())
-            .and_then(|()| client.write_all(b"\n"))
-            .and_then(|()| client.flush());
+        if !self.client.send(line) {
+            (self.note)("the client does not read what it is told");
+        }
     }
 
-    pub(crate) fn to_server(&self, line: &str) {
-        if let Some(server) = &mut *lock(&self.server) {
-            // A server that is gone is noticed by its output.
-            let _ = server
-                .write_all(line.as_bytes())
-                .and_then(|()| server.write_all(b"\n"))
-                .and_then(|()| server.flush());
-        }
+    /// Whether the server will be told.
+    pub(crate) fn to_server(&self, line: &str) -> bool {
+        lock(&self.server).as_ref().is_some_and(|server| server.send(line))
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {

@@ -65,7 +65,15 @@ fn pump(proxy: &Arc<Proxy>, events: &mpsc::Receiver<Event>, told_to_end: &dyn Fn
             Ok(Event::Server(Ok(Some(line)))) => proxy.from_server(&line),
             Ok(Event::Server(_)) => {
                 proxy.server_gone();
-                wait_for_calls(proxy);
+                // What becomes of its calls is recorded, and said to who waits.
+                let began = Instant::now();
+                while proxy.is_busy() && began.elapsed() < limits::AFTER_SERVER && !told_to_end() {
+                    match events.recv_timeout(Duration::from_millis(20)) {
+                        Ok(Event::Client(Ok(Some(line)))) => proxy.from_client(&line),
+                        Ok(Event::Client(_)) => break,
+                        Ok(Event::Server(_)) | Err(_) => {}
+                    }
+                }
                 return;
             }
             Ok(Event::Client(_)) | Err(mpsc::RecvTimeoutError::Disconnected) => {
@@ -97,7 +105,7 @@ fn end(proxy: &Proxy, server: &mut Child, told_to_end: &dyn Fn() -> bool) -> io:
     }
     proxy.server_gone();
     wait_for_calls(proxy);
-    proxy.flush();
+    proxy.drain(limits::TOLD_TO_END);
     Ok(ended)
 }
 

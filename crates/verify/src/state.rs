@@ -245,6 +245,16 @@ impl State {
         self.documents.contains_key(digest)
     }
 
+    /// What a key signed in a range that a revocation disputes, if there is such (R-KEY-09): then it is not shown who signed that.
+    pub fn disputed(&self) -> Option<Fault> {
+        self.keys().into_iter().find_map(|(_, facts)| keys::disputed(facts))
+    }
+
+    /// What kind of record an entry is.
+    pub fn kind_of(&self, record: &RecordId) -> Option<Type> {
+        self.entries.get(record).map(|entry| entry.kind)
+    }
+
     /// The run with this id, if its trigger was folded.
     pub fn run(&self, run: &RunId) -> Option<&Run> {
         self.runs.get(run)

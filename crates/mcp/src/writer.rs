@@ -1,0 +1,93 @@
+//! Lines to somebody, on a thread of their own: who does not read holds up nobody else.
+
+use std::{
+    io::Write,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::limits;
+
+/// Where lines wait to be written.
+pub(crate) struct Writer {
+    lines: mpsc::Sender<String>,
+    /// Bytes that wait.
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Writer {
+    /// Writes to `out` until that fails, or the writer is dropped and everything is written.
+    pub(crate) fn new(mut out: Box<dyn Write + Send>) -> Self {
+        let (lines, to_write) = mpsc::channel::<String>();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let left = Arc::clone(&waiting);
+        thread::spawn(move || {
+            for line in to_write {
+                let written = out
+                    .write_all(line.as_bytes())
+                    .and_then(|()| out.write_all(b"\n"))
+                    .and_then(|()| out.flush());
+                left.fetch_sub(line.len(), Ordering::AcqRel);
+                if written.is_err() {
+                    // Who is gone is noticed by what they say no more.
+                    return;
+                }
+            }
+        });
+        Self { lines, waiting }
+    }
+
+    /// Has a line written. `false` if too much waits already, or nobody is there to read it.
+    pub(crate) fn send(&self, line: &str) -> bool {
+        let before = self.waiting.fetch_add(line.len(), Ordering::AcqRel);
+        let fits = before == 0 || before.saturating_add(line.len()) <= limits::WAITING_BYTES;
+        let sent = fits && self.lines.send(line.to_owned()).is_ok();
+        if !sent {
+            self.waiting.fetch_sub(line.len(), Ordering::AcqRel);
+        }
+        sent
+    }
+
+    /// Waits until everything is written, at most so long.
+    pub(crate) fn drain(&self, most: Duration) {
+        let began = Instant::now();
+        while self.waiting.load(Ordering::Acquire) > 0 && began.elapsed() < most {
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    /// Somebody who does not read.
+    struct Deaf;
+
+    impl Write for Deaf {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            thread::sleep(Duration::from_secs(3_600));
+            Ok(0)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn who_does_not_read_holds_up_nobody_and_takes_no_more_memory_than_that() {
+        let writer = Writer::new(Box::new(Deaf));
+        let line = "x".repeat(limits::WAITING_BYTES / 4);
+        let taken = (0..10).filter(|_| writer.send(&line)).count();
+        assert_eq!(taken, 4);
+        writer.drain(Duration::from_millis(10));
+    }
+}
