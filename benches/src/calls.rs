@@ -231,4 +231,6 @@ pub fn pass() {
     for line in stdin().lines().map_while(Result::ok) {
         writeln!(to, "{line}").expect("the server reads");
     }
+    drop(to);
+    server.wait().expect("the server ends");
 }
