@@ -88,7 +88,8 @@ struct Run {
 /// Heed signed rejects, cancels and revocations from now on, whether the log has them or not.
 ///
 /// Every gate that uses this working directory stops as if they were the next entries of the log. Each file is a record, as
-/// `counterfoil record` prints it, or as whoever signed it handed it over.
+/// `counterfoil record` prints it, or as whoever signed it handed it over. Heeded is kept, not judged: one whose signer may not say
+/// that stops nothing, and none is in the log before somebody submits it.
 #[derive(Args, Debug)]
 struct Stop {
     /// Records as they were signed
@@ -234,7 +235,12 @@ impl Stop {
         if context.json {
             output::print_json(&json!({"heeded": ids}))?;
         } else {
-            output::print(&ids.iter().map(|id| format!("heeded: {id}\n")).collect::<String>())?;
+            let heeded: String = ids.iter().map(|id| format!("heeded: {id}\n")).collect();
+            let dir = input::shown(&dir);
+            let meant = format!(
+                "Every gate that uses {dir} stops what they may end, as if the log had them. Nothing was logged\n"
+            );
+            output::print(&format!("{heeded}{meant}"))?;
         }
         Ok(0)
     }

@@ -1,12 +1,12 @@
 //! `counterfoil gate check`: would this be let pass now? For scripts, and for jobs that hold no key.
 
-use std::{fmt::Write as _, fs::OpenOptions, io::Write as _, path::PathBuf};
+use std::{fs::OpenOptions, io::Write as _, path::PathBuf};
 
 use clap::Args;
-use counterfoil_client::ApprovalQuery;
+use counterfoil_client::{ApprovalQuery, Client, ClientError};
 use counterfoil_gate::{Refusal, Request, Ruling, decide, heeded_in};
 use counterfoil_receipt::{Action, Author, Principal, RecordId, Role, RunId, Signer as _, body::Audience};
-use counterfoil_verify::{Run, State, Trust, Verdict};
+use counterfoil_verify::{ProposalStatus, Run, State, Trust, Verdict};
 use serde_json::json;
 
 use crate::{
@@ -26,17 +26,20 @@ use crate::{
 /// The action is a command after `--`, or a file. Everything is verified here, under the trust file, and no key is needed: a job that
 /// deploys can ask before it does, and a merge can wait for it.
 ///
-/// Exit status: 0 it would, 1 refused, 3 not shown, 4 not decided yet.
+/// What the effect itself presumes is not checked, such as that a file is still as it was: only a gate that is about to run it can
+/// ask.
+///
+/// Exit status: 0 it would, 1 refused, 2 wrongly used or unreadable, 3 not shown or no answer, 4 not decided yet.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   counterfoil gate check sha256:… -- make deploy
   counterfoil gate check --action deploy.json --for runtime --markdown \"$GITHUB_STEP_SUMMARY\"
   counterfoil gate check --bundle run.jsonl --action deploy.json --for runtime")]
 pub struct Check {
-    /// The run [default: that of the bundle, or of the newest proposal of this action]
+    /// The run [default: that of the bundle, or of the newest proposal of this action, one that is approved before all others]
     #[arg(value_parser = run_id)]
     run: Option<RunId>,
-    /// The proposal [default: the last of the run that is about this action]
+    /// The proposal [default: the last of the run that is about this action, one that would pass before all others]
     #[arg(long, value_name = "ID", value_parser = record_id)]
     proposal: Option<RecordId>,
     /// The action, as JSON, instead of a command
@@ -66,9 +69,19 @@ struct Found {
     ruling: Ruling,
     run: RunId,
     proposal: RecordId,
-    /// Who approved it.
+    /// Who approved it; nobody where the policy allows it without people.
     by: Vec<String>,
     size: u64,
+}
+
+/// What is asked, and under what.
+struct Question<'q> {
+    context: &'q Context,
+    trust: &'q Trust,
+    action: &'q Action,
+    /// What shows the run.
+    evidence: &'q Verdict,
+    run: RunId,
 }
 
 impl Check {
@@ -85,27 +98,43 @@ impl Check {
                 return Err(Failure::new("usage", "no action", "add --help to see what the command takes"));
             }
         };
-        let trust = trust::load(&context.trust_path())?;
-        let (evidence, run) = self.evidence(context, &trust, &action)?;
-        let found = self.decide(context, &trust, &action, &evidence, run)?;
+        let found = self.find(context, &action);
         if let Some(path) = &self.markdown {
-            let text = found.markdown(&action, &remote::server_url(context)?);
+            let text = match &found {
+                Ok(found) => found.markdown(&action, &remote::server_url(context)?),
+                Err(failure) => nothing_found(&action, failure),
+            };
             let file = OpenOptions::new().create(true).append(true).open(path);
             file.and_then(|mut file| file.write_all(text.as_bytes()))
                 .map_err(|error| output::unwritable(path, &error))?;
         }
+        let found = found?;
         match found.ruling {
             Ruling::Execute(_) => {
                 if let Some(command) = command {
                     command.can_start().map_err(|error| gate::unfit(&error))?;
                 }
-                let json = json!({"ruling": "execute", "run": run.to_string(), "proposal": found.proposal.to_string(), "approved_by": found.by});
-                gate::say(context, &json, "it would be executed: exactly this was approved")?;
+                let (run, proposal) = (found.run.to_string(), found.proposal.to_string());
+                let why = if found.by.is_empty() {
+                    "the policy allows exactly this without anybody"
+                } else {
+                    "exactly this was approved"
+                };
+                let json =
+                    json!({"ruling": "execute", "run": run, "proposal": proposal, "approved_by": found.by});
+                gate::say(context, &json, &format!("it would be executed: {why}"))?;
                 Ok(0)
             }
             Ruling::Hold(why) => Err(gate::held(&why)),
             Ruling::Refuse(refusal) => Err(gate::refused(&refusal.code, &refusal.detail)),
         }
+    }
+
+    /// What is shown of the action, and whether that suffices.
+    fn find(&self, context: &Context, action: &Action) -> Outcome<Found> {
+        let trust = trust::load(&context.trust_path())?;
+        let (evidence, run) = self.evidence(context, &trust, action)?;
+        self.decide(&Question { context, trust: &trust, action, evidence: &evidence, run })
     }
 
     /// What shows the run that is about the action.
@@ -130,39 +159,52 @@ impl Check {
         let run = match self.run {
             Some(run) => run,
             None => {
-                let query = ApprovalQuery { tool: Some(action.tool.to_string()), ..ApprovalQuery::default() };
-                let listed = client.hints()?.approvals(&query)?.approvals;
-                // The list is a hint, as the newest first; what it names is verified.
-                let same = listed.into_iter().find(|one| one.action.digest == action.digest());
-                same.map(|one| one.run).ok_or_else(|| {
+                let listed = client.hints().and_then(|log| listed_run(log, action)).map_err(no_answer)?;
+                listed.ok_or_else(|| {
                     let message = "no recent proposal is about exactly this action";
                     Failure::new("action-differs", message, "propose it, or name the run")
                         .with_status(VIOLATED)
                 })?
             }
         };
-        Ok((client.fetch_verified(run, time::millis(now)?)?.verdict, run))
+        let fetched = client.fetch_verified(run, time::millis(now)?).map_err(no_answer)?;
+        Ok((fetched.verdict, run))
     }
 
-    fn decide(
-        &self,
-        context: &Context,
-        trust: &Trust,
-        action: &Action,
-        evidence: &Verdict,
-        run: RunId,
-    ) -> Outcome<Found> {
+    /// What becomes of the proposal that was named; else of the newest about this action that would pass, or of the newest.
+    fn decide(&self, question: &Question<'_>) -> Outcome<Found> {
+        let (evidence, run) = (question.evidence, question.run);
         let state = evidence.state();
-        let shown = state.run(&run);
-        if shown.is_none() {
+        let Some(shown) = state.run(&run) else {
             let why = evidence
                 .findings()
                 .first()
                 .map_or("no trigger of it is shown".to_owned(), ToString::to_string);
             let message = format!("run {run} is not shown: {}", printable(&why));
             return Err(Failure::new("run-not-shown", message, "check the run's id").with_status(NOT_SHOWN));
+        };
+        let newest = gate::proposal_about(state, Some(shown), self.proposal, question.action)?;
+        let found = self.rule(question, shown, newest)?;
+        if self.proposal.is_some() || matches!(found.ruling, Ruling::Execute(_)) {
+            return Ok(found);
         }
-        let proposal = gate::proposal_about(state, shown, self.proposal, action)?;
+        let digest = question.action.digest();
+        for (id, proposal) in shown.proposals().iter().rev() {
+            let is_approved = state.proposal_status(shown, id) == Some(ProposalStatus::Approved);
+            if *id == newest || proposal.digest != digest || !is_approved {
+                continue;
+            }
+            let earlier = self.rule(question, shown, *id)?;
+            if matches!(earlier.ruling, Ruling::Execute(_)) {
+                return Ok(earlier);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether one proposal would pass.
+    fn rule(&self, question: &Question<'_>, shown: &Run, proposal: RecordId) -> Outcome<Found> {
+        let Question { context, trust, action, evidence, run } = *question;
         let stops = heeded_in(&context.file("gate")).map_err(|error| {
             Failure::new(
                 "open-executions",
@@ -172,7 +214,7 @@ impl Check {
         })?;
         let size = evidence.checkpoints().last().map_or(0, |shown| shown.head.size.0);
         let mut found = Found { ruling: Ruling::Hold(String::new()), run, proposal, by: Vec::new(), size };
-        let runtime = match self.runtime(context, state, shown, &proposal) {
+        let runtime = match self.runtime(context, evidence.state(), shown, &proposal) {
             Ok(runtime) => runtime,
             Err(refusal) => return Ok(Found { ruling: Ruling::Refuse(refusal), ..found }),
         };
@@ -188,8 +230,8 @@ impl Check {
             require: trust.require().to_vec(),
         };
         found.ruling = decide(&request, evidence, time::millis(time::now())?);
-        if let (Ruling::Execute(approved), Some(run)) = (&found.ruling, shown) {
-            let approver = |id: &RecordId| run.decision(id).map(|decision| decision.approver.to_string());
+        if let Ruling::Execute(approved) = &found.ruling {
+            let approver = |id: &RecordId| shown.decision(id).map(|decision| decision.approver.to_string());
             found.by = approved.decisions().iter().filter_map(approver).collect();
         }
         Ok(found)
@@ -200,7 +242,7 @@ impl Check {
         &self,
         context: &Context,
         state: &State,
-        run: Option<&Run>,
+        run: &Run,
         proposal: &RecordId,
     ) -> Result<Author, Refusal> {
         let own = || signing::key(context, Role::Runtime).ok().filter(|key| key.role() == Role::Runtime);
@@ -209,7 +251,7 @@ impl Check {
         {
             return Ok(Author { key: key.key(), principal: key.principal().clone(), role: key.role() });
         }
-        let audience = run.and_then(|run| run.proposal(proposal)).map(|proposal| &proposal.audience);
+        let audience = run.proposal(proposal).map(|proposal| &proposal.audience);
         let named = match audience {
             Some(Audience::Principal(principal)) => Some(principal),
             Some(Audience::Group(_)) | None => None,
@@ -235,39 +277,84 @@ impl Check {
     }
 }
 
+/// The run of the newest proposal of this action, of one that is approved before all others. The list is a hint: what it names
+/// is verified.
+fn listed_run(log: &Client, action: &Action) -> Result<Option<RunId>, ClientError> {
+    for status in [Some(ProposalStatus::Approved), None] {
+        let query = ApprovalQuery { status, tool: Some(action.tool.to_string()), ..ApprovalQuery::default() };
+        let listed = log.approvals(&query)?.approvals;
+        let same = listed.into_iter().find(|one| one.action.digest == action.digest());
+        if let Some(same) = same {
+            return Ok(Some(same.run));
+        }
+    }
+    Ok(None)
+}
+
+/// A server that does not answer shows nothing, and is no fault of whoever asked.
+fn no_answer(error: ClientError) -> Failure {
+    let is_silent = match &error {
+        ClientError::Unreachable { .. }
+        | ClientError::NoAnswer { .. }
+        | ClientError::Busy { .. }
+        | ClientError::Protocol { .. }
+        | ClientError::TooLarge { .. } => true,
+        ClientError::Refused(problem) => problem.status == 429 || problem.status >= 500,
+        ClientError::OtherLog { .. }
+        | ClientError::Untrusted { .. }
+        | ClientError::Fork(_)
+        | ClientError::Stale { .. }
+        | ClientError::NotShown { .. }
+        | ClientError::Store { .. }
+        | ClientError::Draft(_)
+        | ClientError::Misuse(_)
+        | ClientError::Random(_)
+        | ClientError::Clock => false,
+    };
+    let failure = Failure::from(error);
+    if is_silent { failure.with_status(NOT_SHOWN) } else { failure }
+}
+
+/// The same summary where no proposal was found to rule on.
+fn nothing_found(action: &Action, failure: &Failure) -> String {
+    let word = if failure.status() == VIOLATED { "refused" } else { "not shown" };
+    summary(
+        word,
+        &[("action", named(action)), ("why", code(&format!("{}: {}", failure.code(), failure.message())))],
+    )
+}
+
+/// A heading, and a table of what was found.
+fn summary(word: &str, rows: &[(&str, String)]) -> String {
+    let rows: String = rows.iter().map(|(name, text)| format!("| {name} | {text} |\n")).collect();
+    format!("### Counterfoil: {word}\n\n|   |   |\n|---|---|\n{rows}\n")
+}
+
+fn named(action: &Action) -> String {
+    code(&format!("{} {}", action.tool, action.digest()))
+}
+
 impl Found {
     /// For a summary that people read beside the change.
     fn markdown(&self, action: &Action, server: &str) -> String {
         let (word, why) = match &self.ruling {
-            Ruling::Execute(_) => ("approved", String::new()),
-            Ruling::Hold(why) => ("not decided yet", why.clone()),
-            Ruling::Refuse(refusal) => ("refused", refusal.to_string()),
+            Ruling::Execute(_) if self.by.is_empty() => {
+                ("allowed", Some("the policy allows it without anybody".to_owned()))
+            }
+            Ruling::Execute(_) => ("approved", None),
+            Ruling::Hold(why) => ("not decided yet", Some(code(why))),
+            Ruling::Refuse(refusal) => ("refused", Some(code(&refusal.to_string()))),
         };
-        let mut out = format!("### Counterfoil: {word}\n\n|   |   |\n|---|---|\n");
-        let mut row = |name: &str, text: &str| {
-            // Writing to a string can't fail.
-            let _ = writeln!(out, "| {name} | {text} |");
-        };
-        row("action", &code(&format!("{} {}", action.tool, action.digest())));
-        row(
-            "proposal",
-            &format!(
-                "[{}]({}/review/{})",
-                code(&self.proposal.to_string()),
-                server.trim_end_matches('/'),
-                self.proposal
-            ),
-        );
-        row("run", &code(&self.run.to_string()));
+        let (proposal, server) = (self.proposal, server.trim_end_matches('/'));
+        let link = format!("[{}]({server}/review/{proposal})", code(&proposal.to_string()));
+        let mut rows =
+            vec![("action", named(action)), ("proposal", link), ("run", code(&self.run.to_string()))];
         if !self.by.is_empty() {
-            row("approved by", &self.by.iter().map(|name| code(name)).collect::<Vec<_>>().join(", "));
+            rows.push(("approved by", self.by.iter().map(|name| code(name)).collect::<Vec<_>>().join(", ")));
         }
-        if !why.is_empty() {
-            row("why", &code(&why));
-        }
-        row("verified", &format!("here, as of {} entries of the log", self.size));
-        out.push('\n');
-        out
+        rows.extend(why.map(|why| ("why", why)));
+        rows.push(("verified", format!("here, as of {} entries of the log", self.size)));
+        summary(word, &rows)
     }
 }
 

@@ -638,7 +638,7 @@ fn a_server_that_is_not_there() {
     $ counterfoil gate check ID --key runtime.key --server http://127.0.0.1:9 -- true
     error[unreachable]: http://127.0.0.1:9/v1/log: io: Connection refused (os error 111)
     hint: start it with `counterfoil serve`, or name another with --server URL
-    [exit 2]
+    [exit 3]
 
     $ counterfoil gate run ID --key runtime.key --proposal ID --server http://127.0.0.1:9 -- true
     error[unreachable]: http://127.0.0.1:9/v1/log: io: Connection refused (os error 111)

@@ -130,12 +130,17 @@ pub fn heed_in(dir: &Path, record: &UnverifiedRecord) -> io::Result<()> {
     Stops::of(dir)?.keep(record)
 }
 
-/// What the gates that use a directory heed.
+/// What the gates that use a directory heed; nothing is made where no gate was. No directory of theirs is no such record.
 ///
 /// # Errors
 /// If one can't be read: what can't be read may be what stops.
 pub fn heeded_in(dir: &Path) -> io::Result<Vec<UnverifiedRecord>> {
-    Stops::of(dir)?.read()
+    let stops = Stops { dir: dir.join(DIR) };
+    // A link to nowhere is there, and can't be read.
+    match fs::symlink_metadata(&stops.dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        _ => stops.read(),
+    }
 }
 
 /// Where a gate finds what it is to heed: each a file, a record as it was signed.
