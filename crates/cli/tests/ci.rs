@@ -6,9 +6,11 @@
 mod common;
 
 use std::{
+    fs::Permissions,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpListener,
-    path::Path,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
     process::Command,
     thread,
 };
@@ -28,16 +30,7 @@ impl Deployment {
         let run = log.trigger();
         let deployment = Self { log, run };
         deployment.action("deploy.json", "0123456");
-        deployment.log.good(&[
-            "propose",
-            &deployment.run,
-            "--action",
-            "deploy.json",
-            "--for",
-            "runtime",
-            "--risk",
-            "high",
-        ]);
+        deployment.propose(&deployment.run);
         // A job has no keys.
         std::fs::rename(
             deployment.log.desk.path("keys/runtime.key"),
@@ -56,28 +49,31 @@ impl Deployment {
         self.log.good(&["approve", &self.run, "--yes"]);
     }
 
-    /// Runs the script in a job of this action; its exit status, and what was said on the pull request.
+    fn propose(&self, run: &str) {
+        self.log.good(&["propose", run, "--action", "deploy.json", "--for", "runtime", "--risk", "high"]);
+    }
+
+    /// Runs the script in a job of this action on a pull request; its exit status, and what was said there.
     fn job(&self, action: &str, server: &str) -> (i32, String) {
-        let site = TcpListener::bind("127.0.0.1:0").unwrap();
-        let api = format!("http://{}", site.local_addr().unwrap());
-        let comment = thread::spawn(move || heard(&site));
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/ci/check.sh");
-        let binary = Path::new(env!("CARGO_BIN_EXE_counterfoil")).parent().unwrap();
-        let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap());
-        let job = Command::new(script)
-            .current_dir(self.log.desk.path("."))
-            .env("PATH", path)
-            .envs([
-                ("COUNTERFOIL_ACTION", action),
-                ("COUNTERFOIL_SERVER", server),
-                ("COUNTERFOIL_TRUST", "trust.toml"),
-            ])
-            .envs([
-                ("GITHUB_API_URL", api.as_str()),
-                ("GITHUB_REPOSITORY", "shop/site"),
-                ("GITHUB_TOKEN", "secret"),
-            ])
-            .envs([("PULL_REQUEST", "7"), ("GITHUB_STEP_SUMMARY", "summary.md")])
+        let of = [("GITHUB_REPOSITORY", "shop/site"), ("GITHUB_TOKEN", TOKEN), ("PULL_REQUEST", "7")];
+        let of = [&of[..], &[("GITHUB_STEP_SUMMARY", "summary.md")]].concat();
+        let (status, heard) = self.job_of(&of, "GITHUB_API_URL", action, server);
+        assert_eq!(heard.request, "POST /repos/shop/site/issues/7/comments HTTP/1.1");
+        assert!(heard.headers.contains(&format!("authorization: bearer {TOKEN}")), "{:?}", heard.headers);
+        let said = serde_json::from_str::<Value>(&heard.body).unwrap()["body"].as_str().unwrap().to_owned();
+        (status, said)
+    }
+
+    /// The same in a job with these variables, the site's address in one that is named.
+    fn job_of(&self, of: &[(&str, &str)], site: &str, action: &str, server: &str) -> (i32, Heard) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let api = format!("http://{}", listener.local_addr().unwrap());
+        let comment = thread::spawn(move || heard(&listener));
+        let job = self
+            .shell(&example("check.sh"))
+            .envs([("COUNTERFOIL_ACTION", action), ("COUNTERFOIL_SERVER", server)])
+            .envs(of.iter().copied())
+            .env(site, api)
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&job.stderr).into_owned();
@@ -85,29 +81,68 @@ impl Deployment {
         assert!(!said.contains("warning"), "{said}");
         (job.status.code().unwrap(), comment.join().unwrap())
     }
+
+    /// A program of a job, where what `curl` is given is noted before it runs.
+    fn shell(&self, program: &Path) -> Command {
+        let desk = &self.log.desk;
+        if !desk.path("bin").exists() {
+            std::fs::create_dir(desk.path("bin")).unwrap();
+            std::fs::create_dir(desk.path("tmp")).unwrap();
+            let noted = format!("#!/bin/sh\necho \"$@\" >> '{}'\n", desk.path("arguments").display());
+            let checked = "for file in \"$TMPDIR\"/*/header; do stat -c %a \"$file\"; done >> modes\n";
+            desk.write("bin/curl", format!("{noted}{checked}PATH=${{PATH#*:}} exec curl \"$@\"\n"));
+            std::fs::set_permissions(desk.path("bin/curl"), Permissions::from_mode(0o755)).unwrap();
+        }
+        let binary = Path::new(env!("CARGO_BIN_EXE_counterfoil")).parent().unwrap();
+        let (bin, path) = (desk.path("bin"), std::env::var("PATH").unwrap());
+        let mut command = Command::new(program);
+        command
+            .current_dir(desk.path("."))
+            .env("PATH", format!("{}:{}:{path}", bin.display(), binary.display()));
+        command.env("TMPDIR", desk.path("tmp")).env("COUNTERFOIL_TRUST", "trust.toml");
+        command
+    }
 }
 
-/// The comment that is posted to a site.
-fn heard(site: &TcpListener) -> String {
+/// What may comment.
+const TOKEN: &str = "secret";
+
+/// A file of the examples.
+fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/ci").join(name)
+}
+
+/// A comment that was posted to a site.
+struct Heard {
+    request: String,
+    /// In lower case.
+    headers: Vec<String>,
+    body: String,
+}
+
+/// Takes a comment.
+fn heard(site: &TcpListener) -> Heard {
     let (stream, _) = site.accept().unwrap();
     let mut reader = BufReader::new(stream);
-    let (mut line, mut length) = (String::new(), 0);
-    reader.read_line(&mut line).unwrap();
-    assert_eq!(line.trim_end(), "POST /repos/shop/site/issues/7/comments HTTP/1.1");
-    while line.trim_end() != "" {
-        line.clear();
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
         reader.read_line(&mut line).unwrap();
-        if let Some(value) = line.to_lowercase().strip_prefix("content-length: ") {
-            length = value.trim().parse().unwrap();
+        match line.trim_end() {
+            "" => break,
+            line => lines.push(line.to_owned()),
         }
     }
-    let mut body = vec![0; length];
+    let request = lines.remove(0);
+    let headers: Vec<String> = lines.iter().map(|line| line.to_lowercase()).collect();
+    let length = headers.iter().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; length.unwrap().parse().unwrap()];
     reader.read_exact(&mut body).unwrap();
     reader
         .get_mut()
         .write_all(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         .unwrap();
-    serde_json::from_slice::<Value>(&body).unwrap()["body"].as_str().unwrap().to_owned()
+    Heard { request, headers, body: String::from_utf8(body).unwrap() }
 }
 
 #[test]
@@ -127,10 +162,129 @@ fn a_job_goes_on_only_with_what_was_approved_and_says_so_on_the_pull_request() {
     it.action("pushed.json", "89abcde");
     let (status, said) = it.job("pushed.json", &it.log.url);
     assert_eq!(status, 1, "{said}");
+    assert!(said.contains("### Counterfoil: refused") && said.contains("action-differs"), "{said}");
     // A log that does not answer approves nothing.
     let (status, said) = it.job("deploy.json", "http://127.0.0.1:9");
-    assert!(status != 0 && said.contains("not shown"), "{status}: {said}");
+    assert!(status == 3 && said.contains("### Counterfoil: not shown"), "{status}: {said}");
 }
+
+#[test]
+fn a_token_is_no_argument_of_a_program_and_is_left_in_no_file() {
+    let it = Deployment::new();
+    let of = [("GITLAB_TOKEN", TOKEN), ("CI_PROJECT_ID", "5"), ("CI_MERGE_REQUEST_IID", "8")];
+    let (status, heard) = it.job_of(&of, "CI_API_V4_URL", "deploy.json", &it.log.url);
+    assert_eq!((status, heard.request.as_str()), (4, "POST /projects/5/merge_requests/8/notes HTTP/1.1"));
+    assert!(heard.headers.contains(&format!("private-token: {TOKEN}")), "{:?}", heard.headers);
+    assert!(heard.body.starts_with("body="), "{}", heard.body);
+    it.job("deploy.json", &it.log.url);
+    let arguments = it.log.desk.read("arguments");
+    assert_eq!((arguments.lines().count(), arguments.contains(TOKEN)), (2, false), "{arguments}");
+    assert_eq!(it.log.desk.read("modes"), "600\n600\n");
+    assert_eq!(std::fs::read_dir(it.log.desk.path("tmp")).unwrap().count(), 0);
+}
+
+#[test]
+fn the_action_fails_while_nobody_decided_unless_it_is_told_not_to() {
+    let it = Deployment::new();
+    let action = std::fs::read_to_string(example("action.yml")).unwrap();
+    let (_, step) = action.split_once("      run: |\n").unwrap();
+    let step = |fail: &str, action: &str| {
+        let mut bash = it.shell(Path::new("bash"));
+        bash.args(["-e", "-o", "pipefail", "-c", step]).env("GITHUB_ACTION_PATH", example("."));
+        bash.envs([("COUNTERFOIL_ACTION", action), ("COUNTERFOIL_SERVER", &it.log.url)]);
+        bash.env("FAIL_IF_UNDECIDED", fail).status().unwrap().code().unwrap()
+    };
+    assert_eq!(step("true", "deploy.json"), 4);
+    assert_eq!(step("", "deploy.json"), 4);
+    assert_eq!(step("false", "deploy.json"), 0);
+    it.action("pushed.json", "89abcde");
+    assert_eq!(step("false", "pushed.json"), 1);
+    it.approve();
+    assert_eq!(step("true", "deploy.json"), 0);
+}
+
+#[test]
+fn a_server_that_gives_no_answer_shows_nothing() {
+    let it = Deployment::new();
+    let check = |server: &str| {
+        it.log.desk.run(&["gate", "check", &it.run, "--action", "deploy.json", "--server", server])
+    };
+    check("http://127.0.0.1:9").failed(3, "unreachable");
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    thread::spawn(move || silent.incoming().for_each(drop));
+    assert_eq!(check(&url).code, 3);
+    let broken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", broken.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in broken.incoming() {
+            let mut reader = BufReader::new(stream.unwrap());
+            let mut line = String::new();
+            while reader.read_line(&mut line).unwrap() > 2 {
+                line.clear();
+            }
+            let answer =
+                b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            reader.get_mut().write_all(answer).unwrap();
+        }
+    });
+    assert_eq!(check(&url).code, 3);
+}
+
+#[test]
+fn a_check_leaves_nothing_where_no_gate_was() {
+    let it = Deployment::new();
+    it.approve();
+    let check = || it.log.run(&["gate", "check", &it.run, "--action", "deploy.json"]);
+    assert_eq!((check().code, it.log.desk.path("gate").exists()), (0, false));
+    // What can't be read may be what stops.
+    std::fs::create_dir(it.log.desk.path("gate")).unwrap();
+    assert_eq!(check().code, 0);
+    std::os::unix::fs::symlink("nowhere", it.log.desk.path("gate/stops")).unwrap();
+    check().failed(2, "open-executions");
+    assert!(!it.log.desk.path("gate/nowhere").exists());
+}
+
+#[test]
+fn an_approved_proposal_of_an_action_counts_though_a_newer_one_is_open() {
+    let it = Deployment::new();
+    it.approve();
+    let check = |more: &[&str]| it.log.run(&[&["gate", "check", "--action", "deploy.json"], more].concat());
+    assert_eq!(check(&[]).code, 0);
+    it.propose(&it.run);
+    assert_eq!(check(&[]).code, 0);
+    assert_eq!(check(&[&it.run]).code, 0);
+    let other = it.log.trigger();
+    it.propose(&other);
+    assert_eq!(check(&[]).code, 0);
+    assert_eq!(check(&[&other]).code, 4);
+}
+
+#[test]
+fn what_the_policy_allows_without_people_is_called_allowed() {
+    let it = Deployment::new();
+    it.log.desk.write("allow.toml", ALLOW);
+    it.log.good(&["policy", "set", "allow.toml"]);
+    let run = it.log.trigger();
+    it.propose(&run);
+    let ran = it.log.run(&["gate", "check", &run, "--action", "deploy.json", "--markdown", "said.md"]);
+    assert_eq!((ran.code, ran.stderr.contains("approved")), (0, false), "{}", ran.stderr);
+    assert!(ran.stderr.contains("the policy allows exactly this without anybody"), "{}", ran.stderr);
+    let said = it.log.desk.read("said.md");
+    assert!(said.contains("### Counterfoil: allowed") && !said.contains("approved"), "{said}");
+    let json = it.log.json(&["gate", "check", &run, "--action", "deploy.json"]);
+    assert_eq!((&json["ruling"], &json["approved_by"]), (&json!("execute"), &json!([])));
+}
+
+const ALLOW: &str = r#"
+language = "counterfoil-policy/1"
+
+[[rules]]
+name = "deployments"
+effect = "allow"
+uses = 1
+match.any = [{ tool = "deploy" }]
+"#;
 
 #[test]
 fn a_rejected_or_forged_approval_does_not_pass_a_check() {
