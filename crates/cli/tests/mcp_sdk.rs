@@ -214,7 +214,7 @@ fn what_its_client_gave_up_while_it_ran_is_unknown() {
     each(&[(Ts1, Everything), (Py2, Small)], |setting| {
         let office = &setting.office;
         let mut client = setting.client(&[]);
-        let call = client.begin(setting.slow(3));
+        let call = client.begin(setting.slow(90));
         client.wait_for_progress(call);
         client.cancel(call);
         client.end(call).unwrap_err();
@@ -342,14 +342,20 @@ fn what_a_killed_gate_was_at_is_unknown_and_not_repeated() {
 fn gates_of_two_clients_work_side_by_side() {
     each(&[(Ts2, Small)], |setting| {
         let (mut one, mut other) = (setting.client(&[]), setting.client(&["--hold", "50s"]));
-        let slow = one.begin(setting.slow(3));
+        let slow = one.begin(setting.slow(90));
         one.wait_for_progress(slow);
+        let running = setting.office.run_that_is("executing", 1);
         // What starts now takes nothing of what runs for something that was left behind.
         let call = other.begin(setting.asked("other"));
         let run = held(setting);
         setting.office.log.good(&["approve", &run, "--yes"]);
         ran(setting, &other.end(call).unwrap());
-        ran(setting, &one.end(slow).unwrap());
+        assert_eq!(setting.office.run_that_is("executing", 1), running);
+        assert_eq!(setting.office.approvals("unknown").len(), 0);
+        one.cancel(slow);
+        one.end(slow).unwrap_err();
+        assert_eq!(setting.office.run_that_is("unknown", 1), running);
+        setting.began_once();
         setting.has_left(&["other", "slow"]);
         one.exit_alone();
         other.exit();
