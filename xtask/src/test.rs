@@ -40,6 +40,8 @@ pub fn test(flags: &[&str]) -> Step {
     if install {
         install_packages()?;
         mcp::install()?;
+    } else {
+        mcp::say_what_is_skipped();
     }
     interop::build(install)?;
     let python = provide_python(install)?;
@@ -101,13 +103,13 @@ fn provide_python(install: bool) -> Result<String, String> {
     let venv = root().join("target/venv");
     let python = venv.join("bin/python");
     if install {
-        make_venv(&venv, &REQUIREMENTS.map(|path| root().join(path)))?;
+        make_venv(&venv, &[], &REQUIREMENTS.map(|path| root().join(path)))?;
     }
     Ok(if python.exists() { text(&python) } else { "python3".to_owned() })
 }
 
-/// A virtual environment with the packages that these files name, made unless it is there.
-pub fn make_venv(venv: &Path, requirements: &[PathBuf]) -> Step {
+/// A virtual environment with the packages that these files name, by pip with these options, made unless it is there.
+pub fn make_venv(venv: &Path, options: &[&str], requirements: &[PathBuf]) -> Step {
     let wanted = requirements.iter().map(|path| read(path)).collect::<Result<String, _>>()?;
     let installed = venv.join("installed.txt");
     if fs::read_to_string(&installed).is_ok_and(|installed| installed == wanted) {
@@ -117,7 +119,7 @@ pub fn make_venv(venv: &Path, requirements: &[PathBuf]) -> Step {
     run("python3", &["-m", "venv", &text(venv)])?;
     let pip = ["-m", "pip", "install", "-q", "--disable-pip-version-check"];
     let files: Vec<String> = requirements.iter().flat_map(|path| ["-r".to_owned(), text(path)]).collect();
-    let words = pip.into_iter().chain(files.iter().map(String::as_str));
+    let words = pip.into_iter().chain(options.iter().copied()).chain(files.iter().map(String::as_str));
     run(&text(&venv.join("bin/python")), &words.collect::<Vec<_>>())?;
     fs::write(installed, wanted).map_err(|error| error.to_string())
 }
