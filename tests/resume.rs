@@ -1,17 +1,18 @@
 //! What whoever goes on with a run is told: all of it, nothing else, and nothing where the evidence is against it.
 
 use counterfoil_receipt::{
-    Body, RecordId, RunId, UnverifiedRecord,
+    Body, RecordId, Role, RunId, UnverifiedRecord,
     body::{
-        Audience, BreakGlass, Cancel, Cost, Effects, Handoff, Observation, ObservationKind, Proposal, Ruling,
-        Settlement, Spend, Status, Type,
+        Audience, BreakGlass, Cancel, Changes, Cost, Effects, Handoff, KeyChange, Keyring, Observation,
+        ObservationKind, Proposal, Revocation, RevocationTarget, Ruling, Settlement, Spend, Status, Type,
+        Window,
     },
-    field::Whole,
+    field::{Millis, Whole},
     text::{Amount, Currency},
 };
-use counterfoil_testkit::{Actor, Scenario, action, delegation, text};
+use counterfoil_testkit::{Actor, Scenario, action, delegation, enrolment, text};
 use counterfoil_verify::{
-    Conclusion, Dimension, Effect, Next, ProposalStatus, RunState, Section, Summary, Trust, Verdict,
+    Answer, Conclusion, Dimension, Effect, Next, ProposalStatus, RunState, Section, Summary, Trust, Verdict,
     limits::{LATEST_RECORDS, SUMMARY_BYTES, SUMMARY_TEXT_BYTES},
     verify,
 };
@@ -364,7 +365,12 @@ fn whatever_may_follow_is_admitted_and_has_an_effect() {
             let (signer, body) = done(&mut after, run, &next);
             assert_eq!(signer.role, next.role, "{next:?}");
             let record = after.ledger.sign(&signer, Some(run), body);
-            assert_eq!(after.ledger.append(record.bytes()), Ok(Effect::Took), "{next:?}");
+            let effect = after.ledger.append(record.bytes());
+            // What ends the rest of a proposal that was executed is no effect of the fold's, but ends it.
+            let ended =
+                |id: &RecordId| after.ledger.run(run).proposal(id).is_some_and(|one| one.ended.is_some());
+            let ends = next.about.is_some_and(|about| ended(&about));
+            assert!(effect == Ok(Effect::Took) || (effect.is_ok() && ends), "{next:?} {effect:?}");
             tried.insert(next.kind.as_str());
         }
     };
@@ -416,6 +422,8 @@ fn what_was_done_under_break_glass_waits_to_be_looked_at() {
         let shown = verdict(&scenario, run);
         let state = RunState::of(&shown, run, &[]).unwrap();
         assert_eq!(state.unreviewed().is_empty(), is_reviewed);
+        let decides = state.next().iter().any(|next| next.kind == Type::Decision);
+        assert_eq!(decides, !is_reviewed, "whoever looks at it says so");
         let told = state.summary();
         let waits = lines(&told, Section::Waits);
         assert_eq!(waits[0].contains("approved by nobody"), !is_reviewed, "{waits:?}");
@@ -425,4 +433,204 @@ fn what_was_done_under_break_glass_waits_to_be_looked_at() {
             "{latest}"
         );
     }
+}
+
+/// How many uses are left of a run's first proposal, whether somebody may execute it, and what it is called.
+fn left(scenario: &Scenario, run: RunId) -> (u64, bool, ProposalStatus) {
+    let shown = verdict(scenario, run);
+    let state = RunState::of(&shown, run, &[]).unwrap();
+    let may = state.next().iter().any(|next| next.kind == Type::Execution);
+    (state.budget().uses.first().map_or(0, |uses| uses.left), may, state.proposals()[0].1)
+}
+
+/// A decision in this window, from so long after now until so long after now.
+fn approve_in(
+    scenario: &mut Scenario,
+    run: RunId,
+    proposal: RecordId,
+    by: &Actor,
+    uses: u64,
+    window: (u64, u64),
+) {
+    let millis = |after: u64| Millis::new(scenario.ledger.now() + after).unwrap();
+    let window = Window { from: millis(window.0), until: millis(window.1) };
+    let mut body = scenario.decision(run, proposal, Ruling::Approve);
+    body.window = Some(window);
+    body.uses = Some(Whole::new(uses).unwrap());
+    scenario.ledger.add(by, Some(run), body);
+}
+
+#[test]
+fn an_approval_that_does_not_count_takes_nothing_from_those_that_do() {
+    let mut scenario = Scenario::new();
+    let run = scenario.trigger();
+    let proposal = scenario.propose(run, vacuum());
+    let (ana, bo, root) = (scenario.cast.ana.clone(), scenario.cast.bo.clone(), scenario.cast.root.clone());
+    // Of an earlier policy, of somebody involved, and of a window that is over.
+    scenario.decide(run, proposal, &ana, Ruling::Approve);
+    let mut policy = counterfoil_testkit::policy_document(2);
+    policy["rule"]["uses"] = json!(3);
+    scenario.set_policy(policy);
+    let also_human = Actor::new(scenario.cast.scout.principal.as_str(), Role::Human);
+    scenario.ledger.add(&root, None, enrolment(&also_human, &["sre"]));
+    approve_in(&mut scenario, run, proposal, &also_human, 1, (0, 600_000));
+    approve_in(&mut scenario, run, proposal, &bo, 1, (0, 1));
+    scenario.ledger.close();
+    assert_eq!(left(&scenario, run), (0, false, ProposalStatus::Open));
+    for by in [&ana, &bo] {
+        approve_in(&mut scenario, run, proposal, by, 3, (0, 600_000));
+    }
+    scenario.ledger.close();
+    assert_eq!(left(&scenario, run), (3, true, ProposalStatus::Approved));
+    // Who grants less is not named where others grant more.
+    approve_in(&mut scenario, run, proposal, &ana, 1, (0, 600_000));
+    scenario.ledger.close();
+    assert_eq!(left(&scenario, run).0, 3);
+}
+
+#[test]
+fn a_window_that_has_not_begun_is_not_open() {
+    let mut scenario = Scenario::new();
+    let run = scenario.trigger();
+    let proposal = scenario.propose(run, vacuum());
+    for by in [scenario.cast.ana.clone(), scenario.cast.bo.clone()] {
+        approve_in(&mut scenario, run, proposal, &by, 1, (100_000, 600_000));
+    }
+    scenario.ledger.close();
+    assert_eq!(left(&scenario, run), (0, false, ProposalStatus::Approved));
+    scenario.ledger.wait(100_000);
+    scenario.ledger.close();
+    assert_eq!(left(&scenario, run), (1, true, ProposalStatus::Approved));
+}
+
+#[test]
+fn an_approval_that_nobody_needs_limits_nothing() {
+    let mut scenario = Scenario::under(json!({
+        "language": "counterfoil-policy/1",
+        "rules": [{"effect": "allow", "match": {"always": true}, "name": "free", "uses": 5}],
+    }));
+    let run = scenario.trigger();
+    let proposal = scenario.propose(run, vacuum());
+    let ana = scenario.cast.ana.clone();
+    scenario.decide(run, proposal, &ana, Ruling::Approve);
+    scenario.ledger.close();
+    assert_eq!(left(&scenario, run), (5, true, ProposalStatus::Approved));
+}
+
+#[test]
+fn what_a_key_that_is_gone_would_sign_does_not_follow() {
+    let mut scenario = Scenario::new();
+    let run = scenario.trigger();
+    let proposal = scenario.propose(run, vacuum());
+    let decisions = scenario.approve(run, proposal);
+    let (root, scout, gate) =
+        (scenario.cast.root.clone(), scenario.cast.scout.clone(), scenario.cast.gate.clone());
+    // A rotation: the new key is the owner's.
+    let newer = scout.with_key(1);
+    let rotation =
+        Keyring { change: KeyChange::Rotate, replaces: Some(scout.key()), ..enrolment(&newer, &[]) };
+    scenario.ledger.add(&root, None, rotation);
+    scenario.ledger.close();
+    let told = |scenario: &Scenario| {
+        let shown = verdict(scenario, run);
+        let state = RunState::of(&shown, run, &[]).unwrap();
+        let kinds: Vec<&str> = state.next().iter().map(|next| next.kind.as_str()).collect();
+        (state.summary().to_string(), kinds.join(" "))
+    };
+    let (text, kinds) = told(&scenario);
+    assert!(text.contains(&format!("owns it, with key {}", newer.key())), "{text}");
+    assert_eq!(kinds, "execution decision proposal cancel observation proposal handoff");
+    // It is revoked: nobody can sign as the owner.
+    let revoke = |scenario: &mut Scenario, key| {
+        let target = RevocationTarget::Key(key);
+        let body = Revocation { distrust_from: None, reason: None, target };
+        scenario.ledger.add(&root, None, body);
+        scenario.ledger.close();
+    };
+    revoke(&mut scenario, newer.key());
+    let (text, kinds) = told(&scenario);
+    assert!(text.contains("nothing that it signs is admitted any more"), "{text}");
+    assert_eq!(kinds, "execution decision");
+    let execution = scenario.execute(run, proposal, &decisions);
+    assert_eq!(told(&scenario).1, "outcome settlement");
+    // Nor is there anybody to say how it ended, but a human.
+    revoke(&mut scenario, gate.key());
+    let (text, kinds) = told(&scenario);
+    assert_eq!(kinds, "settlement");
+    assert!(text.contains("; a human settles it; it is not to be done again"), "{text} {execution}");
+}
+
+#[test]
+fn conformity_that_a_finding_speaks_against_may_not_be_missing() {
+    let mut scenario = Scenario::new();
+    let run = scenario.approved_run();
+    let mut trust = scenario.ledger.trust();
+    // Nobody else saw the execution while its window was open.
+    let seen = counterfoil_testkit::witness("a.example");
+    trust.witnesses = format!("witness a {}\nquorum a\n", counterfoil_tlog::Signer::key(&seen));
+    let shown = verify(&scenario.ledger.bundle(run), &trust.trust(), scenario.ledger.now());
+    assert!(matches!(shown.answer(Dimension::Conformity), Answer::NotShown(_)));
+    assert!(RunState::of(&shown, run, &[]).is_ok(), "nobody asked for it");
+    let why = RunState::of(&shown, run, &[Dimension::Conformity]).unwrap_err();
+    assert_eq!((why.conclusion, why.code), (Conclusion::NotShown, "window-closed"));
+}
+
+#[test]
+fn what_ends_the_rest_of_a_proposal_changes_something() {
+    let mut scenario = Scenario::new();
+    let run = scenario.trigger();
+    let proposal = scenario.propose(run, vacuum());
+    for by in [scenario.cast.ana.clone(), scenario.cast.bo.clone()] {
+        approve_in(&mut scenario, run, proposal, &by, 2, (0, 600_000));
+    }
+    scenario.ledger.close();
+    let decisions = scenario.ledger.run(run).approvals(&proposal);
+    let execution = scenario.execute(run, proposal, &decisions);
+    scenario.report(run, execution, Status::Succeeded);
+    scenario.ledger.close();
+    let (ana, scout) = (scenario.cast.ana.clone(), scenario.cast.scout.clone());
+    let cancels = |scenario: &Scenario| {
+        let shown = verdict(scenario, run);
+        RunState::of(&shown, run, &[]).unwrap().next().iter().any(|next| next.kind == Type::Cancel)
+    };
+    assert_eq!(left(&scenario, run), (1, true, ProposalStatus::Succeeded));
+    assert!(cancels(&scenario));
+    for is_rejected in [true, false] {
+        let mut after = scenario.clone();
+        if is_rejected {
+            after.decide(run, proposal, &ana, Ruling::Reject);
+        } else {
+            after.ledger.add(&scout, Some(run), Cancel { reason: None, target: proposal });
+        }
+        after.ledger.close();
+        assert_eq!(left(&after, run), (0, false, ProposalStatus::Succeeded));
+        assert!(!cancels(&after));
+        let told = summary(&verdict(&after, run), run);
+        let last = *lines(&told, Section::Latest).last().unwrap();
+        assert!(!last.contains("changed nothing"), "{last}");
+        // What comes after that does nothing.
+        after.decide(run, proposal, &ana, Ruling::Reject);
+        after.ledger.close();
+        let told = summary(&verdict(&after, run), run);
+        assert!(lines(&told, Section::Latest).last().unwrap().ends_with("it changed nothing"), "{told}");
+    }
+}
+
+#[test]
+fn of_changes_that_were_asked_for_everything_is_told() {
+    let mut scenario = Scenario::new();
+    let run = scenario.trigger();
+    let proposal = scenario.propose(run, vacuum());
+    let mut body = scenario.decision(run, proposal, Ruling::RequestChanges);
+    body.reason = Some(text("Too much."));
+    let other = action("db.vacuum", json!({"full": false}));
+    body.changes = Some(Changes { action: Some(other), note: Some(text("One table.")) });
+    let ana = scenario.cast.ana.clone();
+    scenario.ledger.add(&ana, Some(run), body);
+    scenario.ledger.close();
+    let told = summary(&verdict(&scenario, run), run);
+    let last = *lines(&told, Section::Latest).last().unwrap();
+    let wanted = r#"asked for changes, and proposed another action: "Too much."; and noted: "One table.""#;
+    assert!(last.ends_with(wanted), "{last}");
+    assert!(told.head.contains("How an execution ended is what its runtime, or who settled it, says."));
 }

@@ -111,7 +111,7 @@ impl Standing<'_> {
 
     fn to_text(&self, style: Style) -> String {
         let mut out = format!("{} {}\n", style.bold("run"), self.run.id());
-        let owner = self.run.owner();
+        let (owner, _) = self.facts().owner(self.run);
         out.push_str(&format!("owned by {} with {}\n", owner.principal, owner.key));
         if let (Some(time), Some(last)) = (self.facts().log_time(), self.reading.verdict.checkpoints().last())
         {
@@ -195,7 +195,7 @@ impl Standing<'_> {
     }
 
     fn to_json(&self) -> Value {
-        let owner = self.run.owner();
+        let (owner, _) = self.facts().owner(self.run);
         let (state, refused) = (self.state.as_ref().ok(), self.state.as_ref().err());
         let dimensions: serde_json::Map<String, Value> = Dimension::ALL
             .map(|dimension| {

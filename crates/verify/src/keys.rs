@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use counterfoil_receipt::{
     Author, Body, Principal, PublicKey, RecordId, Role,
-    body::{Endorsement, Genesis, KeyChange, Keyring, Revocation, RevocationTarget, Type},
+    body::{Endorsement, Genesis, Holder, KeyChange, Keyring, Revocation, RevocationTarget, Type},
     field::Millis,
     text::Group,
 };
@@ -15,6 +15,7 @@ use crate::{
     place::with_article,
     record::Record,
     rule::Rule,
+    run::Run,
     state::{Effect, PolicyInForce, State},
 };
 
@@ -267,6 +268,35 @@ pub(crate) fn signer_may_sign(state: &State, author: &Author, index: u64) -> Res
     key_is_not_retired(facts, &author.key)?;
     key_is_not_revoked(facts, &author.key)?;
     key_is_valid_now(state, facts, &author.key, index)
+}
+
+impl State {
+    /// Who owns a run, with the key that rotations put in the place of that which it was given to, and whether what it signs next is
+    /// admitted.
+    pub fn owner(&self, run: &Run) -> (Holder, bool) {
+        let Holder { key, principal } = run.owner();
+        let key = self.keys.current(*key);
+        let author = Author { key, principal: principal.clone(), role: Role::Agent };
+        (Holder { key, principal: principal.clone() }, self.signs(&author))
+    }
+
+    /// Whether what a principal signs next as a runtime is admitted, with one of their keys.
+    pub(crate) fn runtime_signs(&self, runtime: &Principal) -> bool {
+        self.runtimes().any(|principal| principal == runtime)
+    }
+
+    /// Of each key with which a runtime may sign, whose it is.
+    pub(crate) fn runtimes(&self) -> impl Iterator<Item = &Principal> {
+        self.keys.by_material.values().filter_map(|(key, facts)| {
+            let author = Author { key: *key, principal: facts.principal.clone(), role: Role::Runtime };
+            self.signs(&author).then_some(&facts.principal)
+        })
+    }
+
+    fn signs(&self, author: &Author) -> bool {
+        let next = self.entries.len() as u64;
+        signer_may_sign(self, author, next).is_ok()
+    }
 }
 
 /// R-KEY-01: the signer's key is enrolled at an earlier index.

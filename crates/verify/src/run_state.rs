@@ -4,7 +4,7 @@ use std::fmt;
 
 use counterfoil_policy::Decimal;
 use counterfoil_receipt::{
-    RecordId, RunId,
+    Principal, RecordId, RunId,
     body::{Cost, Holder, Status},
 };
 use counterfoil_tlog::TreeSize;
@@ -14,7 +14,6 @@ use crate::{
     fault::{Finding, Shown},
     next::{self, Next},
     record::Record,
-    review::Reviewed,
     rule::Dimension,
     run::{ExecutionState, ProposalState, ProposalStatus, Run},
     state::State,
@@ -86,7 +85,7 @@ pub struct Budget {
 pub struct UsesLeft {
     /// The proposal.
     pub proposal: RecordId,
-    /// How many are granted now; 0 where no quorum stands, its time is over, or something ended the proposal.
+    /// How many are granted now; 0 where no quorum stands inside its time, something ended the proposal, or that is in doubt.
     pub granted: u64,
     /// How many are taken.
     pub taken: u64,
@@ -123,13 +122,15 @@ impl<'v> RunState<'v> {
     /// The state of a run, if the verdict shows it.
     ///
     /// Besides [`NEEDED`] the verdict has to show what the reader requires; but *conformity* passes only once something was executed,
-    /// so here it may be not shown. Nothing may be violated, required or not: a chain that is older than the trust file accepts, or of
+    /// so here it may be not shown where no finding is why. Nothing may be violated, required or not: a chain that is older than the trust file accepts, or of
     /// which two checkpoints contradict each other, gives no state.
     ///
     /// # Errors
     /// [`NoState`] with the first finding that stands against it.
     pub fn of(verdict: &'v Verdict, run: RunId, require: &[Dimension]) -> Result<Self, NoState> {
-        let further = require.iter().copied().filter(|dimension| *dimension != Dimension::Conformity);
+        let is_found = verdict.findings().iter().any(|finding| finding.dimension == Dimension::Conformity);
+        let is_asked = |dimension: &Dimension| *dimension != Dimension::Conformity || is_found;
+        let further = require.iter().copied().filter(is_asked);
         let demanded: Vec<Dimension> = NEEDED.into_iter().chain(further).collect();
         let conclusion = verdict.conclude(&demanded);
         let shown = verdict.state().run(&run).filter(|_| verdict.run_id() == Some(run));
@@ -156,6 +157,16 @@ impl<'v> RunState<'v> {
         self.run
     }
 
+    /// Its owner, with the key that they sign with now, after every rotation; and whether what it signs next is admitted.
+    pub fn owner(&self) -> (Holder, bool) {
+        self.state().owner(self.run)
+    }
+
+    /// Whether what a runtime signs next is admitted, with one of its keys.
+    pub fn runtime_signs(&self, runtime: &Principal) -> bool {
+        self.state().runtime_signs(runtime)
+    }
+
     /// The size of the tree as of which this is the state.
     pub fn size(&self) -> Option<TreeSize> {
         self.verdict.checkpoints().last().map(|last| last.head.size)
@@ -176,9 +187,12 @@ impl<'v> RunState<'v> {
         self.verdict.latest.before()
     }
 
-    /// Whether a record that was admitted changed nothing.
+    /// Whether a record that was admitted changed nothing: neither where something is, nor what may still be done.
     pub fn is_without_effect(&self, index: u64) -> bool {
+        // The fold gives no effect to what ends a proposal after its first use; it ends the further ones all the same.
+        let ends = |proposal: &ProposalState| proposal.ended.is_some_and(|(at, _)| at == index);
         self.verdict.without_effect().iter().any(|(at, _)| *at == index)
+            && !self.run.proposals().into_iter().any(|(_, proposal)| ends(proposal))
     }
 
     /// Its proposals and where each is, in log order.
@@ -209,10 +223,7 @@ impl<'v> RunState<'v> {
 
     /// Executions under break-glass that nobody has looked at since who could have approved them, in log order.
     pub fn unreviewed(&self) -> Vec<(RecordId, &'v ExecutionState)> {
-        let outstanding = |id: &RecordId| {
-            let review = self.state().review(self.run, id);
-            review.is_some_and(|review| review.reviewed == Reviewed::Outstanding)
-        };
+        let outstanding = |id: &RecordId| next::awaits_review(self.state(), self.run, id);
         self.run.executions().into_iter().filter(|(id, _)| outstanding(id)).collect()
     }
 
