@@ -1,7 +1,7 @@
 //! The deployer: the one program that can change production. It is the binding of the capability `deploy`.
 //!
 //! It knows neither runtime nor workflow, and believes neither. It is given evidence, verifies it offline under a trust file of its own, and
-//! acts on what was approved, at most once for each execution. Whoever calls it without that, or with something else, is refused
+//! acts on what was approved, at most once for each use. Whoever calls it without that, or with something else, is refused
 //! before anything is touched.
 
 use std::{
@@ -19,7 +19,7 @@ use crate::{
 use clap::Args;
 use counterfoil_client::{Clock as _, SystemClock};
 use counterfoil_receipt::{Action, RecordId, action::Mode, text::Label};
-use counterfoil_verify::{Answer, Dimension, Ground, Trust, Verdict, verify};
+use counterfoil_verify::{Answer, Dimension, ExecutionState, Ground, Trust, Verdict, verify};
 
 /// Bytes of evidence that it reads: a run of thousands of records.
 const BUNDLE: u64 = 64 << 20;
@@ -34,7 +34,7 @@ const SHOWN: [Dimension; 5] = [
 
 /// Deploy what people approved, and only that. The bundle that shows it comes on standard input.
 ///
-/// Exit status: 0 it is deployed, 1 refused and nothing was touched, 2 it broke off, and nobody knows.
+/// Exit status: 0 it is deployed, 1 refused and nothing was touched, 2 it broke off, or was asked for this before, and nobody knows.
 #[derive(Args, Debug)]
 pub struct Deployer {
     /// The deployer's directory: trust.toml, what is in production, deploy.log, and the receipts that were used
@@ -63,8 +63,8 @@ impl Deployer {
         read.map_err(|error| refused("evidence-unreadable", &error))?;
         let now = SystemClock.now().map_err(|error| refused("clock", &error))?.get();
         let verdict = verify(&bundle, &self.trust()?, now);
-        is_shown(&verdict, &self.execution, &action, now)?;
-        self.use_up()?;
+        let execution = is_shown(&verdict, &self.execution, &action, now)?;
+        self.use_up(&execution.first)?;
         // From here on production changes: whatever breaks off is not known to have done nothing.
         let broke = |error: io::Error| Stop::new(USAGE, "broke-off", error);
         replace(&self.directory.join(service::file(name)), config).map_err(broke)?;
@@ -82,18 +82,21 @@ impl Deployer {
         Trust::parse(&text).map_err(|error| refused("trust", &error))
     }
 
-    /// Uses the receipt up: durably, before anything is touched, and once however many ask at a time.
-    fn use_up(&self) -> Result<(), Stop> {
+    /// Uses up what was approved: durably, before anything is touched, and once however many ask at a time. `first` is the first
+    /// execution of the use, so that whatever tries it again has the same name.
+    fn use_up(&self, first: &RecordId) -> Result<(), Stop> {
         let used = self.directory.join("used");
-        let path = used.join(self.execution.to_string().trim_start_matches("sha256:"));
+        let path = used.join(first.to_string().trim_start_matches("sha256:"));
         let note = || {
             fs::create_dir_all(&used)?;
             OpenOptions::new().write(true).create_new(true).open(&path)?.sync_all()?;
             File::open(&used)?.sync_all()
         };
         note().map_err(|error| match error.kind() {
+            // Now nothing is touched, but whoever asked before may have touched everything: that is no refusal.
             io::ErrorKind::AlreadyExists => {
-                refused("receipt-used", &format!("{} was deployed before, or begun", self.execution))
+                let why = format!("the use of {} was deployed before, or begun", self.execution);
+                Stop::new(USAGE, "receipt-used", why)
             }
             _ => refused("receipt-not-noted", &error),
         })
@@ -120,8 +123,13 @@ fn order(action: &Action) -> Result<Step, Stop> {
 }
 
 /// That evidence shows this execution of exactly this action: logged, approved by people, within the time that they gave, and
-/// without an end so far.
-fn is_shown(verdict: &Verdict, id: &RecordId, action: &Action, now: u64) -> Result<(), Stop> {
+/// without an end so far. Gives it.
+fn is_shown<'v>(
+    verdict: &'v Verdict,
+    id: &RecordId,
+    action: &Action,
+    now: u64,
+) -> Result<&'v ExecutionState, Stop> {
     for dimension in SHOWN {
         if !verdict.answer(dimension).passes() {
             return Err(not_shown(verdict, dimension));
@@ -154,7 +162,7 @@ fn is_shown(verdict: &Verdict, id: &RecordId, action: &Action, now: u64) -> Resu
     if let Some(status) = execution.status() {
         return Err(refused("receipt-over", &format!("{id} is {status} already")));
     }
-    Ok(())
+    Ok(execution)
 }
 
 /// The refusal of evidence that does not show what it must, with the code of the rule where one is broken.

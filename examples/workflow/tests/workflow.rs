@@ -5,7 +5,13 @@
 
 mod office;
 
-use std::{fs, os::unix::fs::PermissionsExt as _, process::Stdio, thread, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    process::Stdio,
+    thread,
+    time::{Duration, Instant},
+};
 
 use office::{EVENT, Office, Ran};
 
@@ -275,12 +281,29 @@ fn the_deployer_acts_on_a_receipt_of_exactly_this_once() {
         asked.into_iter().map(|asked| asked.join().unwrap()).collect()
     });
     assert_eq!(both.iter().filter(|ran| ran.code == 0).count(), 1);
-    both.iter().filter(|ran| ran.code != 0).for_each(|ran| ran.stopped(1, "receipt-used"));
+    both.iter().filter(|ran| ran.code != 0).for_each(|ran| ran.stopped(2, "receipt-used"));
     assert_eq!(office.read("production/deploy.log").lines().count(), 1);
     // Once its outcome is logged, it is good for nobody, also where nobody remembers that it was used.
     office.resume("workflow.rn", EVENT).stopped(3, "outcome-unknown");
     fs::remove_dir_all(office.path("production/used")).unwrap();
     ask(&execution, &action, &office.bundle(&run)).stopped(1, "receipt-over");
+}
+
+#[test]
+fn a_receipt_that_somebody_used_first_leaves_it_unknown_what_was_done() {
+    let office = Office::new();
+    office.write("deploy.rn", &does(&deploys("checkout", "new")));
+    let held = office.resume("deploy.rn", "overtaken");
+    held.stopped(4, "held");
+    let run = held.run();
+    office.counterfoil(&["approve", &run, "--yes"]).good();
+    // In the deployer's place: it asks before the runtime does, with the runtime's own evidence.
+    let before = killer(&office, "real \"$@\"; real \"$@\"; exit $?");
+    let overtaken = office.runtime("deploy.rn", "overtaken").args(["--deployer", &before]).output().unwrap();
+    Ran::of(overtaken).stopped(3, "outcome-unknown");
+    assert_eq!(office.executions(&run), [("deploy".to_owned(), 1, "unknown".to_owned())]);
+    assert!(office.read("production/checkout.conf").contains("new"), "it was deployed");
+    assert_eq!(office.read("production/deploy.log").lines().count(), 1);
 }
 
 #[test]
@@ -321,7 +344,10 @@ fn a_safe_step_is_tried_a_bounded_number_of_times_and_each_is_on_record() {
     office.write("repository/check.sh", "sleep 2");
     let mut first = office.runtime("test.rn", "busy");
     let mut first = first.stdout(Stdio::null()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
     while !office.path("runtime/runs/busy").exists() {
+        let ended = first.try_wait().unwrap();
+        assert!(ended.is_none() && Instant::now() < deadline, "it did not begin: {ended:?}");
         thread::sleep(Duration::from_millis(20));
     }
     office.resume("test.rn", "busy").stopped(2, "busy");
