@@ -69,7 +69,7 @@ impl Interpreter {
 /// Gives up all that code needs nothing of: after this the process opens no file or socket, writes no file, and ends where it uses too much.
 fn give_up() -> io::Result<()> {
     let limits = [
-        (Resource::Nofile, 3),
+        (Resource::Nofile, 0),
         (Resource::Fsize, 0),
         (Resource::Core, 0),
         (Resource::Cpu, SECONDS),

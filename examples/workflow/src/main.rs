@@ -60,5 +60,5 @@ fn main() -> ExitCode {
 
 /// A line for whoever watches. That nobody reads it is no failure.
 fn say(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}");
+    let _ = writeln!(io::stdout(), "{}", stop::shown(line));
 }

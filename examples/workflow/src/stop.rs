@@ -4,6 +4,7 @@ use std::fmt;
 
 use counterfoil_client::{ClientError, SubmitError};
 use counterfoil_gate::{GateError, Refusal};
+use counterfoil_receipt::text::is_printable;
 
 /// Exit status: it was refused, or it failed.
 pub const REFUSED: u8 = 1;
@@ -37,9 +38,23 @@ impl Stop {
     }
 }
 
+/// A text for a terminal: some of it was written by others, and what moves the cursor or turns text is shown as what it is.
+pub fn shown(text: &str) -> String {
+    let mut out = String::new();
+    for character in text.chars() {
+        if character == '\n' || is_printable(character) {
+            out.push(character);
+        } else {
+            out.extend(character.escape_unicode());
+        }
+    }
+    out
+}
+
 impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "[{}]: {}", self.code, self.detail)
+        // No line of it begins as one of this program does.
+        write!(f, "[{}]: {}", self.code, shown(&self.detail).replace('\n', "\n  "))
     }
 }
 
@@ -69,5 +84,16 @@ impl From<SubmitError> for Stop {
 impl From<GateError> for Stop {
     fn from(error: GateError) -> Self {
         Self::new(NOT_SHOWN, "gate", &error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_wrote_does_nothing_to_a_terminal() {
+        let stop = Stop::new(REFUSED, "step-failed", "a\u{1b}[2Jb\r\u{202e}c\nd");
+        assert_eq!(stop.to_string(), "[step-failed]: a\\u{1b}[2Jb\\u{d}\\u{202e}c\n  d");
     }
 }
