@@ -48,7 +48,7 @@ pub fn test(flags: &[&str]) -> Step {
     let programs = format!("COUNTERFOIL_INTEROP={}", text(&root().join(interop::PROGRAMS)));
     let with_packages = format!("COUNTERFOIL_PYTHON={python}");
     let with_sdks = format!("COUNTERFOIL_MCP={}", text(&root().join(mcp::PACKAGES)));
-    let tests = ["cargo", "test", "--workspace", "--locked"];
+    let tests = ["cargo", "test", "--workspace", "--locked", "--no-fail-fast"];
     let effort: &[&str] = if flags.contains(&"--full") { &["COUNTERFOIL_EFFORT=full"] } else { &[] };
     // What is started in the background ignores these, and so does all that it starts: the tests send them.
     let signals: &[&str] = &["--default-signal=INT,QUIT,HUP"];

@@ -190,7 +190,7 @@ fn where_a_run_stands() {
       execution    runtime gate about e0b72eb2  use 1, exactly the approved action
       decision     human about e0b72eb2  rejects it, and so ends it; the policy wants 2 humans of sre, neither requester nor runtime
       proposal     agent scout about e0b72eb2  revises it, with `supersedes`
-      cancel       agent scout about e0b72eb2  withdraws it
+      cancel       agent scout about e0b72eb2  withdraws it, or what is left of it
       observation  agent scout  evidence, triage, plan or note
       proposal     agent scout  asks for a new action
       handoff      agent scout  gives the run to another agent
