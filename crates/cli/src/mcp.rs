@@ -143,7 +143,10 @@ impl Gate {
         let (gate, _) = driver(context, Actor { client: remote::connect(context)?, key: runtime })?;
         let principal = agent.principal().clone();
         let asking = counterfoil_gate::Desk::new(gate, Box::new(agent), principal, Box::new(SystemClock));
-        let desk = Desk::new(asking, Settings { server, risk: self.risk, session });
+        let desk = Desk::new(
+            asking,
+            Settings { server, risk: self.risk, session, log: remote::server_url(context)? },
+        );
         desk.find_earlier().map_err(|fault| Failure::new(fault.code, printable(&fault.why), ""))?;
         Ok(desk)
     }

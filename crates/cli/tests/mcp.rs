@@ -229,6 +229,11 @@ fn what_people_approve_runs_once_for_whoever_asks_again() {
     let held = client.call(1, "append", &text);
     assert!(held["isError"] == true && said(&held).starts_with("Not approved yet"), "{held}");
     let run = office.run_that_is("open", 1);
+    // Whoever has to approve it is shown it where the result says.
+    let review = held["_meta"]["counterfoil/receipt"]["review"].as_str().unwrap();
+    assert!(said(&held).contains(review), "{held}");
+    let mut page = ureq::get(review).header("Accept", "text/html").call().unwrap();
+    assert!(page.body_mut().read_to_string().unwrap().contains("append"));
     // The same again joins the same proposal; other arguments are another.
     client.call(2, "append", &text);
     assert_eq!(office.approvals("open").len(), 1);

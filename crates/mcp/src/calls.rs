@@ -387,7 +387,12 @@ impl Proxy {
             let receipt = CallReceipt::new(pending.asked.run, Some(pending.asked.proposal), None, "held");
             for waiter in &mut pending.waiters {
                 if waiter.until <= now {
-                    over.push((waiter.ticket.clone(), pending.why.clone(), receipt.clone()));
+                    over.push((
+                        waiter.ticket.clone(),
+                        pending.why.clone(),
+                        pending.asked.proposal,
+                        receipt.clone(),
+                    ));
                 } else if waiter.told + self.times.progress <= now {
                     (waiter.told, waiter.steps) = (now, waiter.steps + 1);
                     told.push((waiter.ticket.clone(), waiter.steps, pending.asked.proposal));
@@ -402,20 +407,23 @@ impl Proxy {
             });
         let tokens: Vec<_> = tokens.collect();
         drop(state);
+        // What is held was proposed at a desk.
+        let Some(desk) = self.opened_desk() else { return };
         for (token, steps, proposal) in tokens {
-            let said = format!("waits for approval of proposal {proposal}");
+            let said = format!("waits for approval: {}", desk.review_url(&proposal));
             let params = json!({"progressToken": token, "progress": steps, "message": said});
             if let Ok(text) = reply::message(None, "notifications/progress", &params) {
                 self.to_client(&text);
             }
         }
-        for (ticket, why, receipt) in over {
+        for (ticket, why, proposal, receipt) in over {
+            let review = desk.review_url(&proposal);
             let text = format!(
-                "Not approved yet: {why}. It waits as proposal {} of run {}; nothing was run. Call the tool again with the same arguments to \
-                 go on waiting, or to have it run once it is approved.",
-                receipt.proposal.as_deref().unwrap_or("unknown"),
+                "Not approved yet: {why}. It waits as proposal {proposal} of run {}; nothing was run. Whoever may approve it finds it at \
+                 {review} . Call the tool again with the same arguments to go on waiting, or to have it run once it is approved.",
                 receipt.run
             );
+            let receipt = CallReceipt { review: Some(review), ..receipt };
             self.answer(&ticket, &Reply::Result(reply::not_run(era, &text, Some(&receipt))));
         }
     }

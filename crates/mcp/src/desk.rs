@@ -12,7 +12,7 @@ use std::{
 use counterfoil_client::seal;
 use counterfoil_gate::{Ask, AskError, Refusal};
 use counterfoil_receipt::{
-    Action, Opening, RunId,
+    Action, Opening, RecordId, RunId,
     action::{Connector, Json, Map as Committed, Mode},
     body::Risk,
     json,
@@ -51,6 +51,8 @@ pub struct Settings {
     pub risk: Risk,
     /// What this connection is called in triggers.
     pub session: String,
+    /// The server of the log, where people look at what waits for them.
+    pub log: String,
 }
 
 /// The agent's key and the gate of the runtime, for the tools of one server.
@@ -136,6 +138,11 @@ impl Desk {
         Self { asking, settings, says: Mutex::default(), refused: Mutex::default() }
     }
 
+    /// Where people look at a proposal.
+    pub fn review_url(&self, proposal: &RecordId) -> String {
+        format!("{}/review/{proposal}", self.settings.log.trim_end_matches('/'))
+    }
+
     /// Whether a call of a tool could pass with some arguments, as far as the log lists its policy; that it could where that is not known.
     pub fn lists(&self, name: &str, tool: &Tool) -> bool {
         let call = Call { name: name.to_owned(), tool: *tool, arguments: Map::new() };
@@ -201,7 +208,7 @@ impl Desk {
     /// # Errors
     /// [`NotAsked`] for what no record can hold.
     pub fn ask(&self, call: &Call, request: &str) -> Result<Ask, NotAsked> {
-        let Settings { server, risk, session } = &self.settings;
+        let Settings { server, risk, session, .. } = &self.settings;
         let (action, openings) = call.to_action(server)?;
         let mut ask = Ask::new(&format!("mcp:{server}"), &format!("{session}/{request}"), action, *risk)?;
         ask.event.kind = Label::new("tools/call");

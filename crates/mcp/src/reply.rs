@@ -38,6 +38,9 @@ pub struct CallReceipt {
     /// Its execution, if there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub execution: Option<String>,
+    /// Where people look at it, while it is held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub review: Option<String>,
     /// What became of it: `executed`, `held`, `refused`.
     pub status: &'static str,
 }
@@ -54,6 +57,7 @@ impl CallReceipt {
             run: run.to_string(),
             proposal: proposal.map(|id| id.to_string()),
             execution: execution.map(|id| id.to_string()),
+            review: None,
             status,
         }
     }
