@@ -159,19 +159,27 @@ impl Desk {
         effect: &mut dyn Effect,
         patience: Duration,
     ) -> Result<(Asked, Ended), AskError> {
-        let mut asked = self.propose(ask, effect.is_idempotent())?;
+        let asked = self.propose(ask, effect.is_idempotent())?;
         let began = Instant::now();
-        loop {
-            let left = patience.saturating_sub(began.elapsed());
-            let ended =
-                self.gate.run_when_approved(asked.run, asked.proposal, &asked.action, effect, left)?;
-            let left = patience.saturating_sub(began.elapsed());
-            match self.preview(ask, &asked, &ended, effect, left)? {
-                Some((previewed, None)) => asked = previewed,
-                Some((preview, Some(ended))) => return Ok((preview, ended)),
-                None => return Ok((asked, ended)),
-            }
+        let left = || patience.saturating_sub(began.elapsed());
+        let ended = self.wait_and_run(&asked, effect, left())?;
+        let is_missing =
+            matches!(&ended, Ended::Refused { refusal, .. } if refusal.code == Rule::PreviewMissing.code());
+        if !is_missing || !effect.previews() || asked.action.mode != Mode::Apply {
+            return Ok((asked, ended));
         }
+        let (preview, ended) = self.preview(ask, &asked, effect, left())?;
+        let outcome = match &ended {
+            Ended::Ran(ran) if ran.done.succeeded() => ran.outcome,
+            _ => None,
+        };
+        let Some(outcome) = outcome else { return Ok((preview, ended)) };
+        let revised =
+            self.sign_proposal(asked.run, vec![outcome], ask, &asked.action, Some(asked.proposal))?;
+        let asked = Asked { proposal: revised.id(), earlier: false, ..asked };
+        self.submit(&[revised], &ask.openings)?;
+        let ended = self.wait_and_run(&asked, effect, left())?;
+        Ok((asked, ended))
     }
 
     /// Has a proposal's effect happen if that may be now.
@@ -182,41 +190,29 @@ impl Desk {
         self.gate.run(asked.run, asked.proposal, &asked.action, effect)
     }
 
-    /// What was refused for want of a preview: previewed, waiting for people at most `patience`, and proposed again on what that found. `None`
-    /// if it was not refused for that, or can't be previewed; the preview's own proposal and how it ended, where it did not succeed.
-    ///
-    /// # Errors
-    /// [`AskError`].
-    pub fn preview(
+    fn wait_and_run(
+        &self,
+        asked: &Asked,
+        effect: &mut dyn Effect,
+        patience: Duration,
+    ) -> Result<Ended, GateError> {
+        self.gate.run_when_approved(asked.run, asked.proposal, &asked.action, effect, patience)
+    }
+
+    /// Previews what is asked for, under a proposal of its own in the same run; how that ended.
+    fn preview(
         &self,
         ask: &Ask,
         asked: &Asked,
-        ended: &Ended,
         effect: &mut dyn Effect,
         patience: Duration,
-    ) -> Result<Option<(Asked, Option<Ended>)>, AskError> {
-        let is_missing =
-            matches!(ended, Ended::Refused { refusal, .. } if refusal.code == Rule::PreviewMissing.code());
-        if !is_missing || !effect.previews() || asked.action.mode != Mode::Apply {
-            return Ok(None);
-        }
+    ) -> Result<(Asked, Ended), AskError> {
         let action = Action { mode: Mode::Preview, ..asked.action.clone() };
-        let heads = self.heads(asked.run)?;
-        let proposal = self.sign_proposal(asked.run, heads, ask, &action, None)?;
-        let shown = Asked { run: asked.run, proposal: proposal.id(), action, earlier: false };
+        let proposal = self.sign_proposal(asked.run, self.heads(asked.run)?, ask, &action, None)?;
+        let preview = Asked { run: asked.run, proposal: proposal.id(), action, earlier: false };
         self.submit(&[proposal], &ask.openings)?;
-        let ended =
-            self.gate.run_when_approved(shown.run, shown.proposal, &shown.action, effect, patience)?;
-        let succeeded = match &ended {
-            Ended::Ran(ran) if ran.done.succeeded() => ran.outcome,
-            _ => None,
-        };
-        let Some(outcome) = succeeded else { return Ok(Some((shown, Some(ended)))) };
-        let revised =
-            self.sign_proposal(asked.run, vec![outcome], ask, &asked.action, Some(asked.proposal))?;
-        let asked = Asked { proposal: revised.id(), earlier: false, ..asked.clone() };
-        self.submit(&[revised], &ask.openings)?;
-        Ok(Some((asked, None)))
+        let ended = self.wait_and_run(&preview, effect, patience)?;
+        Ok((preview, ended))
     }
 
     /// Starts a run for what has no proposal, such as what is refused before it is asked for.
