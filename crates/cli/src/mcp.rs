@@ -47,7 +47,8 @@ enum Command {
 /// Stand between an MCP client and its server: put this in the place of the server's command.
 ///
 /// Each call of a tool is proposed with the agent's key, as NAME/TOOL with the tool's definition and arguments; what the policy allows
-/// runs, what it denies is refused, and what needs approval waits. Nothing runs that is not logged first.
+/// runs, what it denies is refused, and what needs approval waits. Nothing runs that is not logged first. What else reads from the server, or
+/// asks the client, is NAME:METHOD to the policy, such as NAME:resources/read, and passes only where that allows it.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Example, in a client's configuration:
   {\"mcpServers\": {\"files\": {\"command\": \"counterfoil\", \"args\": [\"mcp\", \"gate\", \"-C\", \"/home/ana/work\", \"--name\", \"files\", \"--\",
@@ -83,9 +84,8 @@ impl Mcp {
 
 impl Gate {
     fn run(&self, context: &Context) -> Outcome {
-        let name = Label::new(self.name.as_str()).filter(|name| !name.as_str().contains('/'));
-        let name = name.ok_or_else(|| {
-            let message = format!("--name {} is no label without a slash", printable(&self.name));
+        let name = server_name(&self.name).ok_or_else(|| {
+            let message = format!("--name {} is no label without a slash or colon", printable(&self.name));
             Failure::new("field-invalid", message, "such as --name files")
         })?;
         // Keys are read now, so that what is wrong with them is seen; the log is asked once a tool is called.
@@ -150,6 +150,11 @@ impl Gate {
         desk.find_earlier().map_err(|fault| Failure::new(fault.code, printable(&fault.why), ""))?;
         Ok(desk)
     }
+}
+
+/// What a policy can call a server: behind it comes a slash before its tools, and a colon before its other methods.
+pub fn server_name(name: &str) -> Option<Label> {
+    Label::new(name).filter(|name| !name.as_str().contains(['/', ':']))
 }
 
 fn session_name() -> Outcome<String> {

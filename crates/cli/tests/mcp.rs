@@ -4,17 +4,14 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on stops")]
 
+#[path = "mcp/client.rs"]
+mod client;
 mod common;
 mod office;
 
-use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    path::{Path, PathBuf},
-    process::{Child, ChildStdin, Stdio},
-    sync::mpsc,
-    time::Duration,
-};
+use std::{io::Write as _, process::Stdio, time::Duration};
 
+use client::said;
 use office::Office;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -25,7 +22,7 @@ language = "counterfoil-policy/1"
 name = "harmless"
 effect = "allow"
 uses = 1
-match.any = [{tool = "box/read"}, {tool = "box/fail"}, {tool = "box/slow"}, {tool = "box/crash"}, {tool = "box/refuse"}]
+match.any = [{tool = "box/read"}, {tool = "box/fail"}, {tool = "box/slow"}, {tool = "box/crash"}, {tool = "box/refuse"}, {tool = "box:resources/*"}]
 [[rules]]
 name = "ask"
 effect = "require"
@@ -40,111 +37,10 @@ effect = "deny"
 match.tool = "box/drop"
 "#;
 
-/// A client of a gate.
-struct Client {
-    gate: Child,
-    stdin: Option<ChildStdin>,
-    lines: mpsc::Receiver<Value>,
-}
-
 impl Office {
     fn new() -> Self {
-        let office = Self::with(POLICY);
-        std::fs::create_dir(office.log.desk.path("box")).unwrap();
-        office
+        Self::with_box(POLICY)
     }
-
-    /// Starts a gate in front of a server, with these options.
-    fn client(&self, options: &[&str]) -> Client {
-        self.client_of(&self.log.url, options)
-    }
-
-    /// The same, with the log at this address.
-    fn client_of(&self, url: &str, options: &[&str]) -> Client {
-        let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mcp/server.py");
-        let python = std::env::var("COUNTERFOIL_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-        let script = format!("cd box && exec {python} {}", server.display());
-        let line =
-            [&["mcp", "gate", "--name", "box", "--server", url], options, &["--", "sh", "-c", &script]];
-        let mut gate = self.log.desk.command(&line.concat());
-        gate.env("COUNTERFOIL_TOKEN", "not-for-servers");
-        let mut gate = gate.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let (stdin, stdout) = (gate.stdin.take(), gate.stdout.take().unwrap());
-        let (to, lines) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                let _ = to.send(serde_json::from_str(&line).expect("each line is a message"));
-            }
-        });
-        Client { gate, stdin, lines }
-    }
-
-    /// What a tool left behind.
-    fn trace(&self, tool: &str) -> String {
-        std::fs::read_to_string(self.trace_path(tool)).unwrap_or_default()
-    }
-
-    fn trace_path(&self, tool: &str) -> PathBuf {
-        self.log.desk.path("box").join(tool)
-    }
-}
-
-impl Client {
-    fn say(&mut self, line: &str) {
-        let stdin = self.stdin.as_mut().unwrap();
-        stdin.write_all(line.as_bytes()).and_then(|()| stdin.write_all(b"\n")).unwrap();
-    }
-
-    fn begin(&mut self, id: i64, tool: &str, arguments: &Value) {
-        let params = json!({"name": tool, "arguments": arguments, "_meta": {"progressToken": id}});
-        self.say(&json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}).to_string());
-    }
-
-    /// The next message that is not about progress.
-    fn next(&self) -> Value {
-        loop {
-            let message = self.lines.recv_timeout(Duration::from_secs(20)).expect("the gate answers");
-            if message["method"] != "notifications/progress" {
-                return message;
-            }
-        }
-    }
-
-    /// The answer to a request.
-    fn answer(&self, id: i64) -> Value {
-        let message = self.next();
-        assert_eq!(message["id"], id, "{message}");
-        message
-    }
-
-    fn call(&mut self, id: i64, tool: &str, arguments: &Value) -> Value {
-        self.begin(id, tool, arguments);
-        let answer = self.answer(id);
-        assert!(answer["result"].is_object(), "{answer}");
-        answer["result"].clone()
-    }
-
-    fn is_silent(&self, millis: u64) {
-        let said = self.lines.recv_timeout(Duration::from_millis(millis));
-        assert!(said.as_ref().map_or(true, |said| said["method"] == "notifications/progress"), "{said:?}");
-    }
-
-    /// Closes the input, and waits for the end.
-    fn close(mut self) -> Option<i32> {
-        drop(self.stdin.take());
-        self.gate.wait().unwrap().code()
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        let _ = self.gate.kill();
-        let _ = self.gate.wait();
-    }
-}
-
-fn said(result: &Value) -> &str {
-    result["content"][0]["text"].as_str().unwrap()
 }
 
 #[test]

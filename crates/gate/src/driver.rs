@@ -592,7 +592,7 @@ impl<L: Log> Gate<L> {
         self.log.evidence(run, self.now()?).map_err(GateError::NoEvidence)
     }
 
-    fn now(&self) -> Result<Millis, GateError> {
+    pub(crate) fn now(&self) -> Result<Millis, GateError> {
         self.clock.now().map_err(GateError::Clock)
     }
 }

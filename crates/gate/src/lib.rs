@@ -20,6 +20,7 @@ mod function;
 mod log;
 mod open;
 mod refusals;
+mod shown;
 mod stops;
 
 pub use approved::{Approved, Permit};
@@ -29,4 +30,5 @@ pub use driver::{Config, Ended, Gate, GateError, Ran, Settled};
 pub use effect::{Attempt, Done, Effect, Idempotent, ResultPayload};
 pub use function::Function;
 pub use log::{Log, LogError};
+pub use shown::NotShown;
 pub use stops::{heed_in, heeded_in, is_stop};

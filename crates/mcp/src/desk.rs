@@ -63,9 +63,14 @@ pub struct Desk {
     pub settings: Settings,
     /// What the policy says, and when that was asked; nothing where the log gave no answer.
     says: Mutex<Option<(Instant, Option<Arc<Says>>)>>,
-    /// The run in which is recorded what is refused before it is proposed, once there is such.
-    refused: Mutex<Option<RunId>>,
+    /// What verified evidence says of it, and when that was asked; also that there was none.
+    in_force: Mutex<Option<(Instant, Shown)>>,
+    /// The run of this connection, once there is one: in it is recorded what is refused and was never proposed.
+    connection: Mutex<Option<RunId>>,
 }
+
+/// What verified evidence says of the policy, or why there is none.
+type Shown = Result<Arc<Says>, NotAsked>;
 
 /// Why a call is not even proposed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,48 +99,63 @@ impl Call {
     /// # Errors
     /// [`NotAsked`] for what no record can hold.
     fn to_action(&self, server: &Label) -> Result<(Action, Vec<Opening>), NotAsked> {
-        let malformed = |what: &str| NotAsked::new("arguments", what.to_owned());
-        let mut plain = self.arguments.clone();
-        let (mut committed, mut openings) = (Vec::new(), Vec::new());
-        while size(&plain)? > limits::PLAIN_BYTES {
-            let sizes = plain.iter().map(|(name, value)| Ok((canonical(value)?.len(), name.clone())));
-            let sizes: BTreeMap<usize, String> = sizes.collect::<Result<_, NotAsked>>()?;
-            let Some(name) = sizes.into_values().next_back().filter(|_| committed.len() < NAMES) else {
-                return Err(malformed("more large arguments than a record can commit to"));
-            };
-            let value = plain.remove(&name).unwrap_or_default();
-            let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
-            let label = Label::new(pointer.as_str()).zip(Label::new("application/json"));
-            let (label, media_type) =
-                label.ok_or_else(|| malformed("the name of a large argument is no label"))?;
-            let sealed = seal(label, media_type, canonical(&value)?)
-                .map_err(|fault| NotAsked::new("arguments", fault.to_string()))?;
-            let pointer = Pointer::new(pointer)
-                .ok_or_else(|| malformed("the name of a large argument is no pointer"))?;
-            committed.push((pointer, sealed.item.commitment));
-            openings.push(sealed.opening);
-        }
-        let arguments = Json::from_value(&Value::Object(plain))
-            .map_err(|fault| NotAsked::new("arguments", fault.to_string()))?;
-        let tool = Label::new(format!("{server}/{}", self.name));
-        let action = Action {
-            arguments,
-            committed: if committed.is_empty() { None } else { Committed::new(committed) },
-            connector: Some(Connector { name: server.clone(), schema: self.tool.definition }),
-            free: None,
-            mode: Mode::Apply,
-            precondition: None,
-            target: None,
-            tool: tool.ok_or_else(|| NotAsked::new("tool", "the tool's name is no label".to_owned()))?,
-        };
-        Ok((action, openings))
+        let connector = Connector { name: server.clone(), schema: self.tool.definition };
+        action(format!("{server}/{}", self.name), Some(connector), self.arguments.clone())
     }
+}
+
+/// An action, and what opens its commitments.
+fn action(
+    tool: String,
+    connector: Option<Connector>,
+    mut plain: Map<String, Value>,
+) -> Result<(Action, Vec<Opening>), NotAsked> {
+    let malformed = |what: &str| NotAsked::new("arguments", what.to_owned());
+    let (mut committed, mut openings) = (Vec::new(), Vec::new());
+    while size(&plain)? > limits::PLAIN_BYTES {
+        let sizes = plain.iter().map(|(name, value)| Ok((canonical(value)?.len(), name.clone())));
+        let sizes: BTreeMap<usize, String> = sizes.collect::<Result<_, NotAsked>>()?;
+        let Some(name) = sizes.into_values().next_back().filter(|_| committed.len() < NAMES) else {
+            return Err(malformed("more large arguments than a record can commit to"));
+        };
+        let value = plain.remove(&name).unwrap_or_default();
+        let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+        let label = Label::new(pointer.as_str()).zip(Label::new("application/json"));
+        let (label, media_type) =
+            label.ok_or_else(|| malformed("the name of a large argument is no label"))?;
+        let sealed = seal(label, media_type, canonical(&value)?)
+            .map_err(|fault| NotAsked::new("arguments", fault.to_string()))?;
+        let pointer =
+            Pointer::new(pointer).ok_or_else(|| malformed("the name of a large argument is no pointer"))?;
+        committed.push((pointer, sealed.item.commitment));
+        openings.push(sealed.opening);
+    }
+    let arguments = Json::from_value(&Value::Object(plain))
+        .map_err(|fault| NotAsked::new("arguments", fault.to_string()))?;
+    let action = Action {
+        arguments,
+        committed: if committed.is_empty() { None } else { Committed::new(committed) },
+        connector,
+        free: None,
+        mode: Mode::Apply,
+        precondition: None,
+        target: None,
+        tool: Label::new(tool)
+            .ok_or_else(|| NotAsked::new("tool", "the tool's name is no label".to_owned()))?,
+    };
+    Ok((action, openings))
 }
 
 impl Desk {
     /// A desk for the tools of one server.
     pub fn new(asking: counterfoil_gate::Desk, settings: Settings) -> Self {
-        Self { asking, settings, says: Mutex::default(), refused: Mutex::default() }
+        Self {
+            asking,
+            settings,
+            says: Mutex::default(),
+            in_force: Mutex::default(),
+            connection: Mutex::default(),
+        }
     }
 
     /// Where people look at a proposal.
@@ -158,23 +178,93 @@ impl Desk {
     pub fn refuses(&self, ask: &Ask) -> Result<Option<(String, RunId)>, NotAsked> {
         let denied = self.says().and_then(|says| says.denies(&ask.action, ask.risk, self.asking.principal()));
         let Some(why) = denied else { return Ok(None) };
-        let run = self.refused_run()?;
+        let run = self.connection()?;
         let refusal = Refusal { code: Rule::PolicyDenied.code().to_owned(), detail: why };
         self.asking.gate.refuse(run, &ask.action, &refusal).map_err(AskError::Gate)?;
         Ok(Some((refusal.to_string(), run)))
     }
 
-    /// The run of this connection's refusals.
-    fn refused_run(&self) -> Result<RunId, NotAsked> {
-        let mut refused = lock(&self.refused);
-        if let Some(run) = *refused {
+    /// Whether a request that is no call passes: whether the policy in force allows it. If not, the refusal is on record, equal ones with their
+    /// number.
+    ///
+    /// # Errors
+    /// [`NotAsked`], also if the log does not show which policy is in force.
+    pub fn passes(&self, method: &str, params: &Map<String, Value>) -> Result<(), NotAsked> {
+        let action = self.passage(method, params)?;
+        let in_force = self.in_force()?;
+        let Some(refusal) = in_force.keeps_back(&action, self.settings.risk, self.asking.principal()) else {
+            return Ok(());
+        };
+        self.asking.gate.refuse(self.connection()?, &action, &refusal).map_err(AskError::Gate)?;
+        Err(NotAsked { code: refusal.code, why: refusal.detail })
+    }
+
+    /// Whether such a request passes by what is known already, without asking the log or waiting for anything.
+    pub fn is_known_to_pass(&self, method: &str, params: &Map<String, Value>) -> bool {
+        let Ok(in_force) = self.in_force.try_lock() else { return false };
+        let Some((_, Ok(says))) = in_force.as_ref().filter(|(asked, _)| asked.elapsed() < BELIEVED) else {
+            return false;
+        };
+        let action = self.passage(method, params);
+        action.is_ok_and(|action| {
+            says.keeps_back(&action, self.settings.risk, self.asking.principal()).is_none()
+        })
+    }
+
+    /// Whether some request of one of these methods could pass, as far as the log lists its policy; that it could where that is not known.
+    pub fn offers(&self, methods: &[&str]) -> bool {
+        let Some(says) = self.says() else { return true };
+        methods.iter().any(|method| {
+            let action = self.passage(method, &Map::new());
+            action.is_ok_and(|action| says.offers(&action, self.settings.risk, self.asking.principal()))
+        })
+    }
+
+    /// Whether no request of this method could pass, by what the log listed last; nothing is asked.
+    pub fn is_known_not_to_offer(&self, method: &str) -> bool {
+        let known = self.says.try_lock().ok().and_then(|says| says.as_ref()?.1.clone());
+        let action = self.passage(method, &Map::new());
+        known
+            .zip(action.ok())
+            .is_some_and(|(says, action)| !says.offers(&action, self.settings.risk, self.asking.principal()))
+    }
+
+    /// A request as an action: no name of a tool of this server begins like this one.
+    fn passage(&self, method: &str, params: &Map<String, Value>) -> Result<Action, NotAsked> {
+        let mut arguments = params.clone();
+        arguments.remove("_meta");
+        action(format!("{}:{method}", self.settings.server), None, arguments).map(|(action, _)| action)
+    }
+
+    /// The policy in force, as verified evidence of this connection's run shows it, at most so many seconds ago. Only one thread asks.
+    fn in_force(&self) -> Shown {
+        let mut in_force = lock(&self.in_force);
+        if let Some((_, known)) = in_force.as_ref().filter(|(asked, _)| asked.elapsed() < BELIEVED) {
+            return known.clone();
+        }
+        let shown = self.connection().and_then(|run| {
+            self.asking.gate.shown(run).map_err(|fault| NotAsked::new("no-evidence", fault.to_string()))
+        });
+        let says = shown.map(|evidence| {
+            let state = evidence.state();
+            let policy = state.policy_in_force().map(|(_, policy)| policy.clone());
+            Arc::new(Says::of(policy, state.groups(self.asking.principal()).to_vec()))
+        });
+        *in_force = Some((Instant::now(), says.clone()));
+        says
+    }
+
+    /// The run of this connection.
+    fn connection(&self) -> Result<RunId, NotAsked> {
+        let mut connection = lock(&self.connection);
+        if let Some(run) = *connection {
             return Ok(run);
         }
         let Settings { server, session, .. } = &self.settings;
         let mut event = Ask::event(&format!("mcp:{server}"), session)?;
         event.kind = Label::new("connection");
         let run = self.asking.start(event)?;
-        *refused = Some(run);
+        *connection = Some(run);
         Ok(run)
     }
 

@@ -9,6 +9,7 @@ mod desk;
 pub mod limits;
 pub mod lines;
 pub mod message;
+mod passing;
 mod policy;
 mod pool;
 mod proxy;

@@ -21,13 +21,15 @@ pub const OPEN_REQUESTS: usize = 16_384;
 pub const CALLS: usize = 16_384;
 /// Lists of tools that are shown at a time.
 pub const LISTS: usize = 4;
+/// Requests that are no calls, and of which it is asked what the policy says of them, at a time.
+pub const JUDGED: usize = 8;
 /// Bytes that wait to be read by a client or a server; one line more than that is taken where none waits.
 pub const WAITING_BYTES: usize = 67_108_864;
 /// How long the calls of a server that ended are waited for, while their client is there.
 pub const AFTER_SERVER: Duration = Duration::from_secs(30);
 /// Calls that run at a time; others wait for their turn.
 pub const RUNNING: usize = 64;
-/// For how many seconds it is believed which policy is in force, where that only hides or refuses.
+/// For how many seconds it is believed which policy is in force, where that hides or refuses, or lets a request pass that is no call.
 pub const POLICY_SECONDS: u64 = 5;
 /// How long the definitions of tools are believed without asking for them again, where the server says of no change. Before something runs
 /// that people approved, they are always asked for.

@@ -84,6 +84,8 @@ pub enum FromServer<'a> {
         id: Id,
         /// Its method.
         method: String,
+        /// Its parameters.
+        params: Option<&'a RawValue>,
     },
     /// Tells something.
     Notification {
@@ -209,7 +211,7 @@ impl<'a> FromServer<'a> {
             }
         };
         match (id, envelope.method, envelope.result, envelope.error) {
-            (Some(id), Some(method), None, None) => Ok(Self::Request { id, method }),
+            (Some(id), Some(method), None, None) => Ok(Self::Request { id, method, params: envelope.params }),
             (None, Some(method), None, None) => Ok(Self::Notification { method, params: envelope.params }),
             (Some(id), None, Some(result), None) if envelope.params.is_none() => {
                 Ok(Self::Result { id, result })

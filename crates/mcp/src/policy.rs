@@ -1,9 +1,11 @@
-//! What the policy in force says of a server's tools before anything is proposed, as the log lists it.
+//! What the policy in force says of a server's tools before anything is proposed, and of requests that are no calls.
 //!
-//! That is a hint: it hides and refuses, and lets nothing pass. What passes is judged on verified evidence, as everything is.
+//! As the log lists it, it is a hint: that hides and refuses, and lets nothing pass. What passes is judged on verified evidence.
 
+use counterfoil_gate::Refusal;
 use counterfoil_policy::{Assessment, Policy, Request};
 use counterfoil_receipt::{Action, Principal, body::Risk, text::Group};
+use counterfoil_verify::Rule;
 
 /// The policy in force, and what it is asked with.
 pub(crate) struct Says {
@@ -14,7 +16,10 @@ pub(crate) struct Says {
 
 impl Says {
     pub(crate) fn new(document: Option<&[u8]>, groups: Vec<Group>) -> Self {
-        let policy = document.and_then(|document| Policy::parse(document).ok());
+        Self::of(document.and_then(|document| Policy::parse(document).ok()), groups)
+    }
+
+    pub(crate) const fn of(policy: Option<Policy>, groups: Vec<Group>) -> Self {
         Self { policy, groups }
     }
 
@@ -31,5 +36,31 @@ impl Says {
     pub(crate) fn lists(&self, action: &Action, risk: Risk, agent: &Principal) -> bool {
         let request = Request::new(action, risk, &[], agent, &self.groups).with_any_arguments();
         self.policy.as_ref().is_some_and(|policy| policy.could_pass(&request))
+    }
+
+    /// Why a request that is no call does not pass, unless the policy allows it. It can't wait for people, and leaves no receipt on which they
+    /// could decide: what wants approvals is refused, too.
+    pub(crate) fn keeps_back(&self, action: &Action, risk: Risk, agent: &Principal) -> Option<Refusal> {
+        let denied = |why: String| Refusal { code: Rule::PolicyDenied.code().to_owned(), detail: why };
+        let tool = &action.tool;
+        let Some(policy) = &self.policy else { return Some(denied("no policy is in force".to_owned())) };
+        match policy.assess(&Request::new(action, risk, &[], agent, &self.groups)) {
+            Assessment::Allowed(_) => None,
+            Assessment::Denied(denial) => Some(denied(format!("{tool}: {denial}"))),
+            Assessment::Required(rules) => {
+                let rules: Vec<&str> = rules.iter().map(|rule| rule.rule.as_str()).collect();
+                let detail = format!(
+                    "{tool}: it is no call that could wait for the approvals that {} of the policy wants; have a rule allow it or deny it",
+                    rules.join(", ")
+                );
+                Some(Refusal { code: "mcp-approval".to_owned(), detail })
+            }
+        }
+    }
+
+    /// Whether such a request could pass with some parameters.
+    pub(crate) fn offers(&self, action: &Action, risk: Risk, agent: &Principal) -> bool {
+        let request = Request::new(action, risk, &[], agent, &self.groups).with_any_arguments();
+        self.policy.as_ref().is_some_and(|policy| policy.could_be_allowed(&request))
     }
 }

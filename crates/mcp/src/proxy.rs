@@ -1,8 +1,8 @@
 //! One connection: a client on one side, its server on the other, and each call of a tool held to the policy in between.
 //!
-//! Messages pass as they come, under the ids that their senders gave them. Four things are the gate's own: `tools/call`, which becomes
-//! an action; the list of tools, whose definitions it keeps; what it does not know, which is refused; and capabilities that
-//! would let a server act past it.
+//! Messages pass as they come, under the ids that their senders gave them. Five things are the gate's own: `tools/call`, which becomes
+//! an action; other requests that read, or that ask the client, which pass as the policy allows (`passing.rs`); lists, which are kept
+//! or emptied; what it does not know, which is refused; and capabilities that would let a server act past it.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -20,6 +20,7 @@ use crate::{
     limits,
     lines::Line,
     message::{self, FromClient, FromServer, Id},
+    passing,
     pool::Pool,
     reply::{self, Era},
     tools::{Page, Tool, Tools},
@@ -31,28 +32,9 @@ const OWN: &str = "counterfoil:";
 /// The member of `_meta` by which a request of revision 2026-07-28 says which it is.
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 /// The member that says what the client can do.
-const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+pub(crate) const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 /// The extension under which calls go on after their answer.
 const TASKS: &str = "io.modelcontextprotocol/tasks";
-
-/// What a client may ask its server for beside calls: nothing of it changes anything but the connection.
-const PASSED: [&str; 12] = [
-    "completion/complete",
-    "initialize",
-    "logging/setLevel",
-    "ping",
-    "prompts/get",
-    "prompts/list",
-    "resources/list",
-    "resources/read",
-    "resources/subscribe",
-    "resources/templates/list",
-    "resources/unsubscribe",
-    "server/discover",
-];
-
-/// What a server may ask its client for.
-const ASKED: [&str; 4] = ["elicitation/create", "ping", "roots/list", "sampling/createMessage"];
 
 /// How a connection behaves.
 #[derive(Clone, Copy, Debug)]
@@ -77,8 +59,10 @@ pub struct Proxy {
     pub(crate) times: Times,
     pub(crate) pool: Pool,
     /// What asks the log which tools to show; calls that wait must not hold that up.
-    lists: Pool,
-    note: Box<dyn Fn(&str) + Send + Sync>,
+    pub(crate) lists: Pool,
+    /// What asks the log whether other requests pass.
+    pub(crate) judged: Pool,
+    pub(crate) note: Box<dyn Fn(&str) + Send + Sync>,
 }
 
 /// The desk, once it is open, or when and why it could not be opened.
@@ -97,6 +81,8 @@ pub(crate) struct State {
     pub open: HashMap<Id, Open>,
     /// Requests of the server that have none.
     pub asked: HashSet<Id>,
+    /// Requests of the server of which it is not known yet whether they pass.
+    pub to_judge: HashSet<Id>,
     /// Requests of the gate, and calls that run.
     pub awaited: HashMap<Id, mpsc::Sender<Answer>>,
     pub tools: Option<Tools>,
@@ -113,6 +99,8 @@ pub(crate) struct State {
 pub(crate) enum Open {
     /// Passed on.
     Passed(String),
+    /// To be passed on if the policy allows it.
+    Judged { method: String, serial: u64 },
     /// A call of a tool.
     Call { token: Option<Value>, serial: u64 },
 }
@@ -153,6 +141,7 @@ impl Proxy {
             times,
             pool: Pool::new(limits::RUNNING),
             lists: Pool::new(limits::LISTS),
+            judged: Pool::new(limits::JUDGED),
             note,
         })
     }
@@ -213,23 +202,10 @@ impl Proxy {
             Ok((FromServer::Error { id: None, message, .. }, _)) => {
                 (self.note)(&format!("the server says: {message}"));
             }
-            Ok((FromServer::Request { id, method }, text)) => {
-                let mut state = self.state();
-                if ASKED.contains(&method.as_str())
-                    && state.era != Some(Era::Request)
-                    && state.asked.len() < limits::OPEN_REQUESTS
-                    && state.asked.insert(id.clone())
-                {
-                    drop(state);
-                    return self.to_client(text);
+            Ok((FromServer::Request { id, method, params }, text)) => {
+                if let Err((number, code, why)) = self.asked_by_server(&id, &method, params, text) {
+                    self.to_server(&reply::error(Some(&id), number, &code, &why));
                 }
-                drop(state);
-                self.to_server(&reply::error(
-                    Some(&id),
-                    message::NO_METHOD,
-                    "mcp-method",
-                    "not through this gate",
-                ));
             }
             Ok((FromServer::Notification { method, params }, text)) => {
                 if method == "notifications/tools/list_changed" {
@@ -237,6 +213,9 @@ impl Proxy {
                     (state.tools, state.changes) = (None, state.changes + 1);
                 }
                 let params = params.map(|params| params.get());
+                if method == "notifications/cancelled" {
+                    self.server_gave_up(params);
+                }
                 if self.is_for_the_client(&method, params) {
                     self.to_client(text);
                 }
@@ -249,11 +228,12 @@ impl Proxy {
     pub fn server_gone(&self) {
         let mut state = self.state();
         state.ended = true;
+        state.to_judge.clear();
         let awaited: Vec<_> = state.awaited.drain().collect();
         let passed: Vec<Id> = state
             .open
             .iter()
-            .filter(|(_, open)| matches!(open, Open::Passed(_)))
+            .filter(|(_, open)| matches!(open, Open::Passed(_) | Open::Judged { .. }))
             .map(|(id, _)| id.clone())
             .collect();
         for id in &passed {
@@ -279,6 +259,7 @@ impl Proxy {
         let mut state = self.state();
         state.ended = true;
         state.open.clear();
+        state.to_judge.clear();
         for pending in state.calls.values_mut() {
             pending.waiters.clear();
         }
@@ -303,6 +284,7 @@ impl Proxy {
     /// A request of the client.
     fn request(self: &Arc<Self>, id: &Id, method: &str, mut params: Map<String, Value>) -> Result<(), Reply> {
         without_tasks(&mut params);
+        self.without_what_is_denied(&mut params);
         let mut state = self.state();
         state.is_of_the_era(method, &params)?;
         // A call that was cancelled may still run under its id.
@@ -328,8 +310,11 @@ impl Proxy {
             self.pool.run(move || proxy.call(&ticket, &params));
             return Ok(());
         }
-        let is_known = PASSED.contains(&method) || method == "tools/list" || method == "subscriptions/listen";
-        if !is_known {
+        if passing::is_judged(method, &params) {
+            drop(state);
+            return self.pass_if_allowed(id, method, params);
+        }
+        if !passing::PASSED.contains(&method) {
             let why = format!("{method:?} is no method that this gate lets through");
             return Err(Reply::Error { number: message::NO_METHOD, code: "mcp-method", why });
         }
@@ -361,6 +346,8 @@ impl Proxy {
                 drop(state);
                 self.to_server(text);
             }
+            // The server was not told of it.
+            Some(Open::Judged { .. }) => {}
             Some(Open::Call { .. }) => {
                 for pending in state.calls.values_mut() {
                     pending.waiters.retain(|waiter| waiter.ticket.id != id);
@@ -383,28 +370,39 @@ impl Proxy {
             let _ = to.send(answer(()));
             return;
         }
-        let needs_the_log =
-            matches!(state.open.get(id), Some(Open::Passed(method)) if method == "tools/list");
         match state.open.remove(id) {
             Some(Open::Passed(method)) => {
                 let era = state.era();
                 drop(state);
-                let Answer::Result(result) = answer(()) else { return self.to_client(text) };
+                let result = match answer(()) {
+                    Answer::Result(result) => result,
+                    Answer::Error { code: passing::OPEN_ADDRESS, message } => {
+                        let why = format!("{message}; what asks people passes as elicitation/create alone");
+                        return self.to_client(&reply::error(
+                            Some(id),
+                            message::INTERNAL,
+                            "mcp-result",
+                            &why,
+                        ));
+                    }
+                    Answer::Error { .. } | Answer::Gone(_) => return self.to_client(text),
+                };
                 let (id, text) = (id.clone(), text.to_owned());
+                let needs_the_log = passing::needs_the_log(&method, &result);
                 let proxy = Arc::clone(self);
                 let pass = move || match proxy.passed(&method, &result, era) {
                     Ok(Some(edited)) => proxy.to_client(&reply::result(&id, &edited)),
                     Ok(None) => proxy.to_client(&text),
-                    Err(why) => {
-                        proxy.to_client(&reply::error(Some(&id), message::INTERNAL, "mcp-result", &why))
+                    Err((code, why)) => {
+                        proxy.to_client(&reply::error(Some(&id), message::INTERNAL, &code, &why))
                     }
                 };
                 if needs_the_log { self.lists.run(pass) } else { pass() }
             }
-            Some(call @ Open::Call { .. }) => {
-                state.open.insert(id.clone(), call);
+            Some(not_given @ (Open::Call { .. } | Open::Judged { .. })) => {
+                state.open.insert(id.clone(), not_given);
                 drop(state);
-                (self.note)(&format!("the server answers the call {id}, which it was not given"));
+                (self.note)(&format!("the server answers the request {id}, which it was not given"));
             }
             None => {
                 drop(state);
@@ -414,10 +412,11 @@ impl Proxy {
     }
 
     /// What of a result is said otherwise to the client; `None` if it is passed on as it is.
-    fn passed(&self, method: &str, result: &str, era: Era) -> Result<Option<String>, String> {
+    fn passed(&self, method: &str, result: &str, era: Era) -> Result<Option<String>, (String, String)> {
+        let malformed = |why: String| ("mcp-result".to_owned(), why);
         match method {
             "tools/list" => {
-                let mut page = Page::parse(result)?;
+                let mut page = Page::parse(result).map_err(malformed)?;
                 // Where the log can't be asked, calls say so.
                 let desk = self.desk().inspect_err(|fault| {
                     (self.note)(&format!(
@@ -443,7 +442,8 @@ impl Proxy {
                 Ok(Some(Value::Object(page.result).to_string()))
             }
             "initialize" | "server/discover" => {
-                let mut result: Value = serde_json::from_str(result).map_err(|fault| fault.to_string())?;
+                let mut result: Value =
+                    serde_json::from_str(result).map_err(|fault| malformed(fault.to_string()))?;
                 if let Some(Value::Object(capabilities)) = result.get_mut("capabilities") {
                     capabilities.remove("tasks");
                     if let Some(Value::Object(extensions)) = capabilities.get_mut("extensions") {
@@ -452,7 +452,7 @@ impl Proxy {
                 }
                 Ok(Some(result.to_string()))
             }
-            _ => Ok(None),
+            _ => self.passed_as_allowed(method, result, era),
         }
     }
 
@@ -466,6 +466,7 @@ impl Proxy {
         let state = self.state();
         let is_of = |open: &Open| match open {
             Open::Passed(_) => true,
+            Open::Judged { .. } => false,
             Open::Call { token: own, .. } => own.as_ref() == token,
         };
         token.is_some() && state.open.values().any(is_of)
@@ -551,6 +552,11 @@ impl Proxy {
     /// The desk, if a call has needed one.
     pub fn opened_desk(&self) -> Option<Arc<Desk>> {
         lock(&self.desk).desk.clone()
+    }
+
+    /// The same, without waiting for whoever opens it.
+    pub(crate) fn desk_at_hand(&self) -> Option<Arc<Desk>> {
+        self.desk.try_lock().ok().and_then(|opened| opened.desk.clone())
     }
 
     /// The desk, opened if it is not; for a while after that failed it is not tried again.
@@ -673,7 +679,7 @@ fn without_tasks(params: &mut Map<String, Value>) {
     }
 }
 
-const fn invalid(code: &'static str, why: String) -> Reply {
+pub(crate) const fn invalid(code: &'static str, why: String) -> Reply {
     Reply::Error { number: message::INVALID_REQUEST, code, why }
 }
 

@@ -148,15 +148,25 @@ impl Policy {
     /// Whether an action like this one could be allowed, or approved, if what is unresolved about it were otherwise than it counts:
     /// whether it makes sense to offer it. `false` says that it is denied.
     pub fn could_pass(&self, request: &Request<'_>) -> bool {
+        self.could(request, false)
+    }
+
+    /// The same of actions that need no approval.
+    pub fn could_be_allowed(&self, request: &Request<'_>) -> bool {
+        self.could(request, true)
+    }
+
+    fn could(&self, request: &Request<'_>, without_approval: bool) -> bool {
         let case = Case::new(request, &self.costs);
         let mut passes = false;
         for Rule { matcher, effect, .. } in &self.rules {
             match (effect, matcher.test(&case)) {
                 (Effect::Deny, Answer::Yes) => return false,
-                (Effect::Allow { .. } | Effect::Require(_), Answer::Yes | Answer::Unresolved) => {
-                    passes = true
-                }
-                (Effect::Deny, Answer::No | Answer::Unresolved) | (_, Answer::No) => {}
+                (Effect::Require(_), Answer::Yes) if without_approval => return false,
+                (Effect::Allow { .. }, Answer::Yes | Answer::Unresolved) => passes = true,
+                (Effect::Require(_), Answer::Yes | Answer::Unresolved) => passes |= !without_approval,
+                (Effect::Deny, Answer::No | Answer::Unresolved)
+                | (Effect::Allow { .. } | Effect::Require(_), Answer::No) => {}
             }
         }
         passes && self.first_unlisted(request).is_none()

@@ -449,12 +449,16 @@ proptest! {
     #[test]
     fn what_could_pass_with_no_arguments_at_all_is_denied_with_every(document in document(), asked in asked()) {
         let policy = policy(&document);
-        let (could, is_denied) = with(&asked, &[], |request, _| {
+        let (could, alone, is_denied, is_allowed) = with(&asked, &[], |request, _| {
             let Request { action, risk, tags, proposer, groups, chain, .. } = *request;
             let any = Request::new(action, risk, tags, proposer, groups).under(chain).with_any_arguments();
-            (policy.could_pass(&any), matches!(policy.assess(request), Assessment::Denied(_)))
+            let said = policy.assess(request);
+            let (is_denied, is_allowed) = (matches!(said, Assessment::Denied(_)), matches!(said, Assessment::Allowed(_)));
+            (policy.could_pass(&any), policy.could_be_allowed(&any), is_denied, is_allowed)
         });
         prop_assert!(could || is_denied);
+        prop_assert!(alone || !is_allowed);
+        prop_assert!(could || !alone);
     }
 
     #[test]

@@ -11,13 +11,13 @@ use std::{
 };
 
 use clap::{Args, ValueEnum as _};
-use counterfoil_receipt::text::Label;
 use serde_json::{Value, json};
 
 use crate::{
     context::Context,
     error::{Failure, Outcome},
     input::shown,
+    mcp::server_name,
     output,
     text::printable,
 };
@@ -120,9 +120,10 @@ impl Install {
                 Start::Unclear(why) => return Err((*why).to_owned()),
                 Start::Command { .. } => {}
             }
-            if Label::new(server.name.as_str()).is_none_or(|name| name.as_str().contains('/')) {
+            if server_name(&server.name).is_none() {
                 return Err(
-                    "its name is no label without a slash, which policies could name: rename it".to_owned()
+                    "its name is no label without a slash or colon, which policies could name: rename it"
+                        .to_owned(),
                 );
             }
             let with = edit::install(text, syntax, server, &gate)?;

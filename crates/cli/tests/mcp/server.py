@@ -6,6 +6,11 @@ import sys
 import time
 
 VERSION = "io.modelcontextprotocol/protocolVersion"
+LISTS = {
+    "resources/list": ("resources", {"uri": "file:///open/a", "name": "a"}),
+    "resources/templates/list": ("resourceTemplates", {"uriTemplate": "file:///open/{name}", "name": "open"}),
+    "prompts/list": ("prompts", {"name": "greet"}),
+}
 
 
 def tools():
@@ -64,5 +69,20 @@ for line in sys.stdin:
         call(id, params["name"], params["arguments"], params.get("_meta", {}))
     elif method == "notifications/change":
         say({"method": "notifications/tools/list_changed"})
-    elif id is not None:
+    elif method == "notifications/ask":
+        # What the test has the server ask of its client.
+        sys.stdout.write(params["raw"] + "\n") if "raw" in params else say(params)
+        sys.stdout.flush()
+    elif method in LISTS:
+        member, entry = LISTS[method]
+        say({"id": id, "result": {member: [entry], "nextCursor": "more"}})
+    elif method in ("resources/read", "prompts/get", "completion/complete", "resources/subscribe", "subscriptions/listen"):
+        if os.path.exists("inputs"):
+            inputs = json.load(open("inputs"))
+            say({"id": id, "result": {"resultType": "input_required", "requestState": "s", "inputRequests": inputs}})
+        elif os.path.exists("address"):
+            say({"id": id, "error": {"code": -32042, "message": "open", "data": {"elicitations": [{"url": "http://x"}]}}})
+        else:
+            say({"id": id, "result": {"contents": [{"uri": params.get("uri", ""), "text": "kept"}]}})
+    elif id is not None and method is not None:
         say({"id": id, "error": {"code": -32601, "message": "no such method"}})
