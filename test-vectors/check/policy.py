@@ -111,6 +111,7 @@ _leaf: dict[str, s.Check] = {
     "tool": glob,
     "target": glob,
     "mode": s.one_of("apply", "preview"),
+    "definition": s.ascending(s.hash_, 1, 64),
     "argument": _test_of_argument,
     "cost": _one_member(over=_cost, at_most=_cost),
     "risk": s.obj(at_least=s.one_of(*RISKS)),
@@ -493,6 +494,7 @@ LEAVES: dict[str, Callable[[Any, dict[str, Any], Request], bool | None]] = {
         "target" in request.action and matches(inner, request.action["target"])
     ),
     "mode": lambda inner, document, request: inner == request.action["mode"],
+    "definition": lambda inner, document, request: request.action.get("connector", {}).get("schema") in inner,
     "argument": _test_argument,
     "cost": _test_cost,
     "risk": lambda inner, document, request: RISKS.index(request.risk) >= RISKS.index(inner["at_least"]),

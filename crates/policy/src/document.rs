@@ -6,6 +6,7 @@ use counterfoil_receipt::{
     Principal, RecordId,
     action::Mode,
     body::{Risk, Surface},
+    hashes::SchemaDigest,
     json,
     text::{Amount, Currency, Label, Pointer, RuleName},
 };
@@ -351,6 +352,7 @@ fn matcher(node: &Node<'_>, depth: usize, budget: &mut Budget) -> Result<Matcher
         "tool" => Matcher::Tool(glob(&inner)?),
         "target" => Matcher::Target(glob(&inner)?),
         "mode" => Matcher::Mode(inner.text(Mode::parse, "one of apply, preview")?),
+        "definition" => Matcher::Definition(inner.ascending(1, limits::ELEMENTS, definition)?),
         "argument" => argument(&inner)?,
         "cost" => cost(&inner)?,
         "risk" => {
@@ -368,8 +370,7 @@ fn matcher(node: &Node<'_>, depth: usize, budget: &mut Budget) -> Result<Matcher
     })
 }
 
-const MATCHERS: &str =
-    "all, always, any, argument, cost, delegation, group, mode, not, principal, risk, tags, target, tool";
+const MATCHERS: &str = "all, always, any, argument, cost, definition, delegation, group, mode, not, principal, risk, tags, target, tool";
 
 fn argument(node: &Node<'_>) -> Result<Matcher, Unreadable> {
     let members = node.members(&["at_most", "glob", "one_of", "over", "path", "present"])?;
@@ -426,6 +427,10 @@ fn tags(node: &Node<'_>) -> Result<Matcher, Unreadable> {
     };
     let tag = |node: &Node<'_>| node.text(Label::new, Label::SYNTAX);
     Ok(Matcher::Tags(share, inner.ascending(1, limits::NAMES, tag)?))
+}
+
+fn definition(node: &Node<'_>) -> Result<SchemaDigest, Unreadable> {
+    node.text(SchemaDigest::parse, "the digest of a tool's definition")
 }
 
 fn delegation(node: &Node<'_>) -> Result<RecordId, Unreadable> {

@@ -132,6 +132,9 @@ impl Matcher {
         let request = case.request;
         match self {
             Self::Tool(_) => Some(request.action.tool.to_string()),
+            Self::Definition(_) => {
+                request.action.connector.as_ref().map(|connector| connector.schema.to_string())
+            }
             Self::Target(_) => request.action.target.as_ref().map(ToString::to_string),
             Self::Argument(path, _) => Some(match request.find(path) {
                 Found::Value(value) => shortened(&value.to_string()),

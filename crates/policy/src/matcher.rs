@@ -6,6 +6,7 @@ use counterfoil_receipt::{
     Principal, RecordId,
     action::Mode,
     body::Risk,
+    hashes::SchemaDigest,
     text::{Currency, Group, Label},
 };
 use serde_json::Value;
@@ -35,6 +36,7 @@ pub(crate) enum Matcher {
     Tool(Glob),
     Target(Glob),
     Mode(Mode),
+    Definition(Vec<SchemaDigest>),
     Argument(Path, Test),
     Cost(Bound, Threshold, Currency),
     RiskAtLeast(Risk),
@@ -110,6 +112,10 @@ impl Matcher {
                 Answer::of(request.action.target.as_ref().is_some_and(|target| glob.matches(target.as_str())))
             }
             Self::Mode(mode) => Answer::of(request.action.mode == *mode),
+            Self::Definition(digests) => {
+                let connector = request.action.connector.as_ref();
+                Answer::of(connector.is_some_and(|connector| digests.contains(&connector.schema)))
+            }
             Self::Argument(path, test) => test.of(request.find(path)),
             Self::Cost(bound, amount, currency) => match case.cost() {
                 Ok(spent) if spent.currency == *currency => bound.holds(spent.amount, amount),
@@ -144,8 +150,30 @@ impl Matcher {
             | Self::Tool(_)
             | Self::Target(_)
             | Self::Mode(_)
+            | Self::Definition(_)
             | Self::Argument(..)
             | Self::Cost(..)
+            | Self::Principal(_)
+            | Self::Group(_)
+            | Self::Delegated(_)
+            | Self::Delegation(_) => false,
+        }
+    }
+
+    /// Whether an answer can rest on how a tool is defined.
+    pub fn rests_on_definitions(&self) -> bool {
+        match self {
+            Self::Definition(_) => true,
+            Self::All(matchers) | Self::Any(matchers) => matchers.iter().any(Self::rests_on_definitions),
+            Self::Not(matcher) => matcher.rests_on_definitions(),
+            Self::Always
+            | Self::Tool(_)
+            | Self::Target(_)
+            | Self::Mode(_)
+            | Self::Argument(..)
+            | Self::Cost(..)
+            | Self::RiskAtLeast(_)
+            | Self::Tags(..)
             | Self::Principal(_)
             | Self::Group(_)
             | Self::Delegated(_)
@@ -293,6 +321,7 @@ impl fmt::Display for Matcher {
             Self::Tool(glob) => write!(f, "tool {glob}"),
             Self::Target(glob) => write!(f, "target {glob}"),
             Self::Mode(mode) => write!(f, "mode {mode}"),
+            Self::Definition(digests) => write!(f, "definition {}", list(digests)),
             Self::Argument(path, test) => write!(f, "argument {} {test}", path.pointer()),
             Self::Cost(bound, amount, currency) => write!(f, "cost {bound} {amount} {currency}"),
             Self::RiskAtLeast(risk) => write!(f, "risk at least {risk}"),

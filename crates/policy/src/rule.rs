@@ -179,6 +179,11 @@ impl Rule {
         &self.effect
     }
 
+    /// Whether what it says depends on how a tool is defined.
+    pub fn rests_on_definitions(&self) -> bool {
+        self.matcher.rests_on_definitions()
+    }
+
     /// Whether it allows because of what a proposer claims: risk or tags.
     pub fn allows_on_claims(&self) -> bool {
         matches!(self.effect, Effect::Allow { .. }) && self.matcher.rests_on_claims()

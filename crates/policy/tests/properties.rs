@@ -56,7 +56,7 @@ const NAMES: [&str; 4] = ["ana", "bo", "cy", "dot"];
 const GROUPS: [&str; 3] = ["ops", "risk", "sre"];
 const SURFACES: [&str; 5] = ["independent_page", "link", "none", "operator_page", "terminal"];
 const RISKS: [&str; 4] = ["low", "medium", "high", "critical"];
-/// Ids of delegations.
+/// Ids of delegations, and digests of definitions.
 const LINKS: [&str; 2] = [
     "sha256:0000000000000000000000000000000000000000000000000000000000000001",
     "sha256:0000000000000000000000000000000000000000000000000000000000000002",
@@ -140,6 +140,7 @@ fn matcher() -> impl Strategy<Value = Value> {
         2 => glob().prop_map(|glob| json!({"tool": glob})),
         1 => glob().prop_map(|glob| json!({"target": glob})),
         1 => proptest::sample::select(&["apply", "preview"][..]).prop_map(|mode| json!({"mode": mode})),
+        1 => some_of(&LINKS, 1).prop_map(|digests| json!({"definition": digests})),
         6 => (pointer(), test).prop_map(|(path, (name, test))| {
             let mut members = json!({"path": path});
             members[name] = test;
@@ -298,11 +299,15 @@ fn asked() -> impl Strategy<Value = Asked> {
     let hidden = (proptest::option::weighted(0.3, pointer()), proptest::option::weighted(0.3, pointer()));
     let claims =
         (0..4usize, some_of(&["x", "y", "z"], 0), 0..4usize, some_of(&GROUPS, 0), some_of(&LINKS, 0));
-    (arguments(), names, hidden, claims)
-        .prop_map(move |(arguments, (tool, target, preview), (committed, free), (risk, tags, proposer, groups, chain))| {
+    let definition = proptest::option::of(proptest::sample::select(&LINKS[..]));
+    (arguments(), names, hidden, claims, definition)
+        .prop_map(move |(arguments, (tool, target, preview), (committed, free), (risk, tags, proposer, groups, chain), definition)| {
             let mut action = json!({"arguments": arguments, "tool": tool, "mode": if preview { "preview" } else { "apply" }});
             if let Some(target) = target {
                 action["target"] = json!(target);
+            }
+            if let Some(schema) = definition {
+                action["connector"] = json!({"name": "server", "schema": schema});
             }
             if let Some(path) = committed {
                 action["committed"] = json!({path: commitment});

@@ -98,6 +98,9 @@ fn matchers() -> Vec<Case> {
     let mut hidden = request(json!({"card": {"last": "42"}, "cards": "7"}));
     hidden["action"]["committed"] = json!({"/card/number": format!("sha256:{}", "0".repeat(64))});
     hidden["action"]["free"] = json!(["/open"]);
+    let digest = |digit: &str| format!("sha256:{}", digit.repeat(64));
+    let mut defined = request(json!({}));
+    defined["action"]["connector"] = json!({"name": "payments", "schema": digest("1")});
     let (yes, no, unresolved) = ("yes", "no", "unresolved");
     let (always, never, unknown) =
         (json!({"always": true}), json!({"mode": "preview"}), argument("/gone", "glob", json!("*")));
@@ -194,6 +197,28 @@ fn matchers() -> Vec<Case> {
                 (yes, json!({"group": ["night"]})),
                 (no, json!({"group": ["scout"]})),
                 (yes, json!({"mode": "apply"})),
+            ],
+        ),
+        answers(
+            "definitions",
+            "How the tool of a server is defined: one of these digests, of all of it.",
+            &defined,
+            json!([]),
+            &[
+                (yes, json!({"definition": [digest("1")]})),
+                (yes, json!({"definition": [digest("0"), digest("1")]})),
+                (no, json!({"definition": [digest("0"), digest("2")]})),
+                (yes, json!({"not": {"definition": [digest("0")]}})),
+            ],
+        ),
+        answers(
+            "definitions-of-nothing",
+            "An action without a connector has no definition, and none of these.",
+            &values,
+            json!([]),
+            &[
+                (yes, json!({"not": {"definition": [digest("1")]}})),
+                (no, json!({"definition": [digest("1")]})),
             ],
         ),
         answers(
@@ -326,6 +351,18 @@ fn documents() -> Vec<Case> {
             "document-unknown-matcher",
             "A matcher that the language does not have.",
             deny(json!({"expression": "true"})),
+        ),
+        with(
+            "document-definition-order",
+            "Definitions that do not ascend.",
+            deny(
+                json!({"definition": [format!("sha256:{}", "1".repeat(64)), format!("sha256:{}", "0".repeat(64))]}),
+            ),
+        ),
+        with(
+            "document-definition-alone",
+            "A definition that stands in no list.",
+            deny(json!({"definition": format!("sha256:{}", "1".repeat(64))})),
         ),
         with("document-always-false", "`always` that is not true.", deny(json!({"always": false}))),
         with(

@@ -221,6 +221,10 @@ fn test(matcher: &Value, document: &Value, asked: &Asked) -> Option<bool> {
             })
         }
         "principal" => Some(list(inner).iter().any(|one| one == asked.proposer)),
+        "definition" => {
+            let schema = &asked.action["connector"]["schema"];
+            Some(list(inner).iter().any(|one| one == schema))
+        }
         "delegation" => Some(match inner {
             Value::Bool(wanted) => *wanted != asked.chain.is_empty(),
             ids => list(ids).iter().any(|id| asked.chain.contains(&text(id))),
