@@ -11,8 +11,9 @@ use std::{
 use clap::{Args, Subcommand};
 use counterfoil_client::SystemClock;
 use counterfoil_keys::RecordKey;
-use counterfoil_mcp::{Desk, NotAsked, Settings, Times, stdio};
-use counterfoil_receipt::{Role, body::Risk, text::Label};
+use counterfoil_mcp::{Desk, NotAsked, Settings, Times, stdio, tools_of};
+use counterfoil_receipt::{Role, body::Risk, hashes::SchemaDigest, text::Label};
+use serde_json::json;
 
 use crate::{
     context::Context,
@@ -30,6 +31,9 @@ use crate::{
 /// How often a client that wants to know is told that its call waits: the shortest patience that was seen is 60 s.
 const PROGRESS: Duration = Duration::from_secs(10);
 
+/// The most definitions of one matcher.
+const DEFINITIONS: usize = 64;
+
 /// Govern what an agent does through MCP: each call of a tool is an action, and runs as the policy and people allow.
 #[derive(Args, Debug)]
 pub struct Mcp {
@@ -40,6 +44,7 @@ pub struct Mcp {
 #[derive(Subcommand, Debug)]
 enum Command {
     Gate(Gate),
+    Tools(Tools),
     Install(mcp_install::Install),
     Uninstall(mcp_install::Uninstall),
 }
@@ -71,11 +76,28 @@ struct Gate {
     command: Vec<String>,
 }
 
+/// Print the tools of a server with the digests of their definitions, as a matcher for a policy.
+///
+/// Starts the server, asks it for its tools, and ends it; no key and no log is needed. A rule with these digests is about the tools as they are
+/// defined now: one that is defined otherwise is another tool to it.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Example:
+  counterfoil mcp tools --name files -- npx -y @modelcontextprotocol/server-filesystem /home/ana/notes")]
+struct Tools {
+    /// What policies call the server: the tool T is NAME/T there
+    #[arg(long, value_name = "NAME")]
+    name: String,
+    /// The command of the server and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
 impl Mcp {
     /// Runs the command.
     pub fn run(&self, context: &Context) -> Outcome {
         match &self.command {
             Command::Gate(command) => command.run(context),
+            Command::Tools(command) => command.run(context),
             Command::Install(command) => command.run(context),
             Command::Uninstall(command) => command.run(context),
         }
@@ -84,10 +106,7 @@ impl Mcp {
 
 impl Gate {
     fn run(&self, context: &Context) -> Outcome {
-        let name = server_name(&self.name).ok_or_else(|| {
-            let message = format!("--name {} is no label without a slash or colon", printable(&self.name));
-            Failure::new("field-invalid", message, "such as --name files")
-        })?;
+        let name = checked_name(&self.name)?;
         // Keys are read now, so that what is wrong with them is seen; the log is asked once a tool is called.
         self.keys(context)?;
         let session = session_name()?;
@@ -95,15 +114,7 @@ impl Gate {
         let open =
             move || gate.desk(&at, name.clone(), session.clone()).map_err(|failure| not_asked(&failure));
         let times = Times { hold: Duration::from_millis(self.hold), progress: PROGRESS };
-        let mut server = Process::new(&self.command[0]);
-        // What the server started ends with it, and all of them with the gate, whatever ends that.
-        let tether = Tether::start()?;
-        server.args(&self.command[1..]).process_group(tether.group().as_raw_pid());
-        // What this gate is given for the log is none of the server's.
-        let own = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("COUNTERFOIL_"));
-        for (name, _) in own {
-            server.env_remove(name);
-        }
+        let (mut server, _tether) = server(&self.command)?;
         let note = Box::new(|said: &str| output::note(&format!("mcp gate: {}\n", printable(said))));
         // A signal is heeded once the outcome of what runs is recorded.
         let interrupt = Interrupt::default();
@@ -150,6 +161,66 @@ impl Gate {
         desk.find_earlier().map_err(|fault| Failure::new(fault.code, printable(&fault.why), ""))?;
         Ok(desk)
     }
+}
+
+impl Tools {
+    fn run(&self, context: &Context) -> Outcome {
+        let name = checked_name(&self.name)?;
+        let (mut server, _tether) = server(&self.command)?;
+        let mut tools = tools_of(&mut server).map_err(|why| {
+            let message =
+                format!("{} has no list of tools: {}", printable(&self.command[0]), printable(&why));
+            Failure::new("no-tools", message, "check the command after --")
+        })?;
+        // As the policy wants them.
+        tools.sort_by_key(|(_, definition)| *definition);
+        if context.json {
+            let tools: Vec<_> = tools
+                .iter()
+                .map(|(tool, definition)| json!({"tool": format!("{name}/{tool}"), "definition": definition.to_string()}))
+                .collect();
+            output::print_json(&json!({"tools": tools}))?;
+        } else {
+            output::print(&snippet(&name, &tools))?;
+        }
+        Ok(0)
+    }
+}
+
+/// A matcher for a rule of a policy in TOML.
+fn snippet(name: &Label, tools: &[(String, SchemaDigest)]) -> String {
+    let lists = tools.chunks(DEFINITIONS).map(|tools| {
+        let lines = tools.iter().map(|(tool, digest)| format!("    \"{digest}\", # {}\n", printable(tool)));
+        format!("  {{ definition = [\n{}  ] }},\n", lines.collect::<String>())
+    });
+    let lists: Vec<String> = lists.collect();
+    let definitions = match &lists[..] {
+        [one] => one.clone(),
+        _ => format!("  {{ any = [\n{}  ] }},\n", lists.concat()),
+    };
+    format!(
+        "# The tools of {name} as they are defined now, {} of them: keep those that the rule is to be about.\nmatch.all = [\n  {{ tool = \"{name}/*\" }},\n{definitions}]\n",
+        tools.len()
+    )
+}
+
+/// A server that ends with this process, and with the tether. What this process is given for the log is none of the server's.
+fn server(command: &[String]) -> Outcome<(Process, Tether)> {
+    let tether = Tether::start()?;
+    let mut server = Process::new(&command[0]);
+    server.args(&command[1..]).process_group(tether.group().as_raw_pid());
+    let own = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("COUNTERFOIL_"));
+    for (name, _) in own {
+        server.env_remove(name);
+    }
+    Ok((server, tether))
+}
+
+fn checked_name(name: &str) -> Outcome<Label> {
+    server_name(name).ok_or_else(|| {
+        let message = format!("--name {} is no label without a slash or colon", printable(name));
+        Failure::new("field-invalid", message, "such as --name files")
+    })
 }
 
 /// What a policy can call a server: behind it comes a slash before its tools, and a colon before its other methods.

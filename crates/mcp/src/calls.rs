@@ -390,7 +390,7 @@ impl Proxy {
                     over.push((
                         waiter.ticket.clone(),
                         pending.why.clone(),
-                        pending.asked.proposal,
+                        pending.asked.clone(),
                         receipt.clone(),
                     ));
                 } else if waiter.told + self.times.progress <= now {
@@ -416,10 +416,12 @@ impl Proxy {
                 self.to_client(&text);
             }
         }
-        for (ticket, why, proposal, receipt) in over {
+        for (ticket, why, asked, receipt) in over {
+            let proposal = asked.proposal;
             let review = desk.review_url(&proposal);
+            let definition = desk.definition_of(&asked.action);
             let text = format!(
-                "Not approved yet: {why}. It waits as proposal {proposal} of run {}; nothing was run. Whoever may approve it finds it at \
+                "Not approved yet: {why}{definition}. It waits as proposal {proposal} of run {}; nothing was run. Whoever may approve it finds it at \
                  {review} . Call the tool again with the same arguments to go on waiting, or to have it run once it is approved.",
                 receipt.run
             );

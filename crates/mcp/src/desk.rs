@@ -170,6 +170,12 @@ impl Desk {
         self.says().is_none_or(|says| says.lists(&action, self.settings.risk, self.asking.principal()))
     }
 
+    /// How the tool of a call is defined, to be said where the policy asks for definitions, as far as the log listed it.
+    pub fn definition_of(&self, action: &Action) -> String {
+        let known = self.says.try_lock().ok().and_then(|says| says.as_ref()?.1.clone());
+        known.map_or_else(String::new, |says| says.definition_of(action))
+    }
+
     /// Why a call is refused without being proposed, if it is: the policy would deny it whoever approved it. The refusal is on record, equal
     /// ones with their number, in the run that is given with it.
     ///

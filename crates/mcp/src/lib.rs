@@ -8,6 +8,7 @@ mod calls;
 mod desk;
 pub mod limits;
 pub mod lines;
+mod listing;
 pub mod message;
 mod passing;
 mod policy;
@@ -19,6 +20,7 @@ mod tools;
 mod writer;
 
 pub use desk::{Call, CallDigest, Desk, NotAsked, Settings};
+pub use listing::tools_of;
 pub use proxy::{OpenDesk, Proxy, Times};
 pub use reply::{EXECUTION, IDEMPOTENCY_KEY, RECEIPT};
 pub use tools::Tool;

@@ -3,7 +3,7 @@
 //! As the log lists it, it is a hint: that hides and refuses, and lets nothing pass. What passes is judged on verified evidence.
 
 use counterfoil_gate::Refusal;
-use counterfoil_policy::{Assessment, Policy, Request};
+use counterfoil_policy::{Assessment, Policy, Request, Rule as PolicyRule};
 use counterfoil_receipt::{Action, Principal, body::Risk, text::Group};
 use counterfoil_verify::Rule;
 
@@ -27,9 +27,18 @@ impl Says {
     pub(crate) fn denies(&self, action: &Action, risk: Risk, agent: &Principal) -> Option<String> {
         let Some(policy) = &self.policy else { return Some("no policy is in force".to_owned()) };
         match policy.assess(&Request::new(action, risk, &[], agent, &self.groups)) {
-            Assessment::Denied(denial) => Some(denial.to_string()),
+            Assessment::Denied(denial) => Some(format!("{denial}{}", self.definition_of(action))),
             Assessment::Allowed(_) | Assessment::Required(_) => None,
         }
+    }
+
+    /// How the action's tool is defined, to be said where the policy asks for definitions.
+    pub(crate) fn definition_of(&self, action: &Action) -> String {
+        let asks = |policy: &Policy| policy.rules().iter().any(PolicyRule::rests_on_definitions);
+        let connector = action.connector.as_ref().filter(|_| self.policy.as_ref().is_some_and(asks));
+        connector.map_or_else(String::new, |connector| {
+            format!("; {} is defined as {} now", action.tool, connector.schema)
+        })
     }
 
     /// Whether a call of a tool could pass with some arguments.

@@ -30,7 +30,7 @@ use crate::{
 /// What ids of the gate's own requests begin with.
 const OWN: &str = "counterfoil:";
 /// The member of `_meta` by which a request of revision 2026-07-28 says which it is.
-const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+pub(crate) const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 /// The member that says what the client can do.
 pub(crate) const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 /// The extension under which calls go on after their answer.
