@@ -70,7 +70,7 @@ fn digest_of(office: &Office, tool: &str) -> String {
 fn the_tools_of_a_server_are_printed_as_a_policy_names_them() {
     let office = Office::with_box(NONE);
     let printed = tools(&office, &[]);
-    assert!(printed.starts_with("# The tools of box as they are defined now, 7 of them"), "{printed}");
+    assert!(printed.starts_with("# The tools of box as they are defined now, 8 of them"), "{printed}");
     assert!(
         printed.contains(&format!("    \"{}\", # append\n", digest_of(&office, "box/append"))),
         "{printed}"

@@ -16,11 +16,12 @@ use counterfoil_verify::Rule;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    desk::{Call, CallDigest},
+    desk::{Call, CallDigest, Inputs, RESPONSES, STATE},
     limits,
     message::{self, Id},
+    passing,
     proxy::{Answer, Open, Proxy, Reply, State, parameters},
-    reply::{self, CallReceipt, EXECUTION, IDEMPOTENCY_KEY},
+    reply::{self, CallReceipt, EXECUTION, Era, IDEMPOTENCY_KEY},
 };
 
 /// A call that was proposed.
@@ -74,8 +75,9 @@ impl Proxy {
     }
 
     fn read_call(self: &Arc<Self>, params: &Map<String, Value>) -> Result<Call, Reply> {
-        let known = ["name", "arguments", "_meta"];
-        if let Some(name) = params.keys().find(|name| !known.contains(&name.as_str())) {
+        let known = ["name", "arguments", "_meta", "inputResponses", "requestState"];
+        let most = if self.state().era == Some(Era::Request) { known.len() } else { 3 };
+        if let Some(name) = params.keys().find(|name| !known[..most].contains(&name.as_str())) {
             return Err(parameters(format!("{name:?} is no parameter that this gate lets through")));
         }
         let Some(Value::String(name)) = params.get("name") else {
@@ -86,7 +88,12 @@ impl Proxy {
             Some(Value::Object(arguments)) => arguments.clone(),
             Some(_) => return Err(parameters("arguments is no object".to_owned())),
         };
-        Ok(Call { name: name.clone(), tool: self.definition(name, limits::DEFINITIONS)?, arguments })
+        if let Some(name) = [RESPONSES, STATE].into_iter().find(|name| arguments.contains_key(*name)) {
+            return Err(parameters(format!("the argument {name:?} is this gate's own")));
+        }
+        let inputs = read_inputs(params)?;
+        let tool = self.definition(name, limits::DEFINITIONS)?;
+        Ok(Call { name: name.clone(), tool, arguments, inputs })
     }
 
     /// Has a request wait for its call: for the one that is held, or else for one that is proposed now.
@@ -345,7 +352,15 @@ impl Proxy {
         };
         meta[EXECUTION] = attempt.execution.to_string().into();
         meta[IDEMPOTENCY_KEY] = attempt.idempotency_key.to_string().into();
-        let params = json!({"name": call.name, "arguments": call.arguments, "_meta": meta});
+        let mut params = json!({"name": call.name, "arguments": call.arguments, "_meta": meta});
+        if let Some(Inputs { responses, state }) = &call.inputs {
+            if let Some(responses) = responses {
+                params["inputResponses"] = Value::Object(responses.clone());
+            }
+            if let Some(state) = state {
+                params["requestState"] = state.as_str().into();
+            }
+        }
         let sent = reply::message(Some(&ticket.id), "tools/call", &params).map_err(|fault| fault.to_string());
         let sent = sent.and_then(|text| {
             if self.to_server(&text) { Ok(()) } else { Err("the server does not read".to_owned()) }
@@ -354,7 +369,24 @@ impl Proxy {
             self.state().awaited.remove(&ticket.id);
             return (Done::not_started(why), None);
         }
-        done(self.await_answer(ticket, &from))
+        let may_ask = self.state().era == Some(Era::Request);
+        match self.await_answer(ticket, &from) {
+            Answer::Result(result) if may_ask && passing::wants_input(&result) => self.asked_back(&result),
+            answer => done(answer),
+        }
+    }
+
+    /// A call that the server answered with a question: what it did until then only the server knows, and it does no more of it. What the client
+    /// answers is a call of its own.
+    fn asked_back(&self, result: &str) -> (Done, Option<String>) {
+        let (detail, passed) = match self.with_judged_inputs(result) {
+            Ok(passed) => {
+                ("the server wants input; what is answered is another call".to_owned(), Some(passed))
+            }
+            Err((_, why)) => (format!("the server wants input, and is not given it: {why}"), None),
+        };
+        let (status, effects) = (Status::Failed, Effects::Unknown);
+        (Done { status, effects, result: payload(result), detail: Some(detail) }, passed)
     }
 
     /// What the server answers, however long it takes, unless the client cancels the call or the server goes.
@@ -498,6 +530,27 @@ impl counterfoil_gate::Effect for Effect<'_> {
     }
 }
 
+/// A result as evidence of what became of a call.
+fn payload(result: &str) -> Option<ResultPayload> {
+    let (label, media_type) = Label::new("result.json").zip(Label::new("application/json"))?;
+    Some(ResultPayload { label, media_type, content: result.as_bytes().to_vec() })
+}
+
+/// What the client answers to an earlier result, if this call goes on with one.
+fn read_inputs(params: &Map<String, Value>) -> Result<Option<Inputs>, Reply> {
+    let responses = match params.get("inputResponses") {
+        None => None,
+        Some(Value::Object(responses)) => Some(responses.clone()),
+        Some(_) => return Err(parameters("inputResponses is no object".to_owned())),
+    };
+    let state = match params.get("requestState") {
+        None => None,
+        Some(Value::String(state)) => Some(state.clone()),
+        Some(_) => return Err(parameters("requestState is no text".to_owned())),
+    };
+    Ok((responses.is_some() || state.is_some()).then_some(Inputs { responses, state }))
+}
+
 /// What a server's answer says of an effect; also the result, as it was sent.
 fn done(answer: Answer) -> (Done, Option<String>) {
     match answer {
@@ -515,13 +568,7 @@ fn done(answer: Answer) -> (Done, Option<String>) {
             } else {
                 (Status::Succeeded, Effects::Complete)
             };
-            let payload = Label::new("result.json").zip(Label::new("application/json"));
-            let payload = payload.map(|(label, media_type)| ResultPayload {
-                label,
-                media_type,
-                content: result.clone().into_bytes(),
-            });
-            (Done { status, effects, result: payload, detail: None }, Some(result))
+            (Done { status, effects, result: payload(&result), detail: None }, Some(result))
         }
         Answer::Error { code, message } if [message::INVALID_PARAMS, message::NO_METHOD].contains(&code) => {
             (Done::not_started(format!("the server refused the call: {message} ({code})")), None)

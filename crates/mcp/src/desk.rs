@@ -25,6 +25,11 @@ use sha2::{Digest, Sha256};
 
 use crate::{limits, policy::Says, tools::Tool};
 
+/// The argument of an action that has what the client answered.
+pub const RESPONSES: &str = "counterfoil/inputResponses";
+/// The argument of an action that has the digest of the server's state.
+pub const STATE: &str = "counterfoil/requestState";
+
 /// For how long it is believed which policy is in force.
 const BELIEVED: Duration = Duration::from_secs(limits::POLICY_SECONDS);
 
@@ -37,6 +42,17 @@ pub struct Call {
     pub tool: Tool,
     /// The arguments.
     pub arguments: Map<String, Value>,
+    /// What the client answers to what an earlier call of it was answered with, if that wanted something.
+    pub inputs: Option<Inputs>,
+}
+
+/// What goes on with a call whose result wanted input (2026-07-28, `input_required`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Inputs {
+    /// By the server's names for what it asked.
+    pub responses: Option<Map<String, Value>>,
+    /// The server's own word on where it was, given back as it came.
+    pub state: Option<String>,
 }
 
 /// What makes two calls the same: tool, definition and arguments.
@@ -87,7 +103,7 @@ impl Call {
     /// # Errors
     /// [`NotAsked`] for arguments that no record can hold.
     pub fn digest(&self) -> Result<CallDigest, NotAsked> {
-        let arguments = json::to_canonical(&Value::Object(self.arguments.clone()))
+        let arguments = json::to_canonical(&Value::Object(self.bound()))
             .map_err(|fault| NotAsked::new("arguments", fault.to_string()))?;
         let mut digest = Sha256::new().chain_update(self.tool.definition.as_bytes());
         digest.update((self.name.len() as u64).to_be_bytes());
@@ -100,7 +116,22 @@ impl Call {
     /// [`NotAsked`] for what no record can hold.
     fn to_action(&self, server: &Label) -> Result<(Action, Vec<Opening>), NotAsked> {
         let connector = Connector { name: server.clone(), schema: self.tool.definition };
-        action(format!("{server}/{}", self.name), Some(connector), self.arguments.clone())
+        action(format!("{server}/{}", self.name), Some(connector), self.bound())
+    }
+
+    /// What the action binds: the arguments, and what answers to an earlier result, under names that no argument may have.
+    fn bound(&self) -> Map<String, Value> {
+        let mut bound = self.arguments.clone();
+        let Some(Inputs { responses, state }) = &self.inputs else { return bound };
+        if let Some(responses) = responses {
+            bound.insert(RESPONSES.to_owned(), Value::Object(responses.clone()));
+        }
+        if let Some(state) = state {
+            let digest = Sha256::digest(state.as_bytes());
+            let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            bound.insert(STATE.to_owned(), format!("sha256:{digest}").into());
+        }
+        bound
     }
 }
 
@@ -165,7 +196,7 @@ impl Desk {
 
     /// Whether a call of a tool could pass with some arguments, as far as the log lists its policy; that it could where that is not known.
     pub fn lists(&self, name: &str, tool: &Tool) -> bool {
-        let call = Call { name: name.to_owned(), tool: *tool, arguments: Map::new() };
+        let call = Call { name: name.to_owned(), tool: *tool, arguments: Map::new(), inputs: None };
         let Ok((action, _)) = call.to_action(&self.settings.server) else { return false };
         self.says().is_none_or(|says| says.lists(&action, self.settings.risk, self.asking.principal()))
     }

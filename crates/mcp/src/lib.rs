@@ -19,7 +19,7 @@ pub mod stdio;
 mod tools;
 mod writer;
 
-pub use desk::{Call, CallDigest, Desk, NotAsked, Settings};
+pub use desk::{Call, CallDigest, Desk, Inputs, NotAsked, Settings};
 pub use listing::tools_of;
 pub use proxy::{OpenDesk, Proxy, Times};
 pub use reply::{EXECUTION, IDEMPOTENCY_KEY, RECEIPT};

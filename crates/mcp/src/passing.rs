@@ -342,6 +342,12 @@ fn is_complete(result: &str) -> bool {
         .is_some_and(|members| members.get("resultType").is_none_or(|kind| kind.get() == "\"complete\""))
 }
 
+/// Whether a result wants input before it is complete.
+pub(crate) fn wants_input(result: &str) -> bool {
+    let kind = reply::members(result).and_then(|mut members| members.remove("resultType"));
+    kind.is_some_and(|kind| kind.get() == "\"input_required\"")
+}
+
 fn read_strictly(object: &str) -> Result<Map<String, Value>, String> {
     let canonical = canonical::canonicalize_input(object.as_bytes(), &limits::MESSAGE_JSON)
         .map_err(|fault| fault.to_string())?;

@@ -17,7 +17,7 @@ def tools():
     schema = {"type": "object", "properties": {"text": {"type": "string"}}}
     # A definition that changes when somebody asks for it.
     description = "Appends. " + (open("description").read() if os.path.exists("description") else "")
-    named = ["append", "read", "drop", "fail", "slow", "crash", "refuse"]
+    named = ["append", "read", "drop", "fail", "slow", "crash", "refuse", "confirm"]
     return [{"name": name, "description": description, "inputSchema": schema} for name in named]
 
 
@@ -30,7 +30,14 @@ def done(text, **more):
     return {"content": [{"type": "text", "text": text}]} | more
 
 
-def call(id, name, arguments, meta):
+def call(id, name, arguments, meta, params):
+    if name == "confirm" and "inputResponses" not in params:
+        # It did something already, and asks whether to go on.
+        with open("begun", "a") as file:
+            file.write(arguments.get("text", "") + "\n")
+        asked = {"sure": {"method": "elicitation/create", "params": {"message": "Sure?", "requestedSchema": {"type": "object"}}}}
+        result = {"resultType": "input_required", "inputRequests": asked, "requestState": "state " + arguments.get("text", "")}
+        return say({"id": id, "result": result})
     if name == "refuse":
         return say({"id": id, "error": {"code": -32602, "message": "not so"}})
     with open(name, "a") as file:
@@ -66,7 +73,7 @@ for line in sys.stdin:
         more = {"resultType": "complete", "ttlMs": 60000, "cacheScope": "public"} if VERSION in params.get("_meta", {}) else {}
         say({"id": id, "result": {"tools": tools()} | more})
     elif method == "tools/call":
-        call(id, params["name"], params["arguments"], params.get("_meta", {}))
+        call(id, params["name"], params["arguments"], params.get("_meta", {}), params)
     elif method == "notifications/change":
         say({"method": "notifications/tools/list_changed"})
     elif method == "notifications/ask":
