@@ -189,6 +189,9 @@ pub fn when_refused(code: &str) -> &'static str {
             "nothing was run; look at the run with `counterfoil verify`"
         }
         "not-a-runtime" => "name a key of role runtime with --key",
+        "policy-differs" => {
+            "have the authority put that policy in force, or name with --policy the one that is meant"
+        }
         "outcome-settled" | "settlement-open" => {
             "its outcome is known already: `counterfoil resume RUN` shows it"
         }

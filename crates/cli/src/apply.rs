@@ -52,6 +52,9 @@ pub struct Apply {
     /// Wait this long for a decision
     #[arg(long, value_name = "DURATION", value_parser = time::parse_duration)]
     wait: Option<u64>,
+    /// Hold to this policy: while another one is in force, refuse
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
 }
 
 impl Apply {
@@ -93,7 +96,7 @@ impl Apply {
             (self.run, id),
             &action,
             &mut effect,
-            Patience::Wait(self.wait.unwrap_or(0)),
+            (Patience::Wait(self.wait.unwrap_or(0)), gate::pin(self.policy.as_deref())?),
         )
     }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use clap::{Args, Subcommand};
 use counterfoil_client::{PinnedClient, SystemClock, View};
 use counterfoil_gate::{
-    Config, Effect, Ended, Gate as Driver, GateError, Idempotent, LogError, Ran, Settled,
+    Config, Effect, Ended, Gate as Driver, GateError, Idempotent, LogError, PolicyPin, Ran, Settled,
     command::{CommandAction, CommandError},
     heed_in, is_stop,
 };
@@ -22,6 +22,7 @@ use crate::{
     gate_check, input,
     interrupt::{Interrupt, Uninterrupted},
     output,
+    policy_file::PolicyFile,
     record::{record_id, run_id},
     remote::Actor,
     signing,
@@ -80,6 +81,9 @@ struct Run {
     /// of it, it may be tried again, if the policy lets it
     #[arg(long)]
     idempotent: bool,
+    /// Hold to this policy: while another one is in force, refuse
+    #[arg(long, value_name = "FILE")]
+    policy: Option<std::path::PathBuf>,
     /// Don't wait for people, for this reason, if the policy allows break-glass: it is on record, and people review it afterwards
     #[arg(long, value_name = "REASON", conflicts_with = "wait")]
     break_glass: Option<String>,
@@ -192,8 +196,8 @@ impl Run {
         } else {
             &mut effect
         };
-        let patience = self.patience()?;
-        pass(context, actor, (self.which.run, proposal), &action, effect, patience)
+        let how = (self.patience()?, pin(self.policy.as_deref())?);
+        pass(context, actor, (self.which.run, proposal), &action, effect, how)
     }
 
     fn patience(&self) -> Outcome<Patience> {
@@ -368,9 +372,10 @@ pub fn pass(
     (run, proposal): (RunId, RecordId),
     action: &Action,
     effect: &mut dyn Effect,
-    patience: Patience,
+    (patience, pin): (Patience, Option<PolicyPin>),
 ) -> Outcome {
     let (gate, settled) = driver(context, actor)?;
+    let gate = gate.holding_to(pin);
     for settled in &settled {
         output::note(&format!("settled first: {}", settled_line(settled)));
     }
@@ -381,6 +386,13 @@ pub fn pass(
         Patience::BreakGlass(reason) => gate.break_glass(run, proposal, action, effect, reason),
     };
     report(context, ended.map_err(|error| gate_failure(&error))?)
+}
+
+/// The policy of a file, for a gate that holds to it.
+pub fn pin(file: Option<&std::path::Path>) -> Outcome<Option<PolicyPin>> {
+    let Some(path) = file else { return Ok(None) };
+    let remedy = format!("counterfoil policy set {}", input::shown(path));
+    Ok(Some(PolicyPin { digest: PolicyFile::read(path)?.digest(), remedy }))
 }
 
 /// The gate, and what it settled of what an earlier process left open.

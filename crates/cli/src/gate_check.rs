@@ -51,6 +51,9 @@ pub struct Check {
     /// Read this bundle instead of asking the server
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
+    /// Hold to this policy: while another one is in force, nothing would pass
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
     /// Add what was found to this file, as Markdown
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
@@ -134,7 +137,16 @@ impl Check {
     fn find(&self, context: &Context, action: &Action) -> Outcome<Found> {
         let trust = trust::load(&context.trust_path())?;
         let (evidence, run) = self.evidence(context, &trust, action)?;
-        self.decide(&Question { context, trust: &trust, action, evidence: &evidence, run })
+        let mut found =
+            self.decide(&Question { context, trust: &trust, action, evidence: &evidence, run })?;
+        let in_force = evidence.state().policy_in_force().map(|(digest, _)| digest);
+        let pin = gate::pin(self.policy.as_deref())?;
+        if let Some(refusal) = pin.and_then(|pin| pin.differs_from(in_force))
+            && !matches!(found.ruling, Ruling::Refuse(_))
+        {
+            found.ruling = Ruling::Refuse(refusal);
+        }
+        Ok(found)
     }
 
     /// What shows the run that is about the action.

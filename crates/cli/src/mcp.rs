@@ -10,6 +10,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 use counterfoil_client::SystemClock;
+use counterfoil_gate::PolicyPin;
 use counterfoil_keys::RecordKey;
 use counterfoil_mcp::{Desk, NotAsked, Settings, Times, stdio, tools_of};
 use counterfoil_receipt::{Role, body::Risk, hashes::SchemaDigest, text::Label};
@@ -18,7 +19,7 @@ use serde_json::json;
 use crate::{
     context::Context,
     error::{Failure, Outcome},
-    gate::driver,
+    gate::{self, driver},
     interrupt::Interrupt,
     mcp_install, output,
     remote::{self, Actor},
@@ -71,6 +72,9 @@ struct Gate {
     /// How long a call waits for people before the client is told to ask again; clients give up at 60 s
     #[arg(long, value_name = "DURATION", default_value = "45s", value_parser = time::parse_duration)]
     hold: u64,
+    /// Hold to this policy: while another one is in force, refuse everything
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
     /// The command of the server and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<String>,
@@ -109,10 +113,13 @@ impl Gate {
         let name = checked_name(&self.name)?;
         // Keys are read now, so that what is wrong with them is seen; the log is asked once a tool is called.
         self.keys(context)?;
+        let pin = gate::pin(self.policy.as_deref())?;
         let session = session_name()?;
         let (gate, at) = (self.clone(), context.clone());
-        let open =
-            move || gate.desk(&at, name.clone(), session.clone()).map_err(|failure| not_asked(&failure));
+        let open = move || {
+            gate.desk(&at, (name.clone(), session.clone()), pin.clone())
+                .map_err(|failure| not_asked(&failure))
+        };
         let times = Times { hold: Duration::from_millis(self.hold), progress: PROGRESS };
         let (mut server, _tether) = server(&self.command)?;
         let note = Box::new(|said: &str| output::note(&format!("mcp gate: {}\n", printable(said))));
@@ -149,9 +156,15 @@ impl Gate {
     }
 
     /// The desk, with what an earlier gate left open settled.
-    fn desk(&self, context: &Context, server: Label, session: String) -> Outcome<Desk> {
+    fn desk(
+        &self,
+        context: &Context,
+        (server, session): (Label, String),
+        pin: Option<PolicyPin>,
+    ) -> Outcome<Desk> {
         let (agent, runtime) = self.keys(context)?;
         let (gate, _) = driver(context, Actor { client: remote::connect(context)?, key: runtime })?;
+        let gate = gate.holding_to(pin);
         let principal = agent.principal().clone();
         let asking = counterfoil_gate::Desk::new(gate, Box::new(agent), principal, Box::new(SystemClock));
         let desk = Desk::new(

@@ -289,6 +289,29 @@ fn of_gates_that_race_for_one_use_one_runs() {
 }
 
 #[test]
+fn a_gate_that_holds_to_a_policy_runs_nothing_under_another() {
+    let work = Work::new(&["touch", "done"]);
+    let rule = "[[rules]]\nname = \"all\"\neffect = \"allow\"\nuses = 1\nmatch.always = true\n";
+    work.log.desk.write("held.toml", format!("language = \"counterfoil-policy/1\"\n{rule}"));
+    let in_force: Value =
+        serde_json::from_slice(&common::ask(&work.log.url, "GET", "/v1/policy", b"").unwrap()).unwrap();
+    let in_force = in_force["digest"].as_str().unwrap();
+    let held = work.log.json(&["policy", "check", "held.toml"])["digest"].as_str().unwrap().to_owned();
+    for command in ["run", "check"] {
+        let line = work.line(&["gate", command, &work.run, "--policy", "held.toml"]);
+        let refused = work.log.run(&line);
+        assert_eq!(refused.code, 1, "{}", refused.stderr);
+        for named in ["policy-differs", in_force, &held, "counterfoil policy set held.toml"] {
+            assert!(refused.stderr.contains(named), "{named}: {}", refused.stderr);
+        }
+    }
+    assert!(!work.log.desk.path("done").exists());
+    // The approval was given under the other policy, and is used up by nothing here.
+    assert_eq!(work.run(&[]).code, 0);
+    assert!(work.log.desk.path("done").exists());
+}
+
+#[test]
 fn approve_one_command_and_run_another() {
     let work = Work::new(&["touch", "approved"]);
     for other in [["touch", "other"], ["rm", "approved"]] {

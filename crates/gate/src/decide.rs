@@ -58,7 +58,7 @@ pub enum Ruling {
 }
 
 /// Why not, with the stable code of the reason: of the rule that does not hold, or one of the gate's own
-/// (`evidence-foreign`, `evidence-incomplete`, `not-a-runtime`, `stop-in-doubt`, and what an effect says of itself).
+/// (`evidence-foreign`, `evidence-incomplete`, `not-a-runtime`, `policy-differs`, `stop-in-doubt`, and what an effect says of itself).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The stable code.

@@ -14,7 +14,7 @@ use std::{
 
 use counterfoil_client::{ClientError, Clock, seal};
 use counterfoil_receipt::{
-    Action, Author, Body, Draft, DraftError, Place, Principal, RecordId, Role, RunId, Signer,
+    Action, Author, Body, Draft, DraftError, Place, PolicyDigest, Principal, RecordId, Role, RunId, Signer,
     UnverifiedRecord,
     body::{self, Outcome},
     field::{Millis, Whole},
@@ -29,6 +29,7 @@ use crate::{
     effect::{self, Done, Effect},
     log::{Log, LogError},
     open::{OpenExecutions, SignedOutcome},
+    pin::PolicyPin,
     refusals::{Kind, Refusals},
     stops::Stops,
 };
@@ -60,6 +61,7 @@ pub struct Gate<L> {
     outcome_patience: Duration,
     refusals: Refusals,
     settled: AtomicBool,
+    pin: Option<PolicyPin>,
     /// Executions that this process has begun and not ended.
     running: Mutex<BTreeSet<RecordId>>,
 }
@@ -166,8 +168,20 @@ impl<L: Log> Gate<L> {
             outcome_patience: config.outcome_patience,
             refusals: Refusals::new(config.dir.join("refusals"), config.refusal_pause)?,
             settled: AtomicBool::new(false),
+            pin: None,
             running: Mutex::default(),
         })
+    }
+
+    /// The same gate, which refuses everything while another policy than this one is in force.
+    #[must_use]
+    pub fn holding_to(self, pin: Option<PolicyPin>) -> Self {
+        Self { pin, ..self }
+    }
+
+    /// Why nothing passes while this policy is in force, if the gate holds to another.
+    pub fn policy_differs(&self, in_force: Option<PolicyDigest>) -> Option<Refusal> {
+        self.pin.as_ref()?.differs_from(in_force)
     }
 
     /// The log.
@@ -296,7 +310,13 @@ impl<L: Log> Gate<L> {
         };
         let evidence = self.evidence(run)?;
         let records = evidence.state().run(&run).map_or(0, |run| run.count());
-        let ruling = match decide(&request, &evidence, self.now()?) {
+        let in_force = evidence.state().policy_in_force().map(|(digest, _)| digest);
+        let decided = match self.policy_differs(in_force) {
+            Some(refusal) => Ruling::Refuse(refusal),
+            // An execution names the policy that was in force here, and the log admits it under no other.
+            None => decide(&request, &evidence, self.now()?),
+        };
+        let ruling = match decided {
             Ruling::Execute(approved) => match effect::check(effect, action) {
                 Ok(()) => Ruling::Execute(approved),
                 Err(refusal) => Ruling::Refuse(refusal),

@@ -410,7 +410,8 @@ impl Proxy {
     }
 
     /// Tells those who waited long enough to ask again, and those who want to know that they wait. To be called now and then.
-    pub fn tick(&self) {
+    pub fn tick(self: &Arc<Self>) {
+        self.look_at_policy();
         let now = Instant::now();
         let mut state = self.state();
         let era = state.era();

@@ -10,16 +10,16 @@ use std::{
 };
 
 use counterfoil_client::seal;
-use counterfoil_gate::{Ask, AskError, Refusal};
+use counterfoil_gate::{Ask, AskError};
+use counterfoil_policy::Policy;
 use counterfoil_receipt::{
-    Action, Opening, RecordId, RunId,
+    Action, Opening, PolicyDigest, RecordId, RunId,
     action::{Connector, Json, Map as Committed, Mode},
     body::Risk,
     json,
     limits::NAMES,
     text::{Label, Pointer, Text},
 };
-use counterfoil_verify::Rule;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -83,6 +83,8 @@ pub struct Desk {
     in_force: Mutex<Option<(Instant, Shown)>>,
     /// The run of this connection, once there is one: in it is recorded what is refused and was never proposed.
     connection: Mutex<Option<RunId>>,
+    /// The policy that was in force when it was asked last whether it is another one.
+    seen: Mutex<Option<Option<PolicyDigest>>>,
 }
 
 /// What verified evidence says of the policy, or why there is none.
@@ -186,6 +188,7 @@ impl Desk {
             says: Mutex::default(),
             in_force: Mutex::default(),
             connection: Mutex::default(),
+            seen: Mutex::default(),
         }
     }
 
@@ -201,6 +204,13 @@ impl Desk {
         self.says().is_none_or(|says| says.lists(&action, self.settings.risk, self.asking.principal()))
     }
 
+    /// Whether another policy is in force than when this was asked before, as the log lists it; not the first time, nor where that is not known.
+    pub fn sees_another_policy(&self) -> bool {
+        let Some(says) = self.says() else { return false };
+        let before = lock(&self.seen).replace(says.digest());
+        before.is_some_and(|before| before != says.digest())
+    }
+
     /// How the tool of a call is defined, to be said where the policy asks for definitions, as far as the log listed it.
     pub fn definition_of(&self, action: &Action) -> String {
         let known = self.says.try_lock().ok().and_then(|says| says.as_ref()?.1.clone());
@@ -214,9 +224,8 @@ impl Desk {
     /// [`NotAsked`] if it is not known whether it is on record.
     pub fn refuses(&self, ask: &Ask) -> Result<Option<(String, RunId)>, NotAsked> {
         let denied = self.says().and_then(|says| says.denies(&ask.action, ask.risk, self.asking.principal()));
-        let Some(why) = denied else { return Ok(None) };
+        let Some(refusal) = denied else { return Ok(None) };
         let run = self.connection()?;
-        let refusal = Refusal { code: Rule::PolicyDenied.code().to_owned(), detail: why };
         self.asking.gate.refuse(run, &ask.action, &refusal).map_err(AskError::Gate)?;
         Ok(Some((refusal.to_string(), run)))
     }
@@ -284,8 +293,14 @@ impl Desk {
         });
         let says = shown.map(|evidence| {
             let state = evidence.state();
-            let policy = state.policy_in_force().map(|(_, policy)| policy.clone());
-            Arc::new(Says::of(policy, state.groups(self.asking.principal()).to_vec()))
+            let (digest, policy) = state.policy_in_force().unzip();
+            let differs = self.asking.gate.policy_differs(digest);
+            Arc::new(Says::new(
+                digest,
+                policy.cloned(),
+                state.groups(self.asking.principal()).to_vec(),
+                differs,
+            ))
         });
         *in_force = Some((Instant::now(), says.clone()));
         says
@@ -319,7 +334,9 @@ impl Desk {
         let log = self.asking.gate.log().hints().ok()?;
         let (policy, agent) = (log.policy().ok()?, log.principal(self.asking.principal()).ok()?);
         let document = policy.document.as_ref().map(|document| document.as_str().as_bytes());
-        Some(Says::new(document, agent.groups))
+        let differs = self.asking.gate.policy_differs(policy.digest);
+        let read = document.and_then(|document| Policy::parse(document).ok());
+        Some(Says::new(policy.digest, read, agent.groups, differs))
     }
 
     /// Looks for what earlier gates of the same agent and server proposed, and what still waits.

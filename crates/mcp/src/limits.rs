@@ -31,6 +31,8 @@ pub const AFTER_SERVER: Duration = Duration::from_secs(30);
 pub const RUNNING: usize = 64;
 /// For how many seconds it is believed which policy is in force, where that hides or refuses, or lets a request pass that is no call.
 pub const POLICY_SECONDS: u64 = 5;
+/// How often it is asked whether another policy is in force, once a client was shown tools: it is told then that they may be others.
+pub const POLICY_WATCH: Duration = Duration::from_secs(15);
 /// How long the definitions of tools are believed without asking for them again, where the server says of no change. Before something runs
 /// that people approved, they are always asked for.
 pub const DEFINITIONS: Duration = Duration::from_secs(60);

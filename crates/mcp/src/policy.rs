@@ -4,7 +4,7 @@
 
 use counterfoil_gate::Refusal;
 use counterfoil_policy::{Assessment, Policy, Request, Rule as PolicyRule};
-use counterfoil_receipt::{Action, Principal, body::Risk, text::Group};
+use counterfoil_receipt::{Action, PolicyDigest, Principal, body::Risk, text::Group};
 use counterfoil_verify::Rule;
 
 /// The policy in force, and what it is asked with.
@@ -12,22 +12,34 @@ pub(crate) struct Says {
     /// `None` where none is in force, or it can't be read: nothing is authorized then.
     policy: Option<Policy>,
     groups: Vec<Group>,
+    /// Why it lets nothing pass, if the gate holds to another one.
+    differs: Option<Refusal>,
+    digest: Option<PolicyDigest>,
 }
 
 impl Says {
-    pub(crate) fn new(document: Option<&[u8]>, groups: Vec<Group>) -> Self {
-        Self::of(document.and_then(|document| Policy::parse(document).ok()), groups)
+    pub(crate) const fn new(
+        digest: Option<PolicyDigest>,
+        policy: Option<Policy>,
+        groups: Vec<Group>,
+        differs: Option<Refusal>,
+    ) -> Self {
+        Self { policy, groups, differs, digest }
     }
 
-    pub(crate) const fn of(policy: Option<Policy>, groups: Vec<Group>) -> Self {
-        Self { policy, groups }
+    /// The digest of the policy in force.
+    pub(crate) const fn digest(&self) -> Option<PolicyDigest> {
+        self.digest
     }
 
     /// Why a call would be refused whoever approved it, if it would.
-    pub(crate) fn denies(&self, action: &Action, risk: Risk, agent: &Principal) -> Option<String> {
-        let Some(policy) = &self.policy else { return Some("no policy is in force".to_owned()) };
+    pub(crate) fn denies(&self, action: &Action, risk: Risk, agent: &Principal) -> Option<Refusal> {
+        if self.differs.is_some() {
+            return self.differs.clone();
+        }
+        let Some(policy) = &self.policy else { return Some(denied("no policy is in force".to_owned())) };
         match policy.assess(&Request::new(action, risk, &[], agent, &self.groups)) {
-            Assessment::Denied(denial) => Some(format!("{denial}{}", self.definition_of(action))),
+            Assessment::Denied(denial) => Some(denied(format!("{denial}{}", self.definition_of(action)))),
             Assessment::Allowed(_) | Assessment::Required(_) => None,
         }
     }
@@ -44,13 +56,15 @@ impl Says {
     /// Whether a call of a tool could pass with some arguments.
     pub(crate) fn lists(&self, action: &Action, risk: Risk, agent: &Principal) -> bool {
         let request = Request::new(action, risk, &[], agent, &self.groups).with_any_arguments();
-        self.policy.as_ref().is_some_and(|policy| policy.could_pass(&request))
+        self.differs.is_none() && self.policy.as_ref().is_some_and(|policy| policy.could_pass(&request))
     }
 
     /// Why a request that is no call does not pass, unless the policy allows it. It can't wait for people, and leaves no receipt on which they
     /// could decide: what wants approvals is refused, too.
     pub(crate) fn keeps_back(&self, action: &Action, risk: Risk, agent: &Principal) -> Option<Refusal> {
-        let denied = |why: String| Refusal { code: Rule::PolicyDenied.code().to_owned(), detail: why };
+        if self.differs.is_some() {
+            return self.differs.clone();
+        }
         let tool = &action.tool;
         let Some(policy) = &self.policy else { return Some(denied("no policy is in force".to_owned())) };
         match policy.assess(&Request::new(action, risk, &[], agent, &self.groups)) {
@@ -70,6 +84,10 @@ impl Says {
     /// Whether such a request could pass with some parameters.
     pub(crate) fn offers(&self, action: &Action, risk: Risk, agent: &Principal) -> bool {
         let request = Request::new(action, risk, &[], agent, &self.groups).with_any_arguments();
-        self.policy.as_ref().is_some_and(|policy| policy.could_be_allowed(&request))
+        self.differs.is_none() && self.policy.as_ref().is_some_and(|policy| policy.could_be_allowed(&request))
     }
+}
+
+fn denied(detail: String) -> Refusal {
+    Refusal { code: Rule::PolicyDenied.code().to_owned(), detail }
 }

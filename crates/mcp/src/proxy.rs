@@ -93,6 +93,8 @@ pub(crate) struct State {
     pub numbered: u64,
     /// How often the server said that its tools changed.
     pub changes: u64,
+    /// When it was asked last which policy is in force, once tools were shown.
+    pub looked: Option<Instant>,
     pub ended: bool,
 }
 
@@ -417,6 +419,7 @@ impl Proxy {
         match method {
             "tools/list" => {
                 let mut page = Page::parse(result).map_err(malformed)?;
+                self.state().looked = Some(Instant::now());
                 // Where the log can't be asked, calls say so.
                 let desk = self.desk().inspect_err(|fault| {
                     (self.note)(&format!(
@@ -424,6 +427,10 @@ impl Proxy {
                         fault.code, fault.why
                     ));
                 });
+                if let Ok(desk) = &desk {
+                    // What is shown now is shown under the policy that is in force now.
+                    desk.sees_another_policy();
+                }
                 let is_offered = |name: &str, tool: &Tool| match &desk {
                     Ok(desk) => desk.lists(name, tool),
                     Err(_) => true,
@@ -446,6 +453,12 @@ impl Proxy {
                     serde_json::from_str(result).map_err(|fault| malformed(fault.to_string()))?;
                 if let Some(Value::Object(capabilities)) = result.get_mut("capabilities") {
                     capabilities.remove("tasks");
+                    if let Some(Value::Object(tools)) = capabilities.get_mut("tools")
+                        && method == "initialize"
+                    {
+                        // Another policy shows other tools.
+                        tools.insert("listChanged".to_owned(), true.into());
+                    }
                     if let Some(Value::Object(extensions)) = capabilities.get_mut("extensions") {
                         extensions.remove(TASKS);
                     }

@@ -66,7 +66,7 @@ for line in sys.stdin:
     message = json.loads(line)
     method, id, params = message.get("method"), message.get("id"), message.get("params", {})
     if method == "initialize":
-        capabilities = {"tools": {"listChanged": True}, "tasks": {}}
+        capabilities = {"tools": {}, "tasks": {}}
         info = {"name": "traces", "version": "1"}
         say({"id": id, "result": {"protocolVersion": "2025-11-25", "capabilities": capabilities, "serverInfo": info}})
     elif method == "tools/list":
