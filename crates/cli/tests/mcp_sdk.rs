@@ -19,7 +19,7 @@ use clients::{
     Server::{Everything, Files, Git, Small},
     *,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const POLICY: &str = r#"
 language = "counterfoil-policy/1"
@@ -31,6 +31,7 @@ uses = 1
 match.any = [
   { tool = "files/read_text_file" }, { tool = "everything/echo" }, { tool = "everything/trigger-long-running-operation" },
   { tool = "git/git_log" }, { tool = "small/look" }, { tool = "small/slow" },
+  { tool = "small/confirm" }, { tool = "small:elicitation/create" },
 ]
 
 [[rules]]
@@ -133,6 +134,22 @@ fn what_is_allowed_or_approved_runs_and_what_is_denied_does_not() {
         office.log.good(&["approve", &run, "--yes"]);
         ran(setting, &client.end(call).unwrap());
         setting.has_left(&["approved"]);
+        client.exit();
+    });
+}
+
+#[test]
+fn what_a_tool_asks_within_a_call_is_answered_by_a_call_of_its_own() {
+    each(&[(Ts2, Small)], |setting| {
+        let mut client = setting.client(&[]);
+        let result = client.call(("confirm", json!({"name": "confirmed"})));
+        assert_eq!(said(&result), "confirmed");
+        ran(setting, &result);
+        setting.has_left(&["confirmed"]);
+        // The first call is on record, too.
+        let first = setting.office.run_that_is("failed", 1);
+        assert_ne!(result["_meta"]["counterfoil/receipt"]["run"], *first);
+        setting.office.convinces(&first);
         client.exit();
     });
 }

@@ -2,7 +2,7 @@
 import { appendFileSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { McpServer } from "@modelcontextprotocol/server";
+import { McpServer, acceptedContent, inputRequired } from "@modelcontextprotocol/server";
 import { serveStdio } from "@modelcontextprotocol/server/stdio";
 import { z } from "zod";
 
@@ -30,6 +30,15 @@ serveStdio(
     tool("erase", named, async ({ name }) => {
       rmSync(join(root, name));
       return said("erased");
+    });
+    tool("confirm", named, async ({ name }, context) => {
+      const sure = z.object({ yes: z.boolean() });
+      const answer = acceptedContent(context.mcpReq.inputResponses, "sure", sure);
+      if (answer?.yes !== true) {
+        return inputRequired({ inputRequests: { sure: inputRequired.elicit({ message: "Sure?", requestedSchema: sure }) } });
+      }
+      appendFileSync(join(root, name), name);
+      return said("confirmed");
     });
     tool("slow", named.extend({ seconds: z.number() }), async ({ name, seconds }, context) => {
       appendFileSync(join(root, name), "begun ");

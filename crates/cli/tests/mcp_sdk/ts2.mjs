@@ -3,6 +3,8 @@ import { Client } from "@modelcontextprotocol/client";
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
 import { args, command, obey } from "./commands.mjs";
 
-const client = new Client({ name: "ts2", version: "1" }, { versionNegotiation: { mode: "auto" } });
+const capabilities = { elicitation: { form: {} } };
+const client = new Client({ name: "ts2", version: "1" }, { capabilities, versionNegotiation: { mode: "auto" } });
+client.setRequestHandler("elicitation/create", async () => ({ action: "accept", content: { yes: true } }));
 await client.connect(new StdioClientTransport({ command, args, stderr: "inherit" }));
 await obey(client, client.getNegotiatedProtocolVersion(), (params, options) => client.callTool(params, options));
