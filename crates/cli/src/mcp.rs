@@ -185,8 +185,8 @@ impl Tools {
                 format!("{} has no list of tools: {}", printable(&self.command[0]), printable(&why));
             Failure::new("no-tools", message, "check the command after --")
         })?;
-        // As the policy wants them.
-        tools.sort_by_key(|(_, definition)| *definition);
+        // Where a tool is defined otherwise, one line of what is printed is another.
+        tools.sort();
         if context.json {
             let tools: Vec<_> = tools
                 .iter()

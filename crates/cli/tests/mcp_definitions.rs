@@ -79,6 +79,12 @@ fn the_tools_of_a_server_are_printed_as_a_policy_names_them() {
     // No call was made, and the server has ended.
     let heard = office.trace("heard");
     assert!(heard.contains("tools/list") && !heard.contains("tools/call"), "{heard}");
+    // More than one matcher takes.
+    office.log.desk.write("box/many", "");
+    assert!(tools(&office, &[]).contains("  { any = [\n"));
+    allow_as_defined(&office, false);
+    let mut client = office.client(&[]);
+    assert_eq!(said(&client.call(1, "tool-129", &json!({"text": "x"}))), "done");
     let failed = office.log.run(&["mcp", "tools", "--name", "box", "--", "true"]);
     assert!(failed.code != 0 && failed.stderr.contains("no-tools"), "{}", failed.stderr);
 }

@@ -18,6 +18,7 @@ def tools():
     # A definition that changes when somebody asks for it.
     description = "Appends. " + (open("description").read() if os.path.exists("description") else "")
     named = ["append", "read", "drop", "fail", "slow", "crash", "refuse", "confirm"]
+    named += [f"tool-{number}" for number in range(130)] if os.path.exists("many") else []
     return [{"name": name, "description": description, "inputSchema": schema} for name in named]
 
 
