@@ -106,6 +106,15 @@ fn a_question_that_the_policy_denies_is_put_to_nobody() {
     assert_eq!((&refused["isError"], &refused["resultType"]), (&json!(true), &json!("complete")));
     assert!(said(&refused).contains("policy-denied: box:elicitation/create"), "{refused}");
     assert!(!refused.to_string().contains("Sure?"), "{refused}");
+    // Once that is known, the server is not told that it could ask.
+    client.confirm(2, "y", &json!({}));
+    let heard = office.trace("heard");
+    let said: Vec<bool> = heard
+        .lines()
+        .filter(|line| line.contains("tools/call"))
+        .map(|line| line.contains(r#""io.modelcontextprotocol/clientCapabilities":{"elicitation":{}}"#))
+        .collect();
+    assert_eq!(said, [true, false], "{heard}");
     assert_eq!(office.outcome(&refused), "failed");
 }
 

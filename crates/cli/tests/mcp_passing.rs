@@ -214,6 +214,22 @@ fn without_a_log_nothing_is_read_and_nobody_asked() {
 }
 
 #[test]
+fn what_a_rule_demands_of_executions_it_demands_of_what_passes_without_one() {
+    let allow = "language = \"counterfoil-policy/1\"\n[[rules]]\nname = \"all\"\neffect = \"allow\"\nuses = 1\nmatch.always = true\n";
+    for (demand, refusal) in [
+        ("evidence = [\"witnessed\"]", "evidence-incomplete"),
+        ("evidence = [\"completeness\"]", "evidence-incomplete"),
+        ("preview = true", "preview-missing"),
+    ] {
+        let office = Office::with_box(&format!("{allow}{demand}\n"));
+        let mut client = office.client(&[]);
+        let refused = client.ask(1, "resources/read", &json!({"uri": "file:///open/a"}));
+        assert_eq!(code(&refused), refusal, "{demand}: {refused}");
+        assert!(!office.trace("heard").contains("resources/read"));
+    }
+}
+
+#[test]
 fn a_policy_that_is_put_in_force_counts_within_seconds() {
     let office = Office::with_box(ALL);
     let mut client = office.client(&[]);

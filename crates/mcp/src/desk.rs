@@ -11,7 +11,7 @@ use std::{
 
 use counterfoil_client::seal;
 use counterfoil_gate::{Ask, AskError};
-use counterfoil_policy::Policy;
+use counterfoil_policy::{Evidence, Policy};
 use counterfoil_receipt::{
     Action, Opening, PolicyDigest, RecordId, RunId,
     action::{Connector, Json, Map as Committed, Mode},
@@ -20,6 +20,7 @@ use counterfoil_receipt::{
     limits::NAMES,
     text::{Label, Pointer, Text},
 };
+use counterfoil_verify::{Answer, Dimension};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -295,12 +296,12 @@ impl Desk {
             let state = evidence.state();
             let (digest, policy) = state.policy_in_force().unzip();
             let differs = self.asking.gate.policy_differs(digest);
-            Arc::new(Says::new(
-                digest,
-                policy.cloned(),
-                state.groups(self.asking.principal()).to_vec(),
-                differs,
-            ))
+            let groups = state.groups(self.asking.principal()).to_vec();
+            // A rule names what it demands as verdicts name it.
+            let passing = Dimension::ALL.into_iter();
+            let passing = passing.filter(|one| matches!(evidence.answer(*one), Answer::Pass(_)));
+            let passing = passing.filter_map(|one| Evidence::parse(&one.to_string())).collect();
+            Arc::new(Says::new(digest, policy.cloned(), groups, differs).on(passing))
         });
         *in_force = Some((Instant::now(), says.clone()));
         says

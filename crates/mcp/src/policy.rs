@@ -3,7 +3,7 @@
 //! As the log lists it, it is a hint: that hides and refuses, and lets nothing pass. What passes is judged on verified evidence.
 
 use counterfoil_gate::Refusal;
-use counterfoil_policy::{Assessment, Policy, Request, Rule as PolicyRule};
+use counterfoil_policy::{Assessment, Evidence, Policy, Request, Rule as PolicyRule};
 use counterfoil_receipt::{Action, PolicyDigest, Principal, body::Risk, text::Group};
 use counterfoil_verify::Rule;
 
@@ -15,6 +15,8 @@ pub(crate) struct Says {
     /// Why it lets nothing pass, if the gate holds to another one.
     differs: Option<Refusal>,
     digest: Option<PolicyDigest>,
+    /// What was shown of what a rule can demand.
+    shown: Vec<Evidence>,
 }
 
 impl Says {
@@ -24,7 +26,12 @@ impl Says {
         groups: Vec<Group>,
         differs: Option<Refusal>,
     ) -> Self {
-        Self { policy, groups, differs, digest }
+        Self { policy, groups, differs, digest, shown: Vec::new() }
+    }
+
+    /// The same, on evidence that shows this of what a rule can demand.
+    pub(crate) fn on(self, shown: Vec<Evidence>) -> Self {
+        Self { shown, ..self }
     }
 
     /// The digest of the policy in force.
@@ -67,8 +74,17 @@ impl Says {
         }
         let tool = &action.tool;
         let Some(policy) = &self.policy else { return Some(denied("no policy is in force".to_owned())) };
-        match policy.assess(&Request::new(action, risk, &[], agent, &self.groups)) {
-            Assessment::Allowed(_) => None,
+        let said = policy.assess(&Request::new(action, risk, &[], agent, &self.groups));
+        match &said {
+            Assessment::Allowed(_) if said.wants_preview() => Some(Refusal {
+                code: Rule::PreviewMissing.code().to_owned(),
+                detail: format!("{tool}: it is no call that could be previewed"),
+            }),
+            Assessment::Allowed(_) => {
+                let missing = said.evidence().into_iter().find(|evidence| !self.shown.contains(evidence))?;
+                let detail = format!("{tool}: the policy wants {}, which is not shown", missing.as_str());
+                Some(Refusal { code: "evidence-incomplete".to_owned(), detail })
+            }
             Assessment::Denied(denial) => Some(denied(format!("{tool}: {denial}"))),
             Assessment::Required(rules) => {
                 let rules: Vec<&str> = rules.iter().map(|rule| rule.rule.as_str()).collect();
