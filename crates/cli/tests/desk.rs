@@ -200,3 +200,34 @@ fn the_caller_changes_the_arguments_after_the_approval() {
     desk.attempt(&asked, &mut heard).unwrap();
     assert_eq!(heard.returned(), Some(Ok(1)));
 }
+
+#[test]
+fn what_is_asked_for_in_a_run_stands_there_and_may_revise_what_is_there() {
+    let log = Log::new();
+    let desk = desk(&log);
+    let mut done = 0;
+    let mut refund = Function::new(|refund: Refund| -> Result<u64, String> {
+        done += refund.cents;
+        Ok(refund.cents)
+    });
+    let first = desk.propose(&ask("shop/refund", &json!({"order": "17", "cents": 900})), false).unwrap();
+    let smaller = ask("shop/refund", &json!({"order": "17", "cents": 400}));
+    let second = desk.propose_in(first.run, &smaller, Some(first.proposal)).unwrap();
+    assert_eq!(second.run, first.run);
+    let ended = desk.attempt(&second, &mut refund).unwrap();
+    assert!(matches!(ended, Ended::Ran(_)), "{ended:?}");
+    let ended = desk.attempt(&first, &mut refund).unwrap();
+    assert!(matches!(ended, Ended::Refused { .. }), "{ended:?}");
+    assert_eq!(done, 400);
+    let resumed = log.json(&["resume", &first.run.to_string()]);
+    assert_eq!(resumed["proposals"][1]["supersedes"], first.proposal.to_string());
+    // A run of another agent takes nothing of this one.
+    let run = log.trigger();
+    log.desk.key("agent", "other", "other.key");
+    let key = log.desk.json(&["keys", "list", "."])[0]["key"].as_str().unwrap().to_owned();
+    log.good(&["keys", "enrol", &key, "--principal", "other", "--role", "agent"]);
+    log.good(&["handoff", &run, "--to", "other"]);
+    let run = counterfoil_receipt::RunId::started_by(counterfoil_receipt::RecordId::parse(&run).unwrap());
+    let refused = desk.propose_in(run, &smaller, None);
+    assert!(matches!(&refused, Err(AskError::NotAsked { code, .. }) if code == "not-owner"), "{refused:?}");
+}

@@ -278,6 +278,17 @@ impl Desk {
         Ok(asked)
     }
 
+    /// Proposes in a run that the agent owns, after all that is in it; the log refuses what is another's. Nothing earlier is looked for.
+    ///
+    /// # Errors
+    /// [`AskError::NotAsked`].
+    pub fn propose_in(&self, run: RunId, ask: &Ask, supersedes: Option<RecordId>) -> Result<Asked, AskError> {
+        let proposal = self.sign_proposal(run, self.heads(run)?, ask, &ask.action, supersedes)?;
+        let asked = Asked { run, proposal: proposal.id(), action: ask.action.clone(), earlier: false };
+        self.submit(&[proposal], &ask.openings)?;
+        Ok(asked)
+    }
+
     fn sign_trigger(&self, event: Event) -> Result<UnverifiedRecord, AskError> {
         let trigger = Trigger {
             content: None,
