@@ -7,6 +7,7 @@ use counterfoil_receipt::{
         Basis, Cancel, Changes, Decision, Handoff, Holder, Items, Observation, Proposal, Ruling, Settlement,
         Surface, Trigger, Window,
     },
+    bundle::PayloadLine,
     field::{Set, Uses},
     limits::PARENTS,
     text::{Label, Text},
@@ -96,6 +97,30 @@ impl Session<'_> {
         let record = self.sign(Place::Single { log: self.client.trust().genesis() }, body)?;
         let included = self.submit(&record, payloads)?;
         Ok((RunId::started_by(record.id()), included))
+    }
+
+    /// Starts a run with its first proposal, both in one batch; gives the run, and where the proposal is.
+    ///
+    /// # Errors
+    /// [`SubmitError`]. After `Rejected` of the proposal, the run is there without it.
+    pub fn start(
+        &self,
+        trigger: Trigger,
+        proposal: Proposal,
+        payloads: &[Opening],
+    ) -> Result<(RunId, Included), SubmitError> {
+        let log = self.client.trust().genesis();
+        let trigger = self.sign(Place::Single { log }, trigger)?;
+        let run = RunId::started_by(trigger.id());
+        let proposal = self.sign(Place::Run { log, run, parents: vec![trigger.id()] }, proposal)?;
+        let payloads: Vec<PayloadLine> =
+            payloads.iter().map(|opening| PayloadLine::disclosing(opening.clone(), None)).collect();
+        let mut last = None;
+        for answer in self.client.submit_batch(&[trigger, proposal], &payloads, &[])? {
+            last = Some(answer?);
+        }
+        let none = || ClientError::Misuse("a batch without records".to_owned());
+        Ok((run, last.ok_or_else(none)?))
     }
 
     /// Says what the agent saw or means to do.
