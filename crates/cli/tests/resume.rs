@@ -181,3 +181,25 @@ fn a_log_that_forked_is_refused_with_both_roots() {
     online.failed(1, "log-forked");
     assert!(online.stderr.contains("Keep both notes") && online.stdout.is_empty(), "{}", online.stderr);
 }
+
+#[test]
+fn a_log_that_was_put_back_is_stale_and_not_one_that_lacks_a_tile() {
+    let mut log = Log::new();
+    let desk = elsewhere(&log);
+    let (run, url) = (log.trigger(), log.url.clone());
+    log.stop();
+    for name in ["log", "lock"] {
+        copy(&log.desk.path(name), &log.desk.path(&format!("old-{name}")));
+    }
+    log.start_again();
+    log.propose(&run);
+    let resume = ["resume", &run, "--server", &url];
+    desk.good(&resume);
+    log.stop();
+    for name in ["log", "lock"] {
+        fs::remove_dir_all(log.desk.path(name)).unwrap();
+        copy(&log.desk.path(&format!("old-{name}")), &log.desk.path(name));
+    }
+    log.start_again();
+    desk.run(&resume).failed(3, "stale");
+}

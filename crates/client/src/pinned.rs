@@ -276,7 +276,8 @@ impl PinnedClient {
         let shown = PinnedCheckpoint::open(note, &self.trust).map_err(untrusted)?;
         let mut store = self.lock();
         if let Some(seen) = self.load(&store)? {
-            is_continued(&seen, &shown, |path| self.client.tile(path))?;
+            let continued = is_continued(&seen, &shown, |path| self.client.tile(path));
+            continued.map_err(|fault| stale_without_tiles(fault, &seen, &shown))?;
             if seen.head().size >= shown.head().size {
                 return Ok(shown);
             }
@@ -453,6 +454,16 @@ fn last_note(bundle: &[u8]) -> Result<String, Malformed> {
 
 fn store_error(store: &MutexGuard<'_, Box<dyn CheckpointStore>>, io: io::Error) -> ClientError {
     ClientError::Store { place: store.place(), io }
+}
+
+/// A log that was put back to an earlier state has no tiles of what it showed before: then it is stale, whatever else it is.
+fn stale_without_tiles(fault: ClientError, seen: &PinnedCheckpoint, shown: &PinnedCheckpoint) -> ClientError {
+    match fault {
+        ClientError::Refused(problem) if problem.status == 404 && shown.head().size < seen.head().size => {
+            ClientError::Stale { shown: shown.head().size, seen: seen.head().size }
+        }
+        fault => fault,
+    }
 }
 
 fn is_not_older(shown: &PinnedCheckpoint, seen: Option<&PinnedCheckpoint>) -> Result<(), ClientError> {

@@ -140,7 +140,12 @@ impl Desk {
 
     /// Starts a server with these options on a free port.
     pub fn serve_with(&self, options: &[&str]) -> (Serving, String) {
-        let mut command = self.command(&[&["serve", "--listen", "127.0.0.1:0"], options].concat());
+        self.serve_at("127.0.0.1:0", options)
+    }
+
+    /// Starts a server with these options at this address.
+    pub fn serve_at(&self, address: &str, options: &[&str]) -> (Serving, String) {
+        let mut command = self.command(&[&["serve", "--listen", address], options].concat());
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -162,6 +167,18 @@ impl Log {
         desk.good(&[&["init", directory][..], options].concat());
         let (serving, url) = desk.serve_in(directory);
         Self { desk, url, directory, serving }
+    }
+
+    /// Kills the server.
+    pub fn stop(&mut self) {
+        let _ = self.serving.0.kill();
+        let _ = self.serving.0.wait();
+    }
+
+    /// Starts it again, at the address that it had.
+    pub fn start_again(&mut self) {
+        let address = self.url.strip_prefix("http://").unwrap();
+        (self.serving, self.url) = self.desk.serve_at(address, &["-C", self.directory]);
     }
 
     /// Runs a command on this log.
