@@ -51,6 +51,11 @@ impl Failure {
         &self.message
     }
 
+    /// What to do about it; may be empty.
+    pub fn hint(&self) -> &str {
+        &self.hint
+    }
+
     /// The exit status of the process.
     pub const fn status(&self) -> u8 {
         self.status

@@ -29,6 +29,7 @@ mod listing;
 mod log;
 mod mcp;
 mod mcp_install;
+mod mcp_serve;
 mod output;
 mod payload;
 mod policy;

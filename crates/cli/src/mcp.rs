@@ -1,4 +1,4 @@
-//! `counterfoil mcp`: the gate in front of a server of tools.
+//! `counterfoil mcp`: the gate in front of a server of tools, and the server of our own.
 
 use std::{
     io::{stdin, stdout},
@@ -21,7 +21,7 @@ use crate::{
     error::{Failure, Outcome},
     gate::{self, driver},
     interrupt::Interrupt,
-    mcp_install, output,
+    mcp_install, mcp_serve, output,
     remote::{self, Actor},
     signing::{self, key_failure},
     tether::Tether,
@@ -46,6 +46,7 @@ pub struct Mcp {
 enum Command {
     Gate(Gate),
     Tools(Tools),
+    Serve(mcp_serve::Serve),
     Install(mcp_install::Install),
     Uninstall(mcp_install::Uninstall),
 }
@@ -102,6 +103,7 @@ impl Mcp {
         match &self.command {
             Command::Gate(command) => command.run(context),
             Command::Tools(command) => command.run(context),
+            Command::Serve(command) => command.run(context),
             Command::Install(command) => command.run(context),
             Command::Uninstall(command) => command.run(context),
         }

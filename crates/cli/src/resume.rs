@@ -312,7 +312,8 @@ fn execution_json(id: &RecordId, execution: &ExecutionState) -> Value {
     })
 }
 
-fn pending_json((id, approval): &(RecordId, Approval)) -> Value {
+/// What waits for somebody to decide, for a program.
+pub fn pending_json((id, approval): &(RecordId, Approval)) -> Value {
     let rules = approval.rules.iter().map(|rule| {
         let requirements = rule.requirements.iter().map(|one| {
             let names = |names: &[counterfoil_receipt::Principal]| -> Vec<String> {
@@ -339,7 +340,8 @@ fn pending_json((id, approval): &(RecordId, Approval)) -> Value {
     })
 }
 
-fn left_json(budget: &Budget) -> Value {
+/// What may still be done without asking anybody, for a program.
+pub fn left_json(budget: &Budget) -> Value {
     let cost = |cost: &counterfoil_receipt::body::Cost| json!({"amount": cost.amount.as_str(), "currency": cost.currency.as_str()});
     let uses = budget.uses.iter().map(|uses| {
         json!({
@@ -371,7 +373,8 @@ fn next_text(next: &Next, style: Style) -> String {
     format!("{:<12} {}{who}{about}  {why}", next.kind.as_str(), next.role)
 }
 
-fn next_json(next: &Next) -> Value {
+/// A record that may follow, for a program.
+pub fn next_json(next: &Next) -> Value {
     json!({
         "type": next.kind.as_str(),
         "role": next.role.as_str(),

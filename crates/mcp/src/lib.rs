@@ -22,5 +22,5 @@ mod writer;
 pub use desk::{Call, CallDigest, Desk, Inputs, NotAsked, Settings};
 pub use listing::tools_of;
 pub use proxy::{OpenDesk, Proxy, Times};
-pub use reply::{EXECUTION, IDEMPOTENCY_KEY, RECEIPT};
+pub use reply::{EXECUTION, IDEMPOTENCY_KEY, RECEIPT, error};
 pub use tools::Tool;
