@@ -378,3 +378,38 @@ fn gates_of_two_clients_work_side_by_side() {
         other.exit();
     });
 }
+
+#[test]
+fn an_agent_on_each_sdk_proposes_waits_is_approved_goes_on_and_verifies() {
+    each(&[(Ts1, Files), (Ts2, Files), (Py1, Files), (Py2, Files)], |setting| {
+        let office = &setting.office;
+        let mut client = setting.agent();
+        assert_eq!(client.protocol, setting.newest());
+        let names = client.tools();
+        assert_eq!(names, ["propose", "wait", "resume", "verify", "receipts", "approvals", "cancel"]);
+        let data = |result: &Value| {
+            assert_ne!(result["isError"], true, "{result}");
+            result["structuredContent"].clone()
+        };
+        let event = json!({"source": "alerts", "id": "1"});
+        let action =
+            json!({"tool": "files/write_file", "arguments": {"path": "x"}, "risk": "low", "event": event});
+        let proposed = data(&client.call(("propose", action.clone())));
+        let (run, proposal) = (proposed["run"].as_str().unwrap(), &proposed["proposal"]);
+        let wait = client.begin(("wait", json!({"proposal": proposal, "seconds": 50})));
+        client.wait_for_progress(wait);
+        office.log.good(&["approve", run, "--yes"]);
+        assert_eq!(data(&client.end(wait).unwrap())["status"], "approved");
+        assert_eq!(data(&client.call(("propose", action)))["joined"], true);
+        let resumed = client.call(("resume", json!({"run": run})));
+        assert!(said(&resumed).contains(proposal.as_str().unwrap()), "{resumed}");
+        assert_eq!(data(&resumed)["proposals"][0]["status"], "approved");
+        let require = ["integrity", "authority", "inclusion"];
+        let verified = data(&client.call(("verify", json!({"run": run, "require": require}))));
+        assert_eq!(verified["conclusion"], "shown");
+        // What is refused is a result that these clients pass on, too.
+        let refused = client.call(("cancel", json!({"proposal": run})));
+        assert!(refused["isError"] == true && said(&refused).starts_with("error["), "{refused}");
+        client.exit();
+    });
+}

@@ -238,6 +238,11 @@ impl Setting {
         if is_new { "2026-07-28" } else { "2025-11-25" }
     }
 
+    /// The newest revision that the SDK speaks.
+    pub fn newest(&self) -> &'static str {
+        if matches!(self.sdk, Sdk::Ts2 | Sdk::Py2) { "2026-07-28" } else { "2025-11-25" }
+    }
+
     fn server_command(&self) -> Vec<String> {
         let program = |name: &str| self.packages.join(name).to_str().unwrap().to_owned();
         match self.server {
@@ -266,23 +271,42 @@ impl Setting {
 
     /// Starts a client, which starts a gate with these options, which starts the server.
     pub fn client(&self, options: &[&str]) -> Client<'_> {
+        let gate = [&["gate", "--name", self.name()], options, &["--"]].concat();
+        let server = [self.noted("servers"), self.server_command()].concat();
+        self.start([self.counterfoil(&gate), server].concat())
+    }
+
+    /// Starts a client of the server of tools of our own.
+    pub fn agent(&self) -> Client<'_> {
+        fs::write(self.path("servers"), "").unwrap();
+        self.start(self.counterfoil(&["serve"]))
+    }
+
+    /// `counterfoil mcp` on this log, saying which process it is.
+    fn counterfoil(&self, arguments: &[&str]) -> Vec<String> {
+        let at = self.text(".");
+        let at = ["--server", &self.office.log.url, "-C", &at];
+        let command = [&[env!("CARGO_BIN_EXE_counterfoil"), "mcp"], &arguments[..1], &at, &arguments[1..]];
+        let command = command.concat().into_iter().map(str::to_owned).collect();
+        [self.noted("gates"), command].concat()
+    }
+
+    /// What says in a file which process it is, before it becomes the command that follows.
+    fn noted(&self, file: &str) -> Vec<String> {
+        let script = format!("echo $$ >> '{}'; exec \"$@\"", self.text(file));
+        vec!["sh".to_owned(), "-c".to_owned(), script, "sh".to_owned()]
+    }
+
+    /// Starts a client of what this command starts.
+    fn start(&self, server: Vec<String>) -> Client<'_> {
         let (program, script) = match self.sdk {
             Sdk::Ts1 => (PathBuf::from("node"), "sdk/ts1.mjs"),
             Sdk::Ts2 => (PathBuf::from("node"), "sdk/ts2.mjs"),
             Sdk::Py1 => (self.packages.join("1/bin/python"), "sdk/py1.py"),
             Sdk::Py2 => (self.packages.join("2/bin/python"), "sdk/py2.py"),
         };
-        // Both say which processes they are.
-        let noted = |file: &str| {
-            let script = format!("echo $$ >> '{}'; exec \"$@\"", self.text(file));
-            ["sh".to_owned(), "-c".to_owned(), script, "sh".to_owned()]
-        };
-        let gate = [env!("CARGO_BIN_EXE_counterfoil"), "mcp", "gate", "--name", self.name()];
-        let at = self.text(".");
-        let at = ["--server", &self.office.log.url, "-C", &at];
         let mut command = Command::new(program);
-        command.arg(script).args(noted("gates")).args(gate).args(at).args(options).arg("--");
-        command.args(noted("servers")).args(self.server_command()).current_dir(self.path("."));
+        command.arg(script).args(server).current_dir(self.path("."));
         let said = fs::OpenOptions::new().create(true).append(true).open(self.path("said")).unwrap();
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(said);
         let mut child = command.spawn().unwrap();
