@@ -1,9 +1,22 @@
 //! Where a server is, and the token that it asks for.
 
-use std::{fmt, net::IpAddr, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use thiserror::Error;
-use ureq::{Agent, config::ConfigBuilder, http::Response, typestate::AgentScope};
+use ureq::{
+    Agent, Error,
+    config::{Config, ConfigBuilder},
+    http::{Response, Uri},
+    typestate::AgentScope,
+    unversioned::{
+        resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver},
+        transport::{DefaultConnector, NextTimeout},
+    },
+};
 
 /// Where a server is: `http://` or `https://`, its name, and perhaps a path under which everything lies; and the token for it.
 #[derive(Clone)]
@@ -60,7 +73,7 @@ impl Address {
             .max_redirects(0)
             .user_agent(concat!("counterfoil/", env!("CARGO_PKG_VERSION")));
         let config = if self.is_loopback() { config.proxy(None) } else { config };
-        config.build().new_agent()
+        Agent::with_parts(config.build(), DefaultConnector::default(), Names::default())
     }
 
     fn is_loopback(&self) -> bool {
@@ -71,6 +84,30 @@ impl Address {
         };
         let name = name.unwrap_or(host);
         name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+}
+
+/// Looks up names; a name that is an address is one. [`DefaultResolver`] starts a thread for each request, even then.
+#[derive(Debug, Default)]
+struct Names(DefaultResolver);
+
+impl Resolver for Names {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, Error> {
+        let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+        let address = uri.host().and_then(|host| host.trim_matches(['[', ']']).parse().ok());
+        match address.map(|address| SocketAddr::new(address, uri.port_u16().unwrap_or(default))) {
+            Some(address) => {
+                let mut found = self.empty();
+                found.push(address);
+                Ok(found)
+            }
+            None => self.0.resolve(uri, config, timeout),
+        }
     }
 }
 
