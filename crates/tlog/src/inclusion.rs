@@ -36,6 +36,26 @@ pub fn root(leaf: Hash, index: LeafIndex, proof: &[Hash], size: TreeSize) -> Res
     Ok(root)
 }
 
+/// The root of the tree of the leaves before `index`, which is part of what a proof shows that [`verify`] accepts; `None` for index 0. A tree
+/// of `index` leaves that has it is the beginning of the larger one: no proof of consistency is needed.
+///
+/// # Errors
+/// [`ProofError`] if `index` or the number of hashes does not fit the size.
+///
+/// ```
+/// use counterfoil_tlog::{LeafIndex, MemoryTree, TreeSize, inclusion, leaf_hash};
+///
+/// let leaves = [b"a", b"b", b"c"].map(|entry| leaf_hash(entry));
+/// let (old, new): (MemoryTree, MemoryTree) = (leaves[..2].iter().copied().collect(), leaves.into_iter().collect());
+/// let proof = inclusion::prove(LeafIndex(2), TreeSize(3), &new)?;
+/// inclusion::verify(leaf_hash(b"c"), LeafIndex(2), &proof, &new.head())?;
+/// assert_eq!(inclusion::root_before(LeafIndex(2), &proof, TreeSize(3))?, Some(old.head().root));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn root_before(index: LeafIndex, proof: &[Hash], size: TreeSize) -> Result<Option<Hash>, ProofError> {
+    path(index, size)?.root_before(proof)
+}
+
 /// The inclusion proof of leaf `index` in the tree of `size` leaves, from the leaf's sibling up.
 ///
 /// # Errors

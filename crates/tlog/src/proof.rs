@@ -230,12 +230,17 @@ impl Path {
         seed.into_iter().chain(siblings).map(|range| range.hash(reader)).collect()
     }
 
+    /// The root over all leaves before the subtree that `proof` leads to; `None` if there are none.
+    pub fn root_before(&self, proof: &[Hash]) -> Result<Option<Hash>, ProofError> {
+        self.has_length(proof)?;
+        let siblings = self.steps.iter().rev().zip(&proof[usize::from(self.seeded)..]);
+        let left = siblings.filter(|(step, _)| step.side == Side::Left).map(|(_, sibling)| *sibling);
+        Ok(left.reduce(|root, sibling| node_hash(&sibling, &root)))
+    }
+
     /// The roots of the subtree and of the tree that `proof` leads to, given the subtree's hash as claimed.
     pub fn roots(&self, subtree: Hash, proof: &[Hash]) -> Result<(Hash, Hash), ProofError> {
-        let expected = self.steps.len() + usize::from(self.seeded);
-        if proof.len() != expected {
-            return Err(ProofError::WrongLength { expected, found: proof.len() });
-        }
+        self.has_length(proof)?;
         let (bottom, siblings) = match proof.split_first() {
             Some((seed, siblings)) if self.seeded => (*seed, siblings),
             _ => (subtree, proof),
@@ -252,5 +257,13 @@ impl Path {
             }
         }
         Ok((small, large))
+    }
+
+    fn has_length(&self, proof: &[Hash]) -> Result<(), ProofError> {
+        let expected = self.steps.len() + usize::from(self.seeded);
+        if proof.len() == expected {
+            return Ok(());
+        }
+        Err(ProofError::WrongLength { expected, found: proof.len() })
     }
 }

@@ -380,3 +380,20 @@ proptest! {
         prop_assert_eq!(inclusion::prove(index, new, &reader).unwrap(), inclusion::prove(index, new, &tree).unwrap());
     }
 }
+
+#[test]
+fn an_inclusion_proof_shows_the_tree_before_its_leaf() {
+    let leaves: Vec<Hash> = (0..70_u8).map(|at| leaf_hash(&[at])).collect();
+    let tree = |size: usize| leaves[..size].iter().copied().collect::<MemoryTree>();
+    for size in 1..=leaves.len() {
+        let new = tree(size);
+        for index in 0..size {
+            let (leaf, of) = (LeafIndex(index as u64), TreeSize(size as u64));
+            let proof = inclusion::prove(leaf, of, &new).unwrap();
+            let expected = (index > 0).then(|| tree(index).head().root);
+            assert_eq!(inclusion::root_before(leaf, &proof, of).unwrap(), expected, "{index} of {size}");
+            let longer = [&proof[..], &[leaves[0]]].concat();
+            assert!(inclusion::root_before(leaf, &longer, of).is_err());
+        }
+    }
+}
