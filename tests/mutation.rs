@@ -3,11 +3,11 @@
 //! Whatever is done to a bundle that holds, it must not give the same success: the conclusion `shown` and the same facts. What the
 //! signed-note specification tells readers to ignore is the one exception: signature lines of signers that they do not know.
 
-use std::{collections::BTreeMap, fs, path::Path, thread};
+use std::{collections::BTreeMap, fs, num::NonZeroUsize, path::Path, thread};
 
 use counterfoil_receipt::json::to_canonical;
 use counterfoil_testkit::{Effort, own_vectors};
-use counterfoil_verify::{Conclusion, Dimension, Trust, Verdict, verify};
+use counterfoil_verify::{Conclusion, Dimension, SignatureCache, Trust, Verdict, Verifier, verify};
 use serde_json::{Value, json};
 
 /// How many mutations of a bundle stand for one that is tried with the usual effort, where there are more than `WHOLE`.
@@ -84,6 +84,7 @@ struct Subject {
     require: Vec<Dimension>,
     now: u64,
     facts: Facts,
+    seen: SignatureCache,
     is_demo: bool,
 }
 
@@ -96,12 +97,29 @@ impl Subject {
         assert_eq!(verdict.conclude(&require), Conclusion::Shown, "{name}");
         let facts = facts(&verdict);
         let lines = bundle.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
-        Self { name: name.to_owned(), bundle, lines, trust, require, now, facts, is_demo: demo.is_some() }
+        let (name, seen, is_demo) = (name.to_owned(), SignatureCache::default(), demo.is_some());
+        let subject = Self { name, bundle, lines, trust, require, now, facts, seen, is_demo };
+        for _ in 0..2 {
+            assert!(self::facts(&subject.verify_again(&subject.bundle)) == subject.facts, "{}", subject.name);
+        }
+        subject
+    }
+
+    /// As somebody verifies who saw the bundle before: no signature in it is checked again.
+    fn verify_again(&self, bundle: &[u8]) -> Verdict {
+        let mut verifier = Verifier::remembering(&self.trust, NonZeroUsize::MIN, self.seen.clone());
+        for line in bundle.split_inclusive(|byte| *byte == b'\n') {
+            match line.strip_suffix(b"\n") {
+                Some(line) => verifier.line(line),
+                None => verifier.unfinished_line(),
+            }
+        }
+        verifier.finish(self.now)
     }
 
     /// Whether a mutant gives the same success, though it differs in more than lines that nobody reads.
     fn is_fooled_by(&self, mutant: &[u8]) -> bool {
-        let verdict = verify(mutant, &self.trust, self.now);
+        let verdict = self.verify_again(mutant);
         mutant != self.bundle
             && verdict.conclude(&self.require) == Conclusion::Shown
             && facts(&verdict) == self.facts

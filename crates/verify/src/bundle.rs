@@ -19,7 +19,7 @@ use crate::{
     fault::{Fault, Finding, Shown},
     keys,
     latest::Latest,
-    record::Record,
+    record::{Record, SignatureCache},
     review::Reviewed,
     rule::{Dimension, Rule},
     run::{ExecutionState, Ground, Run},
@@ -105,9 +105,14 @@ impl<'t> Verifier<'t> {
     /// A verifier under this trust that checks signatures on up to `threads` threads. The verdict does not depend on their
     /// number.
     pub fn new(trust: &'t Trust, threads: NonZeroUsize) -> Self {
+        Self::remembering(trust, threads, SignatureCache::default())
+    }
+
+    /// One that checks no signature anew which it, or another with the same cache, checked before. The verdict does not depend on that.
+    pub fn remembering(trust: &'t Trust, threads: NonZeroUsize, checked: SignatureCache) -> Self {
         Self {
             trust,
-            checker: Checker::new(threads.get().min(MAX_THREADS)),
+            checker: Checker::new(threads.get().min(MAX_THREADS), checked),
             due: Due::Header,
             header: None,
             lines: Vec::new(),

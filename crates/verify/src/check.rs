@@ -20,7 +20,7 @@ use counterfoil_tlog::SignatureCheck;
 
 use crate::{
     fault::Fault,
-    record::{Begun, KeyCache, Record},
+    record::{Begun, KeyCache, Record, SignatureCache},
 };
 
 /// Entries that are handed to a thread together: about 2 ms of work, so that no thread waits long for another.
@@ -60,6 +60,7 @@ pub(crate) enum Checked {
 pub(crate) struct Checker {
     threads: usize,
     cache: KeyCache,
+    signatures: SignatureCache,
     batch: Vec<Lines>,
     /// Batches that were handed out, oldest first.
     under_way: VecDeque<(Batch, Receiver<Vec<Entry>>)>,
@@ -73,10 +74,11 @@ type Batch = Arc<Vec<Lines>>;
 type Work = (Batch, Sender<Vec<Entry>>);
 
 impl Checker {
-    pub(crate) fn new(threads: usize) -> Self {
+    pub(crate) fn new(threads: usize, signatures: SignatureCache) -> Self {
         Self {
             threads,
-            cache: KeyCache::default(),
+            cache: KeyCache::remembering(signatures.clone()),
+            signatures,
             batch: Vec::new(),
             under_way: VecDeque::new(),
             bytes: 0,
@@ -115,7 +117,7 @@ impl Checker {
     }
 
     fn hand_out(&mut self) {
-        let work = self.work.get_or_insert_with(|| start(self.threads));
+        let work = self.work.get_or_insert_with(|| start(self.threads, &self.signatures));
         let batch = Arc::new(std::mem::take(&mut self.batch));
         let (done, checked) = channel();
         // Work that nobody takes comes back without an answer, like that of a thread that died.
@@ -138,13 +140,13 @@ impl Lines {
 }
 
 /// Starts the threads; where the platform has none, the work comes back to the caller.
-fn start(threads: usize) -> Sender<Work> {
+fn start(threads: usize, signatures: &SignatureCache) -> Sender<Work> {
     let (sender, receiver) = channel::<Work>();
     let receiver = Arc::new(Mutex::new(receiver));
     for _ in 0..threads {
         let receiver = Arc::clone(&receiver);
+        let mut cache = KeyCache::remembering(signatures.clone());
         let _ = thread::Builder::new().spawn(move || {
-            let mut cache = KeyCache::default();
             while let Some((batch, done)) = take(&receiver) {
                 let _ = done.send(check_all(&batch, &mut cache));
             }
@@ -161,10 +163,14 @@ fn take(work: &Mutex<Receiver<Work>>) -> Option<Work> {
 fn check_all(entries: &[Lines], cache: &mut KeyCache) -> Vec<Entry> {
     let begun: Vec<Result<Begun, Checked>> =
         entries.iter().map(|entry| begin(&entry.record, cache)).collect();
-    let checks: Vec<SignatureCheck> = begun.iter().flatten().map(|begun| begun.check).collect();
+    let checks: Vec<SignatureCheck> = begun.iter().flatten().filter_map(|begun| begun.check).collect();
     let mut holds = SignatureCheck::finish_all(&checks).into_iter();
     let mut entry = |(lines, begun): (&Lines, Result<Begun, Checked>)| {
-        let checked = match begun.map(|begun| begun.finish(holds.next() == Some(true))) {
+        let mut finish = |begun: Begun| {
+            let holds = begun.check.is_none() || holds.next() == Some(true);
+            begun.finish(holds, cache)
+        };
+        let checked = match begun.map(&mut finish) {
             Ok(Ok(record)) => Checked::Record(Box::new(record)),
             Ok(Err((record, fault))) => Checked::Refused(record, fault),
             Err(checked) => checked,
@@ -207,21 +213,25 @@ mod tests {
     fn entries_come_back_in_the_order_in_which_they_went_in() {
         for threads in [1, 2, 3, 8] {
             for count in [0, 1, BATCH, BATCH + 1, 20 * BATCH * threads + 7] {
-                assert!(keeps_order(Checker::new(threads), count), "{count} entries, {threads} threads");
+                assert!(
+                    keeps_order(Checker::new(threads, SignatureCache::default()), count),
+                    "{count} entries, {threads} threads"
+                );
             }
         }
     }
 
     #[test]
     fn entries_that_no_thread_checks_are_checked_by_the_caller() {
-        let without_threads = || Checker { work: Some(channel().0), ..Checker::new(2) };
+        let without_threads =
+            || Checker { work: Some(channel().0), ..Checker::new(2, SignatureCache::default()) };
         assert!(keeps_order(without_threads(), 20 * BATCH));
     }
 
     #[test]
     fn no_more_bytes_are_under_way_than_the_limit() {
         for threads in [1, 2] {
-            let mut checker = Checker::new(threads);
+            let mut checker = Checker::new(threads, SignatureCache::default());
             let most = BYTES_AHEAD / BATCH;
             for number in 0..3 * BATCH {
                 checker.push(numbered(number, 2 * most));

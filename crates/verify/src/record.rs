@@ -1,8 +1,11 @@
 //! The verified record: a type that only a checked signature makes.
 
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
-use counterfoil_receipt::{PublicKey, UnverifiedRecord};
+use counterfoil_receipt::{PublicKey, RecordId, UnverifiedRecord};
 use counterfoil_tlog::{Ed25519Key, SignatureCheck};
 
 use crate::{fault::Fault, rule::Rule};
@@ -29,18 +32,53 @@ impl std::ops::Deref for Record {
 
 /// Parsed public keys, so that a key that signs often is decompressed once. Bounded.
 #[derive(Clone, Debug, Default)]
-pub struct KeyCache(HashMap<PublicKey, Option<Ed25519Key>>);
+pub struct KeyCache {
+    keys: HashMap<PublicKey, Option<Ed25519Key>>,
+    checked: Option<SignatureCache>,
+}
+
+/// Records whose signatures were checked, by id, for whoever sees the same ones again and again. An id is the hash of a record's bytes,
+/// with its signature, so another record has another. Bounded, and shared by its clones.
+#[derive(Clone, Debug, Default)]
+pub struct SignatureCache(Arc<Mutex<HashSet<RecordId>>>);
+
+impl SignatureCache {
+    /// Ids kept at a time: 16,384 × about 40 bytes. Then it begins anew.
+    const IDS: usize = 16_384;
+
+    fn has(&self, id: &RecordId) -> bool {
+        self.ids().contains(id)
+    }
+
+    fn add(&self, id: RecordId) {
+        let mut ids = self.ids();
+        if ids.len() >= Self::IDS {
+            ids.clear();
+        }
+        ids.insert(id);
+    }
+
+    /// Nothing in it is left half done by a panic.
+    fn ids(&self) -> MutexGuard<'_, HashSet<RecordId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl KeyCache {
     /// Keys kept at a time: 1,024 × about 250 bytes.
     const KEYS: usize = 1_024;
 
+    /// One that takes the signatures for checked that were checked before, and adds those that are.
+    pub fn remembering(checked: SignatureCache) -> Self {
+        Self { keys: HashMap::new(), checked: Some(checked) }
+    }
+
     /// The key, ready to verify; `None` if its bytes are no canonical encoding of a point, or of one of small order.
     fn get(&mut self, key: &PublicKey) -> Option<&Ed25519Key> {
-        if self.0.len() >= Self::KEYS && !self.0.contains_key(key) {
-            self.0.clear();
+        if self.keys.len() >= Self::KEYS && !self.keys.contains_key(key) {
+            self.keys.clear();
         }
-        self.0.entry(*key).or_insert_with(|| Ed25519Key::parse(key.material())).as_ref()
+        self.keys.entry(*key).or_insert_with(|| Ed25519Key::parse(key.material())).as_ref()
     }
 }
 
@@ -53,15 +91,15 @@ pub fn check_signature(
     keys: &mut KeyCache,
 ) -> Result<Record, (Box<UnverifiedRecord>, Fault)> {
     let begun = Begun::new(record, keys)?;
-    let holds = begun.check.finish();
-    begun.finish(holds)
+    let holds = begun.check.is_none_or(|check| check.finish());
+    begun.finish(holds, keys)
 }
 
 /// A record of which [`check_signature`] is done but for the last step, which many records take together in less time.
 pub(crate) struct Begun {
     record: UnverifiedRecord,
-    /// What is left to do.
-    pub check: SignatureCheck,
+    /// What is left to do; nothing where it was done before.
+    pub check: Option<SignatureCheck>,
 }
 
 impl Begun {
@@ -69,15 +107,24 @@ impl Begun {
         record: UnverifiedRecord,
         keys: &mut KeyCache,
     ) -> Result<Self, (Box<UnverifiedRecord>, Fault)> {
-        match role_may_sign(&record).and_then(|()| signature_may_hold(&record, keys)) {
+        let is_known = keys.checked.as_ref().is_some_and(|checked| checked.has(&record.id()));
+        let left = |()| if is_known { Ok(None) } else { signature_may_hold(&record, keys).map(Some) };
+        match role_may_sign(&record).and_then(left) {
             Ok(check) => Ok(Self { record, check }),
             Err(fault) => Err((Box::new(record), fault)),
         }
     }
 
     /// Makes a record of it, if that step found that the signature holds.
-    pub(crate) fn finish(self, holds: bool) -> Result<Record, (Box<UnverifiedRecord>, Fault)> {
+    pub(crate) fn finish(
+        self,
+        holds: bool,
+        keys: &KeyCache,
+    ) -> Result<Record, (Box<UnverifiedRecord>, Fault)> {
         if holds {
+            if let Some(checked) = keys.checked.as_ref().filter(|_| self.check.is_some()) {
+                checked.add(self.record.id());
+            }
             return Ok(Record(self.record));
         }
         let fault = does_not_hold(&self.record, "the signature does not verify over this record");
