@@ -1,6 +1,7 @@
 //! A log under a reader's trust: submissions whose inclusion is checked, bundles that are verified as they arrive.
 
 use std::{
+    collections::VecDeque,
     fmt,
     io::{self, BufRead, BufReader, Read},
     num::NonZeroUsize,
@@ -14,8 +15,10 @@ use counterfoil_receipt::{
     field::Millis,
     limits::LINE_BYTES,
 };
-use counterfoil_tlog::{Hash, LeafIndex, inclusion, leaf_hash};
-use counterfoil_verify::{Answer, Dimension, KeyCache, Record, Trust, Verdict, Verifier, check_signature};
+use counterfoil_tlog::{Hash, LeafIndex, TreeHead, TreeSize, inclusion, leaf_hash};
+use counterfoil_verify::{
+    Answer, Dimension, KeyCache, Record, SignatureCache, Trust, Verdict, Verifier, check_signature,
+};
 
 use crate::{
     answer::{InclusionAnswer, Promise, json},
@@ -27,6 +30,9 @@ use crate::{
     store::CheckpointStore,
 };
 
+/// Checkpoints whose signatures are not checked again: the last one seen, and those on their way.
+const OPENED: usize = 8;
+
 /// Threads that check signatures while a bundle arrives.
 const THREADS: NonZeroUsize = NonZeroUsize::new(2).unwrap();
 
@@ -35,6 +41,10 @@ pub struct PinnedClient {
     client: Client,
     trust: Trust,
     checkpoints: Mutex<Box<dyn CheckpointStore>>,
+    /// Those that were opened last: most are looked at more than once.
+    opened: Mutex<VecDeque<PinnedCheckpoint>>,
+    /// Records that were checked: the same ones stand in the bundles of many runs.
+    checked: SignatureCache,
     genesis: OnceLock<UnverifiedRecord>,
 }
 
@@ -84,7 +94,14 @@ pub struct Verified {
 
 impl PinnedClient {
     pub(crate) fn new(client: Client, trust: Trust, checkpoints: Box<dyn CheckpointStore>) -> Self {
-        Self { client, trust, checkpoints: Mutex::new(checkpoints), genesis: OnceLock::new() }
+        Self {
+            client,
+            trust,
+            checkpoints: Mutex::new(checkpoints),
+            opened: Mutex::default(),
+            checked: SignatureCache::default(),
+            genesis: OnceLock::new(),
+        }
     }
 
     /// The client underneath, for reads that prove themselves.
@@ -198,7 +215,9 @@ impl PinnedClient {
     pub fn checkpoint(&self) -> Result<PinnedCheckpoint, ClientError> {
         let seen = self.is_ready()?;
         let note = self.client.unverified_checkpoint()?;
-        let shown = self.advance(&self.client.http.url("/checkpoint"), &note)?;
+        let url = self.client.http.url("/checkpoint");
+        let shown = self.open(&note).map_err(|why| ClientError::Untrusted { url, why })?;
+        self.advance(&shown, None)?;
         Ok(seen.filter(|seen| seen.head().size > shown.head().size).unwrap_or(shown))
     }
 
@@ -255,7 +274,7 @@ impl PinnedClient {
 
     fn verified(&self, run: RunId, bundle: impl Read, now: Millis) -> Result<Verified, ClientError> {
         let url = self.client.http.url(&format!("/v1/runs/{run}/bundle"));
-        let (verdict, bundle) = read_verified(&url, bundle, &self.trust, now)?;
+        let (verdict, bundle) = read_verified(&url, bundle, (&self.trust, &self.checked), now)?;
         if verdict.run_id().is_some_and(|shown| shown != run) {
             return Err(protocol(&url, "the bundle is of another run"));
         }
@@ -263,27 +282,41 @@ impl PinnedClient {
             return Ok(Verified { verdict, bundle, checkpoint: None });
         }
         let note = last_note(&bundle).map_err(|fault| protocol(&url, fault.to_string()))?;
-        let shown = self.advance(&url, &note)?;
+        let untrusted = |why| ClientError::Untrusted { url: url.clone(), why };
+        let shown = self.open(&note).map_err(untrusted)?;
+        self.advance(&shown, None)?;
         if verdict.checkpoints().last().map(|last| last.head) != Some(shown.head()) {
             return Err(protocol(&url, "the last checkpoint is not the one that was verified"));
         }
         Ok(Verified { verdict, bundle, checkpoint: Some(shown) })
     }
 
-    /// Opens a note, demands that it and the last one seen are one log, and keeps the larger.
-    fn advance(&self, url: &str, note: &str) -> Result<PinnedCheckpoint, ClientError> {
-        let untrusted = |why| ClientError::Untrusted { url: url.to_owned(), why };
-        let shown = PinnedCheckpoint::open(note, &self.trust).map_err(untrusted)?;
+    /// Opens a note under the pinned keys; one of those that were opened last is not checked again.
+    fn open(&self, note: &str) -> Result<PinnedCheckpoint, String> {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shown) = opened.iter().find(|shown| shown.note() == note) {
+            return Ok(shown.clone());
+        }
+        let shown = PinnedCheckpoint::open(note, &self.trust)?;
+        opened.truncate(OPENED - 1);
+        opened.push_front(shown.clone());
+        Ok(shown)
+    }
+
+    /// Demands that a checkpoint and the last one seen are of one log, and keeps the larger. `before` is a tree that its own is shown to
+    /// continue.
+    fn advance(&self, shown: &PinnedCheckpoint, before: Option<TreeHead>) -> Result<(), ClientError> {
         let mut store = self.lock();
         if let Some(seen) = self.load(&store)? {
-            let continued = is_continued(&seen, &shown, |path| self.client.tile(path));
-            continued.map_err(|fault| stale_without_tiles(fault, &seen, &shown))?;
+            if before != Some(seen.head()) {
+                let continued = is_continued(&seen, shown, |path| self.client.tile(path));
+                continued.map_err(|fault| stale_without_tiles(fault, &seen, shown))?;
+            }
             if seen.head().size >= shown.head().size {
-                return Ok(shown);
+                return Ok(());
             }
         }
-        store.store(note).map_err(|io| store_error(&store, io))?;
-        Ok(shown)
+        store.store(shown.note()).map_err(|io| store_error(&store, io))
     }
 
     /// That there is something to hold the server's answers against: the last checkpoint seen can be read, and the server
@@ -298,7 +331,10 @@ impl PinnedClient {
         &self,
         store: &MutexGuard<'_, Box<dyn CheckpointStore>>,
     ) -> Result<Option<PinnedCheckpoint>, ClientError> {
-        PinnedCheckpoint::seen(&***store, &self.trust)
+        let fault = |io| store_error(store, io);
+        let Some(note) = store.load().map_err(fault)? else { return Ok(None) };
+        let wrong = |why| fault(io::Error::new(io::ErrorKind::InvalidData, why));
+        self.open(&note).map(Some).map_err(wrong)
     }
 
     fn lock(&self) -> MutexGuard<'_, Box<dyn CheckpointStore>> {
@@ -330,8 +366,8 @@ impl PinnedClient {
         record: &UnverifiedRecord,
         promise: Promise,
     ) -> Result<Included, SubmitError> {
-        let included = self.proven(url, answer, record, promise).map_err(SubmitError::Failed)?;
-        match self.advance(url, &answer.checkpoint) {
+        let (included, before) = self.proven(url, answer, record, promise).map_err(SubmitError::Failed)?;
+        match self.advance(&included.checkpoint, before) {
             Ok(_) => Ok(included),
             Err(cause @ ClientError::Store { .. }) => {
                 Err(SubmitError::NotKept { included: Box::new(included), cause })
@@ -340,14 +376,15 @@ impl PinnedClient {
         }
     }
 
-    /// Checks that an answer proves the inclusion of `record` under a pinned key.
+    /// Checks that an answer proves the inclusion of `record` under a pinned key. Also the tree of all entries before the record, which that
+    /// shows too.
     fn proven(
         &self,
         url: &str,
         answer: &InclusionAnswer<'_>,
         record: &UnverifiedRecord,
         promise: Promise,
-    ) -> Result<Included, ClientError> {
+    ) -> Result<(Included, Option<TreeHead>), ClientError> {
         let untrusted = |why: String| ClientError::Untrusted { url: url.to_owned(), why };
         let Some(index) = answer.index.filter(|_| answer.status == promise.status()) else {
             return Err(protocol(url, format!("the answer is no inclusion that is {}", promise.as_str())));
@@ -360,13 +397,15 @@ impl PinnedClient {
         }
         let proof: Option<Vec<Hash>> = answer.proof.iter().map(|hash| Hash::from_base64(hash)).collect();
         let proof = proof.ok_or_else(|| protocol(url, "the proof holds what is no hash"))?;
-        let shown = PinnedCheckpoint::open(&answer.checkpoint, &self.trust).map_err(untrusted)?;
+        let shown = self.open(&answer.checkpoint).map_err(untrusted)?;
         inclusion::verify(leaf_hash(record.bytes()), LeafIndex(index), &proof, &shown.head())
             .map_err(|why| untrusted(format!("inclusion-mismatch: {why}")))?;
         if promise == Promise::Witnessed {
             shown.is_witnessed(&self.trust).map_err(untrusted)?;
         }
-        Ok(Included { id: record.id(), index, checkpoint: shown })
+        let before = inclusion::root_before(LeafIndex(index), &proof, shown.head().size);
+        let before = before.ok().flatten().map(|root| TreeHead { size: TreeSize(index), root });
+        Ok((Included { id: record.id(), index, checkpoint: shown }, before))
     }
 
     /// What a rejection says about `submitted`, if it is one.
@@ -418,12 +457,12 @@ impl PinnedClient {
 fn read_verified(
     url: &str,
     reader: impl Read,
-    trust: &Trust,
+    (trust, checked): (&Trust, &SignatureCache),
     now: Millis,
 ) -> Result<(Verdict, Vec<u8>), ClientError> {
     let too_large = || ClientError::TooLarge { url: url.to_owned(), limit: limits::BUNDLE_BYTES };
     let mut reader = BufReader::new(reader);
-    let mut verifier = Verifier::new(trust, THREADS);
+    let mut verifier = Verifier::remembering(trust, THREADS, checked.clone());
     let (mut bundle, mut start) = (Vec::new(), 0);
     loop {
         let read = reader.by_ref().take(LINE_BYTES as u64 + 2).read_until(b'\n', &mut bundle);

@@ -379,6 +379,44 @@ fn checkpoints_survive_in_a_file() {
     assert!(store.load().is_err());
 }
 
+#[test]
+fn a_checkpoint_that_was_being_kept_when_power_failed_leaves_the_one_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("seen");
+    let mut store = FileCheckpoints::new(&path);
+    let notes = ["one\n", "another\n", "the third\n"];
+    let mut files = vec![Vec::new()];
+    for note in notes {
+        store.store(note).unwrap();
+        files.push(std::fs::read(&path).unwrap());
+    }
+    for (at, pair) in files.windows(2).enumerate().skip(1) {
+        let (mut before, after) = (pair[0].clone(), &pair[1]);
+        before.resize(after.len(), 0);
+        for end in (0..after.len()).filter(|byte| before[*byte] != after[*byte]) {
+            let mut torn = before.clone();
+            torn[..end].copy_from_slice(&after[..end]);
+            std::fs::write(&path, &torn).unwrap();
+            assert_eq!(store.load().unwrap().as_deref(), Some(notes[at - 1]), "{end}");
+        }
+        // It goes on from there.
+        store.store("next\n").unwrap();
+        assert_eq!(store.load().unwrap().as_deref(), Some("next\n"));
+    }
+}
+
+#[test]
+fn a_note_that_somebody_put_where_checkpoints_are_kept_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("seen");
+    std::fs::write(&path, "copied\n").unwrap();
+    let mut store = FileCheckpoints::new(&path);
+    assert_eq!(store.load().unwrap().as_deref(), Some("copied\n"));
+    store.store("kept\n").unwrap();
+    assert_eq!(store.load().unwrap().as_deref(), Some("kept\n"));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left behind");
+}
+
 /// What was kept and does not open is no empty store, and nothing that the server did.
 #[test]
 fn a_checkpoint_that_was_damaged_here_accuses_nobody() {
