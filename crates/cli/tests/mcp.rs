@@ -74,6 +74,39 @@ fn what_the_policy_allows_runs_and_its_receipt_convinces() {
 }
 
 #[test]
+fn a_policy_that_changed_a_moment_ago_lets_nothing_pass_that_it_does_not_allow() {
+    let office = Office::new();
+    let mut client = office.client(&["--hold", "1s"]);
+    // The gate knows the policy under which this passes.
+    assert_eq!(said(&client.call(1, "read", &json!({"text": "before"}))), "done");
+    let stricter = POLICY.replace(r#"{tool = "box/read"}, "#, "").replace("box/append", "box/read");
+    office.log.desk.write("policy.toml", stricter);
+    office.log.good(&["policy", "set", "policy.toml"]);
+    let held = client.call(2, "read", &json!({"text": "after"}));
+    assert!(said(&held).starts_with("Not approved yet"), "{held}");
+    assert_eq!(office.trace("read"), "before\n");
+    office.run_that_is("open", 1);
+}
+
+#[test]
+fn what_a_client_was_told_is_recorded_also_where_the_gate_was_killed_at_once() {
+    let office = Office::new();
+    let mut told = Vec::new();
+    for id in 1..=3 {
+        let mut client = office.client(&[]);
+        told.push(client.call(id, "read", &json!({"at": id})));
+        client.gate.kill().unwrap();
+        client.gate.wait().unwrap();
+    }
+    // The next gate settles what it finds, once it has something to do.
+    let mut client = office.client(&[]);
+    told.push(client.call(9, "read", &json!({})));
+    for result in &told {
+        assert_eq!(office.outcome(result), "succeeded");
+    }
+}
+
+#[test]
 fn denied_calls_in_a_loop_are_one_refusal_on_record_however_often_the_gate_is_started() {
     let office = Office::new();
     let entries = || -> u64 {

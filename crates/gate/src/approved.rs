@@ -6,8 +6,9 @@ use counterfoil_receipt::{
 use counterfoil_verify::{Dimension, Rule, Verdict};
 
 use crate::{
-    decide::{Refusal, Request, evidence_suffices},
+    decide::{Refusal, Request},
     effect::Attempt,
+    known::Known,
 };
 
 /// An execution that may be logged. Only [`crate::decide`] makes one.
@@ -103,7 +104,7 @@ impl Approved {
     /// # Errors
     /// [`Refusal`]: the effect must not happen.
     pub fn confirm(self, id: RecordId, evidence: &Verdict, now: Millis) -> Result<Permit, Refusal> {
-        evidence_suffices(evidence, self.run, &self.require)?;
+        Known::shown(evidence).suffices(self.run, &self.require)?;
         let absent = |what: &str| Refusal::new("execution-not-shown", format!("{id} {what}"));
         let run = evidence.state().run(&self.run).ok_or_else(|| absent("is of a run that is not shown"))?;
         let logged = run.execution(&id).ok_or_else(|| absent("is not shown to be in the log"))?;

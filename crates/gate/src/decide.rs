@@ -3,17 +3,15 @@
 use std::collections::BTreeMap;
 
 use counterfoil_receipt::{
-    Action, Author, Principal, RecordId, Role, Root, RunId, UnverifiedRecord,
-    body::{Basis, BreakGlass, Execution},
-    field::{Count, Millis, Set, Uses},
+    Action, Author, Principal, RecordId, Role, RunId, UnverifiedRecord,
+    body::{BreakGlass, Execution},
+    field::{Millis, Set, Uses},
     limits::DECISIONS,
     text::{Nonce, Text},
 };
-use counterfoil_verify::{
-    Answer, Dimension, ExecutionState, Fault, ProposalState, Rule, Run, Shown, State, Verdict,
-};
+use counterfoil_verify::{Dimension, ExecutionState, Fault, ProposalState, Rule, Run, State, Verdict};
 
-use crate::{approved::Approved, stops};
+use crate::{approved::Approved, known::Known, stops};
 
 /// How many of those whose approval does not help a ruling names: the text stays one that a person reads.
 const REASONS: usize = 6;
@@ -69,10 +67,15 @@ pub struct Refusal {
 
 /// Decides on verified evidence. `now` is the runtime's own time.
 pub fn decide(request: &Request, evidence: &Verdict, now: Millis) -> Ruling {
-    match judge(request, evidence, now) {
+    rule(request, &Known::shown(evidence), now)
+}
+
+/// Decides on what is known.
+pub(crate) fn rule(request: &Request, known: &Known<'_>, now: Millis) -> Ruling {
+    match judge(request, known, now) {
         Ok((execution, require)) => {
-            let log = evidence.state().log();
-            let parents = evidence.state().run(&request.run).map(|run| heads(run, evidence.state()));
+            let state = &known.state;
+            let (log, parents) = (state.log(), state.run(&request.run).map(|run| heads(run, state)));
             match (log, parents) {
                 (Some(log), Some(parents)) => {
                     Ruling::Execute(Approved::new(request, log, parents, require, execution, now))
@@ -94,15 +97,16 @@ enum No {
 }
 
 /// The execution that may be logged, and what has to be shown again once it is.
-fn judge(request: &Request, evidence: &Verdict, now: Millis) -> Result<(Execution, Vec<Dimension>), No> {
-    evidence_suffices(evidence, request.run, &request.require)?;
-    let basis = basis_of(evidence).ok_or_else(|| refused("evidence-incomplete", "no checkpoint is shown"))?;
-    let stopped = stops::heed(evidence.state(), basis.size.get(), request)?;
-    let state = stopped.as_ref().unwrap_or(evidence.state());
+fn judge(request: &Request, known: &Known<'_>, now: Millis) -> Result<(Execution, Vec<Dimension>), No> {
+    known.suffices(request.run, &request.require)?;
+    let basis = known.basis.clone();
+    let basis = basis.ok_or_else(|| refused("evidence-incomplete", "no checkpoint is shown"))?;
+    let stopped = stops::heed(&known.state, basis.size.get(), request)?;
+    let state = stopped.as_ref().unwrap_or(&known.state);
     let (run, proposal) = proposal(state, request)?;
     runtime_may_sign(state, &request.runtime)?;
     let mut require = state.demanded(proposal);
-    evidence_suffices(evidence, request.run, &require)?;
+    known.suffices(request.run, &require)?;
     require.extend(&request.require);
     let again = if request.is_idempotent { to_retry(state, run, proposal, &request.runtime) } else { None };
     let held = again.and_then(|(_, execution)| Uses::new(execution.use_number));
@@ -152,40 +156,6 @@ fn to_retry<'r>(
     own.find(|(id, _)| state.retries_left(run, id) > 0)
 }
 
-/// Whether the evidence is about this run, and shows what a gate demands; nothing in it may be violated.
-pub(crate) fn evidence_suffices(
-    evidence: &Verdict,
-    run: RunId,
-    require: &[Dimension],
-) -> Result<(), Refusal> {
-    if evidence.run_id() != Some(run) {
-        return Err(Refusal::new("evidence-foreign", format!("the evidence is not about run {run}")));
-    }
-    let always = [Dimension::Integrity, Dimension::Authority, Dimension::Inclusion];
-    for dimension in Dimension::ALL {
-        let needed = dimension != Dimension::Conformity
-            && (always.contains(&dimension) || require.contains(&dimension));
-        match evidence.answer(dimension) {
-            Answer::Pass(_) => {}
-            Answer::NotShown(_) if !needed => {}
-            Answer::NotShown(why) => {
-                return Err(Refusal::new("evidence-incomplete", format!("{dimension} is not shown: {why}")));
-            }
-            Answer::Fail => {
-                let violated = |finding: &&counterfoil_verify::Finding| {
-                    finding.dimension == dimension && finding.shown == Shown::Violated
-                };
-                let finding = evidence.findings().iter().find(violated);
-                let (code, detail) = finding.map_or(("evidence-incomplete", String::new()), |finding| {
-                    (finding.code, finding.to_string())
-                });
-                return Err(Refusal::new(code, format!("{dimension} fails: {detail}")));
-            }
-        }
-    }
-    Ok(())
-}
-
 fn proposal<'a>(state: &'a State, request: &Request) -> Result<(&'a Run, &'a ProposalState), No> {
     let run = state.run(&request.run);
     let run =
@@ -218,12 +188,6 @@ fn runtime_may_sign(state: &State, runtime: &Author) -> Result<(), No> {
         return fault(Rule::KeyRetired, &format!("was retired at entry {at}"));
     }
     Ok(())
-}
-
-/// The checkpoint that the gate acts on: the last one that was verified.
-pub(crate) fn basis_of(evidence: &Verdict) -> Option<Basis> {
-    let head = evidence.checkpoints().last()?.head;
-    Some(Basis { root: Root::from_bytes(*head.root.as_bytes()), size: Count::new(head.size.0)? })
 }
 
 /// The smallest use that no execution holds.

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use counterfoil_client::{ApprovalQuery, ClientError, Clock, PinnedClient, Session, SubmitError};
+use counterfoil_client::{ApprovalQuery, ClientError, Clock, Included, PinnedClient, Session, SubmitError};
 use counterfoil_receipt::{
     Action, ActionDigest, Opening, Place, Principal, RecordId, Role, RunId, Signer, UnverifiedRecord,
     action::Mode,
@@ -20,6 +20,7 @@ use thiserror::Error;
 use crate::{
     driver::{Ended, Gate, GateError},
     effect::Effect,
+    known::Begun,
     log::Log as _,
 };
 
@@ -84,6 +85,8 @@ pub struct Asked {
     pub action: Action,
     /// Whether it stood before it was asked for.
     pub earlier: bool,
+    /// What the log said of it, if it was asked for just now.
+    pub begun: Option<Begun>,
 }
 
 /// What the log lists of an earlier proposal.
@@ -176,18 +179,18 @@ impl Desk {
         let Some(outcome) = outcome else { return Ok((preview, ended)) };
         let revised =
             self.sign_proposal(asked.run, vec![outcome], ask, &asked.action, Some(asked.proposal))?;
-        let asked = Asked { proposal: revised.id(), earlier: false, ..asked };
+        let asked = Asked { proposal: revised.id(), earlier: false, begun: None, ..asked };
         self.submit(&[revised], &ask.openings)?;
         let ended = self.wait_and_run(&asked, effect, left())?;
         Ok((asked, ended))
     }
 
-    /// Has a proposal's effect happen if that may be now.
+    /// Has a proposal's effect happen if that may be now, as [`Gate::run_soon`] does: [`Gate::log_outcomes`] is to be called soon.
     ///
     /// # Errors
     /// [`GateError`]: nothing ran.
     pub fn attempt(&self, asked: &Asked, effect: &mut dyn Effect) -> Result<Ended, GateError> {
-        self.gate.run(asked.run, asked.proposal, &asked.action, effect)
+        self.gate.run_soon(asked.run, asked.proposal, &asked.action, effect, asked.begun.as_ref())
     }
 
     fn wait_and_run(
@@ -209,7 +212,7 @@ impl Desk {
     ) -> Result<(Asked, Ended), AskError> {
         let action = Action { mode: Mode::Preview, ..asked.action.clone() };
         let proposal = self.sign_proposal(asked.run, self.heads(asked.run)?, ask, &action, None)?;
-        let preview = Asked { run: asked.run, proposal: proposal.id(), action, earlier: false };
+        let preview = Asked { run: asked.run, proposal: proposal.id(), action, earlier: false, begun: None };
         self.submit(&[proposal], &ask.openings)?;
         let ended = self.wait_and_run(&preview, effect, patience)?;
         Ok((preview, ended))
@@ -222,7 +225,7 @@ impl Desk {
     pub fn start(&self, event: Event) -> Result<RunId, AskError> {
         let trigger = self.sign_trigger(event)?;
         let run = RunId::started_by(trigger.id());
-        self.submit(&[trigger], &[]).map(|()| run)
+        self.submit(&[trigger], &[]).map(|_| run)
     }
 
     /// Looks for what this agent proposed before, of the tools that `tool` matches, and what still waits. What the log lists is a hint: what
@@ -268,14 +271,15 @@ impl Desk {
         let digest = ask.action.digest();
         let earlier = self.earlier.lock().unwrap_or_else(PoisonError::into_inner).remove(&digest);
         if let Some(Earlier { run, proposal, .. }) = earlier.filter(|one| is_idempotent || !one.is_unknown) {
-            return Ok(Asked { run, proposal, action: ask.action.clone(), earlier: true });
+            return Ok(Asked { run, proposal, action: ask.action.clone(), earlier: true, begun: None });
         }
         let trigger = self.sign_trigger(ask.event.clone())?;
         let run = RunId::started_by(trigger.id());
         let proposal = self.sign_proposal(run, vec![trigger.id()], ask, &ask.action, None)?;
-        let asked = Asked { run, proposal: proposal.id(), action: ask.action.clone(), earlier: false };
-        self.submit(&[trigger, proposal], &ask.openings)?;
-        Ok(asked)
+        let (id, records) = (proposal.id(), vec![trigger, proposal]);
+        let included = self.submit(&records, &ask.openings)?;
+        let begun = Begun::new(run, records, &included);
+        Ok(Asked { run, proposal: id, action: ask.action.clone(), earlier: false, begun })
     }
 
     /// Proposes in a run that the agent owns, after all that is in it; the log refuses what is another's. Nothing earlier is looked for.
@@ -284,9 +288,9 @@ impl Desk {
     /// [`AskError::NotAsked`].
     pub fn propose_in(&self, run: RunId, ask: &Ask, supersedes: Option<RecordId>) -> Result<Asked, AskError> {
         let proposal = self.sign_proposal(run, self.heads(run)?, ask, &ask.action, supersedes)?;
-        let asked = Asked { run, proposal: proposal.id(), action: ask.action.clone(), earlier: false };
+        let id = proposal.id();
         self.submit(&[proposal], &ask.openings)?;
-        Ok(asked)
+        Ok(Asked { run, proposal: id, action: ask.action.clone(), earlier: false, begun: None })
     }
 
     fn sign_trigger(&self, event: Event) -> Result<UnverifiedRecord, AskError> {
@@ -324,14 +328,15 @@ impl Desk {
         self.session().sign(place, proposal).map_err(|fault| failed(&fault))
     }
 
-    fn submit(&self, records: &[UnverifiedRecord], openings: &[Opening]) -> Result<(), AskError> {
+    fn submit(&self, records: &[UnverifiedRecord], openings: &[Opening]) -> Result<Vec<Included>, AskError> {
         let payloads: Vec<PayloadLine> =
             openings.iter().map(|opening| PayloadLine::disclosing(opening.clone(), None)).collect();
         let answers = self.gate.log().submit_batch(records, &payloads, &[]);
         answers
             .map_err(|fault| not_submitted(&fault))?
             .into_iter()
-            .try_for_each(|answer| answer.map(|_| ()).map_err(|fault| not_submitted(&fault)))
+            .map(|answer| answer.map_err(|fault| not_submitted(&fault)))
+            .collect()
     }
 
     fn heads(&self, run: RunId) -> Result<Vec<RecordId>, AskError> {

@@ -5,7 +5,7 @@ use std::{
     io,
     path::PathBuf,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -16,7 +16,7 @@ use counterfoil_client::{ClientError, Clock, seal};
 use counterfoil_receipt::{
     Action, Author, Body, Draft, DraftError, Place, PolicyDigest, Principal, RecordId, Role, RunId, Signer,
     UnverifiedRecord,
-    body::{self, Outcome},
+    body::{self, Outcome, Status},
     field::{Millis, Whole},
     text::{Label, Text},
 };
@@ -25,14 +25,19 @@ use thiserror::Error;
 
 use crate::{
     approved::Approved,
-    decide::{Refusal, Request, Ruling, basis_of, decide, heads},
+    behind::Behind,
+    decide::{Refusal, Request, Ruling, decide, heads, rule},
     effect::{self, Done, Effect},
+    known::{Begun, Known, shown_basis},
     log::{Log, LogError},
     open::{OpenExecutions, SignedOutcome},
     pin::PolicyPin,
     refusals::{Kind, Refusals},
     stops::Stops,
 };
+
+/// For how long what the log showed is taken for what it is still like, where it is asked again before anything happens.
+const STILL: Duration = Duration::from_secs(5);
 
 /// How a gate is set up.
 pub struct Config {
@@ -52,8 +57,9 @@ pub struct Config {
 
 /// The gate of one runtime, in front of one log.
 pub struct Gate<L> {
-    log: L,
-    open: OpenExecutions,
+    pub(crate) log: L,
+    pub(crate) open: OpenExecutions,
+    pub(crate) behind: Behind,
     stops: Stops,
     signer: Box<dyn Signer + Send + Sync>,
     runtime: Author,
@@ -62,6 +68,8 @@ pub struct Gate<L> {
     refusals: Refusals,
     settled: AtomicBool,
     pin: Option<PolicyPin>,
+    /// What the log showed last, and when.
+    shown: Mutex<Option<(Instant, Arc<Verdict>)>>,
     /// Executions that this process has begun and not ended.
     running: Mutex<BTreeSet<RecordId>>,
 }
@@ -98,7 +106,7 @@ pub struct Ran {
     pub execution: RecordId,
     /// What became of it.
     pub done: Done,
-    /// The outcome's record; `None` if it could not be logged yet: [`Gate::settle_open`] will.
+    /// The outcome's record; `None` if it could neither be logged nor noted: [`Gate::settle_open`] will.
     pub outcome: Option<RecordId>,
 }
 
@@ -161,6 +169,7 @@ impl<L: Log> Gate<L> {
         Ok(Self {
             log,
             open: OpenExecutions::open(&config.dir)?,
+            behind: Behind::default(),
             stops: Stops::of(&config.dir)?,
             signer: config.signer,
             runtime,
@@ -169,6 +178,7 @@ impl<L: Log> Gate<L> {
             refusals: Refusals::new(config.dir.join("refusals"), config.refusal_pause)?,
             settled: AtomicBool::new(false),
             pin: None,
+            shown: Mutex::default(),
             running: Mutex::default(),
         })
     }
@@ -241,7 +251,25 @@ impl<L: Log> Gate<L> {
         action: &Action,
         effect: &mut dyn Effect,
     ) -> Result<Ended, GateError> {
-        self.attempt(run, proposal, action, effect, None).map(|(ended, _)| ended)
+        self.attempt(run, proposal, action, effect, &Way::default()).map(|(ended, _)| ended)
+    }
+
+    /// The same for whoever has the result of the effect wait for as little as may be: a run that was just begun is decided on what the
+    /// log showed a moment ago, and nothing happens before it is shown anew, with the execution; and an outcome that is known is logged by
+    /// [`Gate::log_outcomes`], which is to be called soon.
+    ///
+    /// # Errors
+    /// [`GateError`]; the effect did not run.
+    pub fn run_soon(
+        &self,
+        run: RunId,
+        proposal: RecordId,
+        action: &Action,
+        effect: &mut dyn Effect,
+        begun: Option<&Begun>,
+    ) -> Result<Ended, GateError> {
+        let way = Way { break_glass: None, begun, is_logged_behind: true };
+        self.attempt(run, proposal, action, effect, &way).map(|(ended, _)| ended)
     }
 
     /// The same, without waiting for people where the policy lets that be for a reason: the execution says so, and what was done is
@@ -257,7 +285,8 @@ impl<L: Log> Gate<L> {
         effect: &mut dyn Effect,
         reason: Text,
     ) -> Result<Ended, GateError> {
-        self.attempt(run, proposal, action, effect, Some(reason)).map(|(ended, _)| ended)
+        let way = Way { break_glass: Some(reason), ..Way::default() };
+        self.attempt(run, proposal, action, effect, &way).map(|(ended, _)| ended)
     }
 
     /// The same, and while a decision is outstanding waits for it, `patience` at the most.
@@ -274,7 +303,7 @@ impl<L: Log> Gate<L> {
     ) -> Result<Ended, GateError> {
         let started = Instant::now();
         loop {
-            let (ended, records) = self.attempt(run, proposal, action, effect, None)?;
+            let (ended, records) = self.attempt(run, proposal, action, effect, &Way::default())?;
             let left = patience.saturating_sub(started.elapsed());
             if left.is_zero() || !matches!(ended, Ended::Held(_)) {
                 return Ok(ended);
@@ -290,48 +319,76 @@ impl<L: Log> Gate<L> {
         proposal: RecordId,
         action: &Action,
         effect: &mut dyn Effect,
-        break_glass: Option<Text>,
+        way: &Way<'_>,
     ) -> Result<(Ended, u64), GateError> {
         if !self.settled.load(Ordering::Acquire) {
             return Err(GateError::NotSettled);
         }
         let require = self.log.require().to_vec();
         let nonce = counterfoil_keys::random_nonce().map_err(|why| GateError::Random(why.to_string()))?;
-        let request = Request {
+        let mut request = Request {
             run,
             proposal,
             action: action.clone(),
             runtime: self.runtime.clone(),
             nonce,
             is_idempotent: effect.is_idempotent(),
-            break_glass,
+            break_glass: way.break_glass.clone(),
             stops: self.stops.read()?,
             require,
         };
+        if let Some(begun) = way.begun
+            && let Some(ended) = self.attempt_begun(&mut request, begun, way, effect)?
+        {
+            return Ok((ended, 0));
+        }
         let evidence = self.evidence(run)?;
         let records = evidence.state().run(&run).map_or(0, |run| run.count());
+        let refused = |refusal: Refusal| {
+            let record = self.record_refusal(&request, &evidence, &refusal);
+            Ended::Refused { refusal, record }
+        };
         let in_force = evidence.state().policy_in_force().map(|(digest, _)| digest);
-        let decided = match self.policy_differs(in_force) {
-            Some(refusal) => Ruling::Refuse(refusal),
-            // An execution names the policy that was in force here, and the log admits it under no other.
-            None => decide(&request, &evidence, self.now()?),
+        if let Some(refusal) = self.policy_differs(in_force) {
+            return Ok((refused(refusal), records));
+        }
+        // An execution names the policy that was in force here, and the log admits it under no other.
+        let approved = match decide(&request, &evidence, self.now()?) {
+            Ruling::Hold(why) => return Ok((Ended::Held(why), records)),
+            Ruling::Refuse(refusal) => return Ok((refused(refusal), records)),
+            Ruling::Execute(approved) => approved,
         };
-        let ruling = match decided {
-            Ruling::Execute(approved) => match effect::check(effect, action) {
-                Ok(()) => Ruling::Execute(approved),
-                Err(refusal) => Ruling::Refuse(refusal),
-            },
-            other => other,
-        };
-        let ended = match ruling {
-            Ruling::Hold(why) => Ended::Held(why),
-            Ruling::Refuse(refusal) => {
-                let record = self.record_refusal(&request, &evidence, &refusal);
-                Ended::Refused { refusal, record }
-            }
-            Ruling::Execute(approved) => self.execute(request, &evidence, approved, effect)?,
-        };
+        if let Err(refusal) = effect::check(effect, action) {
+            return Ok((refused(refusal), records));
+        }
+        let ended =
+            match self.execute(&mut request.clone(), &Known::shown(&evidence), approved, way, effect)? {
+                Ok(ended) => ended,
+                Err(refusal) => refused(refusal),
+            };
         Ok((ended, records))
+    }
+
+    /// The same on what the log showed a moment ago, and what was logged since by whoever asks; nothing unless that lets the action pass.
+    fn attempt_begun(
+        &self,
+        request: &mut Request,
+        begun: &Begun,
+        way: &Way<'_>,
+        effect: &mut dyn Effect,
+    ) -> Result<Option<Ended>, GateError> {
+        let shown = lock(&self.shown).clone().filter(|(when, _)| when.elapsed() < STILL);
+        let Some((_, shown)) = shown else { return Ok(None) };
+        let Some(known) = Known::with(&shown, begun) else { return Ok(None) };
+        if self.policy_differs(known.state.policy_in_force().map(|(digest, _)| digest)).is_some() {
+            return Ok(None);
+        }
+        let Ruling::Execute(approved) = rule(request, &known, self.now()?) else { return Ok(None) };
+        if effect::check(effect, &request.action).is_err() {
+            return Ok(None);
+        }
+        // What the log does not admit is looked at anew.
+        Ok(self.execute(request, &known, approved, way, effect)?.ok())
     }
 
     /// Records that an action was refused before anybody proposed it, in a run that is there. `None` if an equal refusal stands.
@@ -376,14 +433,15 @@ impl<L: Log> Gate<L> {
         }
     }
 
-    /// The write-ahead: nothing runs before the log is shown to hold the execution.
+    /// The write-ahead: nothing runs before the log is shown to hold the execution. What the log does not admit is refused.
     fn execute(
         &self,
-        mut request: Request,
-        evidence: &Verdict,
+        request: &mut Request,
+        known: &Known<'_>,
         approved: Approved,
+        way: &Way<'_>,
         effect: &mut dyn Effect,
-    ) -> Result<Ended, GateError> {
+    ) -> Result<Result<Ended, Refusal>, GateError> {
         let execution = approved.execution().sign(&*self.signer)?;
         let id = execution.id();
         let _running = Running::begin(&self.running, id);
@@ -392,9 +450,7 @@ impl<L: Log> Gate<L> {
             Ok(_) => {}
             Err(LogError::Rejected { code }) => {
                 self.open.clear(id)?;
-                let refusal = Refusal::new(code, "the log does not admit the execution");
-                let record = self.record_refusal(&request, evidence, &refusal);
-                return Ok(Ended::Refused { refusal, record });
+                return Ok(Err(Refusal::new(code, "the log does not admit the execution")));
             }
             Err(error @ LogError::NotSubmitted(_)) => {
                 self.open.clear(id)?;
@@ -405,31 +461,41 @@ impl<L: Log> Gate<L> {
         let after = self.evidence(request.run).map_err(|error| self.unconfirmed(&execution, &error))?;
         let now = self.now().map_err(|error| self.unconfirmed(&execution, &error))?;
         let stops = self.stops.read().map_err(|error| self.unconfirmed(&execution, &error))?;
-        let stopped = stopped_since(&mut request, stops, evidence, now);
-        match stopped.map_or_else(|| approved.confirm(id, &after, now), Err) {
+        let stopped = stopped_since(request, stops, known, now);
+        Ok(Ok(match stopped.map_or_else(|| approved.confirm(id, &after, now), Err) {
             Ok(permit) => {
                 let done = permit.run(|action, attempt| effect::run(effect, action, attempt));
-                let outcome = self.record_outcome(&execution, &done);
-                Ok(Ended::Ran(Ran { execution: id, done, outcome }))
+                let outcome = self.record_outcome(&execution, &done, way.is_logged_behind);
+                Ended::Ran(Ran { execution: id, done, outcome })
             }
             Err(refusal) => {
-                let outcome =
-                    self.record_outcome(&execution, &Done::not_started(format!("not run: {refusal}")));
-                Ok(Ended::NotRun { execution: id, refusal, outcome })
+                let done = Done::not_started(format!("not run: {refusal}"));
+                let outcome = self.record_outcome(&execution, &done, way.is_logged_behind);
+                Ended::NotRun { execution: id, refusal, outcome }
             }
-        }
+        }))
     }
 
     /// Signs, notes and logs an outcome. What happens here can't undo the effect, so nothing here stops at an error that
     /// a later step may survive.
-    fn record_outcome(&self, execution: &UnverifiedRecord, done: &Done) -> Option<RecordId> {
+    fn record_outcome(
+        &self,
+        execution: &UnverifiedRecord,
+        done: &Done,
+        is_logged_behind: bool,
+    ) -> Option<RecordId> {
         let outcome = self.sign_outcome(execution, done).ok()?;
+        let id = outcome.record.id();
         // Without a note and without a logged outcome the execution stays open, and is settled as unknown.
-        let _ = self.open.conclude(execution.id(), &outcome);
+        let noted = self.open.conclude(execution.id(), &outcome);
+        // What nobody knows may be tried again, once the log has that.
+        if is_logged_behind && noted.is_ok() && done.status != Status::Unknown {
+            self.behind.push(outcome);
+            return Some(id);
+        }
         self.submit_outcome(&outcome).ok()?;
-        // What can't be removed is found settled at the next start.
-        let _ = self.open.clear(execution.id());
-        Some(outcome.record.id())
+        self.forget(&outcome);
+        Some(id)
     }
 
     fn sign_outcome(&self, execution: &UnverifiedRecord, done: &Done) -> Result<SignedOutcome, GateError> {
@@ -564,7 +630,7 @@ impl<L: Log> Gate<L> {
         let unfit = || LogError::Rejected { code: "refusal-unfit".to_owned() };
         let mut body = body::Refusal {
             action,
-            basis: basis_of(evidence),
+            basis: shown_basis(evidence),
             code: Label::new(kind.code.as_str()).ok_or_else(unfit)?,
             count: Whole::new(count).ok_or_else(unfit)?,
             decisions: None,
@@ -608,13 +674,26 @@ impl<L: Log> Gate<L> {
         Draft { place, time, principal, role, body: body.into() }.sign(&*self.signer)
     }
 
-    fn evidence(&self, run: RunId) -> Result<Verdict, GateError> {
-        self.log.evidence(run, self.now()?).map_err(GateError::NoEvidence)
+    fn evidence(&self, run: RunId) -> Result<Arc<Verdict>, GateError> {
+        let evidence = Arc::new(self.log.evidence(run, self.now()?).map_err(GateError::NoEvidence)?);
+        *lock(&self.shown) = Some((Instant::now(), Arc::clone(&evidence)));
+        Ok(evidence)
     }
 
     pub(crate) fn now(&self) -> Result<Millis, GateError> {
         self.clock.now().map_err(GateError::Clock)
     }
+}
+
+/// How an effect is to happen.
+#[derive(Default)]
+struct Way<'w> {
+    /// Why it can't wait for people.
+    break_glass: Option<Text>,
+    /// The run, if it was just begun.
+    begun: Option<&'w Begun>,
+    /// Whether the outcome may be logged later.
+    is_logged_behind: bool,
 }
 
 /// An execution that this process works on, until this goes out of scope.
@@ -637,7 +716,7 @@ impl Drop for Running<'_> {
 }
 
 /// What is behind a mutex; nothing here is left half done by a panic.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -645,7 +724,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn stopped_since(
     request: &mut Request,
     stops: Vec<UnverifiedRecord>,
-    evidence: &Verdict,
+    known: &Known<'_>,
     now: Millis,
 ) -> Option<Refusal> {
     let is_known = |stop: &UnverifiedRecord| request.stops.iter().any(|known| known.id() == stop.id());
@@ -653,7 +732,7 @@ fn stopped_since(
         return None;
     }
     request.stops = stops;
-    match decide(request, evidence, now) {
+    match rule(request, known, now) {
         Ruling::Execute(_) => None,
         Ruling::Hold(why) => Some(Refusal::new(Rule::QuorumNotMet.code(), why)),
         Ruling::Refuse(refusal) => Some(refusal),

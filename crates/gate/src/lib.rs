@@ -11,13 +11,16 @@
 //! [`Desk`] puts an agent's key beside it: it asks for an action and has it done, in one call.
 
 mod approved;
+mod behind;
 pub mod command;
 mod decide;
 mod desk;
 mod driver;
 mod effect;
 mod function;
+mod known;
 mod log;
+mod notes;
 mod open;
 mod pin;
 mod refusals;
@@ -30,6 +33,7 @@ pub use desk::{Ask, AskError, Asked, Desk};
 pub use driver::{Config, Ended, Gate, GateError, Ran, Settled};
 pub use effect::{Attempt, Done, Effect, Idempotent, ResultPayload};
 pub use function::Function;
+pub use known::Begun;
 pub use log::{Log, LogError};
 pub use pin::PolicyPin;
 pub use shown::NotShown;

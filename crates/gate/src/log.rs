@@ -6,7 +6,7 @@ use std::{
 };
 
 use counterfoil_client::{ClientError, PinnedClient, RejectionSigner, SubmitError};
-use counterfoil_receipt::{Opening, RunId, UnverifiedRecord, field::Millis};
+use counterfoil_receipt::{Opening, RunId, UnverifiedRecord, bundle::PayloadLine, field::Millis};
 use counterfoil_verify::{Dimension, Verdict};
 use thiserror::Error;
 
@@ -28,6 +28,11 @@ pub trait Log {
     /// # Errors
     /// [`LogError`].
     fn submit(&self, record: &UnverifiedRecord, payloads: &[Opening]) -> Result<u64, LogError>;
+
+    /// Logs several records with their payloads, as [`Log::submit`] does: the answers stand in their order.
+    fn submit_all(&self, records: &[(&UnverifiedRecord, &[Opening])]) -> Vec<Result<u64, LogError>> {
+        records.iter().map(|(record, payloads)| self.submit(record, payloads)).collect()
+    }
 
     /// Waits until the run has more than `records` records, or `timeout` is over.
     ///
@@ -62,15 +67,22 @@ impl Log for PinnedClient {
     }
 
     fn submit(&self, record: &UnverifiedRecord, payloads: &[Opening]) -> Result<u64, LogError> {
-        self.submit_with(record, payloads, &[]).map(|included| included.index).map_err(|error| match error {
-            SubmitError::Rejected(rejected) if rejected.signer == RejectionSigner::Genesis => {
-                LogError::Rejected { code: rejected.code }
+        self.submit_with(record, payloads, &[]).map(|included| included.index).map_err(not_logged)
+    }
+
+    fn submit_all(&self, records: &[(&UnverifiedRecord, &[Opening])]) -> Vec<Result<u64, LogError>> {
+        let lines = records.iter().flat_map(|(_, payloads)| payloads.iter());
+        let lines: Vec<PayloadLine> =
+            lines.map(|opening| PayloadLine::disclosing(opening.clone(), None)).collect();
+        let alone: Vec<UnverifiedRecord> = records.iter().map(|(record, _)| (*record).clone()).collect();
+        match self.submit_batch(&alone, &lines, &[]) {
+            Ok(answers) => {
+                let answers = answers.into_iter();
+                answers.map(|answer| answer.map(|included| included.index).map_err(not_logged)).collect()
             }
-            // Whoever signed this, it was not the log that is pinned: it says nothing about what was logged.
-            SubmitError::Rejected(rejected) => LogError::Unknown(format!("{rejected}, by an unknown key")),
-            error if !error.may_be_logged() => LogError::NotSubmitted(error.to_string()),
-            error => LogError::Unknown(error.to_string()),
-        })
+            // One of them may be what no batch is taken with.
+            Err(_) => records.iter().map(|(record, payloads)| Log::submit(self, record, payloads)).collect(),
+        }
     }
 
     fn wait(&self, run: RunId, records: u64, timeout: Duration) -> Result<(), LogError> {
@@ -83,6 +95,18 @@ impl Log for PinnedClient {
 
     fn require(&self) -> &[Dimension] {
         self.trust().require()
+    }
+}
+
+fn not_logged(error: SubmitError) -> LogError {
+    match error {
+        SubmitError::Rejected(rejected) if rejected.signer == RejectionSigner::Genesis => {
+            LogError::Rejected { code: rejected.code }
+        }
+        // Whoever signed this, it was not the log that is pinned: it says nothing about what was logged.
+        SubmitError::Rejected(rejected) => LogError::Unknown(format!("{rejected}, by an unknown key")),
+        error if !error.may_be_logged() => LogError::NotSubmitted(error.to_string()),
+        error => LogError::Unknown(error.to_string()),
     }
 }
 

@@ -3,18 +3,24 @@
 //! Each process takes a place of its own below the directory, `0` or the next that is free, so that two gates of one runtime work side
 //! by side; what a process left behind is settled by whoever finds its place free.
 //!
-//! Order of writes, each durable before the next: `ID.execution` (the signed record), submission, effect, `ID.outcome`
-//! (the signed outcome and its payload), submission, removal of both. A file appears whole or not at all.
+//! Order of writes, each durable before the next: the signed execution, submission, effect, the signed outcome with its payload,
+//! submission, and that it is over. All stand in one file, each behind the one before, so that each takes one write and one sync.
 
 use std::{
     fs::{self, File, TryLockError},
-    io::{self, Write},
+    io,
     path::{Path, PathBuf},
+    sync::Mutex,
 };
 
 use counterfoil_receipt::{
-    Opening, RecordId, UnverifiedRecord,
+    Body, Opening, RecordId, UnverifiedRecord,
     bundle::{PayloadLine, read_line, write_line},
+};
+
+use crate::{
+    driver::lock,
+    notes::{Kind, Notes, damaged},
 };
 
 /// Gates of one runtime that work in one directory at a time.
@@ -24,6 +30,7 @@ const PLACES: u32 = 64;
 #[derive(Debug)]
 pub(crate) struct OpenExecutions {
     dir: PathBuf,
+    notes: Mutex<Notes>,
     _lock: File,
 }
 
@@ -32,6 +39,16 @@ pub(crate) struct OpenExecutions {
 pub(crate) struct SignedOutcome {
     pub record: UnverifiedRecord,
     pub payloads: Vec<Opening>,
+}
+
+impl SignedOutcome {
+    /// What it is the outcome of.
+    pub(crate) fn execution(&self) -> Option<RecordId> {
+        match self.record.body() {
+            Body::Outcome(body) => Some(body.execution),
+            _ => None,
+        }
+    }
 }
 
 impl OpenExecutions {
@@ -67,7 +84,10 @@ impl OpenExecutions {
         fs::create_dir_all(&dir)?;
         let lock = File::create(dir.join("lock"))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Some(Self { dir, _lock: lock })),
+            Ok(()) => {
+                let notes = Mutex::new(Notes::open(dir.join("notes"))?);
+                Ok(Some(Self { dir, notes, _lock: lock }))
+            }
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
@@ -75,14 +95,12 @@ impl OpenExecutions {
 
     /// Notes that an execution is about to be submitted. Fails if it was noted before: nothing is begun twice.
     pub(crate) fn begin(&self, execution: &UnverifiedRecord) -> io::Result<()> {
-        let path = self.path(execution.id(), "execution");
-        if path.try_exists()? {
-            return Err(io::Error::new(
-                io::ErrorKind::AlreadyExists,
-                format!("{} was begun before", execution.id()),
-            ));
+        let id = execution.id();
+        let mut notes = lock(&self.notes);
+        if notes.open.contains_key(&id) {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{id} was begun before")));
         }
-        self.write(&path, execution.bytes())
+        notes.write(Kind::Begun, id, execution.bytes(), true)
     }
 
     /// Notes the outcome of an execution.
@@ -92,69 +110,43 @@ impl OpenExecutions {
             write_line(&PayloadLine::disclosing(opening.clone(), None), &mut lines);
         }
         lines.extend_from_slice(outcome.record.bytes());
-        lines.push(b'\n');
-        self.write(&self.path(execution, "outcome"), &lines)
+        lock(&self.notes).write(Kind::Ended, execution, &lines, true)
     }
 
     /// The outcome that was noted.
     pub(crate) fn outcome(&self, execution: RecordId) -> io::Result<Option<SignedOutcome>> {
-        let path = self.path(execution, "outcome");
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
+        let notes = lock(&self.notes);
+        let Some(place) = notes.open.get(&execution).and_then(|open| open.outcome.clone()) else {
+            return Ok(None);
         };
-        let mut lines: Vec<&[u8]> =
-            bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+        let bytes = notes.read(&place)?;
+        let mut lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
         let record = lines.pop().unwrap_or_default();
-        let record = UnverifiedRecord::parse(record).map_err(|fault| damaged(&path, &fault))?;
+        let record = UnverifiedRecord::parse(record).map_err(|fault| damaged(&notes.path, &fault))?;
         let payloads = lines.into_iter().map(|line| read_line(line).map(PayloadLine::into_opening));
-        let payloads = payloads.collect::<Result<_, _>>().map_err(|fault| damaged(&path, &fault))?;
+        let payloads = payloads.collect::<Result<_, _>>().map_err(|fault| damaged(&notes.path, &fault))?;
         Ok(Some(SignedOutcome { record, payloads }))
     }
 
-    /// Forgets an execution whose outcome is logged.
+    /// Forgets an execution whose outcome is logged. If that is lost, it is found settled by the next process.
     pub(crate) fn clear(&self, execution: RecordId) -> io::Result<()> {
-        for kind in ["outcome", "execution"] {
-            match fs::remove_file(self.path(execution, kind)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+        let mut notes = lock(&self.notes);
+        if !notes.open.contains_key(&execution) {
+            return Ok(());
         }
-        Ok(())
+        notes.write(Kind::Over, execution, b"", false)?;
+        notes.tidy()
     }
 
     /// Every execution that is open.
     pub(crate) fn list(&self) -> io::Result<Vec<UnverifiedRecord>> {
+        let notes = lock(&self.notes);
         let mut open = Vec::new();
-        for entry in fs::read_dir(&self.dir)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "execution") {
-                let record =
-                    UnverifiedRecord::parse(&fs::read(&path)?).map_err(|fault| damaged(&path, &fault))?;
-                open.push(record);
-            }
+        for place in notes.open.values().filter_map(|open| open.execution.as_ref()) {
+            let record = UnverifiedRecord::parse(&notes.read(place)?);
+            open.push(record.map_err(|fault| damaged(&notes.path, &fault))?);
         }
         open.sort_by_key(|record| (record.time(), record.id()));
         Ok(open)
     }
-
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let new = self.dir.join("new");
-        let mut file = File::create(&new)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, path)?;
-        File::open(&self.dir)?.sync_all()
-    }
-
-    fn path(&self, execution: RecordId, kind: &str) -> PathBuf {
-        let id = execution.to_string();
-        self.dir.join(format!("{}.{kind}", id.trim_start_matches("sha256:")))
-    }
-}
-
-fn damaged(path: &Path, fault: &dyn std::error::Error) -> io::Error {
-    let why = format!("{} is damaged; look at the run before you remove it: {fault}", path.display());
-    io::Error::new(io::ErrorKind::InvalidData, why)
 }

@@ -5,8 +5,9 @@ use counterfoil_verify::Verdict;
 use thiserror::Error;
 
 use crate::{
-    decide::{Refusal, evidence_suffices},
+    decide::Refusal,
     driver::{Gate, GateError},
+    known::Known,
     log::Log,
 };
 
@@ -28,7 +29,7 @@ impl<L: Log> Gate<L> {
     /// [`NotShown`]; whoever gets it lets nothing pass.
     pub fn shown(&self, run: RunId) -> Result<Verdict, NotShown> {
         let evidence = self.log().evidence(run, self.now()?).map_err(GateError::NoEvidence)?;
-        evidence_suffices(&evidence, run, self.log().require()).map_err(NotShown::Refused)?;
+        Known::shown(&evidence).suffices(run, self.log().require()).map_err(NotShown::Refused)?;
         Ok(evidence)
     }
 }

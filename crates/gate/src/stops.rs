@@ -10,9 +10,12 @@ use counterfoil_receipt::{
     body::{RevocationTarget, Ruling},
     limits,
 };
-use counterfoil_verify::{KeyCache, Roots, Run, Shown, State, check_signature};
+use counterfoil_verify::{KeyCache, Run, Shown, State, check_signature};
 
-use crate::decide::{Refusal, Request};
+use crate::{
+    decide::{Refusal, Request},
+    known::NoRoots,
+};
 
 /// What its directory is called, in that of the gate.
 const DIR: &str = "stops";
@@ -109,15 +112,6 @@ pub(crate) fn heed(state: &State, next: u64, request: &Request) -> Result<Option
     match supposed.as_ref().and_then(State::disputed) {
         Some(fault) => Err(Refusal::new(fault.rule.code(), fault.detail)),
         None => Ok(supposed),
-    }
-}
-
-/// A record that is in no log is held against no root.
-struct NoRoots;
-
-impl Roots for NoRoots {
-    fn root_at(&self, _size: u64) -> Option<[u8; 32]> {
-        None
     }
 }
 

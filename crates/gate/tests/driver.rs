@@ -189,7 +189,7 @@ fn killed_at_any_step_there_are_never_more_effects_than_executions() {
     }
 }
 
-/// Kills the gate at one step. Without the noted outcome the files are as if it was killed within the effect.
+/// Kills the gate at one step. Without the noted outcome the notes are as if it was killed within the effect.
 fn killed_at(step: u32, noted: bool) {
     let (log, dir) = (FakeLog::approved(), tempfile::tempdir().unwrap());
     let (run, proposal, action) = log.world(|world| (world.run, world.proposal, world.action.clone()));
@@ -207,10 +207,10 @@ fn killed_at(step: u32, noted: bool) {
     let killed = catch_unwind(AssertUnwindSafe(run_once)).expect_err("is killed");
     assert!(killed.is::<Killed>());
     if !noted {
-        let files = std::fs::read_dir(dir.path().join("0")).unwrap().map(|entry| entry.unwrap().path());
-        files.filter(|path| path.extension().is_some_and(|kind| kind == "outcome")).for_each(|path| {
-            std::fs::remove_file(path).unwrap();
-        });
+        let notes = dir.path().join("0/notes");
+        let said = std::fs::read_to_string(&notes).unwrap();
+        let ended = said.find("\nended ").map_or(said.len(), |at| at + 1);
+        std::fs::write(notes, &said[..ended]).unwrap();
     }
     let ran_before = effects.get();
     log.world(|world| world.scenario.ledger.wait(1));
@@ -293,9 +293,11 @@ fn gates_that_start_while_another_settles_find_a_place() {
     let many: Vec<_> = (0..64).map(|_| log.gate(dir.path())).collect();
     drop(many);
     let gate = log.gate(dir.path());
-    std::fs::write(dir.path().join("40/damaged.execution"), "no record").unwrap();
+    let notes = dir.path().join("40/notes");
+    std::fs::remove_file(&notes).unwrap();
+    std::fs::create_dir(&notes).unwrap();
     gate.settle_open().unwrap_err();
-    std::fs::remove_file(dir.path().join("40/damaged.execution")).unwrap();
+    std::fs::remove_dir(&notes).unwrap();
     let (run, proposal, action) = log.world(|world| (world.run, world.proposal, world.action.clone()));
     gate.settle_open().unwrap();
     gate.run(run, proposal, &action, &mut |_: &Action, _: &Attempt| {
@@ -313,7 +315,7 @@ fn a_gate_that_could_not_settle_again_lets_nothing_pass() {
     let (run, proposal, action) = log.world(|world| (world.run, world.proposal, world.action.clone()));
     let gate = log.gate(dir.path());
     gate.settle_open().unwrap();
-    std::fs::write(dir.path().join("0/damaged.execution"), "no record").unwrap();
+    std::fs::create_dir_all(dir.path().join("1/notes")).unwrap();
     gate.settle_open().unwrap_err();
     let mut effect = |_: &Action, _: &Attempt| panic!("ran");
     assert!(matches!(gate.run(run, proposal, &action, &mut effect), Err(GateError::NotSettled)));

@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -191,6 +192,24 @@ impl Desk {
             connection: Mutex::default(),
             seen: Mutex::default(),
         }
+    }
+
+    /// Logs outcomes soon after their effects, on a thread of its own, for as long as the desk is there.
+    pub(crate) fn log_outcomes(desk: &Arc<Self>) {
+        let desk = Arc::downgrade(desk);
+        thread::spawn(move || {
+            while let Some(desk) = desk.upgrade() {
+                let gate = &desk.asking.gate;
+                if !gate.wait_for_outcomes(limits::LINGER) {
+                    continue;
+                }
+                // What follows at once is logged with it.
+                thread::sleep(limits::OUTCOMES);
+                if !gate.log_outcomes() {
+                    thread::sleep(BELIEVED);
+                }
+            }
+        });
     }
 
     /// Where people look at a proposal.

@@ -45,3 +45,9 @@ pub const AFTER_CANCEL: Duration = Duration::from_secs(10);
 pub const SHUTDOWN: Duration = Duration::from_millis(1_500);
 /// The same once the gate is told to end: clients kill us two seconds later, and outcomes have to be recorded before that.
 pub const TOLD_TO_END: Duration = Duration::from_millis(500);
+
+/// How soon after its effect an outcome is logged: those that follow meanwhile are logged with it.
+pub const OUTCOMES: Duration = Duration::from_millis(20);
+
+/// How long the thread that logs outcomes waits for one before it looks whether it is still wanted.
+pub const LINGER: Duration = Duration::from_secs(1);

@@ -584,7 +584,11 @@ impl Proxy {
             return Err(why.clone());
         }
         match (self.open_desk)() {
-            Ok(desk) => Ok(Arc::clone(opened.desk.insert(Arc::new(desk)))),
+            Ok(desk) => {
+                let desk = opened.desk.insert(Arc::new(desk));
+                Desk::log_outcomes(desk);
+                Ok(Arc::clone(desk))
+            }
             Err(why) => {
                 opened.failed = Some((Instant::now(), why.clone()));
                 Err(why)

@@ -105,6 +105,10 @@ fn end(proxy: &Proxy, server: &mut Child, told_to_end: &dyn Fn() -> bool) -> io:
     }
     proxy.server_gone();
     wait_for_calls(proxy);
+    // What can't be logged now is noted, and logged when a gate starts again.
+    if let Some(desk) = proxy.opened_desk() {
+        desk.asking.gate.log_outcomes();
+    }
     proxy.drain(limits::TOLD_TO_END);
     Ok(ended)
 }

@@ -50,15 +50,22 @@ impl Office {
         }
     }
 
-    /// The outcome of the execution that a result's receipt names, and that the run's bundle convinces.
+    /// The outcome of the execution that a result's receipt names, once it is logged, and that the run's bundle convinces.
     pub fn outcome(&self, result: &Value) -> String {
         let receipt = &result["_meta"]["counterfoil/receipt"];
         let run = receipt["run"].as_str().unwrap_or_else(|| panic!("no receipt: {result}"));
-        self.convinces(run);
-        let resumed = self.log.json(&["resume", run]);
-        let executed = &resumed["executions"][0];
-        assert_eq!(executed["id"], receipt["execution"], "{resumed:#}");
-        executed["status"].as_str().unwrap_or("none").to_owned()
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let resumed = self.log.json(&["resume", run]);
+            let executed = &resumed["executions"][0];
+            assert_eq!(executed["id"], receipt["execution"], "{resumed:#}");
+            if let Some(status) = executed["status"].as_str() {
+                self.convinces(run);
+                return status.to_owned();
+            }
+            assert!(Instant::now() < until, "never an outcome: {resumed:#}");
+            thread::sleep(Duration::from_millis(25));
+        }
     }
 
     /// That the bundle of a run in which something was executed convinces whoever reads it.

@@ -1,0 +1,110 @@
+//! What a gate knows of the log when it decides: what a verdict shows, and what was logged since.
+
+use std::borrow::Cow;
+
+use counterfoil_client::Included;
+use counterfoil_receipt::{Root, RunId, UnverifiedRecord, body::Basis, field::Count};
+use counterfoil_verify::{Answer, Dimension, KeyCache, Roots, Shown, State, Verdict, check_signature};
+
+use crate::decide::Refusal;
+
+/// Trigger and proposal of a run that was begun a moment ago, each proven to be in the log.
+#[derive(Clone, Debug)]
+pub struct Begun {
+    run: RunId,
+    entries: Vec<(UnverifiedRecord, u64)>,
+    /// The checkpoint that shows them.
+    basis: Basis,
+}
+
+/// The state that a gate decides on, and what speaks for it.
+pub(crate) struct Known<'e> {
+    verdict: &'e Verdict,
+    run: Option<RunId>,
+    pub state: Cow<'e, State>,
+    /// The checkpoint that the gate acts on.
+    pub basis: Option<Basis>,
+}
+
+/// A record that is in no log, or whose tree nobody has, is held against no root.
+pub(crate) struct NoRoots;
+
+impl Roots for NoRoots {
+    fn root_at(&self, _size: u64) -> Option<[u8; 32]> {
+        None
+    }
+}
+
+impl Begun {
+    /// A run of these records, as the log answered for each.
+    pub fn new(run: RunId, records: Vec<UnverifiedRecord>, included: &[Included]) -> Option<Self> {
+        let basis =
+            included.iter().map(|included| &included.checkpoint).max_by_key(|shown| shown.head().size);
+        let are_theirs = records.iter().map(UnverifiedRecord::id).eq(included.iter().map(|shown| shown.id));
+        let entries = records.into_iter().zip(included.iter().map(|shown| shown.index)).collect();
+        Some(Self { run, entries, basis: basis?.basis()? }).filter(|_| are_theirs)
+    }
+
+    /// The state with these entries behind all others; `None` if they are not, or one of them breaks a rule there.
+    fn after(&self, verdict: &Verdict) -> Option<State> {
+        let seen = shown_basis(verdict)?.size;
+        let (mut state, mut keys) = (verdict.state().clone(), KeyCache::default());
+        for (record, index) in &self.entries {
+            let record = check_signature(record.clone(), &mut keys).ok()?;
+            state.fold(&record, *index, &NoRoots).ok().filter(|_| *index >= seen.get())?;
+        }
+        Some(state)
+    }
+}
+
+impl<'e> Known<'e> {
+    /// What a verdict shows.
+    pub fn shown(verdict: &'e Verdict) -> Self {
+        let state = Cow::Borrowed(verdict.state());
+        Self { verdict, run: verdict.run_id(), state, basis: shown_basis(verdict) }
+    }
+
+    /// What a verdict on another run of the same log shows, and a run that was begun since. What else was logged since is not known: who
+    /// acts on this has to ask again before it does anything.
+    pub fn with(verdict: &'e Verdict, begun: &Begun) -> Option<Self> {
+        let state = Cow::Owned(begun.after(verdict)?);
+        Some(Self { verdict, run: Some(begun.run), state, basis: Some(begun.basis.clone()) })
+    }
+
+    /// Whether this is about this run, and shows what a gate demands; nothing in it may be violated.
+    pub fn suffices(&self, run: RunId, require: &[Dimension]) -> Result<(), Refusal> {
+        if self.run != Some(run) {
+            return Err(Refusal::new("evidence-foreign", format!("the evidence is not about run {run}")));
+        }
+        let always = [Dimension::Integrity, Dimension::Authority, Dimension::Inclusion];
+        for dimension in Dimension::ALL {
+            let needed = dimension != Dimension::Conformity
+                && (always.contains(&dimension) || require.contains(&dimension));
+            match self.verdict.answer(dimension) {
+                Answer::Pass(_) => {}
+                Answer::NotShown(_) if !needed => {}
+                Answer::NotShown(why) => {
+                    let why = format!("{dimension} is not shown: {why}");
+                    return Err(Refusal::new("evidence-incomplete", why));
+                }
+                Answer::Fail => {
+                    let violated = |finding: &&counterfoil_verify::Finding| {
+                        finding.dimension == dimension && finding.shown == Shown::Violated
+                    };
+                    let finding = self.verdict.findings().iter().find(violated);
+                    let (code, detail) = finding.map_or(("evidence-incomplete", String::new()), |finding| {
+                        (finding.code, finding.to_string())
+                    });
+                    return Err(Refusal::new(code, format!("{dimension} fails: {detail}")));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The last checkpoint that was verified.
+pub(crate) fn shown_basis(verdict: &Verdict) -> Option<Basis> {
+    let head = verdict.checkpoints().last()?.head;
+    Some(Basis { root: Root::from_bytes(*head.root.as_bytes()), size: Count::new(head.size.0)? })
+}
