@@ -68,8 +68,8 @@ pub struct World {
 #[derive(Clone)]
 pub struct FakeLog(pub Arc<Mutex<World>>, Vec<Dimension>);
 
-/// The log's own time.
-pub struct FakeClock(pub Arc<Mutex<World>>);
+/// The log's own time, and how far before it this clock is.
+pub struct FakeClock(pub Arc<Mutex<World>>, i64);
 
 /// What a test panics with where a process would be killed.
 pub struct Killed;
@@ -122,11 +122,16 @@ impl FakeLog {
     }
 
     pub fn gate_of(&self, actor: &Actor, dir: &Path) -> Gate<FakeLog> {
+        self.gate_at(actor, dir, 0)
+    }
+
+    /// A gate on a machine whose clock goes by so many milliseconds before that of the log.
+    pub fn gate_at(&self, actor: &Actor, dir: &Path, ahead: i64) -> Gate<FakeLog> {
         let config = Config {
             dir: dir.to_owned(),
             signer: Box::new(Key(actor.clone())),
             runtime: actor.principal.clone(),
-            clock: Box::new(FakeClock(self.0.clone())),
+            clock: Box::new(FakeClock(self.0.clone(), ahead)),
             outcome_patience: Duration::ZERO,
             refusal_pause: Duration::from_secs(3_600),
         };
@@ -311,7 +316,8 @@ impl Log for FakeLog {
 impl Clock for FakeClock {
     fn now(&self) -> Result<Millis, ClientError> {
         let world = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        Millis::new(world.scenario.ledger.now()).ok_or(ClientError::Clock)
+        let now = world.scenario.ledger.now().saturating_add_signed(self.1);
+        Millis::new(now).ok_or(ClientError::Clock)
     }
 }
 
