@@ -28,6 +28,7 @@ mod known;
 mod listing;
 mod log;
 mod mcp;
+mod mcp_http;
 mod mcp_install;
 mod mcp_serve;
 mod output;

@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use counterfoil_client::SystemClock;
 use counterfoil_gate::PolicyPin;
 use counterfoil_keys::RecordKey;
-use counterfoil_mcp::{Desk, NotAsked, Settings, Times, stdio, tools_of};
+use counterfoil_mcp::{Desk, NotAsked, Settings, Shared, Times, stdio, tools_of};
 use counterfoil_receipt::{Role, body::Risk, hashes::SchemaDigest, text::Label};
 use serde_json::json;
 
@@ -21,6 +21,7 @@ use crate::{
     error::{Failure, Outcome},
     gate::{self, driver},
     interrupt::Interrupt,
+    mcp_http::Listen,
     mcp_install, mcp_serve, output,
     remote::{self, Actor},
     signing::{self, key_failure},
@@ -59,7 +60,10 @@ enum Command {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Example, in a client's configuration:
   {\"mcpServers\": {\"files\": {\"command\": \"counterfoil\", \"args\": [\"mcp\", \"gate\", \"-C\", \"/home/ana/work\", \"--name\", \"files\", \"--\",
-    \"npx\", \"-y\", \"@modelcontextprotocol/server-filesystem\", \"/home/ana/notes\"]}}}")]
+    \"npx\", \"-y\", \"@modelcontextprotocol/server-filesystem\", \"/home/ana/notes\"]}}}
+
+In front of a server that is reached by an address, for clients that then use http://127.0.0.1:8931/mcp:
+  counterfoil mcp gate --name files --listen 127.0.0.1:8931 --upstream https://files.example/mcp")]
 struct Gate {
     /// What policies call the server: the tool T is NAME/T there
     #[arg(long, value_name = "NAME")]
@@ -76,8 +80,10 @@ struct Gate {
     /// Hold to this policy: while another one is in force, refuse everything
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    #[command(flatten)]
+    http: Listen,
     /// The command of the server and its arguments
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    #[arg(last = true, required_unless_present = "upstream", value_name = "COMMAND")]
     command: Vec<String>,
 }
 
@@ -123,16 +129,19 @@ impl Gate {
                 .map_err(|failure| not_asked(&failure))
         };
         let times = Times { hold: Duration::from_millis(self.hold), progress: PROGRESS };
-        let (mut server, _tether) = server(&self.command)?;
         let note = Box::new(|said: &str| output::note(&format!("mcp gate: {}\n", printable(said))));
+        let shared = Shared::new(Box::new(open), times, note);
         // A signal is heeded once the outcome of what runs is recorded.
         let interrupt = Interrupt::default();
         interrupt.watch().map_err(|error| {
             Failure::new("signals", format!("signals can't be held back: {error}"), "try again")
         })?;
         let told_to_end = || interrupt.happened();
-        let ended = stdio::serve(&mut server, stdin(), stdout(), Box::new(open), times, &told_to_end, note)
-            .map_err(|error| {
+        if let Some(ended) = self.http.run(&shared, &told_to_end) {
+            return ended;
+        }
+        let (mut server, _tether) = server(&self.command)?;
+        let ended = stdio::serve(&mut server, stdin(), stdout(), shared, &told_to_end).map_err(|error| {
             let message = format!("the server {} did not start: {error}", printable(&self.command[0]));
             Failure::new("server-not-started", message, "check the command after --")
         })?;

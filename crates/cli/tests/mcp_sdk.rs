@@ -155,6 +155,43 @@ fn what_a_tool_asks_within_a_call_is_answered_by_a_call_of_its_own() {
 }
 
 #[test]
+fn over_http_the_same_is_run_held_denied_and_given_up() {
+    let fit = [(Ts1, Everything), (Py1, Everything), (Ts2, Everything), (Ts2, Small), (Py2, Small)];
+    each(&fit, |setting| {
+        let office = &setting.office;
+        let mut client = setting.client_over_http(&["--hold", "50s"]);
+        assert_eq!(client.protocol, setting.protocol());
+        let tools = client.tools();
+        assert!(tools.iter().any(|listed| listed == setting.allowed().0), "{tools:?}");
+        assert!(!tools.iter().any(|listed| listed == setting.denied().0), "{tools:?}");
+        let result = client.call(setting.allowed());
+        assert!(said(&result).contains("hello"), "{result}");
+        ran(setting, &result);
+        was_not_run(&client.call(setting.denied()), "policy-denied");
+        let call = client.begin(setting.asked("approved"));
+        let run = held(setting);
+        setting.has_left(&[]);
+        office.log.good(&["approve", &run, "--yes"]);
+        ran(setting, &client.end(call).unwrap());
+        setting.has_left(&["approved"]);
+        let call = client.begin(setting.asked("rejected"));
+        let run = held(setting);
+        office.log.good(&["reject", &run, "--yes", "--reason", "not today"]);
+        was_not_run(&client.end(call).unwrap(), "proposal-ended");
+        let call = client.begin(setting.slow(90));
+        client.wait_for_progress(call);
+        client.cancel(call);
+        client.end(call).unwrap_err();
+        if client.says_what_it_gives_up() {
+            let run = office.run_that_is("unknown", 1);
+            office.convinces(&run);
+            setting.began_once();
+        }
+        client.exit();
+    });
+}
+
+#[test]
 fn what_people_reject_or_do_not_approve_in_time_does_not_run() {
     each(&[(Ts1, Files), (Py2, Small)], |setting| {
         let office = &setting.office;

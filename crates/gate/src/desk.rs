@@ -27,6 +27,9 @@ use crate::{
 /// Pages of the log's list on which earlier proposals are looked for: a thousand of each status.
 const EARLIER_PAGES: usize = 10;
 
+/// Proposals that others may go on with: beyond them, the same action is proposed anew.
+const LEFT: usize = 16_384;
+
 /// An agent's key beside the gate of a runtime.
 ///
 /// ```no_run
@@ -291,6 +294,24 @@ impl Desk {
         let id = proposal.id();
         self.submit(&[proposal], &ask.openings)?;
         Ok(Asked { run, proposal: id, action: ask.action.clone(), earlier: false, begun: None })
+    }
+
+    /// Leaves a proposal that is held to whoever proposes the same action next, as if [`Desk::find_earlier`] had found it.
+    pub fn leave(&self, asked: &Asked) {
+        let mut earlier = self.earlier.lock().unwrap_or_else(PoisonError::into_inner);
+        if earlier.len() < LEFT {
+            let one = Earlier { run: asked.run, proposal: asked.proposal, is_unknown: false };
+            earlier.insert(asked.action.digest(), one);
+        }
+    }
+
+    /// Leaves a proposal to nobody any more: it has ended.
+    pub fn end(&self, asked: &Asked) {
+        let mut earlier = self.earlier.lock().unwrap_or_else(PoisonError::into_inner);
+        let digest = asked.action.digest();
+        if earlier.get(&digest).is_some_and(|one| one.proposal == asked.proposal) {
+            earlier.remove(&digest);
+        }
     }
 
     fn sign_trigger(&self, event: Event) -> Result<UnverifiedRecord, AskError> {

@@ -76,7 +76,8 @@ impl Address {
         Agent::with_parts(config.build(), DefaultConnector::default(), Names::default())
     }
 
-    fn is_loopback(&self) -> bool {
+    /// Whether it is on this machine.
+    pub fn is_loopback(&self) -> bool {
         let host = host(&self.base).unwrap_or_default().split('/').next().unwrap_or_default();
         let name = match host.strip_prefix('[') {
             Some(rest) => rest.split(']').next(),

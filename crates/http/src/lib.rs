@@ -6,6 +6,8 @@ mod address;
 #[cfg(feature = "server")]
 mod connections;
 #[cfg(feature = "server")]
+mod here;
+#[cfg(feature = "server")]
 pub mod limits;
 #[cfg(feature = "server")]
 mod stop;
@@ -14,5 +16,7 @@ mod stop;
 pub use address::{Address, AddressError, retry_after};
 #[cfg(feature = "server")]
 pub use connections::{Bounds, serve};
+#[cfg(feature = "server")]
+pub use here::{is_from_here, is_to_here};
 #[cfg(feature = "server")]
 pub use stop::stop_signal;

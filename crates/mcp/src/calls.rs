@@ -121,7 +121,7 @@ impl Proxy {
                 None => Ok(desk.asking.propose(&ask, call.tool.idempotent)?),
             })
         });
-        drop(asking);
+        // Until it is known as a call, it counts as being proposed: what is the same must find one or the other.
         let mut state = self.state();
         match asked {
             Ok(Err((why, run))) => {
@@ -150,6 +150,7 @@ impl Proxy {
                 };
                 state.calls.insert(digest, pending);
                 drop(state);
+                drop(asking);
                 self.attempt(digest);
             }
             Err(fault) => {
@@ -161,12 +162,12 @@ impl Proxy {
 
     fn join_later(self: &Arc<Self>, ticket: Ticket, digest: CallDigest, call: Call) {
         let proxy = Arc::clone(self);
-        self.pool.run(move || proxy.join(&ticket, digest, call));
+        self.shared.pool.run(move || proxy.join(&ticket, digest, call));
     }
 
     fn waiter(&self, ticket: &Ticket) -> Waiter {
         let now = Instant::now();
-        Waiter { ticket: ticket.clone(), until: now + self.times.hold, told: now, steps: 0 }
+        Waiter { ticket: ticket.clone(), until: now + self.shared.times.hold, told: now, steps: 0 }
     }
 
     /// Runs a call that this thread has, if it may be run and somebody still waits for it.
@@ -212,6 +213,11 @@ impl Proxy {
         let mut state = self.state();
         let Some(pending) = state.calls.get_mut(digest) else { return false };
         (pending.held, pending.why) = (true, why);
+        // Another connection may go on with it, and use it up.
+        pending.asked.earlier = true;
+        if let Some(desk) = self.shared.opened_desk() {
+            desk.asking.leave(&pending.asked);
+        }
         if pending.changed {
             return true;
         }
@@ -276,6 +282,9 @@ impl Proxy {
         let era = state.era();
         let Some(pending) = state.forget(digest) else { return false };
         drop(state);
+        if let Some(desk) = self.shared.opened_desk() {
+            desk.asking.end(&pending.asked);
+        }
         if is_used_up && (pending.ran || pending.asked.earlier) {
             // The same call is another one now.
             for waiter in pending.waiters {
@@ -340,10 +349,10 @@ impl Proxy {
             if state.awaited.contains_key(id) {
                 return (Done::not_started("another call runs under the same id"), None);
             }
-            let Some(Open::Call { token, .. }) = state.open.get(id) else {
+            let Some(Open::Call { token, meta, .. }) = state.open.get(id) else {
                 return (Done::not_started("the client no longer waits"), None);
             };
-            let mut meta = state.meta.clone().unwrap_or_else(|| json!({}));
+            let mut meta = meta.clone().unwrap_or_else(|| json!({}));
             if let Some(token) = token {
                 meta["progressToken"] = token.clone();
             }
@@ -426,7 +435,7 @@ impl Proxy {
                         pending.asked.clone(),
                         receipt.clone(),
                     ));
-                } else if waiter.told + self.times.progress <= now {
+                } else if waiter.told + self.shared.times.progress <= now {
                     (waiter.told, waiter.steps) = (now, waiter.steps + 1);
                     told.push((waiter.ticket.clone(), waiter.steps, pending.asked.proposal));
                 }
@@ -441,7 +450,7 @@ impl Proxy {
         let tokens: Vec<_> = tokens.collect();
         drop(state);
         // What is held was proposed at a desk.
-        let Some(desk) = self.opened_desk() else { return };
+        let Some(desk) = self.shared.opened_desk() else { return };
         for (token, steps, proposal) in tokens {
             let said = format!("waits for approval: {}", desk.review_url(&proposal));
             let params = json!({"progressToken": token, "progress": steps, "message": said});
@@ -476,7 +485,7 @@ impl Proxy {
             if !pending.busy && !pending.waiters.is_empty() {
                 pending.busy = true;
                 let proxy = Arc::clone(self);
-                self.pool.run(move || proxy.attempt(digest));
+                self.shared.pool.run(move || proxy.attempt(digest));
             }
         }
     }
@@ -578,5 +587,7 @@ fn done(answer: Answer) -> (Done, Option<String>) {
             (Done::unknown(format!("the server says: {message} ({code})")), None)
         }
         Answer::Gone(why) => (Done::unknown(why), None),
+        Answer::Lost(why) => (Done::unknown(why), None),
+        Answer::NotSent(why) => (Done::not_started(why), None),
     }
 }

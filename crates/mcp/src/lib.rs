@@ -6,6 +6,7 @@
 
 mod calls;
 mod desk;
+pub mod http;
 pub mod limits;
 pub mod lines;
 mod listing;
@@ -15,12 +16,15 @@ mod policy;
 mod pool;
 mod proxy;
 mod reply;
+mod shared;
 pub mod stdio;
 mod tools;
+mod watch;
 mod writer;
 
 pub use desk::{Call, CallDigest, Desk, Inputs, NotAsked, Settings};
 pub use listing::tools_of;
-pub use proxy::{OpenDesk, Proxy, Times};
+pub use proxy::Proxy;
 pub use reply::{EXECUTION, IDEMPOTENCY_KEY, RECEIPT, error};
+pub use shared::{OpenDesk, Shared, Times};
 pub use tools::Tool;

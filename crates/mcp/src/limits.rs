@@ -40,6 +40,32 @@ pub const DEFINITIONS: Duration = Duration::from_secs(60);
 pub const LISTING: Duration = Duration::from_secs(30);
 /// How long a server is waited for after its client cancelled a call that runs.
 pub const AFTER_CANCEL: Duration = Duration::from_secs(10);
+/// Bytes of an event of a stream: a message in one line of data, beside its other fields.
+pub const EVENT_BYTES: usize = MESSAGE_BYTES + 1_024;
+/// Bytes of an answer's head.
+pub const HEAD_BYTES: usize = 65_536;
+/// How long a server that is reached by an address may take to be there.
+pub const CONNECT: Duration = Duration::from_secs(10);
+/// Requests of one connection that its server has not answered: each has a thread.
+pub const UNDER_WAY: usize = 512;
+/// Requests over HTTP that are open at a time, with streams: each may have a thread.
+pub const EXCHANGES: usize = 512;
+/// Bytes that wait to be read by one of them; one message more than that is taken where none waits.
+pub const EXCHANGE_BYTES: usize = 1_048_576;
+/// Sessions of clients at a time, and clients that have none by what they show: people and programs of one desk.
+pub const CONNECTIONS: usize = 256;
+/// How long a session of which nothing is open may be silent: an agent's person comes back after lunch.
+pub const IDLE: Duration = Duration::from_secs(2 * 60 * 60);
+/// How long a session may be there that the server has not begun, once its client no longer waits.
+pub const BEGINNING: Duration = Duration::from_secs(10);
+/// How long a body may take to come.
+pub const BODY: Duration = Duration::from_secs(30);
+/// How long a request waits for its answer before it is answered with a stream, which may say that it waits.
+pub const FIRST: Duration = Duration::from_secs(2);
+/// How often a stream says that it is there.
+pub const ALIVE: Duration = Duration::from_secs(15);
+/// How long whoever is asked next, or is told something, may take nothing.
+pub const STALL: Duration = Duration::from_secs(30);
 /// How long calls may take to end once the client is gone, and then the server once its input is closed: clients tell us to end two
 /// seconds after they closed our input.
 pub const SHUTDOWN: Duration = Duration::from_millis(1_500);

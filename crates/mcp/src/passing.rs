@@ -110,7 +110,7 @@ impl Proxy {
             return Ok(());
         }
         let (proxy, id, method) = (Arc::clone(self), id.clone(), method.to_owned());
-        self.judged.run(move || {
+        self.shared.judged.run(move || {
             let mut params = params;
             if method == "initialize" {
                 proxy.without_denied_capabilities(&mut params);
@@ -170,7 +170,7 @@ impl Proxy {
         id: &Id,
         method: &str,
         params: Option<&RawValue>,
-        text: &str,
+        (text, about): (&str, Option<&Id>),
     ) -> Result<(), (i64, String, String)> {
         let known = OF_SERVER.into_iter().map(|(known, _)| known).find(|known| *known == method);
         {
@@ -183,7 +183,7 @@ impl Proxy {
             if fits && method == "ping" {
                 state.asked.insert(id.clone());
                 drop(state);
-                self.to_client(text);
+                self.tell_client(id, text, about);
                 return Ok(());
             }
             if !fits || known.is_none() {
@@ -199,12 +199,12 @@ impl Proxy {
             (message::INVALID_PARAMS, "mcp-json".to_owned(), why)
         })?;
         if self.desk_at_hand().is_some_and(|desk| desk.is_known_to_pass(known, &params)) {
-            self.ask_client(id, known, params);
+            self.ask_client(id, known, params, about);
             return Ok(());
         }
-        let (proxy, id) = (Arc::clone(self), id.clone());
-        self.judged.run(move || match proxy.desk().and_then(|desk| desk.passes(known, &params)) {
-            Ok(()) => proxy.ask_client(&id, known, params),
+        let (proxy, id, about) = (Arc::clone(self), id.clone(), about.cloned());
+        self.shared.judged.run(move || match proxy.desk().and_then(|desk| desk.passes(known, &params)) {
+            Ok(()) => proxy.ask_client(&id, known, params, about.as_ref()),
             Err(fault) => {
                 if proxy.state().to_judge.remove(&id) {
                     let (number, why) = (message::INVALID_REQUEST, refused(&fault));
@@ -215,13 +215,21 @@ impl Proxy {
         Ok(())
     }
 
-    fn ask_client(&self, id: &Id, method: &str, params: Map<String, Value>) {
+    fn ask_client(&self, id: &Id, method: &str, params: Map<String, Value>, about: Option<&Id>) {
         let Ok(text) = reply::message(Some(id), method, &Value::Object(params)) else { return };
         let mut state = self.state();
         if state.to_judge.remove(id) {
             state.asked.insert(id.clone());
             drop(state);
-            self.to_client(&text);
+            self.tell_client(id, &text, about);
+        }
+    }
+
+    /// Passes a request of the server on, which is to hear of it where no client will.
+    fn tell_client(&self, id: &Id, text: &str, about: Option<&Id>) {
+        if !self.to_client_about(text, about) && self.state().asked.remove(id) {
+            let why = "the client does not listen";
+            self.to_server(&reply::error(Some(id), message::NO_METHOD, "mcp-method", why));
         }
     }
 
@@ -250,7 +258,7 @@ impl Proxy {
         };
         let is_offered = self.desk().map_or_else(
             |fault| {
-                (self.note)(&format!(
+                (self.shared.note)(&format!(
                     "{method} is answered as the server does: {}: {}",
                     fault.code, fault.why
                 ));
@@ -320,7 +328,7 @@ impl Proxy {
         }
         let Some(desk) = self.desk_at_hand() else { return };
         let proxy = Arc::clone(self);
-        self.lists.run(move || {
+        self.shared.lists.run(move || {
             if desk.sees_another_policy()
                 && let Ok(text) = reply::message(None, "notifications/tools/list_changed", &json!({}))
             {

@@ -6,7 +6,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    io::Write,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
     time::{Duration, Instant},
 };
@@ -21,10 +20,10 @@ use crate::{
     lines::Line,
     message::{self, FromClient, FromServer, Id},
     passing,
-    pool::Pool,
     reply::{self, Era},
+    shared::Shared,
     tools::{Page, Tool, Tools},
-    writer::Writer,
+    writer::Lines,
 };
 
 /// What ids of the gate's own requests begin with.
@@ -36,40 +35,13 @@ pub(crate) const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilitie
 /// The extension under which calls go on after their answer.
 const TASKS: &str = "io.modelcontextprotocol/tasks";
 
-/// How a connection behaves.
-#[derive(Clone, Copy, Debug)]
-pub struct Times {
-    /// How long a call waits for people before the client is told to ask again.
-    pub hold: Duration,
-    /// How often a client that wants to know is told that its call waits.
-    pub progress: Duration,
-}
-
-/// What makes the desk, once it is needed: clients start servers only to ask who they are.
-pub type OpenDesk = Box<dyn Fn() -> Result<Desk, NotAsked> + Send + Sync>;
-
 /// One connection.
 pub struct Proxy {
     pub(crate) state: Mutex<State>,
     pub(crate) changed: Condvar,
-    client: Writer,
-    server: Mutex<Option<Writer>>,
-    desk: Mutex<Opened>,
-    open_desk: OpenDesk,
-    pub(crate) times: Times,
-    pub(crate) pool: Pool,
-    /// What asks the log which tools to show; calls that wait must not hold that up.
-    pub(crate) lists: Pool,
-    /// What asks the log whether other requests pass.
-    pub(crate) judged: Pool,
-    pub(crate) note: Box<dyn Fn(&str) + Send + Sync>,
-}
-
-/// The desk, once it is open, or when and why it could not be opened.
-#[derive(Default)]
-struct Opened {
-    desk: Option<Arc<Desk>>,
-    failed: Option<(Instant, NotAsked)>,
+    client: Arc<dyn Lines>,
+    server: Mutex<Option<Arc<dyn Lines>>>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 #[derive(Default)]
@@ -103,8 +75,8 @@ pub(crate) enum Open {
     Passed(String),
     /// To be passed on if the policy allows it.
     Judged { method: String, serial: u64 },
-    /// A call of a tool.
-    Call { token: Option<Value>, serial: u64 },
+    /// A call of a tool; under [`Era::Request`] with the `_meta` that it came with.
+    Call { token: Option<Value>, serial: u64, meta: Option<Value> },
 }
 
 /// What the server says of a request.
@@ -116,6 +88,10 @@ pub(crate) enum Answer {
     },
     /// It is gone, or was told to stop.
     Gone(&'static str),
+    /// It was asked, and what came is no answer.
+    Lost(String),
+    /// It was not reached, so it was not asked.
+    NotSent(String),
 }
 
 /// How a call of the client ends.
@@ -126,25 +102,13 @@ pub(crate) enum Reply {
 
 impl Proxy {
     /// A connection to a client and a server.
-    pub fn new(
-        client: Box<dyn Write + Send>,
-        server: Box<dyn Write + Send>,
-        open_desk: OpenDesk,
-        times: Times,
-        note: Box<dyn Fn(&str) + Send + Sync>,
-    ) -> Arc<Self> {
+    pub(crate) fn new(client: Arc<dyn Lines>, server: Arc<dyn Lines>, shared: Arc<Shared>) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::default(),
             changed: Condvar::new(),
-            client: Writer::new(client),
-            server: Mutex::new(Some(Writer::new(server))),
-            desk: Mutex::default(),
-            open_desk,
-            times,
-            pool: Pool::new(limits::RUNNING),
-            lists: Pool::new(limits::LISTS),
-            judged: Pool::new(limits::JUDGED),
-            note,
+            client,
+            server: Mutex::new(Some(server)),
+            shared,
         })
     }
 
@@ -158,21 +122,7 @@ impl Proxy {
             }
         };
         match FromClient::parse(line) {
-            Ok((FromClient::Request { id, method, params }, _)) => {
-                if let Err(Reply::Error { number, code, why }) = self.request(&id, &method, params) {
-                    self.to_client(&reply::error(Some(&id), number, code, &why));
-                }
-            }
-            Ok((FromClient::Notification { method, params }, text)) => {
-                self.notification(&method, &params, &text)
-            }
-            Ok((FromClient::Response { id }, text)) => {
-                if self.state().asked.remove(&id) {
-                    self.to_server(&text);
-                } else {
-                    (self.note)(&format!("the client answers {id}, which the server did not ask"));
-                }
-            }
+            Ok((message, text)) => self.hear(message, &text),
             Err(refused) => {
                 self.to_client(&reply::error(
                     refused.id.as_ref(),
@@ -184,10 +134,29 @@ impl Proxy {
         }
     }
 
-    /// A line of the server.
-    pub fn from_server(self: &Arc<Self>, line: &Line) {
+    /// A message of the client, and its canonical text.
+    pub(crate) fn hear(self: &Arc<Self>, message: FromClient, text: &str) {
+        match message {
+            FromClient::Request { id, method, params } => {
+                if let Err(Reply::Error { number, code, why }) = self.request(&id, &method, params) {
+                    self.to_client(&reply::error(Some(&id), number, code, &why));
+                }
+            }
+            FromClient::Notification { method, params } => self.notification(&method, &params, text),
+            FromClient::Response { id } => {
+                if self.state().asked.remove(&id) {
+                    self.to_server(text);
+                } else {
+                    (self.shared.note)(&format!("the client answers {id}, which the server did not ask"));
+                }
+            }
+        }
+    }
+
+    /// A line of the server; `about` is the request that it came with, where the transport says so.
+    pub fn from_server(self: &Arc<Self>, line: &Line, about: Option<&Id>) {
         let Line::Whole(line) = line else {
-            return (self.note)(&format!(
+            return (self.shared.note)(&format!(
                 "the server sent a message of more than {} bytes",
                 limits::MESSAGE_BYTES
             ));
@@ -202,10 +171,10 @@ impl Proxy {
                 self.answered(&id, text, |()| Answer::Error { code, message });
             }
             Ok((FromServer::Error { id: None, message, .. }, _)) => {
-                (self.note)(&format!("the server says: {message}"));
+                (self.shared.note)(&format!("the server says: {message}"));
             }
             Ok((FromServer::Request { id, method, params }, text)) => {
-                if let Err((number, code, why)) = self.asked_by_server(&id, &method, params, text) {
+                if let Err((number, code, why)) = self.asked_by_server(&id, &method, params, (text, about)) {
                     self.to_server(&reply::error(Some(&id), number, &code, &why));
                 }
             }
@@ -219,10 +188,10 @@ impl Proxy {
                     self.server_gave_up(params);
                 }
                 if self.is_for_the_client(&method, params) {
-                    self.to_client(text);
+                    self.to_client_about(text, about);
                 }
             }
-            Err(why) => (self.note)(&format!("the server sent what is no message: {why}")),
+            Err(why) => (self.shared.note)(&format!("the server sent what is no message: {why}")),
         }
     }
 
@@ -267,6 +236,34 @@ impl Proxy {
         }
     }
 
+    /// Nobody waits for the answer to a request any more: a call that waits does not run, and one that runs is let end.
+    pub(crate) fn leave(&self, id: &Id) {
+        let mut state = self.state();
+        state.open.remove(id);
+        for pending in state.calls.values_mut() {
+            pending.waiters.retain(|waiter| waiter.ticket.id != *id);
+        }
+    }
+
+    /// The server will not answer a request. Whether it was one that is passed on, whose client the caller has to tell.
+    pub(crate) fn unanswered(&self, id: &Id, why: Answer) -> bool {
+        let mut state = self.state();
+        if let Some(to) = state.awaited.remove(id) {
+            // Who no longer waits does not mind.
+            let _ = to.send(why);
+            return false;
+        }
+        matches!(state.open.get(id), Some(Open::Passed(_))) && state.open.remove(id).is_some()
+    }
+
+    /// Whether somebody waits for the server's answer to a request; of a call that was left, until it is `given_up`.
+    pub(crate) fn is_wanted(&self, id: &Id, given_up: bool) -> bool {
+        let state = self.state();
+        state.open.contains_key(id)
+            || state.awaited.contains_key(id)
+                && (!given_up || matches!(id, Id::Text(own) if own.starts_with(OWN)))
+    }
+
     /// Whether a call runs.
     pub fn is_busy(&self) -> bool {
         let state = self.state();
@@ -306,10 +303,11 @@ impl Proxy {
             let token = params.get("_meta").and_then(|meta| meta.get("progressToken")).cloned();
             state.numbered += 1;
             let ticket = Ticket { id: id.clone(), serial: state.numbered };
-            state.open.insert(id.clone(), Open::Call { token, serial: ticket.serial });
+            let meta = state.meta.clone();
+            state.open.insert(id.clone(), Open::Call { token, serial: ticket.serial, meta });
             drop(state);
             let proxy = Arc::clone(self);
-            self.pool.run(move || proxy.call(&ticket, &params));
+            self.shared.pool.run(move || proxy.call(&ticket, &params));
             return Ok(());
         }
         if passing::is_judged(method, &params) {
@@ -334,7 +332,9 @@ impl Proxy {
 
     fn notification(&self, method: &str, params: &Map<String, Value>, text: &str) {
         if !method.starts_with("notifications/") {
-            return (self.note)(&format!("the client sent the notification {method:?}, which is none"));
+            return (self.shared.note)(&format!(
+                "the client sent the notification {method:?}, which is none"
+            ));
         }
         if method != "notifications/cancelled" {
             self.to_server(text);
@@ -387,7 +387,9 @@ impl Proxy {
                             &why,
                         ));
                     }
-                    Answer::Error { .. } | Answer::Gone(_) => return self.to_client(text),
+                    Answer::Error { .. } | Answer::Gone(_) | Answer::Lost(_) | Answer::NotSent(_) => {
+                        return self.to_client(text);
+                    }
                 };
                 let (id, text) = (id.clone(), text.to_owned());
                 let needs_the_log = passing::needs_the_log(&method, &result);
@@ -399,16 +401,16 @@ impl Proxy {
                         proxy.to_client(&reply::error(Some(&id), message::INTERNAL, &code, &why))
                     }
                 };
-                if needs_the_log { self.lists.run(pass) } else { pass() }
+                if needs_the_log { self.shared.lists.run(pass) } else { pass() }
             }
             Some(not_given @ (Open::Call { .. } | Open::Judged { .. })) => {
                 state.open.insert(id.clone(), not_given);
                 drop(state);
-                (self.note)(&format!("the server answers the request {id}, which it was not given"));
+                (self.shared.note)(&format!("the server answers the request {id}, which it was not given"));
             }
             None => {
                 drop(state);
-                (self.note)(&format!("the server answers {id}, which nobody asked"));
+                (self.shared.note)(&format!("the server answers {id}, which nobody asked"));
             }
         }
     }
@@ -422,7 +424,7 @@ impl Proxy {
                 self.state().looked = Some(Instant::now());
                 // Where the log can't be asked, calls say so.
                 let desk = self.desk().inspect_err(|fault| {
-                    (self.note)(&format!(
+                    (self.shared.note)(&format!(
                         "tools are listed as the server does: {}: {}",
                         fault.code, fault.why
                     ));
@@ -555,6 +557,7 @@ impl Proxy {
             Ok(Answer::Result(result)) => Ok(result),
             Ok(Answer::Error { code, message }) => Err(format!("{message} ({code})")),
             Ok(Answer::Gone(why)) => Err(why.to_owned()),
+            Ok(Answer::Lost(why) | Answer::NotSent(why)) => Err(why),
             Err(_) => {
                 self.state().awaited.remove(&id);
                 Err(format!("no answer within {} s", limits::LISTING.as_secs()))
@@ -562,38 +565,14 @@ impl Proxy {
         }
     }
 
-    /// The desk, if a call has needed one.
-    pub fn opened_desk(&self) -> Option<Arc<Desk>> {
-        lock(&self.desk).desk.clone()
-    }
-
-    /// The same, without waiting for whoever opens it.
+    /// The desk, if a call has needed one, without waiting for whoever opens it.
     pub(crate) fn desk_at_hand(&self) -> Option<Arc<Desk>> {
-        self.desk.try_lock().ok().and_then(|opened| opened.desk.clone())
+        self.shared.desk_at_hand()
     }
 
-    /// The desk, opened if it is not; for a while after that failed it is not tried again.
+    /// The desk, opened if it is not.
     pub(crate) fn desk(&self) -> Result<Arc<Desk>, NotAsked> {
-        let mut opened = lock(&self.desk);
-        if let Some(desk) = &opened.desk {
-            return Ok(Arc::clone(desk));
-        }
-        if let Some((when, why)) = &opened.failed
-            && when.elapsed() < Duration::from_secs(limits::POLICY_SECONDS)
-        {
-            return Err(why.clone());
-        }
-        match (self.open_desk)() {
-            Ok(desk) => {
-                let desk = opened.desk.insert(Arc::new(desk));
-                Desk::log_outcomes(desk);
-                Ok(Arc::clone(desk))
-            }
-            Err(why) => {
-                opened.failed = Some((Instant::now(), why.clone()));
-                Err(why)
-            }
-        }
+        self.shared.desk()
     }
 
     pub(crate) fn not_asked(&self, fault: &NotAsked) -> Reply {
@@ -621,14 +600,22 @@ impl Proxy {
     }
 
     pub(crate) fn to_client(&self, line: &str) {
-        if !self.client.send(line) {
-            (self.note)("the client does not read what it is told");
+        self.to_client_about(line, None);
+    }
+
+    /// Whether the client will be told.
+    pub(crate) fn to_client_about(&self, line: &str, about: Option<&Id>) -> bool {
+        let is_told = self.client.send(line, about);
+        if !is_told {
+            (self.shared.note)("the client does not read what it is told");
         }
+        is_told
     }
 
     /// Whether the server will be told.
     pub(crate) fn to_server(&self, line: &str) -> bool {
-        lock(&self.server).as_ref().is_some_and(|server| server.send(line))
+        let server = lock(&self.server).clone();
+        server.is_some_and(|server| server.send(line, None))
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {

@@ -8,19 +8,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use counterfoil_client::ApprovalQuery;
-use counterfoil_verify::ProposalStatus;
-
 use crate::{
     limits,
     lines::{self, Line},
-    proxy::{OpenDesk, Proxy, Times},
+    proxy::Proxy,
+    shared::Shared,
+    watch::watch,
+    writer::Writer,
 };
 
 /// How often it is looked who waited long enough.
 const TICK: Duration = Duration::from_millis(250);
-/// How long after it broke off a stream of changes is asked for again.
-const RETRY: Duration = Duration::from_secs(2);
 
 /// Something that happens to a connection.
 enum Event {
@@ -37,20 +35,20 @@ pub fn serve(
     command: &mut Command,
     client_in: impl io::Read + Send + 'static,
     client_out: impl Write + Send + 'static,
-    open_desk: OpenDesk,
-    times: Times,
+    shared: Arc<Shared>,
     told_to_end: &dyn Fn() -> bool,
-    note: Box<dyn Fn(&str) + Send + Sync>,
 ) -> io::Result<Option<ExitStatus>> {
     let mut server = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
     let (Some(server_in), Some(server_out)) = (server.stdin.take(), server.stdout.take()) else {
         return Err(io::Error::other("the server has no standard streams"));
     };
-    let proxy = Proxy::new(Box::new(client_out), Box::new(server_in), open_desk, times, note);
+    let (client, server_in) = (Writer::new(Box::new(client_out)), Writer::new(Box::new(server_in)));
+    let proxy = Proxy::new(Arc::new(client), Arc::new(server_in), Arc::clone(&shared));
     let (to, events) = mpsc::sync_channel(64);
     forward(BufReader::new(client_in), to.clone(), Event::Client);
     forward(BufReader::new(server_out), to, Event::Server);
-    watch(&proxy);
+    let weak = Arc::downgrade(&proxy);
+    watch(&shared, move || weak.upgrade().into_iter().collect());
     pump(&proxy, &events, told_to_end);
     end(&proxy, &mut server, told_to_end)
 }
@@ -62,7 +60,7 @@ fn pump(proxy: &Arc<Proxy>, events: &mpsc::Receiver<Event>, told_to_end: &dyn Fn
         let event = if told_to_end() { Ok(Event::Client(Ok(None))) } else { events.recv_timeout(TICK) };
         match event {
             Ok(Event::Client(Ok(Some(line)))) => proxy.from_client(&line),
-            Ok(Event::Server(Ok(Some(line)))) => proxy.from_server(&line),
+            Ok(Event::Server(Ok(Some(line)))) => proxy.from_server(&line, None),
             Ok(Event::Server(_)) => {
                 proxy.server_gone();
                 // What becomes of its calls is recorded, and said to who waits.
@@ -83,7 +81,7 @@ fn pump(proxy: &Arc<Proxy>, events: &mpsc::Receiver<Event>, told_to_end: &dyn Fn
                 while proxy.is_busy() && began.elapsed() < patience(told_to_end) {
                     if let Ok(Event::Server(Ok(Some(line)))) = events.recv_timeout(Duration::from_millis(20))
                     {
-                        proxy.from_server(&line);
+                        proxy.from_server(&line, None);
                     }
                 }
                 return;
@@ -105,10 +103,7 @@ fn end(proxy: &Proxy, server: &mut Child, told_to_end: &dyn Fn() -> bool) -> io:
     }
     proxy.server_gone();
     wait_for_calls(proxy);
-    // What can't be logged now is noted, and logged when a gate starts again.
-    if let Some(desk) = proxy.opened_desk() {
-        desk.asking.gate.log_outcomes();
-    }
+    proxy.shared.log_outcomes();
     proxy.drain(limits::TOLD_TO_END);
     Ok(ended)
 }
@@ -149,39 +144,6 @@ fn forward(
             if to.send(event(line)).is_err() || is_last {
                 return;
             }
-        }
-    });
-}
-
-/// Follows what is decided, on a thread of its own, once there is anything to follow.
-fn watch(proxy: &Arc<Proxy>) {
-    let proxy = Arc::downgrade(proxy);
-    thread::spawn(move || {
-        loop {
-            let Some(alive) = proxy.upgrade() else { return };
-            let Some(desk) = alive.opened_desk() else {
-                drop(alive);
-                thread::sleep(TICK);
-                continue;
-            };
-            let query = ApprovalQuery {
-                principal: Some(desk.asking.principal().clone()),
-                ..ApprovalQuery::default()
-            };
-            let events = desk.asking.gate.log().hints().and_then(|log| log.approval_events(&query, None));
-            // What was decided while nobody looked.
-            alive.changed(None);
-            drop(alive);
-            if let Ok(events) = events {
-                for event in events {
-                    let Some(alive) = proxy.upgrade() else { return };
-                    let Ok((_, view)) = event else { break };
-                    if view.status != ProposalStatus::Open {
-                        alive.changed(Some(&view.proposal));
-                    }
-                }
-            }
-            thread::sleep(RETRY);
         }
     });
 }

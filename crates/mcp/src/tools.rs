@@ -24,12 +24,14 @@ pub struct Tool {
 #[derive(Clone, Debug)]
 pub struct Tools {
     by_name: BTreeMap<String, Tool>,
+    /// Where arguments lie that are to be repeated in headers, and under which name.
+    in_headers: BTreeMap<String, Vec<(Vec<String>, String)>>,
     listed: Instant,
 }
 
 impl Default for Tools {
     fn default() -> Self {
-        Self { by_name: BTreeMap::new(), listed: Instant::now() }
+        Self { by_name: BTreeMap::new(), in_headers: BTreeMap::new(), listed: Instant::now() }
     }
 }
 
@@ -86,7 +88,12 @@ impl Tools {
     /// # Errors
     /// If a name stands twice, or there are more tools than are kept.
     pub fn add(&mut self, page: &Page) -> Result<(), String> {
-        for (name, tool, _) in &page.tools {
+        for (name, tool, definition) in &page.tools {
+            let mut places = Vec::new();
+            places_of(definition.get("inputSchema"), &mut Vec::new(), &mut places);
+            if !places.is_empty() {
+                self.in_headers.insert(name.clone(), places);
+            }
             if self.by_name.insert(name.clone(), *tool).is_some() {
                 return Err(format!("the server lists the tool {name:?} twice"));
             }
@@ -102,8 +109,26 @@ impl Tools {
         self.by_name.get(name).copied()
     }
 
+    /// The arguments of a tool that are repeated in headers over HTTP (`x-mcp-header`): where they lie, and the name.
+    pub fn in_headers(&self, name: &str) -> &[(Vec<String>, String)] {
+        self.in_headers.get(name).map_or(&[], Vec::as_slice)
+    }
+
     /// How long ago they were listed.
     pub fn age(&self) -> Duration {
         self.listed.elapsed()
+    }
+}
+
+/// What a schema marks with `x-mcp-header`, down the chain of its properties.
+fn places_of(schema: Option<&Value>, path: &mut Vec<String>, places: &mut Vec<(Vec<String>, String)>) {
+    let Some(schema) = schema else { return };
+    if let Some(name) = schema.get("x-mcp-header").and_then(Value::as_str).filter(|_| !path.is_empty()) {
+        places.push((path.clone(), name.to_owned()));
+    }
+    for (name, inner) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        path.push(name.clone());
+        places_of(Some(inner), path, places);
+        path.pop();
     }
 }

@@ -11,7 +11,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::limits;
+use crate::{limits, message::Id};
+
+/// Where the messages of a connection go, on one of its sides.
+pub(crate) trait Lines: Send + Sync {
+    /// Has a message sent; `about` is the request that it came with, where that is known. `false` if nobody will read it.
+    fn send(&self, line: &str, about: Option<&Id>) -> bool;
+
+    /// Waits until everything is sent, at most so long.
+    fn drain(&self, most: Duration);
+}
 
 /// Where lines wait to be written.
 pub(crate) struct Writer {
@@ -41,9 +50,11 @@ impl Writer {
         });
         Self { lines, waiting }
     }
+}
 
+impl Lines for Writer {
     /// Has a line written. `false` if too much waits already, or nobody is there to read it.
-    pub(crate) fn send(&self, line: &str) -> bool {
+    fn send(&self, line: &str, _: Option<&Id>) -> bool {
         let before = self.waiting.fetch_add(line.len(), Ordering::AcqRel);
         let fits = before == 0 || before.saturating_add(line.len()) <= limits::WAITING_BYTES;
         let sent = fits && self.lines.send(line.to_owned()).is_ok();
@@ -53,8 +64,7 @@ impl Writer {
         sent
     }
 
-    /// Waits until everything is written, at most so long.
-    pub(crate) fn drain(&self, most: Duration) {
+    fn drain(&self, most: Duration) {
         let began = Instant::now();
         while self.waiting.load(Ordering::Acquire) > 0 && began.elapsed() < most {
             thread::sleep(Duration::from_millis(2));
@@ -86,7 +96,7 @@ mod tests {
     fn who_does_not_read_holds_up_nobody_and_takes_no_more_memory_than_that() {
         let writer = Writer::new(Box::new(Deaf));
         let line = "x".repeat(limits::WAITING_BYTES / 4);
-        let taken = (0..10).filter(|_| writer.send(&line)).count();
+        let taken = (0..10).filter(|_| writer.send(&line, None)).count();
         assert_eq!(taken, 4);
         writer.drain(Duration::from_millis(10));
     }

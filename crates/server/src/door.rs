@@ -15,11 +15,12 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
+use counterfoil_http::{is_from_here, is_to_here};
 use counterfoil_receipt::Principal;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    access::{Access, Denied, Token, is_from_here, is_to_here},
+    access::{Access, Denied, Token},
     error::StartError,
     limits,
     problem::Problem,

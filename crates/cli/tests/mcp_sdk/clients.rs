@@ -3,6 +3,7 @@
 use std::{
     env, fs,
     io::{BufRead as _, BufReader, Write as _},
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
     sync::mpsc,
@@ -16,9 +17,10 @@ use serde_json::{Value, json};
 use crate::office::{Office, PATIENCE};
 
 /// What the clients are made of.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 8] = [
     ("commands.mjs", include_str!("commands.mjs")),
     ("commands.py", include_str!("commands.py")),
+    ("loopback.mjs", include_str!("loopback.mjs")),
     ("py1.py", include_str!("py1.py")),
     ("py2.py", include_str!("py2.py")),
     ("small.mjs", include_str!("small.mjs")),
@@ -69,6 +71,8 @@ pub struct Client<'s> {
     lines: mpsc::Receiver<Value>,
     seen: Vec<Value>,
     calls: u64,
+    /// Gate and server, where the client did not start them.
+    beside: Vec<Child>,
     /// The revision that it speaks.
     pub protocol: String,
 }
@@ -273,13 +277,13 @@ impl Setting {
     pub fn client(&self, options: &[&str]) -> Client<'_> {
         let gate = [&["gate", "--name", self.name()], options, &["--"]].concat();
         let server = [self.noted("servers"), self.server_command()].concat();
-        self.start([self.counterfoil(&gate), server].concat())
+        self.start_of([self.counterfoil(&gate), server].concat())
     }
 
     /// Starts a client of the server of tools of our own.
     pub fn agent(&self) -> Client<'_> {
         fs::write(self.path("servers"), "").unwrap();
-        self.start(self.counterfoil(&["serve"]))
+        self.start_of(self.counterfoil(&["serve"]))
     }
 
     /// `counterfoil mcp` on this log, saying which process it is.
@@ -298,7 +302,14 @@ impl Setting {
     }
 
     /// Starts a client of what this command starts.
-    fn start(&self, server: Vec<String>) -> Client<'_> {
+    fn start_of(&self, server: Vec<String>) -> Client<'_> {
+        let mut command = self.program();
+        command.args(server);
+        self.start(command, Vec::new())
+    }
+
+    /// The program of a client.
+    fn program(&self) -> Command {
         let (program, script) = match self.sdk {
             Sdk::Ts1 => (PathBuf::from("node"), "sdk/ts1.mjs"),
             Sdk::Ts2 => (PathBuf::from("node"), "sdk/ts2.mjs"),
@@ -306,7 +317,59 @@ impl Setting {
             Sdk::Py2 => (self.packages.join("2/bin/python"), "sdk/py2.py"),
         };
         let mut command = Command::new(program);
-        command.arg(script).args(server).current_dir(self.path("."));
+        command.arg(script).current_dir(self.path("."));
+        command
+    }
+
+    /// Starts the server over HTTP, a gate with these options in front of it, and a client that asks the gate.
+    pub fn client_over_http(&self, options: &[&str]) -> Client<'_> {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut command = Command::new("node");
+        match self.server {
+            Server::Everything => {
+                let program =
+                    self.packages.join("node_modules/@modelcontextprotocol/server-everything/dist/index.js");
+                command.args(["--import", "./sdk/loopback.mjs"]).arg(program).arg("streamableHttp");
+            }
+            Server::Small => {
+                command.arg("sdk/small.mjs").arg(self.path("data")).arg(port.to_string());
+            }
+            Server::Files | Server::Git => panic!("{:?} does not speak HTTP", self.server),
+        }
+        let said = || fs::OpenOptions::new().create(true).append(true).open(self.path("said")).unwrap();
+        command.env("PORT", port.to_string()).current_dir(self.path(".")).stdin(Stdio::null());
+        let server = command.stdout(said()).stderr(said()).spawn().unwrap();
+        let until = Instant::now() + PATIENCE;
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < until, "the server does not listen");
+            thread::sleep(Duration::from_millis(20));
+        }
+        let upstream = format!("http://127.0.0.1:{port}/mcp");
+        let words =
+            ["mcp", "gate", "--name", self.name(), "--listen", "127.0.0.1:0", "--upstream", &upstream];
+        let log = ["--server", &self.office.log.url];
+        let mut command = self.office.log.desk.command(&[&words[..], &log, options].concat());
+        let mut gate = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut noted = BufReader::new(gate.stderr.take().unwrap());
+        let mut line = String::new();
+        noted.read_line(&mut line).unwrap();
+        let url = line
+            .split_whitespace()
+            .find(|word| word.starts_with("http:"))
+            .unwrap_or_else(|| panic!("{line}"));
+        let mut command = self.program();
+        command.arg(url.trim_end_matches(','));
+        let mut log = said();
+        thread::spawn(move || {
+            noted.lines().map_while(Result::ok).for_each(|line| drop(writeln!(log, "{line}")))
+        });
+        for (file, child) in [("gates", &gate), ("servers", &server)] {
+            fs::write(self.path(file), format!("{}\n", child.id())).unwrap();
+        }
+        self.start(command, vec![gate, server])
+    }
+
+    fn start(&self, mut command: Command, beside: Vec<Child>) -> Client<'_> {
         let said = fs::OpenOptions::new().create(true).append(true).open(self.path("said")).unwrap();
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(said);
         let mut child = command.spawn().unwrap();
@@ -324,6 +387,7 @@ impl Setting {
             lines,
             seen: Vec::new(),
             calls: 0,
+            beside,
             protocol: String::new(),
         };
         let opened = client.hear(|line| line.get("protocol").is_some());
@@ -418,6 +482,11 @@ impl Client<'_> {
         self.end(id).unwrap()
     }
 
+    /// Whether anybody hears that it gives a call up: of Python 1.x nobody does over HTTP, where its request goes on.
+    pub fn says_what_it_gives_up(&self) -> bool {
+        self.setting.sdk != Sdk::Py1
+    }
+
     /// Gives a call up.
     pub fn cancel(&mut self, id: u64) {
         self.tell(&json!({"do": "cancel", "id": id}));
@@ -457,7 +526,9 @@ impl Client<'_> {
 
 impl Drop for Client<'_> {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        for child in [&mut self.child].into_iter().chain(&mut self.beside) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }

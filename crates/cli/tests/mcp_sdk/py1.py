@@ -1,4 +1,4 @@
-"""A client on the Python SDK 1.x, of the server whose command it is given."""
+"""A client on the Python SDK 1.x, of the server whose command or address it is given."""
 
 import asyncio
 import sys
@@ -6,11 +6,15 @@ import sys
 from commands import obey
 from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
+from mcp.client.streamable_http import streamable_http_client
 
 
 async def main():
-    server = StdioServerParameters(command=sys.argv[1], args=sys.argv[2:])
-    async with stdio_client(server) as streams, ClientSession(*streams) as client:
+    if sys.argv[1].startswith("http:"):
+        connection = streamable_http_client(sys.argv[1])
+    else:
+        connection = stdio_client(StdioServerParameters(command=sys.argv[1], args=sys.argv[2:]))
+    async with connection as streams, ClientSession(*streams[:2]) as client:
         opened = await client.initialize()
         await obey(client, opened.protocolVersion)
 

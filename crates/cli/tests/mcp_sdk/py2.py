@@ -1,4 +1,4 @@
-"""A client on the Python SDK 2.x, of the server whose command it is given; it asks which revision the server speaks."""
+"""A client on the Python SDK 2.x, of the server whose command or address it is given; it asks which revision the server speaks."""
 
 import asyncio
 import sys
@@ -8,7 +8,8 @@ from mcp import Client, StdioServerParameters
 
 
 async def main():
-    async with Client(StdioServerParameters(command=sys.argv[1], args=sys.argv[2:])) as client:
+    first, *rest = sys.argv[1:]
+    async with Client(first if first.startswith("http:") else StdioServerParameters(command=first, args=rest)) as client:
         await obey(client, client.protocol_version)
 
 
