@@ -117,6 +117,11 @@ impl PinnedClient {
         self.genesis().map(|_| &self.client)
     }
 
+    /// The signatures that were checked in what the log showed.
+    pub const fn checked(&self) -> &SignatureCache {
+        &self.checked
+    }
+
     /// What the log is held to.
     pub const fn trust(&self) -> &Trust {
         &self.trust

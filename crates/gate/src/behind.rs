@@ -6,6 +6,7 @@ use std::{
 };
 
 use counterfoil_receipt::{Opening, RecordId, UnverifiedRecord};
+use counterfoil_verify::Rule;
 
 use crate::{
     driver::{Gate, lock},
@@ -18,34 +19,49 @@ const TOGETHER: usize = 64;
 /// Bytes of results that are logged together at the most, but for one that has more.
 const TOGETHER_BYTES: usize = 8 << 20;
 
+/// Outcomes that wait at the most; with more, whoever has one logs it first.
+const WAITING: usize = 1_024;
+/// Bytes of results that wait at the most, but for one that has more.
+const WAITING_BYTES: usize = 32 << 20;
+
 /// Outcomes that wait to be logged.
 #[derive(Debug, Default)]
 pub(crate) struct Behind {
     waiting: Mutex<Vec<SignedOutcome>>,
     more: Condvar,
     /// Held while some are logged, so that whoever finds none waiting knows that none are on their way.
-    logging: Mutex<()>,
+    pub logging: Mutex<()>,
 }
 
 impl Behind {
-    /// Has one logged later. It is noted on disk.
-    pub fn push(&self, outcome: SignedOutcome) {
-        lock(&self.waiting).push(outcome);
+    /// Has one logged later, which is noted on disk; gives it back where too many wait.
+    pub fn push(&self, outcome: SignedOutcome) -> Option<SignedOutcome> {
+        let mut waiting = lock(&self.waiting);
+        if waiting.len() >= WAITING || waiting.iter().map(bytes).sum::<usize>() > WAITING_BYTES {
+            return Some(outcome);
+        }
+        waiting.push(outcome);
         self.more.notify_all();
+        None
     }
 
     /// The first of those that wait.
     fn take(&self) -> Vec<SignedOutcome> {
         let mut waiting = lock(&self.waiting);
-        let mut bytes = 0;
+        let mut all = 0;
         let fits = |outcome: &&SignedOutcome| {
-            bytes += outcome.payloads.iter().map(|opening| opening.content.len()).sum::<usize>();
-            bytes <= TOGETHER_BYTES
+            all += bytes(outcome);
+            all <= TOGETHER_BYTES
         };
         let count = waiting.iter().take(TOGETHER).take_while(fits).count();
         let count = count.max(1).min(waiting.len());
         waiting.drain(..count).collect()
     }
+}
+
+/// Bytes of the results that an outcome brings.
+fn bytes(outcome: &SignedOutcome) -> usize {
+    outcome.payloads.iter().map(|opening| opening.content.len()).sum()
 }
 
 impl<L: Log> Gate<L> {
@@ -56,32 +72,35 @@ impl<L: Log> Gate<L> {
         !waited.unwrap_or_else(PoisonError::into_inner).0.is_empty()
     }
 
-    /// Logs the outcomes that wait; whether all are logged. What is not stays noted, and is tried again when this is called again, or by
-    /// [`Gate::settle_open`] of the next process.
+    /// Tries each outcome that waits once; whether none is left to be tried again. What is not logged stays noted, and is tried again when
+    /// this is called again, or by [`Gate::settle_open`] of the next process.
     pub fn log_outcomes(&self) -> bool {
         let _logging = lock(&self.behind.logging);
-        loop {
+        let (mut to_try, mut left) = (lock(&self.behind.waiting).len(), Vec::new());
+        while to_try > 0 {
             let outcomes = self.behind.take();
-            if outcomes.is_empty() {
-                return true;
-            }
+            to_try = to_try.saturating_sub(outcomes.len().max(1));
             let records: Vec<(&UnverifiedRecord, &[Opening])> =
                 outcomes.iter().map(|outcome| (&outcome.record, &outcome.payloads[..])).collect();
             let answers = self.log.submit_all(&records);
-            let mut left = Vec::new();
             for (outcome, answer) in outcomes.into_iter().zip(answers) {
                 match answer {
                     Ok(_) => self.forget(&outcome),
+                    Err(LogError::Rejected { code }) if code == Rule::OutcomeSettled.code() => {
+                        self.forget(&outcome);
+                    }
                     // What the log will never take stays noted, for people to look at.
                     Err(LogError::Rejected { .. }) => {}
                     Err(LogError::NotSubmitted(_) | LogError::Unknown(_)) => left.push(outcome),
                 }
             }
-            if !left.is_empty() {
-                lock(&self.behind.waiting).splice(..0, left);
-                return false;
-            }
         }
+        // Lost, it would be found settled; but a note behind it has to wait for it.
+        let _ = self.open.sync();
+        let is_done = left.is_empty();
+        // Behind those that came meanwhile: what is never taken must not hold up the others.
+        lock(&self.behind.waiting).extend(left);
+        is_done
     }
 
     /// Takes the note of an outcome away that is logged. What can't be removed is found settled at the next start.

@@ -220,6 +220,8 @@ impl<L: Log> Gate<L> {
                 settled.push(self.settle(&place, &execution)?);
             }
         }
+        // What waits to be logged has its outcome.
+        let _logging = lock(&self.behind.logging);
         for execution in self.open.list()?.into_iter().filter(is_own) {
             let runs_now = lock(&self.running).contains(&execution.id());
             if !runs_now {
@@ -254,7 +256,7 @@ impl<L: Log> Gate<L> {
         self.attempt(run, proposal, action, effect, &Way::default()).map(|(ended, _)| ended)
     }
 
-    /// The same for whoever has the result of the effect wait for as little as may be: a run that was just begun is decided on what the
+    /// As [`Gate::run`], for whoever has the result of the effect wait for as little as may be: a run that was just begun is decided on what the
     /// log showed a moment ago, and nothing happens before it is shown anew, with the execution; and an outcome that is known is logged by
     /// [`Gate::log_outcomes`], which is to be called soon.
     ///
@@ -272,7 +274,7 @@ impl<L: Log> Gate<L> {
         self.attempt(run, proposal, action, effect, &way).map(|(ended, _)| ended)
     }
 
-    /// The same, without waiting for people where the policy lets that be for a reason: the execution says so, and what was done is
+    /// As [`Gate::run`], without waiting for people where the policy lets that be for a reason: the execution says so, and what was done is
     /// theirs to review ([`counterfoil_verify::State::review`]).
     ///
     /// # Errors
@@ -289,7 +291,7 @@ impl<L: Log> Gate<L> {
         self.attempt(run, proposal, action, effect, &way).map(|(ended, _)| ended)
     }
 
-    /// The same, and while a decision is outstanding waits for it, `patience` at the most.
+    /// As [`Gate::run`], and while a decision is outstanding waits for it, `patience` at the most.
     ///
     /// # Errors
     /// [`GateError`]; the effect did not run.
@@ -326,7 +328,7 @@ impl<L: Log> Gate<L> {
         }
         let require = self.log.require().to_vec();
         let nonce = counterfoil_keys::random_nonce().map_err(|why| GateError::Random(why.to_string()))?;
-        let mut request = Request {
+        let request = Request {
             run,
             proposal,
             action: action.clone(),
@@ -338,7 +340,7 @@ impl<L: Log> Gate<L> {
             require,
         };
         if let Some(begun) = way.begun
-            && let Some(ended) = self.attempt_begun(&mut request, begun, way, effect)?
+            && let Some(ended) = self.attempt_begun(&request, begun, way, effect)?
         {
             return Ok((ended, 0));
         }
@@ -361,25 +363,25 @@ impl<L: Log> Gate<L> {
         if let Err(refusal) = effect::check(effect, action) {
             return Ok((refused(refusal), records));
         }
-        let ended =
-            match self.execute(&mut request.clone(), &Known::shown(&evidence), approved, way, effect)? {
-                Ok(ended) => ended,
-                Err(refusal) => refused(refusal),
-            };
-        Ok((ended, records))
+        let ended = self.execute(&request, &Known::shown(&evidence), approved, way, effect)?;
+        Ok((ended.unwrap_or_else(refused), records))
     }
 
     /// The same on what the log showed a moment ago, and what was logged since by whoever asks; nothing unless that lets the action pass.
     fn attempt_begun(
         &self,
-        request: &mut Request,
+        request: &Request,
         begun: &Begun,
         way: &Way<'_>,
         effect: &mut dyn Effect,
     ) -> Result<Option<Ended>, GateError> {
+        // What was signed against it is judged on all that is known now.
+        if !request.stops.is_empty() {
+            return Ok(None);
+        }
         let shown = lock(&self.shown).clone().filter(|(when, _)| when.elapsed() < STILL);
         let Some((_, shown)) = shown else { return Ok(None) };
-        let Some(known) = Known::with(&shown, begun) else { return Ok(None) };
+        let Some(known) = Known::with(&shown, begun, self.log.checked()) else { return Ok(None) };
         if self.policy_differs(known.state.policy_in_force().map(|(digest, _)| digest)).is_some() {
             return Ok(None);
         }
@@ -436,7 +438,7 @@ impl<L: Log> Gate<L> {
     /// The write-ahead: nothing runs before the log is shown to hold the execution. What the log does not admit is refused.
     fn execute(
         &self,
-        request: &mut Request,
+        request: &Request,
         known: &Known<'_>,
         approved: Approved,
         way: &Way<'_>,
@@ -489,10 +491,14 @@ impl<L: Log> Gate<L> {
         // Without a note and without a logged outcome the execution stays open, and is settled as unknown.
         let noted = self.open.conclude(execution.id(), &outcome);
         // What nobody knows may be tried again, once the log has that.
-        if is_logged_behind && noted.is_ok() && done.status != Status::Unknown {
-            self.behind.push(outcome);
-            return Some(id);
-        }
+        let outcome = if is_logged_behind && noted.is_ok() && done.status != Status::Unknown {
+            match self.behind.push(outcome) {
+                None => return Some(id),
+                Some(outcome) => outcome,
+            }
+        } else {
+            outcome
+        };
         self.submit_outcome(&outcome).ok()?;
         self.forget(&outcome);
         Some(id)
@@ -722,7 +728,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// What a record that was handed to the gate since it decided says against that decision.
 fn stopped_since(
-    request: &mut Request,
+    request: &Request,
     stops: Vec<UnverifiedRecord>,
     known: &Known<'_>,
     now: Millis,
@@ -731,8 +737,10 @@ fn stopped_since(
     if stops.iter().all(is_known) {
         return None;
     }
-    request.stops = stops;
-    match rule(request, known, now) {
+    if known.is_ahead() {
+        return Some(Refusal::new("stop-in-doubt", "a record against it was handed to this gate just now"));
+    }
+    match rule(&Request { stops, ..request.clone() }, known, now) {
         Ruling::Execute(_) => None,
         Ruling::Hold(why) => Some(Refusal::new(Rule::QuorumNotMet.code(), why)),
         Ruling::Refuse(refusal) => Some(refusal),

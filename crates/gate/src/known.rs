@@ -4,7 +4,9 @@ use std::borrow::Cow;
 
 use counterfoil_client::Included;
 use counterfoil_receipt::{Root, RunId, UnverifiedRecord, body::Basis, field::Count};
-use counterfoil_verify::{Answer, Dimension, KeyCache, Roots, Shown, State, Verdict, check_signature};
+use counterfoil_verify::{
+    Answer, Dimension, KeyCache, Roots, Shown, SignatureCache, State, Verdict, check_signature,
+};
 
 use crate::decide::Refusal;
 
@@ -46,9 +48,9 @@ impl Begun {
     }
 
     /// The state with these entries behind all others; `None` if they are not, or one of them breaks a rule there.
-    fn after(&self, verdict: &Verdict) -> Option<State> {
+    fn after(&self, verdict: &Verdict, checked: SignatureCache) -> Option<State> {
         let seen = shown_basis(verdict)?.size;
-        let (mut state, mut keys) = (verdict.state().clone(), KeyCache::default());
+        let (mut state, mut keys) = (verdict.state().clone(), KeyCache::remembering(checked));
         for (record, index) in &self.entries {
             let record = check_signature(record.clone(), &mut keys).ok()?;
             state.fold(&record, *index, &NoRoots).ok().filter(|_| *index >= seen.get())?;
@@ -66,13 +68,24 @@ impl<'e> Known<'e> {
 
     /// What a verdict on another run of the same log shows, and a run that was begun since. What else was logged since is not known: who
     /// acts on this has to ask again before it does anything.
-    pub fn with(verdict: &'e Verdict, begun: &Begun) -> Option<Self> {
-        let state = Cow::Owned(begun.after(verdict)?);
+    pub fn with(verdict: &'e Verdict, begun: &Begun, checked: SignatureCache) -> Option<Self> {
+        let state = Cow::Owned(begun.after(verdict, checked)?);
         Some(Self { verdict, run: Some(begun.run), state, basis: Some(begun.basis.clone()) })
+    }
+
+    /// Whether this is ahead of what the verdict shows.
+    pub fn is_ahead(&self) -> bool {
+        matches!(self.state, Cow::Owned(_))
     }
 
     /// Whether this is about this run, and shows what a gate demands; nothing in it may be violated.
     pub fn suffices(&self, run: RunId, require: &[Dimension]) -> Result<(), Refusal> {
+        // How fresh, complete or witnessed another run was shown says nothing of this one.
+        let of_the_log =
+            [Dimension::Integrity, Dimension::Authority, Dimension::Conformity, Dimension::Inclusion];
+        if self.is_ahead() && !require.iter().all(|dimension| of_the_log.contains(dimension)) {
+            return Err(Refusal::new("evidence-incomplete", "the run itself has to be shown"));
+        }
         if self.run != Some(run) {
             return Err(Refusal::new("evidence-foreign", format!("the evidence is not about run {run}")));
         }

@@ -7,7 +7,7 @@ use std::{
 
 use counterfoil_client::{ClientError, PinnedClient, RejectionSigner, SubmitError};
 use counterfoil_receipt::{Opening, RunId, UnverifiedRecord, bundle::PayloadLine, field::Millis};
-use counterfoil_verify::{Dimension, Verdict};
+use counterfoil_verify::{Dimension, SignatureCache, Verdict};
 use thiserror::Error;
 
 /// How often a run is asked for while it is waited on, at the most.
@@ -42,6 +42,11 @@ pub trait Log {
 
     /// What the runtime's trust file demands.
     fn require(&self) -> &[Dimension];
+
+    /// Signatures that need not be checked again in what this log shows.
+    fn checked(&self) -> SignatureCache {
+        SignatureCache::default()
+    }
 }
 
 /// Why the log gave nothing to rely on.
@@ -81,7 +86,13 @@ impl Log for PinnedClient {
                 answers.map(|answer| answer.map(|included| included.index).map_err(not_logged)).collect()
             }
             // One of them may be what no batch is taken with.
-            Err(_) => records.iter().map(|(record, payloads)| Log::submit(self, record, payloads)).collect(),
+            Err(SubmitError::NotSubmitted(ClientError::Misuse(_) | ClientError::Refused(_))) => {
+                records.iter().map(|(record, payloads)| Log::submit(self, record, payloads)).collect()
+            }
+            Err(error) => {
+                let error = not_logged(error);
+                records.iter().map(|_| Err(error.clone())).collect()
+            }
         }
     }
 
@@ -95,6 +106,10 @@ impl Log for PinnedClient {
 
     fn require(&self) -> &[Dimension] {
         self.trust().require()
+    }
+
+    fn checked(&self) -> SignatureCache {
+        Self::checked(self).clone()
     }
 }
 

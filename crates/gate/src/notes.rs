@@ -1,7 +1,7 @@
 //! The file in which a gate notes what it begins and how it ended, so that it can be read whatever stopped the gate.
 //!
 //! A note is a line that says kind, execution, length and digest, then as many bytes, and a line feed. What follows the last whole note is
-//! what a write left that was interrupted, and nothing was done because of it.
+//! what a write left that was interrupted, and nothing was done because of it; or notes that something is over, which may be lost.
 
 use std::{
     collections::BTreeMap,
@@ -46,6 +46,10 @@ pub(crate) struct Notes {
     pub open: BTreeMap<RecordId, Open>,
     file: File,
     end: u64,
+    /// Whether there are notes that may not be on disk yet: that something is over.
+    is_ahead: bool,
+    /// Bytes that it had when it was written anew last.
+    rewritten: u64,
 }
 
 /// A note in a file.
@@ -79,7 +83,7 @@ impl Notes {
             sync_parent(&path)?;
         }
         let bytes = fs::read(&path)?;
-        let mut notes = Self { path, open: BTreeMap::new(), file, end: 0 };
+        let mut notes = Self { path, open: BTreeMap::new(), file, end: 0, is_ahead: false, rewritten: 0 };
         let mut at = 0;
         while let Some(note) = Note::read(&bytes, at) {
             at = note.content.end + 1;
@@ -87,7 +91,9 @@ impl Notes {
         }
         let begins =
             |at: &usize| Kind::ALL.iter().any(|kind| bytes[*at..].starts_with(kind.as_str().as_bytes()));
-        if (at..bytes.len()).filter(begins).any(|at| Note::read(&bytes, at).is_some()) {
+        // Of notes that something is over a later one may have reached the disk before an earlier one; without them it is found settled.
+        let counts = |at| Note::read(&bytes, at).is_some_and(|note| note.kind != Kind::Over);
+        if (at..bytes.len()).filter(begins).any(counts) {
             return Err(damaged(&notes.path, &"a note can't be read, and others follow it"));
         }
         notes.end = at as u64;
@@ -103,13 +109,26 @@ impl Notes {
         }
     }
 
-    /// Writes a note behind the last one; durable when it returns, if that matters.
+    /// Makes durable what is not yet.
+    pub fn sync(&mut self) -> io::Result<()> {
+        if self.is_ahead {
+            self.file.sync_data()?;
+            self.is_ahead = false;
+        }
+        Ok(())
+    }
+
+    /// Writes a note behind the last one; durable when it returns, if that matters. Then all before it are, so that no gap is left.
     pub fn write(&mut self, kind: Kind, execution: RecordId, content: &[u8], sync: bool) -> io::Result<()> {
         let note = encode(kind, execution, content);
+        if sync {
+            self.sync()?;
+        }
         // What an earlier write left here that failed is overwritten.
         self.file.write_all_at(&note, self.end)?;
+        self.is_ahead = true;
         if sync {
-            self.file.sync_data()?;
+            self.sync()?;
         }
         let end = self.end as usize + note.len();
         self.take(&Note { kind, execution, content: end - 1 - content.len()..end - 1 });
@@ -131,11 +150,12 @@ impl Notes {
 
     fn tidy_over(&mut self, long: u64, too_long: u64) -> io::Result<()> {
         if self.end > long && self.open.is_empty() {
-            self.end = 0;
             // What comes back after a crash is found settled.
-            return self.file.set_len(0);
+            self.file.set_len(0)?;
+            self.end = 0;
+            return Ok(());
         }
-        if self.end <= too_long {
+        if self.end <= too_long.max(2 * self.rewritten) {
             return Ok(());
         }
         let new = self.path.with_extension("new");
@@ -150,10 +170,11 @@ impl Notes {
         }
         notes.file.sync_all()?;
         fs::rename(new, &self.path)?;
-        sync_parent(&self.path)?;
         notes.path.clone_from(&self.path);
+        (notes.is_ahead, notes.rewritten) = (false, notes.end);
+        // From here on the old file is nobody's.
         *self = notes;
-        Ok(())
+        sync_parent(&self.path)
     }
 }
 
@@ -256,6 +277,25 @@ mod tests {
             fs::write(&path, damaged).unwrap();
             assert!(Notes::open(path.clone()).is_err(), "{at}");
         }
+    }
+
+    #[test]
+    fn notes_that_something_is_over_may_be_lost_and_leave_no_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notes");
+        let mut notes = three(&path);
+        let whole = fs::metadata(&path).unwrap().len() as usize;
+        for over in [2, 3] {
+            notes.write(Kind::Over, id(over), b"", false).unwrap();
+        }
+        // The page with the first of them did not reach the disk.
+        let mut torn = fs::read(&path).unwrap();
+        torn[whole..whole + 100].fill(0);
+        fs::write(&path, torn).unwrap();
+        let mut notes = Notes::open(path.clone()).unwrap();
+        assert_eq!(contents(&notes), contents(&three(&dir.path().join("other"))));
+        notes.write(Kind::Begun, id(4), b"fourth", true).unwrap();
+        assert_eq!(Notes::open(path).unwrap().open.len(), 3);
     }
 
     #[test]

@@ -138,6 +138,11 @@ impl OpenExecutions {
         notes.tidy()
     }
 
+    /// Makes durable what was forgotten.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        lock(&self.notes).sync()
+    }
+
     /// Every execution that is open.
     pub(crate) fn list(&self) -> io::Result<Vec<UnverifiedRecord>> {
         let notes = lock(&self.notes);

@@ -388,3 +388,30 @@ fn equal_refusals_are_one_record_with_a_count() {
         .collect();
     assert_eq!((records.len(), counts), (1, vec![1, 4]));
 }
+
+#[test]
+fn an_outcome_that_is_logged_behind_survives_a_log_that_is_gone_and_a_gate_that_is_killed() {
+    for is_killed in [false, true] {
+        let (log, dir) = (FakeLog::approved(), tempfile::tempdir().unwrap());
+        let (run, proposal, action) = log.world(|world| (world.run, world.proposal, world.action.clone()));
+        let gate = log.gate(dir.path());
+        gate.settle_open().unwrap();
+        let mut effect = |_: &Action, _: &Attempt| succeeded();
+        let ended = gate.run_soon(run, proposal, &action, &mut effect, None).unwrap();
+        assert!(matches!(&ended, Ended::Ran(ran) if ran.outcome.is_some()), "{ended:?}");
+        assert_eq!(log.outcomes(), [], "it is noted");
+        log.world(|world| world.reachable = false);
+        assert!(gate.wait_for_outcomes(Duration::ZERO) && !gate.log_outcomes(), "it is tried");
+        log.world(|world| world.reachable = true);
+        if is_killed {
+            drop(gate);
+            let settled = log.gate(dir.path()).settle_open().unwrap();
+            assert!(matches!(settled[..], [Settled::Recorded { .. }]), "{settled:?}");
+        } else {
+            // Whoever settles meanwhile knows that it has an outcome.
+            assert!(gate.log_outcomes() && !gate.wait_for_outcomes(Duration::ZERO));
+            assert_eq!(gate.settle_open().unwrap(), []);
+        }
+        assert_eq!(log.outcomes(), [(Status::Succeeded, Effects::Complete)]);
+    }
+}

@@ -1,7 +1,8 @@
 //! What all connections of a gate share: the desk at which calls are proposed, and the threads that work on them.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -91,10 +92,17 @@ impl Shared {
         }
     }
 
-    /// Logs the outcomes that are not logged yet. What can't be logged now is noted, and logged when a gate starts again.
-    pub(crate) fn log_outcomes(&self) {
-        if let Some(desk) = self.opened_desk() {
-            desk.asking.gate.log_outcomes();
+    /// Logs the outcomes that are not logged yet, if that does not take long: what can't be logged now is noted, and logged when a gate
+    /// starts again.
+    pub(crate) fn log_outcomes(self: &Arc<Self>) {
+        let (shared, (to, done)) = (Arc::clone(self), mpsc::channel());
+        thread::spawn(move || {
+            let is_done = shared.opened_desk().is_none_or(|desk| desk.asking.gate.log_outcomes());
+            // Who no longer waits does not mind.
+            let _ = to.send(is_done);
+        });
+        if done.recv_timeout(limits::SHUTDOWN) != Ok(true) {
+            (self.note)("outcomes are noted and not logged yet; the next gate on this directory logs them");
         }
     }
 

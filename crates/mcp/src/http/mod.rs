@@ -81,7 +81,7 @@ pub fn serve(http: Http, shared: &Arc<Shared>, told_to_end: &dyn Fn() -> bool) -
 }
 
 /// Lets what runs end for a moment; then nobody knows the end of what is left, and that is recorded.
-fn end(connections: &Connections, shared: &Shared) {
+fn end(connections: &Connections, shared: &Arc<Shared>) {
     let all = connections.all();
     for connection in &all {
         connection.proxy.client_gone();
