@@ -74,8 +74,10 @@ impl Listen {
         }
         let token = token(self.token_file.as_deref(), TOKEN)?;
         let credential = token_of_server(self.upstream_token_file.as_deref())?;
-        if !listen.ip().is_loopback() && (self.allow_remote.is_empty() || token.is_none()) {
-            let message = format!("{listen} can be reached by other machines");
+        // Behind something else on this machine that lets others in, too.
+        let is_remote = !listen.ip().is_loopback() || !self.allow_remote.is_empty();
+        if is_remote && (self.allow_remote.is_empty() || token.is_none()) {
+            let message = format!("{listen} is to be reached by other machines");
             let next = "listen on 127.0.0.1, or give --allow-remote and a token";
             return Err(usage(message, next));
         }

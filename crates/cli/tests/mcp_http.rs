@@ -365,13 +365,20 @@ fn a_gate_with_tokens_lends_the_servers_to_nobody_else_and_passes_on_none() {
 fn a_gate_serves_this_machine_unless_it_is_told_otherwise() {
     let net = Net::new();
     let refused = net.refused(&["--listen", "0.0.0.0:0"]);
-    assert!(refused.contains("can be reached by other machines"), "{refused}");
+    assert!(refused.contains("to be reached by other machines"), "{refused}");
     let refused = net.refused(&["--listen", "0.0.0.0:0", "--allow-remote", "gate.example"]);
-    assert!(refused.contains("can be reached by other machines"), "without a token: {refused}");
+    assert!(refused.contains("to be reached by other machines"), "without a token: {refused}");
     let refused = net.refused(&["--upstream", "http://files.example/mcp"]);
     assert!(refused.contains("without TLS"), "{refused}");
-    let gate = net.gate(&["--allow-remote", "gate.example"]);
-    let client = gate.without_session();
+    let refused = net.refused(&["--allow-remote", "gate.example"]);
+    assert!(
+        refused.contains("to be reached by other machines"),
+        "behind something that lets them in: {refused}"
+    );
+    net.write("../gate-token", "of-the-gate\n");
+    let gate = net.gate(&["--allow-remote", "gate.example", "--token-file", "gate-token"]);
+    let mut client = gate.without_session();
+    client.headers = vec![("Authorization", "Bearer of-the-gate")];
     let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": client.meta()}});
     let with = |name: &'static str, value: &'static str| {
         let mut other = client.clone();

@@ -56,11 +56,12 @@ pub(super) fn sink() -> (Sink, Heard) {
 }
 
 impl Sink {
-    /// `false` if too much waits already, or nobody is there to read it.
+    /// `false` if too much waits already, or nobody is there to read it. The last word is always taken: there is one.
     fn send(&self, said: Said) -> bool {
+        let is_last = !matches!(said, Said::Message(_));
         let size = said.size();
         let before = self.waiting.fetch_add(size, Ordering::AcqRel);
-        let fits = before == 0 || before.saturating_add(size) <= limits::EXCHANGE_BYTES;
+        let fits = is_last || before == 0 || before.saturating_add(size) <= limits::EXCHANGE_BYTES;
         fits && self.to.send(said).is_ok()
     }
 }
@@ -352,6 +353,10 @@ mod tests {
         let half = || Said::Message("x".repeat(limits::EXCHANGE_BYTES / 2));
         assert!(sink.send(half()) && sink.send(half()), "at the limit");
         assert!(!sink.send(Said::Message("x".to_owned())), "over it");
+        assert!(
+            sink.send(Said::Answer("x".repeat(limits::EXCHANGE_BYTES))),
+            "an answer is not lost behind them"
+        );
         heard.from.try_recv().unwrap();
         let (sink, _heard) = super::sink();
         assert!(sink.send(Said::Answer("x".repeat(limits::EXCHANGE_BYTES + 1))), "one that waits alone");

@@ -199,6 +199,9 @@ async fn tell(
             // Who gives a request up closes its connection; ids are nobody's alone here.
             return Ok(StatusCode::ACCEPTED.into_response());
         }
+        if matches!(&message, FromClient::Request { method, .. } if method == "initialize") {
+            return Err(Unfit::new(StatusCode::BAD_REQUEST, "mcp-session", "this revision has no sessions"));
+        }
         let shown = door.shown(headers)?;
         let key = Key::of(shown.as_deref());
         let connection = door.connections.open(key).ok_or_else(Door::full)?;
@@ -219,6 +222,7 @@ async fn tell(
         return ask(door, connection, message, Some(key), place).await;
     }
     let (_, connection) = door.session(headers)?;
+    let mut given_up = None;
     let message = match message {
         FromClient::Request { .. } => return ask(door, connection, message, None, place).await,
         FromClient::Notification { method, params } if method == "notifications/cancelled" => {
@@ -228,6 +232,7 @@ async fn tell(
             };
             let mut params = params;
             params.insert("requestId".to_owned(), json!(own));
+            given_up = Some(own);
             FromClient::Notification { method, params }
         }
         other => other,
@@ -242,6 +247,10 @@ async fn tell(
     // It is passed on before the client goes on: what follows may depend on it.
     let passed = spawn_blocking(move || {
         connection.proxy.hear(message, &text);
+        // Who gave a request up gets no answer to it.
+        if let Some(own) = given_up {
+            connection.client.close(&own);
+        }
         drop(place);
     });
     let _ = passed.await;
@@ -302,8 +311,8 @@ async fn ask(
             return Ok(passed_on(status, authenticate, body));
         }
         Ok(Some(said @ Said::Message(_))) => streamed(Some(said), heard, asked),
-        Err(_) => streamed(None, heard, asked),
-        Ok(None) => return Err(Unfit::new(StatusCode::BAD_GATEWAY, "mcp-upstream", "there is no answer")),
+        // A stream of nothing, where it was given up or its session was ended.
+        Err(_) | Ok(None) => streamed(None, heard, asked),
     };
     if let Some(name) = opened.and_then(|name| HeaderValue::from_str(&name).ok()) {
         response.headers_mut().insert(SESSION, name);

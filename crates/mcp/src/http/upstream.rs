@@ -23,6 +23,7 @@ use crate::{
     limits,
     lines::Line,
     message::{self, FromServer, Id},
+    passing::OPEN_ADDRESS,
     proxy::{Answer, Proxy},
     reply,
     writer::Lines,
@@ -335,7 +336,8 @@ impl Upstream {
         if (400..500).contains(&status) && self.is_answer(id, "", &text) {
             return Ok(());
         }
-        let is_error = matches!(FromServer::parse(&text), Ok(FromServer::Error { id: None, .. }));
+        // What has people open an address asks them past the policy.
+        let is_error = matches!(FromServer::parse(&text), Ok(FromServer::Error { id: None, code, .. }) if code != OPEN_ADDRESS);
         let is_the_clients =
             matches!(status, 400..500) && !(matches!(status, 401 | 403) && self.target.credential.is_some());
         let why = Answer::Lost(format!("the server answered with status {status}"));
