@@ -108,3 +108,33 @@ impl<L: Log> Gate<L> {
         let _ = outcome.execution().map(|execution: RecordId| self.open.clear(execution));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use counterfoil_client::seal;
+    use counterfoil_receipt::text::Label;
+    use counterfoil_testkit::Scenario;
+
+    use super::*;
+
+    #[test]
+    fn as_many_wait_as_may_and_the_next_is_given_back() {
+        let scenario = Scenario::new();
+        let record = UnverifiedRecord::parse(&scenario.ledger.entries()[0]).unwrap();
+        let label = || Label::new("result").unwrap();
+        let large = seal(label(), label(), vec![b'x'; TOGETHER_BYTES / 2]).unwrap().opening;
+        let outcome = |payloads| SignedOutcome { record: record.clone(), payloads };
+        let behind = Behind::default();
+        assert!((0..WAITING).all(|_| behind.push(outcome(Vec::new())).is_none()), "at the limit");
+        assert!(behind.push(outcome(Vec::new())).is_some(), "over it");
+        assert_eq!(behind.take().len(), TOGETHER);
+        assert!(behind.push(outcome(Vec::new())).is_none(), "there is room again");
+        let behind = Behind::default();
+        let most = WAITING_BYTES / large.content.len();
+        assert!((0..=most).all(|_| behind.push(outcome(vec![large.clone()])).is_none()), "but for one");
+        assert!(behind.push(outcome(Vec::new())).is_some(), "over it");
+        assert_eq!(behind.take().len(), 2);
+    }
+}
