@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use clap::{Args, Subcommand};
 use counterfoil_client::{PinnedClient, SystemClock, View};
 use counterfoil_gate::{
-    Config, Effect, Ended, Gate as Driver, GateError, Idempotent, LogError, PolicyPin, Ran, Settled,
+    Config, Effect, Ended, Gate as Driver, GateError, Idempotent, PolicyPin, Ran, Settled,
     command::{CommandAction, CommandError},
     heed_in, is_stop,
 };
@@ -500,10 +500,11 @@ pub fn refused(code: &str, detail: &str) -> Failure {
 fn gate_failure(error: &GateError) -> Failure {
     let text = error.to_string();
     let (code, status, hint) = match error {
+        GateError::NotProposed(_) => {
+            ("not-proposed", NOT_SHOWN, "check that the server answers, with `counterfoil doctor`")
+        }
         GateError::NotSettled => ("not-settled", NOT_SHOWN, "run `counterfoil gate settle`"),
-        GateError::NoEvidence(
-            LogError::Rejected { .. } | LogError::NotSubmitted(_) | LogError::Unknown(_),
-        ) => (
+        GateError::NoEvidence(_) => (
             "no-evidence",
             NOT_SHOWN,
             "nothing was run; check that the server answers, with `counterfoil doctor`",

@@ -65,11 +65,15 @@ fn bytes(outcome: &SignedOutcome) -> usize {
 }
 
 impl<L: Log> Gate<L> {
-    /// Waits until an outcome is to be logged by [`Gate::log_outcomes`], at most so long; whether there is one.
+    /// Waits until an outcome is to be logged by [`Gate::log_outcomes`], at most so long; whether there is one. From here on power that fails
+    /// does not make it unknown.
     pub fn wait_for_outcomes(&self, most: Duration) -> bool {
         let waiting = lock(&self.behind.waiting);
         let waited = self.behind.more.wait_timeout_while(waiting, most, |waiting| waiting.is_empty());
-        !waited.unwrap_or_else(PoisonError::into_inner).0.is_empty()
+        let is_one = !waited.unwrap_or_else(PoisonError::into_inner).0.is_empty();
+        // One that can't be made durable is logged all the same.
+        is_one.then(|| self.open.sync());
+        is_one
     }
 
     /// Tries each outcome that waits once; whether none is left to be tried again. What is not logged stays noted, and is tried again when
@@ -91,7 +95,9 @@ impl<L: Log> Gate<L> {
                     }
                     // What the log will never take stays noted, for people to look at.
                     Err(LogError::Rejected { .. }) => {}
-                    Err(LogError::NotSubmitted(_) | LogError::Unknown(_)) => left.push(outcome),
+                    Err(LogError::NotSubmitted(_) | LogError::NoRun(_) | LogError::Unknown(_)) => {
+                        left.push(outcome)
+                    }
                 }
             }
         }

@@ -21,7 +21,7 @@ use crate::{
     driver::{Ended, Gate, GateError},
     effect::Effect,
     known::Begun,
-    log::Log as _,
+    log::{Log as _, LogError},
 };
 
 /// Pages of the log's list on which earlier proposals are looked for: a thousand of each status.
@@ -88,7 +88,7 @@ pub struct Asked {
     pub action: Action,
     /// Whether it stood before it was asked for.
     pub earlier: bool,
-    /// What the log said of it, if it was asked for just now.
+    /// What is to be logged, if it was only signed so far.
     pub begun: Option<Begun>,
 }
 
@@ -191,9 +191,18 @@ impl Desk {
     /// Has a proposal's effect happen if that may be now, as [`Gate::run_soon`] does: [`Gate::log_outcomes`] is to be called soon.
     ///
     /// # Errors
-    /// [`GateError`]: nothing ran.
-    pub fn attempt(&self, asked: &Asked, effect: &mut dyn Effect) -> Result<Ended, GateError> {
-        self.gate.run_soon(asked.run, asked.proposal, &asked.action, effect, asked.begun.as_ref())
+    /// [`AskError`]: nothing ran.
+    pub fn attempt(&self, asked: &Asked, effect: &mut dyn Effect) -> Result<Ended, AskError> {
+        let begun = asked.begun.as_ref();
+        self.gate.run_soon(asked.run, asked.proposal, &asked.action, effect, begun).map_err(|error| {
+            match error {
+                GateError::NotProposed(LogError::Rejected { code }) => {
+                    AskError::not_asked(code, "the log does not admit the proposal")
+                }
+                GateError::NotProposed(error) => AskError::not_asked("not-proposed", error.to_string()),
+                error => error.into(),
+            }
+        })
     }
 
     fn wait_and_run(
@@ -271,6 +280,19 @@ impl Desk {
     /// # Errors
     /// [`AskError::NotAsked`].
     pub fn propose(&self, ask: &Ask, is_idempotent: bool) -> Result<Asked, AskError> {
+        let mut asked = self.prepare(ask, is_idempotent)?;
+        if let Some(begun) = asked.begun.take() {
+            let (records, openings) = begun.into_parts();
+            self.submit(&records, &openings)?;
+        }
+        Ok(asked)
+    }
+
+    /// As [`Desk::propose`], without submitting what is proposed: [`Desk::attempt`] does.
+    ///
+    /// # Errors
+    /// [`AskError::NotAsked`].
+    pub fn prepare(&self, ask: &Ask, is_idempotent: bool) -> Result<Asked, AskError> {
         let digest = ask.action.digest();
         let earlier = self.earlier.lock().unwrap_or_else(PoisonError::into_inner).remove(&digest);
         if let Some(Earlier { run, proposal, .. }) = earlier.filter(|one| is_idempotent || !one.is_unknown) {
@@ -279,9 +301,8 @@ impl Desk {
         let trigger = self.sign_trigger(ask.event.clone())?;
         let run = RunId::started_by(trigger.id());
         let proposal = self.sign_proposal(run, vec![trigger.id()], ask, &ask.action, None)?;
-        let (id, records) = (proposal.id(), vec![trigger, proposal]);
-        let included = self.submit(&records, &ask.openings)?;
-        let begun = Begun::new(run, records, &included);
+        let id = proposal.id();
+        let begun = Some(Begun::new(trigger, proposal, ask.openings.clone()));
         Ok(Asked { run, proposal: id, action: ask.action.clone(), earlier: false, begun })
     }
 

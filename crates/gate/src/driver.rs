@@ -20,7 +20,7 @@ use counterfoil_receipt::{
     field::{Millis, Whole},
     text::{Label, Text},
 };
-use counterfoil_verify::{Answer, Dimension, Rule, Shown, Verdict};
+use counterfoil_verify::{Answer, Dimension, Rule, Verdict};
 use thiserror::Error;
 
 use crate::{
@@ -60,18 +60,18 @@ pub struct Gate<L> {
     pub(crate) log: L,
     pub(crate) open: OpenExecutions,
     pub(crate) behind: Behind,
+    pub(crate) settled: AtomicBool,
+    pub(crate) runtime: Author,
+    /// Executions that this process has begun and not ended.
+    pub(crate) running: Mutex<BTreeSet<RecordId>>,
     stops: Stops,
     signer: Box<dyn Signer + Send + Sync>,
-    runtime: Author,
     clock: Box<dyn Clock>,
     outcome_patience: Duration,
     refusals: Refusals,
-    settled: AtomicBool,
     pin: Option<PolicyPin>,
     /// What the log showed last, and when.
     shown: Mutex<Option<(Instant, Arc<Verdict>)>>,
-    /// Executions that this process has begun and not ended.
-    running: Mutex<BTreeSet<RecordId>>,
 }
 
 /// How a request ended.
@@ -110,30 +110,15 @@ pub struct Ran {
     pub outcome: Option<RecordId>,
 }
 
-/// What became of an execution that an earlier process, or an earlier call, left open.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Settled {
-    /// It has an outcome now: the one that was noted, or `unknown`.
-    Recorded {
-        /// The execution.
-        execution: RecordId,
-        /// The outcome.
-        outcome: RecordId,
-    },
-    /// It had one already.
-    Known(RecordId),
-    /// It was never logged, and can't be any more.
-    NeverLogged(RecordId),
-    /// It stays open, for this reason.
-    Open(RecordId, String),
-}
-
 /// Why the gate did nothing, or can't say what it did.
 #[derive(Debug, Error)]
 pub enum GateError {
     /// [`Gate::settle_open`] was not called, or failed.
     #[error("not-settled: executions of an earlier process may be open; settle them first")]
     NotSettled,
+    /// The proposal is not logged, or it is not known whether it is. Nothing ran.
+    #[error("not-proposed: {0}; nothing was run")]
+    NotProposed(LogError),
     /// No evidence. Nothing was logged and nothing ran.
     #[error("no-evidence: {0}; nothing was run")]
     NoEvidence(LogError),
@@ -177,9 +162,9 @@ impl<L: Log> Gate<L> {
             outcome_patience: config.outcome_patience,
             refusals: Refusals::new(config.dir.join("refusals"), config.refusal_pause)?,
             settled: AtomicBool::new(false),
+            running: Mutex::default(),
             pin: None,
             shown: Mutex::default(),
-            running: Mutex::default(),
         })
     }
 
@@ -202,35 +187,6 @@ impl<L: Log> Gate<L> {
     /// Who executes.
     pub const fn runtime(&self) -> &Principal {
         &self.runtime.principal
-    }
-
-    /// Settles what earlier processes left open: logs the outcome that was noted, or else that the outcome is unknown.
-    /// Runs nothing.
-    ///
-    /// # Errors
-    /// [`GateError`]; the gate then lets nothing pass.
-    pub fn settle_open(&self) -> Result<Vec<Settled>, GateError> {
-        self.settled.store(false, Ordering::Release);
-        let mut settled = Vec::new();
-        // What another runtime began in this directory only it can report.
-        let is_own = |execution: &UnverifiedRecord| execution.author().principal == self.runtime.principal;
-        for place in self.open.abandoned() {
-            let place = place?;
-            for execution in place.list()?.into_iter().filter(is_own) {
-                settled.push(self.settle(&place, &execution)?);
-            }
-        }
-        // What waits to be logged has its outcome.
-        let _logging = lock(&self.behind.logging);
-        for execution in self.open.list()?.into_iter().filter(is_own) {
-            let runs_now = lock(&self.running).contains(&execution.id());
-            if !runs_now {
-                settled.push(self.settle(&self.open, &execution)?);
-            }
-        }
-        self.settled.store(true, Ordering::Release);
-        self.log_refusals(false);
-        Ok(settled)
     }
 
     /// Keeps a signed reject, cancel or revocation, with what it needs to be one, and heeds it from now on, whether the log has it or not; so
@@ -256,9 +212,9 @@ impl<L: Log> Gate<L> {
         self.attempt(run, proposal, action, effect, &Way::default()).map(|(ended, _)| ended)
     }
 
-    /// As [`Gate::run`], for whoever has the result of the effect wait for as little as may be: a run that was just begun is decided on what the
-    /// log showed a moment ago, and nothing happens before it is shown anew, with the execution; and an outcome that is known is logged by
-    /// [`Gate::log_outcomes`], which is to be called soon.
+    /// As [`Gate::run`], for whoever has the result of the effect wait for as little as may be: a run that is to begin is decided on what the
+    /// log showed a moment ago, and begins with its execution if that lets it pass; nothing happens before it is shown anew; and an outcome
+    /// that is known is logged by [`Gate::log_outcomes`], which is to be called soon.
     ///
     /// # Errors
     /// [`GateError`]; the effect did not run.
@@ -340,7 +296,7 @@ impl<L: Log> Gate<L> {
             require,
         };
         if let Some(begun) = way.begun
-            && let Some(ended) = self.attempt_begun(&request, begun, way, effect)?
+            && let Some(ended) = self.begin(&request, begun, way, effect)?
         {
             return Ok((ended, 0));
         }
@@ -367,30 +323,38 @@ impl<L: Log> Gate<L> {
         Ok((ended.unwrap_or_else(refused), records))
     }
 
-    /// The same on what the log showed a moment ago, and what was logged since by whoever asks; nothing unless that lets the action pass.
-    fn attempt_begun(
+    /// Has a run begin: with its execution, if what the log showed a moment ago lets the action pass. If not, or if the log does not admit the
+    /// execution, the proposal is in the log and `None` says that it has to be looked at there.
+    fn begin(
         &self,
         request: &Request,
         begun: &Begun,
         way: &Way<'_>,
         effect: &mut dyn Effect,
     ) -> Result<Option<Ended>, GateError> {
-        // What was signed against it is judged on all that is known now.
-        if !request.stops.is_empty() {
-            return Ok(None);
+        let shown = self.shown_lately()?;
+        let known = shown.as_ref().and_then(|shown| Known::with(shown, begun, self.log.checked()));
+        if let Some(known) = known
+            // What was signed against it is judged on all that is known now.
+            && request.stops.is_empty()
+            && self.policy_differs(known.state.policy_in_force().map(|(digest, _)| digest)).is_none()
+            && let Ruling::Execute(approved) = rule(request, &known, self.now()?)
+            && effect::check(effect, &request.action).is_ok()
+        {
+            return Ok(self.execute(request, &known, approved, way, effect)?.ok());
         }
-        let shown = lock(&self.shown).clone().filter(|(when, _)| when.elapsed() < STILL);
-        let Some((_, shown)) = shown else { return Ok(None) };
-        let Some(known) = Known::with(&shown, begun, self.log.checked()) else { return Ok(None) };
-        if self.policy_differs(known.state.policy_in_force().map(|(digest, _)| digest)).is_some() {
-            return Ok(None);
+        match first_fault(self.log.submit_all(&begun.lines())) {
+            None => Ok(None),
+            Some((_, error)) => Err(GateError::NotProposed(error)),
         }
-        let Ruling::Execute(approved) = rule(request, &known, self.now()?) else { return Ok(None) };
-        if effect::check(effect, &request.action).is_err() {
-            return Ok(None);
-        }
-        // What the log does not admit is looked at anew.
-        Ok(self.execute(request, &known, approved, way, effect)?.ok())
+    }
+
+    /// What the log showed a moment ago, or of the same run now; nothing if it was never asked.
+    fn shown_lately(&self) -> Result<Option<Arc<Verdict>>, GateError> {
+        let Some((when, shown)) = lock(&self.shown).clone() else { return Ok(None) };
+        let Some(run) = shown.run_id().filter(|_| when.elapsed() >= STILL) else { return Ok(Some(shown)) };
+        lock(&self.shown).take();
+        self.evidence(run).map(Some)
     }
 
     /// Records that an action was refused before anybody proposed it, in a run that is there. `None` if an equal refusal stands.
@@ -422,7 +386,7 @@ impl<L: Log> Gate<L> {
     }
 
     /// Logs refusals that were counted: all, or those that waited long enough.
-    fn log_refusals(&self, all: bool) {
+    pub(crate) fn log_refusals(&self, all: bool) {
         let Ok(now) = self.now() else { return };
         for (kind, count) in self.refusals.due(now.get(), all) {
             let detail = format!("{count} more refusals like the one before");
@@ -430,7 +394,7 @@ impl<L: Log> Gate<L> {
             match self.submit_refusal(&evidence, &kind, None, Some(detail), count) {
                 // What the log will never take waits for nothing.
                 Ok(_) | Err(LogError::Rejected { .. }) => self.refusals.logged(&kind, count),
-                Err(LogError::NotSubmitted(_) | LogError::Unknown(_)) => {}
+                Err(LogError::NotSubmitted(_) | LogError::NoRun(_) | LogError::Unknown(_)) => {}
             }
         }
     }
@@ -447,19 +411,38 @@ impl<L: Log> Gate<L> {
         let execution = approved.execution().sign(&*self.signer)?;
         let id = execution.id();
         let _running = Running::begin(&self.running, id);
+        let mut lines = way.begun.map_or_else(Vec::new, Begun::lines);
+        let before = lines.len();
+        lines.push((&execution, &[]));
         self.open.begin(&execution)?;
-        match self.log.submit(&execution, &[]) {
-            Ok(_) => {}
-            Err(LogError::Rejected { code }) => {
+        // The note is on disk before anything happens; while the log writes, so does the gate.
+        let open = &self.open;
+        let (noted, answers) = thread::scope(|scope| {
+            let noted = scope.spawn(|| open.sync());
+            let answers = self.log.submit_all(&lines);
+            (noted.join(), answers)
+        });
+        match first_fault(answers) {
+            None => {}
+            Some((_, error @ (LogError::Unknown(_) | LogError::NoRun(_)))) => {
+                return Err(self.unconfirmed(&execution, &error));
+            }
+            Some((at, LogError::Rejected { code })) if at == before => {
                 self.open.clear(id)?;
                 return Ok(Err(Refusal::new(code, "the log does not admit the execution")));
             }
-            Err(error @ LogError::NotSubmitted(_)) => {
+            Some((at, error)) => {
                 self.open.clear(id)?;
-                return Err(GateError::NoEvidence(error));
+                let is_proposed = at == before;
+                return Err(if is_proposed {
+                    GateError::NoEvidence(error)
+                } else {
+                    GateError::NotProposed(error)
+                });
             }
-            Err(error) => return Err(self.unconfirmed(&execution, &error)),
         }
+        let noted = noted.unwrap_or_else(|_| Err(io::Error::other("the note could not be made durable")));
+        noted.map_err(|error| self.unconfirmed(&execution, &error))?;
         let after = self.evidence(request.run).map_err(|error| self.unconfirmed(&execution, &error))?;
         let now = self.now().map_err(|error| self.unconfirmed(&execution, &error))?;
         let stops = self.stops.read().map_err(|error| self.unconfirmed(&execution, &error))?;
@@ -489,7 +472,7 @@ impl<L: Log> Gate<L> {
         let outcome = self.sign_outcome(execution, done).ok()?;
         let id = outcome.record.id();
         // Without a note and without a logged outcome the execution stays open, and is settled as unknown.
-        let noted = self.open.conclude(execution.id(), &outcome);
+        let noted = self.open.conclude(execution.id(), &outcome, !is_logged_behind);
         // What nobody knows may be tried again, once the log has that.
         let outcome = if is_logged_behind && noted.is_ok() && done.status != Status::Unknown {
             match self.behind.push(outcome) {
@@ -504,7 +487,11 @@ impl<L: Log> Gate<L> {
         Some(id)
     }
 
-    fn sign_outcome(&self, execution: &UnverifiedRecord, done: &Done) -> Result<SignedOutcome, GateError> {
+    pub(crate) fn sign_outcome(
+        &self,
+        execution: &UnverifiedRecord,
+        done: &Done,
+    ) -> Result<SignedOutcome, GateError> {
         let sealed = done.result.clone().map(|result| seal(result.label, result.media_type, result.content));
         let (sealed, lost) = match sealed.transpose() {
             Ok(sealed) => (sealed, None),
@@ -526,7 +513,7 @@ impl<L: Log> Gate<L> {
     }
 
     /// Submits an outcome until the log has it, or patience ends.
-    fn submit_outcome(&self, outcome: &SignedOutcome) -> Result<(), LogError> {
+    pub(crate) fn submit_outcome(&self, outcome: &SignedOutcome) -> Result<(), LogError> {
         let (started, mut pause) = (Instant::now(), Duration::from_millis(100));
         loop {
             match self.log.submit(&outcome.record, &outcome.payloads) {
@@ -539,66 +526,11 @@ impl<L: Log> Gate<L> {
         }
     }
 
-    fn settle(&self, place: &OpenExecutions, execution: &UnverifiedRecord) -> Result<Settled, GateError> {
-        let id = execution.id();
-        let Some(run) = execution.run() else { return Ok(Settled::Open(id, "names no run".to_owned())) };
-        let evidence = self.evidence(run)?;
-        if !matches!(evidence.answer(Dimension::Inclusion), Answer::Pass(_)) {
-            return Ok(Settled::Open(id, "the run is not shown to be in the log".to_owned()));
-        }
-        let logged = evidence.state().run(&run).and_then(|run| run.execution(&id));
-        match logged.map(|execution| execution.status()) {
-            None if window_is_over(execution, run, &evidence) || use_is_gone(execution, run, &evidence) => {
-                place.clear(id)?;
-                Ok(Settled::NeverLogged(id))
-            }
-            None => Ok(Settled::Open(id, "it is not logged, and could still be".to_owned())),
-            Some(Some(_)) => {
-                place.clear(id)?;
-                Ok(Settled::Known(id))
-            }
-            Some(None) => self.settle_logged(place, execution),
-        }
-    }
-
-    /// Logs the outcome that was noted, or that nobody knows.
-    fn settle_logged(
-        &self,
-        place: &OpenExecutions,
-        execution: &UnverifiedRecord,
-    ) -> Result<Settled, GateError> {
-        let id = execution.id();
-        let noted =
-            place.outcome(id)?.filter(|noted| noted.record.author().principal == self.runtime.principal);
-        let outcome = match noted {
-            Some(outcome) => outcome,
-            None => {
-                let done = Done::unknown(
-                    "the runtime was interrupted between the execution's record and its outcome",
-                );
-                let outcome = self.sign_outcome(execution, &done)?;
-                place.conclude(id, &outcome)?;
-                outcome
-            }
-        };
-        match self.submit_outcome(&outcome) {
-            Ok(()) => {
-                place.clear(id)?;
-                Ok(Settled::Recorded { execution: id, outcome: outcome.record.id() })
-            }
-            Err(LogError::Rejected { code }) if code == Rule::OutcomeSettled.code() => {
-                place.clear(id)?;
-                Ok(Settled::Known(id))
-            }
-            Err(error) => Ok(Settled::Open(id, error.to_string())),
-        }
-    }
-
     /// What is known of an execution that may be logged and will not run: that it did not. Noted for
     /// [`Gate::settle_open`]; without the note it will be settled as unknown.
     fn unconfirmed(&self, execution: &UnverifiedRecord, why: &dyn std::fmt::Display) -> GateError {
         if let Ok(outcome) = self.sign_outcome(execution, &Done::not_started(format!("not run: {why}"))) {
-            let _ = self.open.conclude(execution.id(), &outcome);
+            let _ = self.open.conclude(execution.id(), &outcome, true);
         }
         GateError::Unconfirmed { execution: execution.id(), why: why.to_string() }
     }
@@ -721,6 +653,17 @@ impl Drop for Running<'_> {
     }
 }
 
+/// The first record that is not logged, and why; before all others one of which it is not known, then one that was not even submitted.
+fn first_fault(answers: Vec<Result<u64, LogError>>) -> Option<(usize, LogError)> {
+    let doubt = |error: &LogError| match error {
+        LogError::Unknown(_) | LogError::NoRun(_) => 0,
+        LogError::NotSubmitted(_) => 1,
+        LogError::Rejected { .. } => 2,
+    };
+    let faults = answers.into_iter().enumerate().filter_map(|(at, answer)| Some((at, answer.err()?)));
+    faults.min_by_key(|(at, error)| (doubt(error), *at))
+}
+
 /// What is behind a mutex; nothing here is left half done by a panic.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -745,26 +688,6 @@ fn stopped_since(
         Ruling::Hold(why) => Some(Refusal::new(Rule::QuorumNotMet.code(), why)),
         Ruling::Refuse(refusal) => Some(refusal),
     }
-}
-
-/// Whether an execution that is not in the log can no longer be admitted, because log time is past its window.
-fn window_is_over(execution: &UnverifiedRecord, run: RunId, evidence: &Verdict) -> bool {
-    let Body::Execution(body) = execution.body() else { return false };
-    let state = evidence.state();
-    let windows = state.run(&run).map_or_else(Vec::new, |run| state.windows(run, body));
-    let until = windows.iter().map(|(_, until)| *until).min();
-    until.zip(state.log_time()).is_some_and(|(until, log_time)| log_time.get() > until)
-}
-
-/// Whether an execution that is not in the log can no longer be admitted, because another took its use, or the proposal ended: neither
-/// is ever undone.
-fn use_is_gone(execution: &UnverifiedRecord, run: RunId, evidence: &Verdict) -> bool {
-    let (Body::Execution(body), state) = (execution.body(), evidence.state()) else { return false };
-    let Some(run) = state.run(&run) else { return false };
-    let would = state.may_execute(run, body, &execution.author().principal, execution.time().get());
-    would.is_err_and(|fault| {
-        fault.shown == Shown::Violated && [Rule::UseConsumed, Rule::ProposalEnded].contains(&fault.rule)
-    })
 }
 
 /// A text for a record: as much as fits, `None` for nothing.

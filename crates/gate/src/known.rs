@@ -2,21 +2,20 @@
 
 use std::borrow::Cow;
 
-use counterfoil_client::Included;
-use counterfoil_receipt::{Root, RunId, UnverifiedRecord, body::Basis, field::Count};
+use counterfoil_receipt::{Opening, Root, RunId, UnverifiedRecord, body::Basis, field::Count};
 use counterfoil_verify::{
     Answer, Dimension, KeyCache, Roots, Shown, SignatureCache, State, Verdict, check_signature,
 };
 
 use crate::decide::Refusal;
 
-/// Trigger and proposal of a run that was begun a moment ago, each proven to be in the log.
+/// Trigger and proposal of a run that no log has yet.
 #[derive(Clone, Debug)]
 pub struct Begun {
     run: RunId,
-    entries: Vec<(UnverifiedRecord, u64)>,
-    /// The checkpoint that shows them.
-    basis: Basis,
+    records: [UnverifiedRecord; 2],
+    /// What opens what the proposal commits to.
+    openings: Vec<Opening>,
 }
 
 /// The state that a gate decides on, and what speaks for it.
@@ -38,22 +37,29 @@ impl Roots for NoRoots {
 }
 
 impl Begun {
-    /// A run of these records, as the log answered for each.
-    pub fn new(run: RunId, records: Vec<UnverifiedRecord>, included: &[Included]) -> Option<Self> {
-        let basis =
-            included.iter().map(|included| &included.checkpoint).max_by_key(|shown| shown.head().size);
-        let are_theirs = records.iter().map(UnverifiedRecord::id).eq(included.iter().map(|shown| shown.id));
-        let entries = records.into_iter().zip(included.iter().map(|shown| shown.index)).collect();
-        Some(Self { run, entries, basis: basis?.basis()? }).filter(|_| are_theirs)
+    /// A run that begins with these, and what opens the proposal's commitments.
+    pub fn new(trigger: UnverifiedRecord, proposal: UnverifiedRecord, openings: Vec<Opening>) -> Self {
+        Self { run: RunId::started_by(trigger.id()), records: [trigger, proposal], openings }
     }
 
-    /// The state with these entries behind all others; `None` if they are not, or one of them breaks a rule there.
+    /// The records, and what opens what the second commits to.
+    pub(crate) fn into_parts(self) -> ([UnverifiedRecord; 2], Vec<Opening>) {
+        (self.records, self.openings)
+    }
+
+    /// What is to be submitted.
+    pub(crate) fn lines(&self) -> Vec<(&UnverifiedRecord, &[Opening])> {
+        let [trigger, proposal] = &self.records;
+        vec![(trigger, &[]), (proposal, &self.openings)]
+    }
+
+    /// The state with these as the next entries; `None` if one of them breaks a rule there.
     fn after(&self, verdict: &Verdict, checked: SignatureCache) -> Option<State> {
-        let seen = shown_basis(verdict)?.size;
+        let next = shown_basis(verdict)?.size.get()..;
         let (mut state, mut keys) = (verdict.state().clone(), KeyCache::remembering(checked));
-        for (record, index) in &self.entries {
+        for (record, index) in self.records.iter().zip(next) {
             let record = check_signature(record.clone(), &mut keys).ok()?;
-            state.fold(&record, *index, &NoRoots).ok().filter(|_| *index >= seen.get())?;
+            state.fold(&record, index, &NoRoots).ok()?;
         }
         Some(state)
     }
@@ -66,11 +72,11 @@ impl<'e> Known<'e> {
         Self { verdict, run: verdict.run_id(), state, basis: shown_basis(verdict) }
     }
 
-    /// What a verdict on another run of the same log shows, and a run that was begun since. What else was logged since is not known: who
+    /// What a verdict on another run of the same log shows, and a run that begins. What else was logged since is not known: who
     /// acts on this has to ask again before it does anything.
     pub fn with(verdict: &'e Verdict, begun: &Begun, checked: SignatureCache) -> Option<Self> {
         let state = Cow::Owned(begun.after(verdict, checked)?);
-        Some(Self { verdict, run: Some(begun.run), state, basis: Some(begun.basis.clone()) })
+        Some(Self { verdict, run: Some(begun.run), state, basis: shown_basis(verdict) })
     }
 
     /// Whether this is ahead of what the verdict shows.

@@ -7,7 +7,7 @@ use std::{
 
 use counterfoil_client::{ClientError, PinnedClient, RejectionSigner, SubmitError};
 use counterfoil_receipt::{Opening, RunId, UnverifiedRecord, bundle::PayloadLine, field::Millis};
-use counterfoil_verify::{Dimension, SignatureCache, Verdict};
+use counterfoil_verify::{Dimension, Rule, SignatureCache, Verdict};
 use thiserror::Error;
 
 /// How often a run is asked for while it is waited on, at the most.
@@ -61,6 +61,9 @@ pub enum LogError {
     /// Nothing reached the log.
     #[error("not submitted: {0}")]
     NotSubmitted(String),
+    /// The log says that it has no such run.
+    #[error("{0}")]
+    NoRun(String),
     /// No answer that holds. A submission may have been logged.
     #[error("{0}")]
     Unknown(String),
@@ -68,7 +71,14 @@ pub enum LogError {
 
 impl Log for PinnedClient {
     fn evidence(&self, run: RunId, now: Millis) -> Result<Verdict, LogError> {
-        self.fetch_verified(run, now).map(|verified| verified.verdict).map_err(unknown)
+        self.fetch_verified(run, now).map(|verified| verified.verdict).map_err(|error| match error {
+            ClientError::Refused(problem)
+                if problem.status == 404 && problem.code == Rule::RunUnknown.code() =>
+            {
+                LogError::NoRun(problem.to_string())
+            }
+            error => unknown(error),
+        })
     }
 
     fn submit(&self, record: &UnverifiedRecord, payloads: &[Opening]) -> Result<u64, LogError> {

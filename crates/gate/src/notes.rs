@@ -46,7 +46,7 @@ pub(crate) struct Notes {
     pub open: BTreeMap<RecordId, Open>,
     file: File,
     end: u64,
-    /// Whether there are notes that may not be on disk yet: that something is over.
+    /// Whether there are notes that may not be on disk yet.
     is_ahead: bool,
     /// Bytes that it had when it was written anew last.
     rewritten: u64,
@@ -118,10 +118,11 @@ impl Notes {
         Ok(())
     }
 
-    /// Writes a note behind the last one; durable when it returns, if that matters. Then all before it are, so that no gap is left.
+    /// Writes a note behind the last one; durable when it returns, if that matters. Those before it are, so that no gap is left, unless this
+    /// one only says that something is over.
     pub fn write(&mut self, kind: Kind, execution: RecordId, content: &[u8], sync: bool) -> io::Result<()> {
         let note = encode(kind, execution, content);
-        if sync {
+        if kind != Kind::Over {
             self.sync()?;
         }
         // What an earlier write left here that failed is overwritten.

@@ -3,8 +3,11 @@
 //! Each process takes a place of its own below the directory, `0` or the next that is free, so that two gates of one runtime work side
 //! by side; what a process left behind is settled by whoever finds its place free.
 //!
-//! Order of writes, each durable before the next: the signed execution, submission, effect, the signed outcome with its payload,
-//! submission, and that it is over. All stand in one file, each behind the one before, so that each takes one write and one sync.
+//! Order of writes: the signed execution, submission, effect, the signed outcome with its payload, submission, and that it is over. All
+//! stand in one file, each behind the one before. Each is written before the next step, so that a process may end at any moment; and the
+//! execution is on disk before the effect, and the outcome before its submission, so that the machine may, too. Power that fails between
+//! submission and effect can leave an execution in the log of which nobody here knows, and which did not run; power that fails right
+//! after an effect can leave its outcome unknown.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -93,24 +96,29 @@ impl OpenExecutions {
         }
     }
 
-    /// Notes that an execution is about to be submitted. Fails if it was noted before: nothing is begun twice.
+    /// Notes that an execution is about to be submitted; durable after [`Self::sync`]. Fails if it was noted before: nothing is begun twice.
     pub(crate) fn begin(&self, execution: &UnverifiedRecord) -> io::Result<()> {
         let id = execution.id();
         let mut notes = lock(&self.notes);
         if notes.open.contains_key(&id) {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{id} was begun before")));
         }
-        notes.write(Kind::Begun, id, execution.bytes(), true)
+        notes.write(Kind::Begun, id, execution.bytes(), false)
     }
 
-    /// Notes the outcome of an execution.
-    pub(crate) fn conclude(&self, execution: RecordId, outcome: &SignedOutcome) -> io::Result<()> {
+    /// Notes the outcome of an execution; if it is not to be durable at once, it is after [`Self::sync`].
+    pub(crate) fn conclude(
+        &self,
+        execution: RecordId,
+        outcome: &SignedOutcome,
+        sync: bool,
+    ) -> io::Result<()> {
         let mut lines = Vec::new();
         for opening in &outcome.payloads {
             write_line(&PayloadLine::disclosing(opening.clone(), None), &mut lines);
         }
         lines.extend_from_slice(outcome.record.bytes());
-        lock(&self.notes).write(Kind::Ended, execution, &lines, true)
+        lock(&self.notes).write(Kind::Ended, execution, &lines, sync)
     }
 
     /// The outcome that was noted.
@@ -138,7 +146,7 @@ impl OpenExecutions {
         notes.tidy()
     }
 
-    /// Makes durable what was forgotten.
+    /// Makes durable all that was noted.
     pub(crate) fn sync(&self) -> io::Result<()> {
         lock(&self.notes).sync()
     }

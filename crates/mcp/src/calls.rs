@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use counterfoil_gate::{Asked, Attempt, Done, Ended, GateError, Ran, Refusal, ResultPayload};
+use counterfoil_gate::{AskError, Asked, Attempt, Done, Ended, Ran, Refusal, ResultPayload};
 use counterfoil_receipt::{
     Action, RecordId,
     body::{Effects, Status},
@@ -118,7 +118,7 @@ impl Proxy {
             let ask = desk.ask(&call, &ticket.id.to_string())?;
             Ok(match desk.refuses(&ask)? {
                 Some(refused) => Err(refused),
-                None => Ok(desk.asking.propose(&ask, call.tool.idempotent)?),
+                None => Ok(desk.asking.prepare(&ask, call.tool.idempotent)?),
             })
         });
         // Until it is known as a call, it counts as being proposed: what is the same must find one or the other.
@@ -199,7 +199,7 @@ impl Proxy {
                 Ok(Ok(Ended::NotRun { execution, refusal, .. })) => {
                     self.refused(&digest, &format!("not run: {refusal}"), Some(execution), false)
                 }
-                Ok(Err(fault)) => self.failed(&digest, &fault),
+                Ok(Err(fault)) => self.failed(&digest, fault),
                 Err(fault) => self.refused(&digest, &format!("{}: {}", fault.code, fault.why), None, false),
             };
             if !again {
@@ -214,7 +214,7 @@ impl Proxy {
         let Some(pending) = state.calls.get_mut(digest) else { return false };
         (pending.held, pending.why) = (true, why);
         // Another connection may go on with it, and use it up.
-        pending.asked.earlier = true;
+        (pending.asked.earlier, pending.asked.begun) = (true, None);
         if let Some(desk) = self.shared.opened_desk() {
             desk.asking.leave(&pending.asked);
         }
@@ -301,8 +301,8 @@ impl Proxy {
         false
     }
 
-    /// There is no evidence, or nothing can be noted: nothing ran, and what is held stays held.
-    fn failed(&self, digest: &CallDigest, fault: &GateError) -> bool {
+    /// It could not be proposed, there is no evidence, or nothing can be noted: nothing ran, and what is held stays held.
+    fn failed(&self, digest: &CallDigest, fault: AskError) -> bool {
         let mut state = self.state();
         let era = state.era();
         let Some(pending) = state.calls.get_mut(digest) else { return false };
@@ -313,7 +313,10 @@ impl Proxy {
             state.forget(digest);
         }
         drop(state);
-        let reply = Reply::Result(reply::not_run(era, &fault.to_string(), Some(&receipt)));
+        let reply = match fault {
+            AskError::NotAsked { .. } => self.not_asked(&fault.into()),
+            AskError::Gate(fault) => Reply::Result(reply::not_run(era, &fault.to_string(), Some(&receipt))),
+        };
         for waiter in waiters {
             self.answer(&waiter.ticket, &reply);
         }

@@ -56,6 +56,8 @@ pub struct World {
     pub action: Action,
     pub lie: Lie,
     pub reachable: bool,
+    /// Whether it says of every run that it has none such.
+    pub hides_runs: bool,
     /// Stop (as a process that is killed) at the step of this number, counted down.
     pub crash_in: Option<u32>,
     pub steps: u32,
@@ -90,6 +92,7 @@ impl FakeLog {
             action,
             lie: Lie::Honest,
             reachable: true,
+            hides_runs: false,
             crash_in: None,
             steps: 0,
             on_submit: None,
@@ -265,6 +268,9 @@ impl World {
     fn evidence(&self, run: RunId) -> Result<Vec<u8>, LogError> {
         if !self.reachable {
             return Err(LogError::Unknown("no answer".to_owned()));
+        }
+        if self.hides_runs || self.scenario.ledger.state().run(&run).is_none() {
+            return Err(LogError::NoRun(format!("{run} is not in the log")));
         }
         Ok(match self.lie {
             Lie::ShowsAnotherRun if self.lied => self.bundle(self.other_run),

@@ -3,7 +3,7 @@
 use counterfoil_receipt::{
     Action, RecordId, Role, RunId, UnverifiedRecord,
     action::Map,
-    body::{BreakGlass, Ruling, Surface},
+    body::{Basis, BreakGlass, Ruling, Status, Surface},
     field::{Set, Whole},
 };
 use counterfoil_testkit::{Actor, Scenario, WINDOW, action, pointer, text};
@@ -87,6 +87,54 @@ fn allowances() -> Vec<Case> {
             let (run, proposal) = proposed_under(s, json!([allow()]), vacuum());
             executed(s, run, proposal, &[], |_| {})
         }),
+        holds("allowed-on-an-earlier-basis", "What the policy allows was not seen in the log before.", |s| {
+            let (basis, run, proposal) = proposed_after_basis(s, json!([allow()]));
+            executed(s, run, proposal, &[], |body| body.basis = basis)
+        }),
+        breaks(
+            "R-BASIS-01",
+            "approved-on-an-earlier-basis",
+            &["Fork"],
+            "The basis holds neither the proposal nor what approves it.",
+            |s| {
+                let (basis, run, proposal) = proposed_after_basis(s, json!([two_of_sre()]));
+                let decisions = s.approve(run, proposal);
+                executed(s, run, proposal, &decisions, |body| body.basis = basis)
+            },
+        ),
+        breaks(
+            "R-BASIS-01",
+            "break-glass-on-an-earlier-basis",
+            &["Fork", "BreakGlass"],
+            "The glass is broken for what was not seen in the log.",
+            |s| {
+                let mut rule = two_of_sre();
+                rule["break_glass"] = json!(true);
+                let (basis, run, proposal) = proposed_after_basis(s, json!([rule]));
+                executed(s, run, proposal, &[], |body| {
+                    body.basis = basis;
+                    body.break_glass = Some(BreakGlass { reason: text("The site is down.") });
+                })
+            },
+        ),
+        breaks(
+            "R-BASIS-01",
+            "retry-on-an-earlier-basis",
+            &["Fork", "BlindRetry"],
+            "What is tried again was not seen in the log.",
+            |s| {
+                let mut rule = allow();
+                rule["retries"] = json!(1);
+                let (basis, run, proposal) = proposed_after_basis(s, json!([rule]));
+                let tried = s.execute(run, proposal, &[]);
+                s.report(run, tried, Status::Unknown);
+                s.ledger.close();
+                executed(s, run, proposal, &[], |body| {
+                    body.basis = basis;
+                    body.retries = Some(tried);
+                })
+            },
+        ),
         breaks(
             "R-EXEC-03",
             "allowed-too-often",
@@ -324,6 +372,16 @@ fn proposed_under(s: &mut Scenario, rules: Value, action: Action) -> (RunId, Rec
     let run = s.trigger();
     let proposal = s.propose(run, action);
     (run, proposal)
+}
+
+/// The same after a checkpoint that does not cover it.
+fn proposed_after_basis(s: &mut Scenario, rules: Value) -> (Basis, RunId, RecordId) {
+    s.set_policy(json!({"language": "counterfoil-policy/1", "rules": rules}));
+    s.ledger.close();
+    let basis = s.ledger.basis();
+    let run = s.trigger();
+    let proposal = s.propose(run, vacuum());
+    (basis, run, proposal)
 }
 
 /// `ana` and `bo` approve, and `gate` executes.
