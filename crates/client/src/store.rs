@@ -4,6 +4,7 @@ use std::{
     ffi::OsString,
     fs::{self, File},
     io,
+    ops::Range,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
@@ -126,22 +127,28 @@ fn newest(file: &File) -> io::Result<Option<Kept>> {
 
 /// What stands in a place, if it is whole.
 fn read(file: &File, at: u64) -> io::Result<Option<Kept>> {
-    // Most notes are short.
+    // Most notes are short; what follows one may be long.
     let mut bytes = vec![0; 1_024];
     let mut found = file.read_at(&mut bytes, at)?;
-    if found == bytes.len() {
-        bytes.resize(PLACE, 0);
+    let Some((number, note)) = head(&bytes[..found]).filter(|(_, note)| note.end <= PLACE) else {
+        return Ok(None);
+    };
+    if note.end > found {
+        bytes.resize(note.end, 0);
         found += file.read_at(&mut bytes[found..], at + found as u64)?;
     }
-    let decoded = || {
-        let end = bytes[..found].iter().position(|byte| *byte == b'\n')?;
-        let head = std::str::from_utf8(&bytes[..end]).ok()?;
-        let [number, length, _] = head.split(' ').collect::<Vec<_>>().try_into().ok()?;
-        let note = bytes[..found].get(end + 1..)?.get(..length.parse().ok()?)?;
-        let (number, note) = (number.parse().ok()?, std::str::from_utf8(note).ok()?);
-        bytes.starts_with(&encode(number, note)).then(|| (number, note.to_owned()))
-    };
-    Ok(decoded())
+    let note = bytes[..found].get(note).and_then(|note| std::str::from_utf8(note).ok());
+    let is_whole = |note: &&str| bytes.starts_with(&encode(number, note));
+    Ok(note.filter(is_whole).map(|note| (number, note.to_owned())))
+}
+
+/// The number of the note that begins here, and where in these bytes it stands.
+fn head(bytes: &[u8]) -> Option<(u64, Range<usize>)> {
+    let end = bytes.iter().position(|byte| *byte == b'\n')?;
+    let line = std::str::from_utf8(&bytes[..end]).ok()?;
+    let [number, length, _] = line.split(' ').collect::<Vec<_>>().try_into().ok()?;
+    let start = end + 1;
+    Some((number.parse().ok()?, start..start.checked_add(length.parse().ok()?)?))
 }
 
 /// Number, length and digest, and on the next line the note.

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Condvar, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use counterfoil_receipt::{Opening, RecordId, UnverifiedRecord};
@@ -65,15 +65,25 @@ fn bytes(outcome: &SignedOutcome) -> usize {
 }
 
 impl<L: Log> Gate<L> {
-    /// Waits until an outcome is to be logged by [`Gate::log_outcomes`], at most so long; whether there is one. From here on power that fails
-    /// does not make it unknown.
-    pub fn wait_for_outcomes(&self, most: Duration) -> bool {
-        let waiting = lock(&self.behind.waiting);
-        let waited = self.behind.more.wait_timeout_while(waiting, most, |waiting| waiting.is_empty());
-        let is_one = !waited.unwrap_or_else(PoisonError::into_inner).0.is_empty();
-        // One that can't be made durable is logged all the same.
-        is_one.then(|| self.open.sync());
-        is_one
+    /// Waits until an outcome is to be logged by [`Gate::log_outcomes`], at most so long, and then `linger` for others to be logged with it.
+    /// Whether there is one. Meanwhile each is made durable; one that can't be is logged all the same.
+    pub fn wait_for_outcomes(&self, most: Duration, linger: Duration) -> bool {
+        let (mut known, mut left, mut since) = (0, most, Instant::now());
+        loop {
+            let waiting = lock(&self.behind.waiting);
+            let none_came = |waiting: &mut Vec<_>| waiting.len() <= known;
+            let waited = self.behind.more.wait_timeout_while(waiting, left, none_came);
+            let count = waited.unwrap_or_else(PoisonError::into_inner).0.len();
+            if count <= known {
+                return known > 0;
+            }
+            if known == 0 {
+                since = Instant::now();
+            }
+            known = count;
+            let _ = self.open.sync();
+            left = linger.saturating_sub(since.elapsed());
+        }
     }
 
     /// Tries each outcome that waits once; whether none is left to be tried again. What is not logged stays noted, and is tried again when

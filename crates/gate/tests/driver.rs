@@ -401,7 +401,10 @@ fn an_outcome_that_is_logged_behind_survives_a_log_that_is_gone_and_a_gate_that_
         assert!(matches!(&ended, Ended::Ran(ran) if ran.outcome.is_some()), "{ended:?}");
         assert_eq!(log.outcomes(), [], "it is noted");
         log.world(|world| world.reachable = false);
-        assert!(gate.wait_for_outcomes(Duration::ZERO) && !gate.log_outcomes(), "it is tried");
+        assert!(
+            gate.wait_for_outcomes(Duration::ZERO, Duration::ZERO) && !gate.log_outcomes(),
+            "it is tried"
+        );
         log.world(|world| world.reachable = true);
         if is_killed {
             drop(gate);
@@ -409,7 +412,7 @@ fn an_outcome_that_is_logged_behind_survives_a_log_that_is_gone_and_a_gate_that_
             assert!(matches!(settled[..], [Settled::Recorded { .. }]), "{settled:?}");
         } else {
             // Whoever settles meanwhile knows that it has an outcome.
-            assert!(gate.log_outcomes() && !gate.wait_for_outcomes(Duration::ZERO));
+            assert!(gate.log_outcomes() && !gate.wait_for_outcomes(Duration::ZERO, Duration::ZERO));
             assert_eq!(gate.settle_open().unwrap(), []);
         }
         assert_eq!(log.outcomes(), [(Status::Succeeded, Effects::Complete)]);

@@ -200,12 +200,7 @@ impl Desk {
         thread::spawn(move || {
             while let Some(desk) = desk.upgrade() {
                 let gate = &desk.asking.gate;
-                if !gate.wait_for_outcomes(limits::LINGER) {
-                    continue;
-                }
-                // What follows at once is logged with it.
-                thread::sleep(limits::OUTCOMES);
-                if !gate.log_outcomes() {
+                if gate.wait_for_outcomes(limits::LINGER, limits::OUTCOMES) && !gate.log_outcomes() {
                     thread::sleep(BELIEVED);
                 }
             }
