@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fs, num::NonZeroUsize, path::Path, thread};
 
 use counterfoil_receipt::json::to_canonical;
 use counterfoil_testkit::{Effort, own_vectors};
-use counterfoil_verify::{Conclusion, Dimension, SignatureCache, Trust, Verdict, Verifier, verify};
+use counterfoil_verify::{Conclusion, Dimension, Remembered, Trust, Verdict, Verifier, verify};
 use serde_json::{Value, json};
 
 /// How many mutations of a bundle stand for one that is tried with the usual effort, where there are more than `WHOLE`.
@@ -84,7 +84,7 @@ struct Subject {
     require: Vec<Dimension>,
     now: u64,
     facts: Facts,
-    seen: SignatureCache,
+    seen: Remembered,
     is_demo: bool,
 }
 
@@ -97,7 +97,7 @@ impl Subject {
         assert_eq!(verdict.conclude(&require), Conclusion::Shown, "{name}");
         let facts = facts(&verdict);
         let lines = bundle.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
-        let (name, seen, is_demo) = (name.to_owned(), SignatureCache::default(), demo.is_some());
+        let (name, seen, is_demo) = (name.to_owned(), Remembered::default(), demo.is_some());
         let subject = Self { name, bundle, lines, trust, require, now, facts, seen, is_demo };
         for _ in 0..2 {
             assert!(self::facts(&subject.verify_again(&subject.bundle)) == subject.facts, "{}", subject.name);

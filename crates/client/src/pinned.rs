@@ -17,7 +17,7 @@ use counterfoil_receipt::{
 };
 use counterfoil_tlog::{Hash, LeafIndex, TreeHead, TreeSize, inclusion, leaf_hash};
 use counterfoil_verify::{
-    Answer, Dimension, KeyCache, Record, SignatureCache, Trust, Verdict, Verifier, check_signature,
+    Answer, Dimension, KeyCache, Record, Remembered, Trust, Verdict, Verifier, check_signature,
 };
 
 use crate::{
@@ -43,8 +43,10 @@ pub struct PinnedClient {
     checkpoints: Mutex<Box<dyn CheckpointStore>>,
     /// Those that were opened last: most are looked at more than once.
     opened: Mutex<VecDeque<PinnedCheckpoint>>,
+    /// The one that was held against all that was seen before, and kept if it is the larger, last.
+    advanced: Mutex<Option<PinnedCheckpoint>>,
     /// Records that were checked: the same ones stand in the bundles of many runs.
-    checked: SignatureCache,
+    checked: Remembered,
     genesis: OnceLock<UnverifiedRecord>,
 }
 
@@ -99,7 +101,8 @@ impl PinnedClient {
             trust,
             checkpoints: Mutex::new(checkpoints),
             opened: Mutex::default(),
-            checked: SignatureCache::default(),
+            advanced: Mutex::default(),
+            checked: Remembered::default(),
             genesis: OnceLock::new(),
         }
     }
@@ -118,7 +121,7 @@ impl PinnedClient {
     }
 
     /// The signatures that were checked in what the log showed.
-    pub const fn checked(&self) -> &SignatureCache {
+    pub const fn checked(&self) -> &Remembered {
         &self.checked
     }
 
@@ -312,6 +315,11 @@ impl PinnedClient {
     /// continue.
     fn advance(&self, shown: &PinnedCheckpoint, before: Option<TreeHead>) -> Result<(), ClientError> {
         let mut store = self.lock();
+        let mut advanced = self.advanced.lock().unwrap_or_else(PoisonError::into_inner);
+        // The answers to the records of a batch all bring the same one, and so does the bundle after them.
+        if advanced.as_ref().is_some_and(|advanced| advanced.note() == shown.note()) {
+            return Ok(());
+        }
         if let Some(seen) = self.load(&store)? {
             if before != Some(seen.head()) {
                 let continued = is_continued(&seen, shown, |path| self.client.tile(path));
@@ -321,7 +329,9 @@ impl PinnedClient {
                 return Ok(());
             }
         }
-        store.store(shown.note()).map_err(|io| store_error(&store, io))
+        store.store(shown.note()).map_err(|io| store_error(&store, io))?;
+        *advanced = Some(shown.clone());
+        Ok(())
     }
 
     /// That there is something to hold the server's answers against: the last checkpoint seen can be read, and the server
@@ -462,7 +472,7 @@ impl PinnedClient {
 fn read_verified(
     url: &str,
     reader: impl Read,
-    (trust, checked): (&Trust, &SignatureCache),
+    (trust, checked): (&Trust, &Remembered),
     now: Millis,
 ) -> Result<(Verdict, Vec<u8>), ClientError> {
     let too_large = || ClientError::TooLarge { url: url.to_owned(), limit: limits::BUNDLE_BYTES };

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use counterfoil_receipt::{Opening, Root, RunId, UnverifiedRecord, body::Basis, field::Count};
 use counterfoil_verify::{
-    Answer, Dimension, KeyCache, Roots, Shown, SignatureCache, State, Verdict, check_signature,
+    Answer, Dimension, KeyCache, Remembered, Roots, Shown, State, Verdict, check_signature,
 };
 
 use crate::decide::Refusal;
@@ -54,7 +54,7 @@ impl Begun {
     }
 
     /// The state with these as the next entries; `None` if one of them breaks a rule there.
-    fn after(&self, verdict: &Verdict, checked: SignatureCache) -> Option<State> {
+    fn after(&self, verdict: &Verdict, checked: Remembered) -> Option<State> {
         let next = shown_basis(verdict)?.size.get()..;
         let (mut state, mut keys) = (verdict.state().clone(), KeyCache::remembering(checked));
         for (record, index) in self.records.iter().zip(next) {
@@ -74,7 +74,7 @@ impl<'e> Known<'e> {
 
     /// What a verdict on another run of the same log shows, and a run that begins. What else was logged since is not known: who
     /// acts on this has to ask again before it does anything.
-    pub fn with(verdict: &'e Verdict, begun: &Begun, checked: SignatureCache) -> Option<Self> {
+    pub fn with(verdict: &'e Verdict, begun: &Begun, checked: Remembered) -> Option<Self> {
         let state = Cow::Owned(begun.after(verdict, checked)?);
         Some(Self { verdict, run: Some(begun.run), state, basis: shown_basis(verdict) })
     }

@@ -7,7 +7,7 @@ use std::{
 
 use counterfoil_client::{ClientError, PinnedClient, RejectionSigner, SubmitError};
 use counterfoil_receipt::{Opening, RunId, UnverifiedRecord, bundle::PayloadLine, field::Millis};
-use counterfoil_verify::{Dimension, Rule, SignatureCache, Verdict};
+use counterfoil_verify::{Dimension, Remembered, Rule, Verdict};
 use thiserror::Error;
 
 /// How often a run is asked for while it is waited on, at the most.
@@ -44,8 +44,8 @@ pub trait Log {
     fn require(&self) -> &[Dimension];
 
     /// Signatures that need not be checked again in what this log shows.
-    fn checked(&self) -> SignatureCache {
-        SignatureCache::default()
+    fn checked(&self) -> Remembered {
+        Remembered::default()
     }
 }
 
@@ -118,7 +118,7 @@ impl Log for PinnedClient {
         self.trust().require()
     }
 
-    fn checked(&self) -> SignatureCache {
+    fn checked(&self) -> Remembered {
         Self::checked(self).clone()
     }
 }

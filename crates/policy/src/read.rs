@@ -47,39 +47,60 @@ impl Unreadable {
     }
 }
 
-/// One value of the document, and where it stands.
-#[derive(Clone, Debug)]
+/// One value, and what it is in. Where it stands there is only looked for if it has to be told.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Node<'a> {
     pub value: &'a Value,
-    at: String,
+    root: &'a Value,
+    /// Where the root stands.
+    at: &'a str,
 }
 
 /// An object of which every member is known.
 pub(crate) struct Members<'a> {
     members: &'a Map<String, Value>,
-    at: String,
+    object: Node<'a>,
 }
 
 impl<'a> Node<'a> {
     /// What stands at this path.
-    pub const fn at(value: &'a Value, at: String) -> Self {
-        Self { value, at }
+    pub const fn at(value: &'a Value, at: &'a str) -> Self {
+        Self { value, root: value, at }
     }
 
     /// The whole document.
     pub const fn document(value: &'a Value) -> Self {
-        Self { value, at: String::new() }
+        Self::at(value, "")
+    }
+
+    /// A value within this one.
+    const fn inner(&self, value: &'a Value) -> Self {
+        Self { value, ..*self }
+    }
+
+    /// Where this stands, from the outside in.
+    fn path(&self) -> String {
+        let mut path = self.at.to_owned();
+        let mut value = self.root;
+        while !std::ptr::eq(value, self.value) {
+            let Some((step, inner)) = step_to(value, self.value) else { break };
+            if !path.is_empty() {
+                path.push('.');
+            }
+            path.push_str(&step);
+            value = inner;
+        }
+        path
     }
 
     /// An object without any member but these.
     pub fn members(&self, known: &[&str]) -> Result<Members<'a>, Unreadable> {
         let Value::Object(members) = self.value else { return Err(self.wrong("an object")) };
-        let all = Members { members, at: self.at.clone() };
-        match members.keys().find(|name| !known.contains(&name.as_str())) {
-            None => Ok(all),
-            Some(stranger) => {
-                let node = Node { value: &members[stranger], at: all.path(stranger) };
-                Err(node.wrong(format!("absent: members here are {}", known.join(", "))))
+        match members.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+            None => Ok(Members { members, object: *self }),
+            Some((_, stranger)) => {
+                let expected = format!("absent: members here are {}", known.join(", "));
+                Err(self.inner(stranger).wrong(expected))
             }
         }
     }
@@ -89,10 +110,7 @@ impl<'a> Node<'a> {
         let Value::Object(members) = self.value else { return Err(self.wrong("an object")) };
         let mut inner = members.iter();
         match (inner.next(), inner.next()) {
-            (Some((name, value)), None) => {
-                let at = Members { members, at: self.at.clone() }.path(name);
-                Ok((name, Node { value, at }))
-            }
+            (Some((name, value)), None) => Ok((name, self.inner(value))),
             _ => Err(self.wrong("an object with exactly one member")),
         }
     }
@@ -104,8 +122,7 @@ impl<'a> Node<'a> {
             let range = format!("an object of {least} to {most} members");
             return Err(self.fault(format!("{} members large", members.len()), range));
         }
-        let all = Members { members, at: self.at.clone() };
-        Ok(members.iter().map(|(name, value)| (name.as_str(), Node { value, at: all.path(name) })).collect())
+        Ok(members.iter().map(|(name, value)| (name.as_str(), self.inner(value))).collect())
     }
 
     /// An array with this many elements.
@@ -115,8 +132,7 @@ impl<'a> Node<'a> {
         if !(least..=most).contains(&elements.len()) {
             return Err(self.fault(format!("{} elements long", elements.len()), range()));
         }
-        let node = |(at, value)| Node { value, at: format!("{}.{at}", self.at) };
-        Ok(elements.iter().enumerate().map(node).collect())
+        Ok(elements.iter().map(|value| self.inner(value)).collect())
     }
 
     /// An array whose elements ascend without repeats.
@@ -162,14 +178,15 @@ impl<'a> Node<'a> {
 
     /// A fault, with what is wrong in words.
     pub fn fault(&self, found: String, expected: impl fmt::Display) -> Unreadable {
-        let member = if self.at.is_empty() { "document".to_owned() } else { self.at.clone() };
+        let path = self.path();
+        let member = if path.is_empty() { "document".to_owned() } else { path };
         Unreadable::Member { member, rule: None, found, expected: expected.to_string() }
     }
 }
 
 impl<'a> Members<'a> {
     pub fn optional(&self, name: &str) -> Option<Node<'a>> {
-        self.members.get(name).map(|value| Node { value, at: self.path(name) })
+        self.members.get(name).map(|value| self.object.inner(value))
     }
 
     pub fn required(&self, name: &str) -> Result<Node<'a>, Unreadable> {
@@ -182,6 +199,23 @@ impl<'a> Members<'a> {
     }
 
     fn path(&self, name: &str) -> String {
-        if self.at.is_empty() { name.to_owned() } else { format!("{}.{name}", self.at) }
+        let object = self.object.path();
+        if object.is_empty() { name.to_owned() } else { format!("{object}.{name}") }
+    }
+}
+
+/// The member or element of a value that is another or has it in it, by its name or number.
+fn step_to<'v>(value: &'v Value, wanted: &Value) -> Option<(String, &'v Value)> {
+    let has = |inner: &Value| std::ptr::eq(inner, wanted) || step_to(inner, wanted).is_some();
+    match value {
+        Value::Object(members) => {
+            let (name, inner) = members.iter().find(|(_, inner)| has(inner))?;
+            Some((name.clone(), inner))
+        }
+        Value::Array(elements) => {
+            let (at, inner) = elements.iter().enumerate().find(|(_, inner)| has(inner))?;
+            Some((at.to_string(), inner))
+        }
+        _ => None,
     }
 }

@@ -62,13 +62,14 @@ impl Scope {
 
 impl Entry {
     fn read(entry: &body::Scope, at: usize) -> Result<Self, Unreadable> {
-        let text = |name: &str, text: &str| glob(&Node::at(&text.into(), format!("scope.{at}.{name}")));
+        let text = |name: &str, text: &str| glob(&Node::at(&text.into(), &format!("scope.{at}.{name}")));
         let mut arguments = Vec::new();
         if let Some(json) = &entry.arguments {
             let value = json.to_value();
-            let node = Node::at(&value, format!("scope.{at}.arguments"));
+            let here = format!("scope.{at}.arguments");
+            let node = Node::at(&value, &here);
             for (name, node) in node.entries(1, SCOPE_ARGUMENTS)? {
-                let pointer = path(&Node::at(&name.into(), format!("a name in scope.{at}.arguments")))?;
+                let pointer = path(&Node::at(&name.into(), &format!("a name in {here}")))?;
                 let tests = tests(&node.members(&["at_most", "glob", "one_of", "over", "present"])?)?;
                 if tests.is_empty() {
                     return Err(

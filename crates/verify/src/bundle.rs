@@ -19,7 +19,7 @@ use crate::{
     fault::{Fault, Finding, Shown},
     keys,
     latest::Latest,
-    record::{Record, SignatureCache},
+    record::{Record, Remembered},
     review::Reviewed,
     rule::{Dimension, Rule},
     run::{ExecutionState, Ground, Run},
@@ -105,14 +105,15 @@ impl<'t> Verifier<'t> {
     /// A verifier under this trust that checks signatures on up to `threads` threads. The verdict does not depend on their
     /// number.
     pub fn new(trust: &'t Trust, threads: NonZeroUsize) -> Self {
-        Self::remembering(trust, threads, SignatureCache::default())
+        Self::remembering(trust, threads, Remembered::default())
     }
 
-    /// One that checks no signature anew which it, or another with the same cache, checked before. The verdict does not depend on that.
-    pub fn remembering(trust: &'t Trust, threads: NonZeroUsize, checked: SignatureCache) -> Self {
+    /// One that checks no signature anew, and reads no policy anew, which it or another with the same cache did before. The verdict does not
+    /// depend on that.
+    pub fn remembering(trust: &'t Trust, threads: NonZeroUsize, checked: Remembered) -> Self {
         Self {
             trust,
-            checker: Checker::new(threads.get().min(MAX_THREADS), checked),
+            checker: Checker::new(threads.get().min(MAX_THREADS), checked.clone()),
             due: Due::Header,
             header: None,
             lines: Vec::new(),
@@ -122,7 +123,7 @@ impl<'t> Verifier<'t> {
             position: Vec::new(),
             entries: 0,
             last_index: None,
-            state: State::new(Scope::Shown),
+            state: State::remembering(Scope::Shown, checked.clone()),
             used: Used::default(),
             included: false,
             payloads: Vec::new(),

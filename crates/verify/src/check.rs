@@ -20,7 +20,7 @@ use counterfoil_tlog::SignatureCheck;
 
 use crate::{
     fault::Fault,
-    record::{Begun, KeyCache, Record, SignatureCache},
+    record::{Begun, KeyCache, Record, Remembered},
 };
 
 /// Entries that are handed to a thread together: about 2 ms of work, so that no thread waits long for another.
@@ -60,7 +60,7 @@ pub(crate) enum Checked {
 pub(crate) struct Checker {
     threads: usize,
     cache: KeyCache,
-    signatures: SignatureCache,
+    signatures: Remembered,
     batch: Vec<Lines>,
     /// Batches that were handed out, oldest first.
     under_way: VecDeque<(Batch, Receiver<Vec<Entry>>)>,
@@ -74,7 +74,7 @@ type Batch = Arc<Vec<Lines>>;
 type Work = (Batch, Sender<Vec<Entry>>);
 
 impl Checker {
-    pub(crate) fn new(threads: usize, signatures: SignatureCache) -> Self {
+    pub(crate) fn new(threads: usize, signatures: Remembered) -> Self {
         Self {
             threads,
             cache: KeyCache::remembering(signatures.clone()),
@@ -140,7 +140,7 @@ impl Lines {
 }
 
 /// Starts the threads; where the platform has none, the work comes back to the caller.
-fn start(threads: usize, signatures: &SignatureCache) -> Sender<Work> {
+fn start(threads: usize, signatures: &Remembered) -> Sender<Work> {
     let (sender, receiver) = channel::<Work>();
     let receiver = Arc::new(Mutex::new(receiver));
     for _ in 0..threads {
@@ -214,7 +214,7 @@ mod tests {
         for threads in [1, 2, 3, 8] {
             for count in [0, 1, BATCH, BATCH + 1, 20 * BATCH * threads + 7] {
                 assert!(
-                    keeps_order(Checker::new(threads, SignatureCache::default()), count),
+                    keeps_order(Checker::new(threads, Remembered::default()), count),
                     "{count} entries, {threads} threads"
                 );
             }
@@ -224,14 +224,14 @@ mod tests {
     #[test]
     fn entries_that_no_thread_checks_are_checked_by_the_caller() {
         let without_threads =
-            || Checker { work: Some(channel().0), ..Checker::new(2, SignatureCache::default()) };
+            || Checker { work: Some(channel().0), ..Checker::new(2, Remembered::default()) };
         assert!(keeps_order(without_threads(), 20 * BATCH));
     }
 
     #[test]
     fn no_more_bytes_are_under_way_than_the_limit() {
         for threads in [1, 2] {
-            let mut checker = Checker::new(threads, SignatureCache::default());
+            let mut checker = Checker::new(threads, Remembered::default());
             let most = BYTES_AHEAD / BATCH;
             for number in 0..3 * BATCH {
                 checker.push(numbered(number, 2 * most));

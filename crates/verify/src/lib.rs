@@ -53,7 +53,7 @@ pub use keys::KeyFacts;
 pub use next::Next;
 pub use proposals::Proposed;
 pub use receipt::{Decided, Receipt, Receipted};
-pub use record::{KeyCache, Record, SignatureCache, check_signature};
+pub use record::{KeyCache, Record, Remembered, check_signature};
 pub use review::{Review, Reviewed};
 pub use rule::{Dimension, Rule};
 pub use run::{DecisionState, End, ExecutionState, Fired, Ground, ProposalState, ProposalStatus, Run};

@@ -5,7 +5,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use counterfoil_receipt::{PublicKey, RecordId, UnverifiedRecord};
+use counterfoil_policy::{Policy, Unreadable};
+use counterfoil_receipt::{PolicyDigest, PublicKey, RecordId, UnverifiedRecord};
 use counterfoil_tlog::{Ed25519Key, SignatureCheck};
 
 use crate::{fault::Fault, rule::Rule};
@@ -34,32 +35,60 @@ impl std::ops::Deref for Record {
 #[derive(Clone, Debug, Default)]
 pub struct KeyCache {
     keys: HashMap<PublicKey, Option<Ed25519Key>>,
-    checked: Option<SignatureCache>,
+    checked: Option<Remembered>,
 }
 
-/// Records whose signatures were checked, by id, for whoever sees the same ones again and again. An id is the hash of a record's bytes,
-/// with its signature, so another record has another. Bounded, and shared by its clones.
+/// What was checked, for whoever sees the same again and again: the signatures of records, by id, and policies that were read, by digest.
+/// An id is the hash of a record's bytes, with its signature, and a digest that of a document, so what is another has another. Bounded, and
+/// shared by its clones.
 #[derive(Clone, Debug, Default)]
-pub struct SignatureCache(Arc<Mutex<HashSet<RecordId>>>);
+pub struct Remembered(Arc<Mutex<Known>>);
 
-impl SignatureCache {
+#[derive(Debug, Default)]
+struct Known {
+    signatures: HashSet<RecordId>,
+    /// The last one read stands last.
+    policies: Vec<(PolicyDigest, Arc<Policy>)>,
+}
+
+impl Remembered {
     /// Ids kept at a time: 16,384 × about 40 bytes. Then it begins anew.
     const IDS: usize = 16_384;
+    /// Policies kept at a time.
+    const POLICIES: usize = 4;
 
     fn has(&self, id: &RecordId) -> bool {
-        self.ids().contains(id)
+        self.known().signatures.contains(id)
     }
 
     fn add(&self, id: RecordId) {
-        let mut ids = self.ids();
+        let ids = &mut self.known().signatures;
         if ids.len() >= Self::IDS {
             ids.clear();
         }
         ids.insert(id);
     }
 
+    /// The policy that a document with this digest is.
+    ///
+    /// # Errors
+    /// [`Unreadable`]; that is not kept.
+    pub(crate) fn policy(&self, digest: PolicyDigest, document: &[u8]) -> Result<Arc<Policy>, Unreadable> {
+        let known = self.known().policies.iter().find(|(known, _)| *known == digest).cloned();
+        if let Some((_, policy)) = known {
+            return Ok(policy);
+        }
+        let policy = Arc::new(Policy::parse(document)?);
+        let policies = &mut self.known().policies;
+        if policies.len() >= Self::POLICIES {
+            policies.remove(0);
+        }
+        policies.push((digest, Arc::clone(&policy)));
+        Ok(policy)
+    }
+
     /// Nothing in it is left half done by a panic.
-    fn ids(&self) -> MutexGuard<'_, HashSet<RecordId>> {
+    fn known(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -69,7 +98,7 @@ impl KeyCache {
     const KEYS: usize = 1_024;
 
     /// One that takes the signatures for checked that were checked before, and adds those that are.
-    pub fn remembering(checked: SignatureCache) -> Self {
+    pub fn remembering(checked: Remembered) -> Self {
         Self { keys: HashMap::new(), checked: Some(checked) }
     }
 

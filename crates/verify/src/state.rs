@@ -2,8 +2,12 @@
 //!
 //! The fold is total: an entry that breaks a rule is reported and changes nothing. It takes no time but log time.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
+use counterfoil_policy::Policy;
 use counterfoil_receipt::{
     Body, PolicyDigest, PublicKey, RecordId, RunId, Statement, UnverifiedRecord,
     body::{Genesis, Policy as PolicyBody, Type},
@@ -18,7 +22,7 @@ use crate::{
     keys::{self, Keys},
     place,
     proposals::Proposals,
-    record::{self, Record},
+    record::{self, Record, Remembered},
     rule::Rule,
     run::Run,
     snapshot, timer,
@@ -75,6 +79,8 @@ pub struct State {
     judged_by_log_time: Vec<(u64, RecordId)>,
     /// Those of which the next snapshot did not show it.
     untimed: Vec<(u64, RecordId)>,
+    /// Policies that were read.
+    checked: Remembered,
 }
 
 /// What the genesis fixes.
@@ -107,12 +113,17 @@ pub(crate) struct PolicyInForce {
     /// The index at which it took effect.
     pub from: u64,
     pub digest: PolicyDigest,
-    pub policy: counterfoil_policy::Policy,
+    pub policy: Arc<Policy>,
 }
 
 impl State {
     /// The state before entry 0.
     pub fn new(scope: Scope) -> Self {
+        Self::remembering(scope, Remembered::default())
+    }
+
+    /// The same, which reads no policy anew that was read before.
+    pub(crate) fn remembering(scope: Scope, checked: Remembered) -> Self {
         Self {
             scope,
             log: None,
@@ -131,6 +142,7 @@ impl State {
             awaiting_log_time: Vec::new(),
             judged_by_log_time: Vec::new(),
             untimed: Vec::new(),
+            checked,
         }
     }
 
@@ -306,8 +318,8 @@ impl State {
     }
 
     /// The digest of the policy in force after the last entry, and the policy.
-    pub fn policy_in_force(&self) -> Option<(PolicyDigest, &counterfoil_policy::Policy)> {
-        self.policies.last().map(|policy| (policy.digest, &policy.policy))
+    pub fn policy_in_force(&self) -> Option<(PolicyDigest, &Policy)> {
+        self.policies.last().map(|policy| (policy.digest, &*policy.policy))
     }
 
     /// Every policy that came into force, the latest last, with the index of the entry from which on it was.
@@ -349,10 +361,7 @@ impl State {
     }
 
     /// R-POL-01: the policy document is in a language of this version, matches its digest, and is well formed.
-    pub(crate) fn read_policy(
-        &self,
-        body: &PolicyBody,
-    ) -> Result<(PolicyDigest, counterfoil_policy::Policy), Fault> {
+    pub(crate) fn read_policy(&self, body: &PolicyBody) -> Result<(PolicyDigest, Arc<Policy>), Fault> {
         let (digest, document) = match body {
             PolicyBody::Document(document) => {
                 let bytes = document.as_str().as_bytes();
@@ -368,7 +377,9 @@ impl State {
                 (*digest, document.as_slice())
             }
         };
-        let policy = counterfoil_policy::Policy::parse(document)
+        let policy = self
+            .checked
+            .policy(digest, document)
             .map_err(|why| Fault::violated(Rule::PolicyUnreadable, format!("body: {why}")))?;
         Ok((digest, policy))
     }
