@@ -145,6 +145,12 @@ impl Bundle {
         (!out.is_empty()).then_some(Ok(out))
     }
 
+    /// Whether nothing comes any more.
+    pub(crate) fn is_over(&self) -> bool {
+        let Self { head, entries, right, disclosed, .. } = self;
+        head.is_empty() && entries.len() == 0 && right.is_none() && disclosed.len() == 0
+    }
+
     /// Writes what comes next; `false` if nothing does.
     fn lines(&mut self, out: &mut Vec<u8>) -> Result<bool, BundleError> {
         if let Some((at, left)) = self.entries.next() {

@@ -15,7 +15,7 @@ use axum::{
 use counterfoil_log::LogCheckpoint;
 use counterfoil_receipt::RunId;
 use counterfoil_verify::Lookup as _;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, time::Instant};
 use utoipa::{IntoParams, ToSchema};
@@ -277,10 +277,16 @@ pub(crate) async fn bundle(
     let (index, payloads, latest) = (app.index(), app.payloads(), app.latest().await?);
     let begin = move || {
         let as_of = (&*latest, witnesses.as_deref());
-        Ok(Bundle::begin(index, payloads, (app.log, run), as_of, with_payloads)?)
+        let mut bundle = Bundle::begin(index, payloads, (app.log, run), as_of, with_payloads)?;
+        let first = bundle.chunk().transpose()?.unwrap_or_default();
+        Ok((first, bundle))
     };
-    let bundle = blocking(begin).await?;
-    let chunks = stream::unfold(Some(bundle), |bundle| async {
+    let (first, bundle) = blocking(begin).await?;
+    let headers = [(header::CONTENT_TYPE, "application/jsonl"), (header::CACHE_CONTROL, "no-cache")];
+    if bundle.is_over() {
+        return Ok((headers, first).into_response());
+    }
+    let others = stream::unfold(Some(bundle), |bundle| async {
         let mut bundle = bundle?;
         let made = tokio::task::spawn_blocking(move || (bundle.chunk(), bundle)).await;
         match made {
@@ -291,7 +297,7 @@ pub(crate) async fn bundle(
             Err(_) => Some((Err("making the bundle failed inside the server".to_owned()), None)),
         }
     });
-    let headers = [(header::CONTENT_TYPE, "application/jsonl"), (header::CACHE_CONTROL, "no-cache")];
+    let chunks = stream::once(async { Ok(first) }).chain(others);
     Ok((headers, Body::from_stream(chunks)).into_response())
 }
 
