@@ -117,7 +117,7 @@ struct Which {
     /// The run
     #[arg(value_parser = run_id)]
     run: RunId,
-    /// The proposal [default: the last of the run whose action is this command]
+    /// The proposal [default: of those of the run whose action is this command the last that may be executed, or the last]
     #[arg(long, value_name = "ID", value_parser = record_id)]
     proposal: Option<RecordId>,
     #[command(flatten)]
@@ -264,7 +264,7 @@ fn is_unused(view: &View, proposal: &RecordId, action: &Action) -> bool {
     proposed.is_some_and(|proposed| proposed.digest == action.digest() && proposed.uses.is_empty())
 }
 
-/// The proposal that was named, or the last of the run that is about this action.
+/// The proposal that was named; else of those of the run that are about this action the last that may be executed, or the last.
 pub fn proposal_about(
     state: &State,
     run: Option<&RunState>,
@@ -275,8 +275,13 @@ pub fn proposal_about(
         return Ok(proposal);
     }
     let proposals = run.map(RunState::proposals).unwrap_or_default();
-    let same = proposals.iter().rev().find(|(_, proposal)| proposal.digest == action.digest());
-    same.map(|(id, _)| *id).ok_or_else(|| no_such_action(state, run, &proposals, action))
+    let digest = action.digest();
+    let same = || proposals.iter().rev().filter(|(_, proposal)| proposal.digest == digest);
+    let is_approved = |(id, _): &&(RecordId, &ProposalState)| {
+        run.and_then(|run| state.proposal_status(run, id)) == Some(ProposalStatus::Approved)
+    };
+    let chosen = same().find(is_approved).or_else(|| same().next());
+    chosen.map(|(id, _)| *id).ok_or_else(|| no_such_action(state, run, &proposals, action))
 }
 
 /// The refusal of an action that nobody proposed; the proposal that waits to be executed shows in what it differs.

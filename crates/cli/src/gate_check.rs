@@ -39,7 +39,7 @@ pub struct Check {
     /// The run [default: that of the bundle, or of the newest proposal of this action, one that is approved before all others]
     #[arg(value_parser = run_id)]
     run: Option<RunId>,
-    /// The proposal [default: the last of the run that is about this action, one that would pass before all others]
+    /// The proposal [default: of those of the run that are about this action the last that may be executed, or the last]
     #[arg(long, value_name = "ID", value_parser = record_id)]
     proposal: Option<RecordId>,
     /// The action, as JSON, instead of a command
@@ -183,7 +183,7 @@ impl Check {
         Ok((fetched.verdict, run))
     }
 
-    /// What becomes of the proposal that was named; else of the newest about this action that would pass, or of the newest.
+    /// What becomes of the proposal that `gate run` would choose.
     fn decide(&self, question: &Question<'_>) -> Outcome<Found> {
         let (evidence, run) = (question.evidence, question.run);
         let state = evidence.state();
@@ -195,23 +195,8 @@ impl Check {
             let message = format!("run {run} is not shown: {}", printable(&why));
             return Err(Failure::new("run-not-shown", message, "check the run's id").with_status(NOT_SHOWN));
         };
-        let newest = gate::proposal_about(state, Some(shown), self.proposal, question.action)?;
-        let found = self.rule(question, shown, newest)?;
-        if self.proposal.is_some() || matches!(found.ruling, Ruling::Execute(_)) {
-            return Ok(found);
-        }
-        let digest = question.action.digest();
-        for (id, proposal) in shown.proposals().iter().rev() {
-            let is_approved = state.proposal_status(shown, id) == Some(ProposalStatus::Approved);
-            if *id == newest || proposal.digest != digest || !is_approved {
-                continue;
-            }
-            let earlier = self.rule(question, shown, *id)?;
-            if matches!(earlier.ruling, Ruling::Execute(_)) {
-                return Ok(earlier);
-            }
-        }
-        Ok(found)
+        let proposal = gate::proposal_about(state, Some(shown), self.proposal, question.action)?;
+        self.rule(question, shown, proposal)
     }
 
     /// Whether one proposal would pass.

@@ -272,6 +272,15 @@ fn a_command_that_is_idempotent_is_tried_again_after_the_gate_was_killed_under_t
 }
 
 #[test]
+fn of_the_proposals_of_a_command_the_gate_takes_the_last_that_is_approved() {
+    let work = Work::new(&["touch", "done"]);
+    work.log.good(&["propose", &work.run, "--action", "action.json", "--for", "runtime", "--risk", "low"]);
+    let check = work.log.run(&["gate", "check", &work.run, "--action", "action.json"]);
+    assert_eq!((check.code, work.run(&[]).code), (0, 0), "{}: what is checked is what runs", check.stderr);
+    assert!(work.log.desk.path("done").exists());
+}
+
+#[test]
 fn of_gates_that_race_for_one_use_one_runs() {
     let work = Work::under("", &["sh", "-c", "echo ran >> traces; sleep 0.2"]);
     work.log.good(&["approve", &work.run, "--yes"]);

@@ -1,8 +1,10 @@
 //! The last checkpoint that a client saw: what a log can't take back without being caught.
 
 use std::{
+    collections::hash_map::RandomState,
     ffi::OsString,
     fs::{self, File},
+    hash::{BuildHasher, Hasher},
     io,
     ops::Range,
     os::unix::fs::FileExt,
@@ -103,9 +105,11 @@ impl FileCheckpoints {
     /// Makes the file, in the place of one that has no places.
     fn begin(&self, note: &str) -> io::Result<()> {
         let mut name = self.path.file_name().map_or_else(OsString::new, OsString::from);
-        name.push(format!(".{}.new", std::process::id()));
+        // Processes of two containers may have one id.
+        let random = RandomState::new().build_hasher().finish();
+        name.push(format!(".{}-{random:x}.new", std::process::id()));
         let new = self.path.with_file_name(name);
-        let file = File::create(&new)?;
+        let file = File::create_new(&new)?;
         file.write_all_at(&encode(0, note), place(0))?;
         file.sync_all()?;
         fs::rename(&new, &self.path)?;
