@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use counterfoil_gate::{Attempt, Begun, Ended, Gate, GateError, Ran, Settled};
+use counterfoil_gate::{Attempt, Begun, Ended, Gate, GateError, LogError, Ran, Settled};
 use counterfoil_receipt::{
     Action, Body, Place, RecordId, RunId, Type,
     body::{Effects, Status},
@@ -106,6 +106,37 @@ fn what_the_policy_allows_begins_with_its_execution() {
         assert!(basis <= proposal, "{basis} {proposal}: it was decided before it was proposed");
     }
     assert_eq!(log.outcomes(), [(Status::Succeeded, Effects::Complete); 3]);
+}
+
+#[test]
+fn an_outcome_that_the_log_does_not_take_holds_up_no_other() {
+    let silent = LogError::Unknown("no answer".to_owned());
+    for (error, is_tried_again) in
+        [(LogError::Rejected { code: "log-limit".to_owned() }, false), (silent, true)]
+    {
+        let (log, dir) = (allowing(Lie::Honest), tempfile::tempdir().unwrap());
+        let gate = gate(&log, dir.path());
+        for first in [true, false, false] {
+            let (begun, run, proposal) = begun(&log);
+            let mut effect = |_: &Action, _: &Attempt| succeeded();
+            let ended = gate.run_soon(run, proposal, &action(&log), &mut effect, Some(&begun));
+            let Ok(Ended::Ran(ran)) = ended else { panic!("{ended:?}") };
+            if first {
+                log.world(|world| world.outcomes_of = Some((ran.execution, error.clone())));
+            }
+        }
+        for _ in 0..2 {
+            assert_eq!((gate.log_outcomes(), log.outcomes().len()), (!is_tried_again, 2), "{error}");
+        }
+        log.world(|world| world.outcomes_of = None);
+        assert!(gate.log_outcomes(), "{error}");
+        let logged = 2 + usize::from(is_tried_again);
+        assert_eq!(log.outcomes().len(), logged, "{error}");
+        // What was noted stays.
+        drop(gate);
+        log.gate(dir.path()).settle_open().unwrap();
+        assert_eq!(log.outcomes(), [(Status::Succeeded, Effects::Complete); 3], "{error}");
+    }
 }
 
 #[test]

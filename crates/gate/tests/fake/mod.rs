@@ -58,6 +58,8 @@ pub struct World {
     pub reachable: bool,
     /// Whether it says of every run that it has none such.
     pub hides_runs: bool,
+    /// What it says to outcomes of one execution.
+    pub outcomes_of: Option<(RecordId, LogError)>,
     /// Stop (as a process that is killed) at the step of this number, counted down.
     pub crash_in: Option<u32>,
     pub steps: u32,
@@ -93,6 +95,7 @@ impl FakeLog {
             lie: Lie::Honest,
             reachable: true,
             hides_runs: false,
+            outcomes_of: None,
             crash_in: None,
             steps: 0,
             on_submit: None,
@@ -231,6 +234,11 @@ impl World {
         let silent = LogError::Unknown("no answer".to_owned());
         if !self.reachable {
             return Err(silent);
+        }
+        if let (Body::Outcome(body), Some((execution, error))) = (record.body(), &self.outcomes_of)
+            && body.execution == *execution
+        {
+            return Err(error.clone());
         }
         if record.kind() != Type::Execution || self.lied {
             return self.admit(record);
