@@ -146,13 +146,13 @@ impl Connections {
     }
 
     /// Tells who waited long enough, ends what nobody waits for, and forgets who is silent for too long.
-    pub(super) fn tick(&self) {
+    pub(super) fn tick(&self, now: Instant) {
         for connection in self.all() {
             connection.proxy.tick();
             connection.server.sweep();
         }
         let is_old = |key: &Key, one: &Connection| {
-            let silent = lock(&one.used).elapsed();
+            let silent = now.saturating_duration_since(*lock(&one.used));
             let is_none = matches!(key, Key::Session(_)) && one.server.version().is_none();
             one.server.is_over() || silent > limits::IDLE || is_none && silent > limits::BEGINNING
         };

@@ -49,7 +49,7 @@ pub(super) fn app(door: Door) -> Router {
     Router::new().route("/mcp", axum::routing::any(enter)).with_state(Arc::new(door))
 }
 
-async fn enter(State(door): State<Shared>, request: Request) -> Response {
+pub(super) async fn enter(State(door): State<Shared>, request: Request) -> Response {
     if let Some(refused) = door.turns_away(request.headers()) {
         return refused;
     }
@@ -378,7 +378,7 @@ fn end(door: &Shared, headers: &HeaderMap) -> Result<Response, Unfit> {
 }
 
 /// A stream of what is heard, up to the answer; `held` is dropped with it.
-fn streamed<H: Send + 'static>(first: Option<Said>, heard: Heard, held: H) -> Response {
+pub(super) fn streamed<H: Send + 'static>(first: Option<Said>, heard: Heard, held: H) -> Response {
     let state = Some((first, heard, held));
     let events = stream::unfold(state, async |state| {
         let (first, mut heard, held) = state?;

@@ -35,13 +35,21 @@ pub(super) struct Target {
     pub address: Address,
     /// What the operator shows it; otherwise it is shown what the client shows the gate.
     pub credential: Option<String>,
+    /// How long it may take to hear what wants no answer.
+    pub stall: Duration,
 }
 
 impl Target {
     /// An agent for one request, so that ending it ends nothing else: none of its connections is used twice.
     fn agent(&self) -> Agent {
+        self.agent_for(None)
+    }
+
+    /// The same, for a request that may take so long.
+    fn agent_for(&self, most: Option<Duration>) -> Agent {
         let config = Agent::config_builder()
             .timeout_connect(Some(limits::CONNECT))
+            .timeout_global(most)
             .max_response_header_size(limits::HEAD_BYTES)
             .accept_encoding("identity")
             .max_idle_connections(0);
@@ -110,6 +118,11 @@ impl Upstream {
     /// What the client shows: the newest counts.
     pub(super) fn shows(&self, authorization: Option<&str>) {
         lock(&self.said).authorization = authorization.map(str::to_owned);
+    }
+
+    /// The server says by which revision a session goes on.
+    pub(super) fn agrees_on(&self, version: Option<&str>) {
+        lock(&self.said).version = version.map(str::to_owned);
     }
 
     /// The revision that was agreed on.
@@ -182,12 +195,13 @@ impl Upstream {
         if lock(&self.said).session.is_none() {
             return;
         }
-        let mut request = self.target.agent().delete(self.target.address.base());
+        let agent = self.target.agent_for(Some(limits::CONNECT));
+        let mut request = agent.delete(self.target.address.base());
         for (name, value) in self.headers() {
             request = request.header(name, value);
         }
         // That it did not hear it is its affair: sessions expire.
-        let _ = request.config().timeout_global(Some(limits::CONNECT)).build().call();
+        let _ = request.call();
     }
 
     /// What every request of the connection says.
@@ -312,8 +326,7 @@ impl Upstream {
             Ok(FromServer::Result { id: answered, result }) if answered == *id => {
                 if method == "initialize" {
                     let result: Value = serde_json::from_str(result.get()).unwrap_or_default();
-                    let version = result.get("protocolVersion").and_then(Value::as_str);
-                    lock(&self.said).version = version.map(str::to_owned);
+                    self.agrees_on(result.get("protocolVersion").and_then(Value::as_str));
                 }
             }
             Ok(FromServer::Error { id: Some(answered), .. }) if answered == *id => {}
@@ -366,8 +379,8 @@ impl Lines for Upstream {
             thread::spawn(move || me.ask(&id, &method, &line));
             return true;
         }
-        // What wants no answer is sent before the next is.
-        let agent = self.target.agent();
+        // What wants no answer is sent before the next is, so nobody waits for ever until it was heard.
+        let agent = self.target.agent_for(Some(self.target.stall));
         match self.post(&agent, line) {
             Ok(response) if response.status().is_success() => true,
             Ok(response) => {

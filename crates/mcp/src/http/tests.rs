@@ -1,0 +1,367 @@
+//! How long things may take over HTTP, at the limits and over them. Where it matters time is an argument, or a clock that stands still
+//! until something waits for it.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    response::Response,
+};
+use counterfoil_http::Address;
+use futures_util::{StreamExt as _, stream};
+use serde_json::{Value, json};
+use tokio::{runtime, time};
+
+use super::{
+    Http,
+    connections::{Connections, Key},
+    exchanges,
+    front::{self, Door},
+    serve_with,
+    upstream::Target,
+};
+use crate::{
+    desk::NotAsked,
+    limits,
+    shared::{Shared, Times},
+    writer::Lines as _,
+};
+
+/// How long what happens on other threads is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+const MOMENT: Duration = Duration::from_millis(1);
+
+/// A server that does as it is told with each request.
+pub(super) struct Server {
+    pub address: SocketAddr,
+    /// How many of its answers are over.
+    pub over: Arc<AtomicUsize>,
+}
+
+/// A request as such a server gets it.
+pub(super) struct Got {
+    pub body: Value,
+}
+
+impl Server {
+    pub(super) fn start(
+        answer: impl Fn(&Got, &mut TcpStream) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, over) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+        let (answer, counted) = (Arc::new(answer), Arc::clone(&over));
+        thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                let (answer, over) = (Arc::clone(&answer), Arc::clone(&counted));
+                thread::spawn(move || {
+                    let got = Got::read(&stream);
+                    let _ = answer(&got, &mut stream);
+                    over.fetch_add(1, Ordering::AcqRel);
+                });
+            }
+        });
+        Self { address, over }
+    }
+
+    /// One that nobody reaches.
+    pub(super) fn none() -> SocketAddr {
+        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    }
+}
+
+impl Got {
+    fn read(stream: &TcpStream) -> Self {
+        let (mut from, mut head) = (BufReader::new(stream), String::new());
+        while !head.ends_with("\r\n\r\n") && from.read_line(&mut head).unwrap_or(0) > 0 {}
+        head.make_ascii_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+        from.read_exact(&mut body).unwrap();
+        Self { body: serde_json::from_slice(&body).unwrap_or_default() }
+    }
+}
+
+/// Answers with a status and a message.
+pub(super) fn reply(to: &mut TcpStream, status: u16, body: &str) -> io::Result<()> {
+    let head = format!("HTTP/1.1 {status} so\r\ncontent-type: application/json\r\nconnection: close\r\n");
+    write!(to, "{head}content-length: {}\r\n\r\n{body}", body.len())
+}
+
+/// Answers with a stream.
+pub(super) fn stream_begins(to: &mut TcpStream) -> io::Result<()> {
+    write!(to, "HTTP/1.1 200 so\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
+}
+
+/// What connections share that have no log.
+pub(super) fn shared() -> Arc<Shared> {
+    let times = Times { hold: PATIENCE, progress: PATIENCE };
+    let none = || Err(NotAsked { code: "none".to_owned(), why: "there is no log".to_owned() });
+    Shared::new(Box::new(none), times, Box::new(|_| ()))
+}
+
+pub(super) fn connections(server: SocketAddr) -> Arc<Connections> {
+    let address = Address::new(&format!("http://{server}/mcp"), None).unwrap();
+    let target = Target { address, credential: None, stall: limits::STALL };
+    Connections::new(shared(), target, Arc::new(|_| ()))
+}
+
+fn door(connections: &Arc<Connections>) -> State<Arc<Door>> {
+    let named = AtomicUsize::new(0);
+    let name = Box::new(move || Some(named.fetch_add(1, Ordering::AcqRel).to_string()));
+    let (hosts, connections) = (Vec::new(), Arc::clone(connections));
+    State(Arc::new(Door { hosts, token: None, connections, name }))
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "{what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A runtime whose clock goes on only where everybody waits for it.
+fn runtime() -> runtime::Runtime {
+    runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
+}
+
+#[test]
+fn a_session_may_be_silent_for_as_long_as_it_may_and_no_longer() {
+    let connections = connections(Server::none());
+    let key = |name: &str| Key::Session(name.to_owned());
+    let before = Instant::now();
+    let old = connections.open(key("old")).unwrap();
+    let after = Instant::now();
+    let (listening, anew) =
+        (connections.open(key("listens")).unwrap(), connections.open(key("anew")).unwrap());
+    connections.open(Key::of(None)).unwrap();
+    for one in [&old, &listening, &anew] {
+        one.server.agrees_on(Some("2025-11-25"));
+    }
+    let stream = listening.client.stream().unwrap();
+    connections.tick(before + limits::IDLE);
+    assert_eq!(connections.all().len(), 4, "at the limit");
+    // Who asks is there.
+    while Instant::now() <= after + MOMENT {}
+    connections.get(&key("anew")).unwrap();
+    connections.tick(after + limits::IDLE + MOMENT);
+    assert!(connections.get(&key("old")).is_none(), "over it");
+    assert!(connections.get(&key("anew")).is_some() && connections.get(&key("listens")).is_some());
+    drop(stream);
+    listening.client.close_stream();
+    connections.tick(Instant::now() + limits::IDLE + MOMENT);
+    assert!(connections.all().is_empty(), "those without a session, too");
+}
+
+#[test]
+fn a_session_that_its_server_does_not_begin_is_forgotten_soon_after_its_client_left() {
+    let connections = connections(Server::none());
+    let before = Instant::now();
+    connections.open(Key::Session("a".to_owned())).unwrap();
+    let after = Instant::now();
+    connections.tick(before + limits::BEGINNING);
+    assert_eq!(connections.all().len(), 1, "at the limit");
+    connections.tick(after + limits::BEGINNING + MOMENT);
+    assert!(connections.all().is_empty(), "over it");
+}
+
+#[test]
+fn a_body_may_take_as_long_as_it_may_and_no_longer() {
+    let connections = connections(Server::none());
+    let door = door(&connections);
+    let send = async |pieces: u32, late: Duration| {
+        let pieces = stream::iter(0..pieces).then(move |piece| async move {
+            time::sleep(limits::BODY / pieces + if piece == 0 { late } else { Duration::ZERO }).await;
+            Ok::<_, Infallible>("{")
+        });
+        let request = Request::post("/mcp").header("host", "localhost").header("accept", "*/*");
+        let request = request.header("content-type", "application/json");
+        let response: Response =
+            front::enter(door.clone(), request.body(Body::from_stream(pieces)).unwrap()).await;
+        response.status().as_u16()
+    };
+    runtime().block_on(async {
+        assert_eq!(
+            (send(1, Duration::ZERO).await, send(10, Duration::ZERO).await),
+            (400, 400),
+            "at the limit"
+        );
+        assert_eq!((send(1, MOMENT).await, send(10, MOMENT).await), (408, 408), "over it");
+    });
+    let places: Vec<_> = (0..limits::EXCHANGES).map_while(|_| connections.place()).collect();
+    assert_eq!(places.len(), limits::EXCHANGES, "who was given up takes no place");
+}
+
+#[test]
+fn a_stream_says_that_it_is_there_as_often_as_it_should() {
+    runtime().block_on(async {
+        let (to, heard) = exchanges::sink();
+        let mut body = front::streamed(None, heard, ()).into_body().into_data_stream();
+        let began = time::Instant::now();
+        assert_eq!(&body.next().await.unwrap().unwrap()[..], b": \n\n");
+        assert_eq!(began.elapsed(), limits::ALIVE);
+        drop(to);
+        assert!(body.next().await.is_none());
+    });
+}
+
+#[test]
+fn who_does_not_read_a_stream_of_its_session_has_none_any_more() {
+    let connections = connections(Server::none());
+    let session = connections.open(Key::Session("a".to_owned())).unwrap();
+    let heard = session.client.stream().unwrap();
+    let told = |size: usize| {
+        let frame = json!({"jsonrpc": "2.0", "method": "notifications/x", "params": {"x": ""}}).to_string();
+        let params = json!({"x": "x".repeat(size - frame.len())});
+        session
+            .client
+            .send(&json!({"jsonrpc": "2.0", "method": "notifications/x", "params": params}).to_string(), None)
+    };
+    assert!(told(limits::EXCHANGE_BYTES / 2) && told(limits::EXCHANGE_BYTES / 2));
+    assert!(session.client.stream().is_none(), "at the limit it is there still");
+    told(100);
+    assert!(session.client.stream().is_some(), "over it there is room for another");
+    let mut heard = heard;
+    runtime().block_on(async {
+        let mut read = 0;
+        while heard.next().await.is_some() {
+            read += 1;
+        }
+        assert_eq!(read, 2, "what was taken is told, and then it ends");
+    });
+}
+
+/// A gate in front of a server, until it is dropped.
+struct Gate {
+    address: SocketAddr,
+    ends: Arc<AtomicBool>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Gate {
+    fn start(server: SocketAddr, stall: Duration) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, ends) = (listener.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
+        let told = Arc::clone(&ends);
+        let named = AtomicUsize::new(0);
+        let http = Http {
+            listener,
+            hosts: Vec::new(),
+            token: None,
+            upstream: Address::new(&format!("http://{server}/mcp"), None).unwrap(),
+            credential: None,
+            name: Box::new(move || Some(named.fetch_add(1, Ordering::AcqRel).to_string())),
+            note: Arc::new(|_| ()),
+        };
+        let thread = thread::spawn(move || {
+            serve_with(http, &shared(), stall, &|| told.load(Ordering::Acquire)).unwrap();
+        });
+        Self { address, ends, thread: Some(thread) }
+    }
+
+    /// Sends a message, of a client that has this session or none, and reads nothing.
+    fn post(&self, session: Option<&str>, message: &Value) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        let (body, mut head) =
+            (message.to_string(), String::from("POST /mcp HTTP/1.1\r\nhost: localhost\r\n"));
+        let version = if session.is_some() { "2025-11-25" } else { "2026-07-28" };
+        let mut headers = HashMap::from([
+            ("content-type", "application/json"),
+            ("accept", "application/json, text/event-stream"),
+            ("mcp-protocol-version", version),
+        ]);
+        headers.extend(message["method"].as_str().map(|method| ("mcp-method", method)));
+        headers.extend(session.filter(|name| !name.is_empty()).map(|name| ("mcp-session-id", name)));
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        write!(stream, "{head}content-length: {}\r\n\r\n{body}", body.len()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Release);
+        let _ = self.thread.take().map(thread::JoinHandle::join);
+    }
+}
+
+fn listen(id: i64) -> Value {
+    let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
+    let params = json!({"notifications": {"promptsListChanged": id == 1}, "_meta": meta});
+    json!({"jsonrpc": "2.0", "id": id, "method": "subscriptions/listen", "params": params})
+}
+
+#[test]
+fn who_takes_nothing_of_a_stream_is_given_up_and_its_request_ended_and_who_reads_is_not() {
+    let server = Server::start(|got, to| {
+        stream_begins(to)?;
+        let is_much = got.body["params"]["notifications"]["promptsListChanged"] == true;
+        let params = json!({"data": "x".repeat(if is_much { 65_536 } else { 64 })});
+        let event = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": params});
+        loop {
+            write!(to, "data: {event}\n\n")?;
+            thread::sleep(Duration::from_millis(5));
+        }
+    });
+    let gate = Gate::start(server.address, Duration::from_millis(500));
+    let _deaf = gate.post(None, &listen(1));
+    let mut listening = gate.post(None, &listen(2));
+    let (mut buffer, mut longer) = (vec![0; 4_096], None);
+    let began = Instant::now();
+    // It goes on for a while after the other was given up.
+    while longer.is_none_or(|since: Instant| since.elapsed() < Duration::from_secs(1)) {
+        assert!(listening.read(&mut buffer).unwrap() > 0, "who reads goes on");
+        assert!(began.elapsed() < PATIENCE, "who does not read is never given up");
+        if server.over.load(Ordering::Acquire) > 0 {
+            longer.get_or_insert_with(Instant::now);
+        }
+    }
+    assert_eq!(server.over.load(Ordering::Acquire), 1);
+}
+
+#[test]
+fn a_server_that_does_not_hear_what_wants_no_answer_holds_up_nobody_for_ever() {
+    let (hold, held) = mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let server = Server::start(move |got, to| match got.body["method"].as_str() {
+        Some("initialize") => {
+            let result = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {}});
+            reply(to, 200, &json!({"jsonrpc": "2.0", "id": got.body["id"], "result": result}).to_string())
+        }
+        Some("notifications/slow") => {
+            // Until the test is over.
+            let _ = held.lock().unwrap().recv();
+            Ok(())
+        }
+        _ => reply(to, 202, ""),
+    });
+    let gate = Gate::start(server.address, Duration::from_millis(200));
+    let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}});
+    let opened =
+        gate.post(Some(""), &json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}));
+    let line = BufReader::new(opened).lines().next().unwrap().unwrap();
+    assert!(line.starts_with("HTTP/1.1 200"), "{line}");
+    for method in ["notifications/slow", "notifications/fast"] {
+        let told = gate.post(Some("0"), &json!({"jsonrpc": "2.0", "method": method}));
+        let line = BufReader::new(told).lines().next().unwrap().unwrap();
+        assert!(line.starts_with("HTTP/1.1 202"), "{method}: {line}");
+    }
+    drop(hold);
+    until("the server hears all", || server.over.load(Ordering::Acquire) == 3);
+}
