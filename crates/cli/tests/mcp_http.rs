@@ -431,6 +431,18 @@ fn what_two_readers_could_read_otherwise_reaches_no_server() {
     let resumed = session.send("GET", "", &[("Accept", "text/event-stream"), ("Last-Event-ID", "1")]);
     assert_eq!(resumed.message()["error"]["data"]["code"], "mcp-resume");
     assert!(net.heard_all().is_empty(), "{:?}", net.heard_all());
+    // What headers say of arguments is known once the tools are.
+    let say = call(1, "read", &json!({"text": "Ω"}), Some(&meta));
+    for (value, status) in [("other", 400), ("=?base64?zqk=?=", 200)] {
+        let answered = client.send("POST", &say, &[("Mcp-Param-Text", value)]);
+        assert_eq!(answered.status, status, "{}", answered.text);
+        assert_eq!(net.heard("tools/call").len(), usize::from(status == 200));
+        let code = if status == 200 { Value::Null } else { json!("mcp-header-mismatch") };
+        assert_eq!(answered.message()["error"]["data"]["code"], code);
+    }
+    let old = gate.session();
+    let answered = old.send("POST", &call(1, "read", &json!({}), None), &[("Mcp-Param-Text", "x")]);
+    assert_eq!((answered.status, net.heard("tools/call").len()), (400, 1), "also within a session");
     // A message is as large as one may be, and no larger.
     let of = |size: usize| {
         let empty = call(1, "drop", &json!({"text": ""}), Some(&meta)).len();

@@ -57,7 +57,7 @@ pub(crate) struct State {
     pub to_judge: HashSet<Id>,
     /// Requests of the gate, and calls that run.
     pub awaited: HashMap<Id, mpsc::Sender<Answer>>,
-    pub tools: Option<Tools>,
+    pub tools: Option<Arc<Tools>>,
     pub calls: HashMap<CallDigest, Pending>,
     pub by_proposal: HashMap<RecordId, CallDigest>,
     /// Calls that are being proposed.
@@ -489,37 +489,40 @@ impl Proxy {
 
     /// A tool; the server is asked for its tools where they are not known, or were for longer than `age`.
     pub(crate) fn definition(self: &Arc<Self>, tool: &str, age: Duration) -> Result<Tool, Reply> {
-        let known =
-            self.state().tools.as_ref().filter(|tools| tools.age() < age).map(|tools| tools.get(tool));
-        let found = match known {
-            Some(found) => found,
-            None => {
-                let before = self.state().changes;
-                let tools = self.list_tools().map_err(|why| Reply::Error {
-                    number: message::INTERNAL,
-                    code: "mcp-tools",
-                    why: format!("the server's tools are not known: {why}"),
-                })?;
-                let found = tools.get(tool);
-                let mut state = self.state();
-                // What changed while it was listed is asked for again.
-                if state.changes == before {
-                    state.tools = Some(tools);
-                }
-                found
-            }
-        };
+        let found = self.tools(age, None)?.get(tool);
         found.ok_or_else(|| parameters(format!("the server has no tool {tool:?}")))
     }
 
-    fn list_tools(self: &Arc<Self>) -> Result<Tools, String> {
+    /// All of them, asked for with `meta`, or else with that of the client's last request.
+    pub(crate) fn tools(&self, age: Duration, meta: Option<&Value>) -> Result<Arc<Tools>, Reply> {
+        let before = {
+            let state = self.state();
+            if let Some(known) = state.tools.as_ref().filter(|tools| tools.age() < age) {
+                return Ok(Arc::clone(known));
+            }
+            state.changes
+        };
+        let listed = self.list_tools(meta).map(Arc::new).map_err(|why| Reply::Error {
+            number: message::INTERNAL,
+            code: "mcp-tools",
+            why: format!("the server's tools are not known: {why}"),
+        })?;
+        let mut state = self.state();
+        // What changed while it was listed is asked for again.
+        if state.changes == before {
+            state.tools = Some(Arc::clone(&listed));
+        }
+        Ok(listed)
+    }
+
+    fn list_tools(&self, meta: Option<&Value>) -> Result<Tools, String> {
         let (mut tools, mut cursor) = (Tools::default(), None);
         for _ in 0..limits::PAGES {
             let mut params = json!({});
             if let Some(cursor) = cursor {
                 params["cursor"] = Value::String(cursor);
             }
-            let page = Page::parse(&self.ask("tools/list", params)?)?;
+            let page = Page::parse(&self.ask("tools/list", params, meta)?)?;
             tools.add(&page)?;
             cursor = page.next;
             if cursor.is_none() {
@@ -530,7 +533,7 @@ impl Proxy {
     }
 
     /// Asks the server for something in the gate's own name.
-    fn ask(&self, method: &str, mut params: Value) -> Result<String, String> {
+    fn ask(&self, method: &str, mut params: Value, meta: Option<&Value>) -> Result<String, String> {
         let (to, from) = mpsc::channel();
         let id = {
             let mut state = self.state();
@@ -539,7 +542,7 @@ impl Proxy {
             }
             state.numbered += 1;
             let id = Id::Text(format!("{OWN}{}", state.numbered));
-            if let Some(meta) = &state.meta {
+            if let Some(meta) = meta.or(state.meta.as_ref()) {
                 params["_meta"] = meta.clone();
             }
             state.awaited.insert(id.clone(), to);

@@ -28,6 +28,7 @@ use super::{
 use crate::{
     limits,
     message::{FromClient, Id},
+    proxy::Reply,
     reply,
 };
 
@@ -206,6 +207,7 @@ async fn tell(
         let key = Key::of(shown.as_deref());
         let connection = door.connections.open(key).ok_or_else(Door::full)?;
         connection.server.shows(shown.as_deref());
+        check_arguments(headers, &connection, &message).await?;
         return ask(door, connection, message, None, place).await;
     }
     if let FromClient::Request { method, .. } = &message
@@ -224,7 +226,10 @@ async fn tell(
     let (_, connection) = door.session(headers)?;
     let mut given_up = None;
     let message = match message {
-        FromClient::Request { .. } => return ask(door, connection, message, None, place).await,
+        FromClient::Request { .. } => {
+            check_arguments(headers, &connection, &message).await?;
+            return ask(door, connection, message, None, place).await;
+        }
         FromClient::Notification { method, params } if method == "notifications/cancelled" => {
             let given = params.get("requestId").and_then(|id| serde_json::from_value::<Id>(id.clone()).ok());
             let Some(own) = given.and_then(|given| connection.client.own_id(&given)) else {
@@ -255,6 +260,29 @@ async fn tell(
     });
     let _ = passed.await;
     Ok(StatusCode::ACCEPTED.into_response())
+}
+
+/// Refuses a call of which headers say other arguments than its body. It takes the tool's definition to say which headers are about which.
+async fn check_arguments(
+    headers: &HeaderMap,
+    connection: &Arc<Connection>,
+    message: &FromClient,
+) -> Result<(), Unfit> {
+    let FromClient::Request { method, params, .. } = message else { return Ok(()) };
+    if method != "tools/call" || !headers::repeats_arguments(headers) {
+        return Ok(());
+    }
+    let (proxy, mut meta) = (Arc::clone(&connection.proxy), params.get("_meta").cloned());
+    if let Some(Value::Object(meta)) = &mut meta {
+        meta.remove("progressToken");
+    }
+    let listed = spawn_blocking(move || proxy.tools(limits::DEFINITIONS, meta.as_ref())).await;
+    let unknown = |why: String| Unfit::new(StatusCode::BAD_GATEWAY, "mcp-tools", why);
+    let tools = listed.map_err(|fault| unknown(fault.to_string()))?.map_err(|fault| match fault {
+        Reply::Error { why, .. } | Reply::Result(why) => unknown(why),
+    })?;
+    let name = params.get("name").and_then(Value::as_str).unwrap_or_default();
+    headers::check_arguments(headers, tools.in_headers(name), params)
 }
 
 /// A request that is open, until its answer is on its way or nobody waits any more.
