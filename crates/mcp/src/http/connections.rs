@@ -180,7 +180,7 @@ impl Connection {
     /// Lets what runs end, begins nothing any more, and then tells the server.
     fn end(self: &Arc<Self>) {
         self.proxy.client_gone();
-        self.server.close_stream();
+        self.server.close_streams();
         let connection = Arc::clone(self);
         thread::spawn(move || {
             let began = Instant::now();

@@ -364,13 +364,13 @@ async fn listen(door: &Shared, headers: &HeaderMap) -> Result<Response, Unfit> {
     }
     let (_, connection) = door.session(headers)?;
     let place = door.connections.place().ok_or_else(Door::full)?;
-    let Some(heard) = connection.client.stream() else {
+    let Some((number, heard)) = connection.client.stream() else {
         return Err(Unfit::new(StatusCode::CONFLICT, "mcp-stream", "the session has a stream already"));
     };
-    let listening = Listening { connection: Arc::clone(&connection), _place: place };
+    let listening = Listening { connection: Arc::clone(&connection), number, _place: place };
     let (to, opened) = oneshot::channel();
     std::thread::spawn(move || {
-        connection.server.listen(|status| {
+        connection.server.listen(number, |status| {
             // Who no longer listens does not mind.
             let _ = to.send(status);
         });
@@ -388,13 +388,14 @@ async fn listen(door: &Shared, headers: &HeaderMap) -> Result<Response, Unfit> {
 /// A client that listens, until it is gone.
 struct Listening {
     connection: Arc<Connection>,
+    number: u64,
     _place: Place,
 }
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        self.connection.client.close_stream();
-        self.connection.server.close_stream();
+        self.connection.client.close_stream(self.number);
+        self.connection.server.close_stream(self.number);
     }
 }
 

@@ -151,7 +151,7 @@ fn a_session_may_be_silent_for_as_long_as_it_may_and_no_longer() {
     for one in [&old, &listening, &anew] {
         one.server.agrees_on(Some("2025-11-25"));
     }
-    let stream = listening.client.stream().unwrap();
+    let (number, _heard) = listening.client.stream().unwrap();
     connections.tick(before + limits::IDLE);
     assert_eq!(connections.all().len(), 4, "at the limit");
     // Who asks is there.
@@ -160,8 +160,7 @@ fn a_session_may_be_silent_for_as_long_as_it_may_and_no_longer() {
     connections.tick(after + limits::IDLE + MOMENT);
     assert!(connections.get(&key("old")).is_none(), "over it");
     assert!(connections.get(&key("anew")).is_some() && connections.get(&key("listens")).is_some());
-    drop(stream);
-    listening.client.close_stream();
+    listening.client.close_stream(number);
     connections.tick(Instant::now() + limits::IDLE + MOMENT);
     assert!(connections.all().is_empty(), "those without a session, too");
 }
@@ -222,7 +221,7 @@ fn a_stream_says_that_it_is_there_as_often_as_it_should() {
 fn who_does_not_read_a_stream_of_its_session_has_none_any_more() {
     let connections = connections(Server::none());
     let session = connections.open(Key::Session("a".to_owned())).unwrap();
-    let heard = session.client.stream().unwrap();
+    let (_, mut heard) = session.client.stream().unwrap();
     let told = |size: usize| {
         let frame = json!({"jsonrpc": "2.0", "method": "notifications/x", "params": {"x": ""}}).to_string();
         let params = json!({"x": "x".repeat(size - frame.len())});
@@ -234,7 +233,6 @@ fn who_does_not_read_a_stream_of_its_session_has_none_any_more() {
     assert!(session.client.stream().is_none(), "at the limit it is there still");
     told(100);
     assert!(session.client.stream().is_some(), "over it there is room for another");
-    let mut heard = heard;
     runtime().block_on(async {
         let mut read = 0;
         while heard.next().await.is_some() {
@@ -242,6 +240,47 @@ fn who_does_not_read_a_stream_of_its_session_has_none_any_more() {
         }
         assert_eq!(read, 2, "what was taken is told, and then it ends");
     });
+}
+
+/// A client that opened its stream again was left without one when the end of the first was noticed.
+#[test]
+fn the_end_of_a_stream_ends_none_that_was_opened_after_it() {
+    let (hold, held) = mpsc::channel::<()>();
+    let (held, asked) = (std::sync::Mutex::new(held), AtomicUsize::new(0));
+    let server = Server::start(move |_, to| {
+        let is_first = asked.fetch_add(1, Ordering::AcqRel) == 0;
+        stream_begins(to)?;
+        if is_first { Ok(()) } else { held.lock().unwrap().recv().map_err(io::Error::other) }
+    });
+    let connections = connections(server.address);
+    let session = connections.open(Key::Session("a".to_owned())).unwrap();
+    let (first, _) = session.client.stream().unwrap();
+    session.client.close_stream(first);
+    let (second, _heard) = session.client.stream().unwrap();
+    // The first is told only now that it ended; so is one that its client left before it began.
+    let (opened, began) = mpsc::channel();
+    session.server.listen(first, |status| opened.send(status).unwrap());
+    assert!(began.recv().unwrap() == 200 && session.client.has_stream(second));
+    let (to, server) = (opened.clone(), Arc::clone(&session.server));
+    let listening = thread::spawn(move || server.listen(second, |status| to.send(status).unwrap()));
+    assert_eq!(began.recv().unwrap(), 200);
+    session.server.close_stream(first);
+    session.server.sweep();
+    assert!(session.client.has_stream(second) && !listening.is_finished());
+    let (to, server) = (opened, Arc::clone(&session.server));
+    let late = thread::spawn(move || {
+        server.listen(first, |status| {
+            let _ = to.send(status);
+        })
+    });
+    until("a stream that nobody has is ended", || {
+        session.server.sweep();
+        late.is_finished()
+    });
+    assert!(session.client.has_stream(second) && !listening.is_finished());
+    drop(hold);
+    listening.join().unwrap();
+    assert!(!session.client.has_stream(second));
 }
 
 /// A gate in front of a server, until it is dropped.

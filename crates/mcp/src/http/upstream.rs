@@ -65,9 +65,17 @@ pub(super) struct Upstream {
     is_session: bool,
     said: Mutex<SaidOf>,
     /// What is under way, to be ended when nobody waits for it.
-    under_way: Mutex<HashMap<Id, Agent>>,
+    under_way: Mutex<HashMap<Way, Agent>>,
     proxy: OnceLock<Weak<Proxy>>,
     note: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+/// What is under way to the server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Way {
+    Request(Id),
+    /// A stream on which it speaks by itself, by its number.
+    Stream(u64),
 }
 
 /// What requests say of the connection.
@@ -139,26 +147,39 @@ impl Upstream {
     pub(super) fn sweep(&self) {
         let Some(proxy) = self.proxy() else { return };
         let given_up = !self.is_session;
-        let under_way: Vec<(Id, Agent)> =
-            lock(&self.under_way).iter().map(|(id, agent)| (id.clone(), agent.clone())).collect();
-        for (id, agent) in under_way {
-            if id != stream_id() && !proxy.is_wanted(&id, given_up) {
+        let under_way: Vec<(Way, Agent)> =
+            lock(&self.under_way).iter().map(|(way, agent)| (way.clone(), agent.clone())).collect();
+        for (way, agent) in under_way {
+            let is_wanted = match &way {
+                Way::Request(id) => proxy.is_wanted(id, given_up),
+                Way::Stream(number) => self.client.has_stream(*number),
+            };
+            if !is_wanted {
                 agent.shutdown();
             }
         }
     }
 
-    /// Ends the stream on which the server speaks by itself.
-    pub(super) fn close_stream(&self) {
-        if let Some(agent) = lock(&self.under_way).remove(&stream_id()) {
+    /// Ends the stream of this number, on which the server speaks by itself.
+    pub(super) fn close_stream(&self, number: u64) {
+        if let Some(agent) = lock(&self.under_way).remove(&Way::Stream(number)) {
             agent.shutdown();
         }
     }
 
-    /// Opens that stream, and passes on what comes until it ends; `opened` is told the status first.
-    pub(super) fn listen(&self, opened: impl FnOnce(u16)) {
+    /// Ends whichever stream there is.
+    pub(super) fn close_streams(&self) {
+        let streams =
+            lock(&self.under_way).extract_if(|way, _| matches!(way, Way::Stream(_))).collect::<Vec<_>>();
+        for (_, agent) in streams {
+            agent.shutdown();
+        }
+    }
+
+    /// Opens the stream that the client knows by this number, and passes on what comes until it ends; `opened` is told the status first.
+    pub(super) fn listen(&self, number: u64, opened: impl FnOnce(u16)) {
         let agent = self.target.agent();
-        lock(&self.under_way).insert(stream_id(), agent.clone());
+        lock(&self.under_way).insert(Way::Stream(number), agent.clone());
         let mut request = agent.get(self.target.address.base()).header("accept", "text/event-stream");
         for (name, value) in self.headers() {
             request = request.header(name, value);
@@ -186,8 +207,8 @@ impl Upstream {
             }
             Err(_) => opened(502),
         }
-        lock(&self.under_way).remove(&stream_id());
-        self.client.close_stream();
+        lock(&self.under_way).remove(&Way::Stream(number));
+        self.client.close_stream(number);
     }
 
     /// Tells the server that the session is over, if it named one.
@@ -249,7 +270,7 @@ impl Upstream {
     /// Sends a request, and gives its connection what comes back.
     fn ask(&self, id: &Id, method: &str, line: &str) {
         let agent = self.target.agent();
-        lock(&self.under_way).insert(id.clone(), agent.clone());
+        lock(&self.under_way).insert(Way::Request(id.clone()), agent.clone());
         let answered = match self.post(&agent, line) {
             Ok(response) => self.read(id, method, response),
             Err(fault) => {
@@ -258,7 +279,7 @@ impl Upstream {
                 Err(Unanswered { status: 502, authenticate: None, why, said: None })
             }
         };
-        lock(&self.under_way).remove(id);
+        lock(&self.under_way).remove(&Way::Request(id.clone()));
         let Err(unanswered) = answered else { return };
         let Unanswered { status, authenticate, why, said } = unanswered;
         let text = match &why {
@@ -399,11 +420,6 @@ impl Lines for Upstream {
     }
 
     fn drain(&self, _: Duration) {}
-}
-
-/// Under which the server's own stream is known.
-fn stream_id() -> Id {
-    Id::Text("counterfoil:stream".to_owned())
 }
 
 /// Whether the server can have heard nothing.
