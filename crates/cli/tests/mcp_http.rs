@@ -297,6 +297,40 @@ fn a_session_has_a_stream_of_what_its_server_says_by_itself_and_an_end() {
     }
 }
 
+/// Of all sessions of a gate the first that looked was told, and nobody under 2026-07-28.
+#[test]
+fn each_client_hears_that_another_policy_shows_other_tools() {
+    let net = Net::new();
+    let gate = net.gate(&[]);
+    let (one, other, new) = (gate.session(), gate.session(), gate.without_session());
+    let mut streams = [one.listen(), other.listen()];
+    for stream in &mut streams {
+        assert_eq!(stream.next().unwrap()["params"]["data"], "by itself");
+    }
+    let wanted = [json!({"toolsListChanged": true}), json!({"toolsListChanged": true}), json!({})];
+    let mut subscriptions = wanted.each_ref().map(|wanted| new.subscribe("mine", wanted));
+    for (subscription, wanted) in subscriptions.iter_mut().zip(&wanted) {
+        let acknowledged = subscription.next().unwrap();
+        let params =
+            json!({"_meta": {"io.modelcontextprotocol/subscriptionId": "mine"}, "notifications": wanted});
+        assert_eq!(acknowledged["params"], params, "{acknowledged}");
+    }
+    for client in [&one, &other, &new] {
+        client.ask(1, "tools/list", json!({}));
+    }
+    let policy = net::POLICY.replace("{tool = \"box/read\"}, ", "");
+    net.office.log.desk.write("policy.toml", policy);
+    net.office.log.good(&["policy", "set", "policy.toml"]);
+    let [first, second, silent] = &mut subscriptions;
+    for stream in streams.iter_mut().chain([first, second]) {
+        assert_eq!(stream.next().unwrap()["method"], "notifications/tools/list_changed");
+    }
+    assert!(silent.is_silent(Duration::from_millis(300)), "who did not ask is not told");
+    let again = new.subscribe("next", &json!({"toolsListChanged": true}));
+    drop((again, subscriptions));
+    net.wait_for("subscription-closed");
+}
+
 #[test]
 fn a_session_that_the_server_forgot_is_over() {
     let net = Net::new();

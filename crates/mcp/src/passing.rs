@@ -3,10 +3,10 @@
 //! None of them changes anything that a receipt could show, so none is an action with a run of its own: the policy is asked about it under
 //! the name `SERVER:METHOD`, and what it does not allow is refused, on record. Until that is known nothing of it reaches anybody.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use counterfoil_receipt::json as canonical;
-use serde_json::{Map, Value, json, value::RawValue};
+use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
     desk::NotAsked,
@@ -98,6 +98,7 @@ impl Proxy {
             let mut state = self.state();
             state.numbered += 1;
             let serial = state.numbered;
+            state.note_subscription(id, method, &params);
             state.open.insert(id.clone(), Open::Judged { method: method.to_owned(), serial });
             serial
         };
@@ -313,28 +314,6 @@ impl Proxy {
             (fault.code, why)
         })?;
         Ok(Value::Object(result).to_string())
-    }
-
-    /// Tells the client that its list of tools may be another one, once another policy is in force. To be called now and then.
-    pub(crate) fn look_at_policy(self: &Arc<Self>) {
-        {
-            let mut state = self.state();
-            let is_due = state.looked.is_some_and(|looked| looked.elapsed() >= limits::POLICY_WATCH);
-            // Under the newer revision who wants to hear of it says so in a subscription, which is the server's.
-            if !is_due || state.era == Some(Era::Request) {
-                return;
-            }
-            state.looked = Some(Instant::now());
-        }
-        let Some(desk) = self.desk_at_hand() else { return };
-        let proxy = Arc::clone(self);
-        self.shared.lists.run(move || {
-            if desk.sees_another_policy()
-                && let Ok(text) = reply::message(None, "notifications/tools/list_changed", &json!({}))
-            {
-                proxy.to_client(&text);
-            }
-        });
     }
 
     /// Takes from what a client says that it can do what the policy denies its server to ask, as far as the log says that.

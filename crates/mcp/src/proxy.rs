@@ -7,13 +7,14 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use counterfoil_receipt::RecordId;
 use serde_json::{Map, Value, json};
 
 use crate::{
+    announcing::{self, Announcing},
     calls::{Pending, Ticket},
     desk::{CallDigest, Desk, NotAsked},
     limits,
@@ -65,8 +66,7 @@ pub(crate) struct State {
     pub numbered: u64,
     /// How often the server said that its tools changed.
     pub changes: u64,
-    /// When it was asked last which policy is in force, once tools were shown.
-    pub looked: Option<Instant>,
+    pub announcing: Announcing,
     pub ended: bool,
 }
 
@@ -187,8 +187,9 @@ impl Proxy {
                 if method == "notifications/cancelled" {
                     self.server_gave_up(params);
                 }
+                let said = if method == announcing::ACKNOWLEDGED { self.acknowledged(params) } else { None };
                 if self.is_for_the_client(&method, params) {
-                    self.to_client_about(text, about);
+                    self.to_client_about(said.as_deref().unwrap_or(text), about);
                 }
             }
             Err(why) => (self.shared.note)(&format!("the server sent what is no message: {why}")),
@@ -318,6 +319,7 @@ impl Proxy {
             let why = format!("{method:?} is no method that this gate lets through");
             return Err(Reply::Error { number: message::NO_METHOD, code: "mcp-method", why });
         }
+        state.note_subscription(id, method, &params);
         let text = reply::message(Some(id), method, &Value::Object(params))
             .map_err(|fault| invalid("mcp-json", fault.to_string()))?;
         state.open.insert(id.clone(), Open::Passed(method.to_owned()));
@@ -421,7 +423,6 @@ impl Proxy {
         match method {
             "tools/list" => {
                 let mut page = Page::parse(result).map_err(malformed)?;
-                self.state().looked = Some(Instant::now());
                 // Where the log can't be asked, calls say so.
                 let desk = self.desk().inspect_err(|fault| {
                     (self.shared.note)(&format!(
@@ -429,10 +430,7 @@ impl Proxy {
                         fault.code, fault.why
                     ));
                 });
-                if let Ok(desk) = &desk {
-                    // What is shown now is shown under the policy that is in force now.
-                    desk.sees_another_policy();
-                }
+                self.lists_tools_now(desk.as_deref().ok());
                 let is_offered = |name: &str, tool: &Tool| match &desk {
                     Ok(desk) => desk.lists(name, tool),
                     Err(_) => true,
@@ -455,12 +453,7 @@ impl Proxy {
                     serde_json::from_str(result).map_err(|fault| malformed(fault.to_string()))?;
                 if let Some(Value::Object(capabilities)) = result.get_mut("capabilities") {
                     capabilities.remove("tasks");
-                    if let Some(Value::Object(tools)) = capabilities.get_mut("tools")
-                        && method == "initialize"
-                    {
-                        // Another policy shows other tools.
-                        tools.insert("listChanged".to_owned(), true.into());
-                    }
+                    announcing::promise(method, capabilities);
                     if let Some(Value::Object(extensions)) = capabilities.get_mut("extensions") {
                         extensions.remove(TASKS);
                     }

@@ -92,9 +92,22 @@ class Handler(BaseHTTPRequestHandler):
         if method == "tools/list":
             more = {"resultType": "complete", "ttlMs": 0, "cacheScope": "public"} if is_new else {}
             return self.reply(200, {"jsonrpc": "2.0", "id": id, "result": {"tools": tools()} | more})
+        if method == "subscriptions/listen":
+            return self.subscription(id)
         if method == "tools/call":
             return self.call(id, params["name"], params["arguments"], params.get("_meta", {}))
         self.reply(404 if is_new else 200, {"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": "no"}})
+
+    def subscription(self, id):
+        self.stream()
+        try:
+            about = {"_meta": {"io.modelcontextprotocol/subscriptionId": id}, "notifications": {}}
+            self.event({"method": "notifications/subscriptions/acknowledged", "params": about})
+            while True:
+                time.sleep(0.05)
+                self.wfile.write(b": \n\n")
+        except OSError:
+            open("subscription-closed", "a").write("x")
 
     def call(self, id, name, arguments, meta):
         with lock, open(name, "a") as file:

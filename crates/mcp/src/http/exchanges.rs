@@ -14,14 +14,12 @@ use serde_json::{Map, Value, value::RawValue};
 use tokio::sync::mpsc;
 
 use crate::{
+    announcing::SUBSCRIPTION,
     limits,
     message::{FromServer, Id},
     reply::members,
     writer::Lines,
 };
-
-/// The member of `_meta` that names the request of a subscription.
-const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 
 /// What an HTTP exchange is told.
 #[derive(Debug)]
