@@ -201,6 +201,7 @@ fn whatever_is_no_answer_leaves_a_call_unknown_and_is_not_repeated() {
     let net = Net::new();
     let gate = net.gate(&[]);
     let tools = [
+        "status400",
         "status401",
         "status403",
         "status404",
@@ -214,7 +215,7 @@ fn whatever_is_no_answer_leaves_a_call_unknown_and_is_not_repeated() {
     ];
     for (at, tool) in tools.iter().enumerate() {
         // A status of 404 ends its session.
-        let client = if at % 2 == 0 { gate.session() } else { gate.without_session() };
+        let client = if at % 2 == 1 { gate.session() } else { gate.without_session() };
         let result = client.call(1, tool, &json!({"text": "x"})).message()["result"].clone();
         assert_eq!(result["isError"], true, "{tool}: {result}");
         assert_eq!(net.office.outcome(&result), "unknown", "{tool}");

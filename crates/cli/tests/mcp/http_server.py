@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 VERSION = "io.modelcontextprotocol/protocolVersion"
 NAMED = ["append", "read", "drop", "fail", "slow", "crash", "silent", "garbage", "half", "large", "asks", "other"]
-STATUS = ["status401", "status403", "status404", "status500", "status302"]
+STATUS = ["status400", "status401", "status403", "status404", "status500", "status302"]
 sessions = set()
 lock = threading.Lock()
 
@@ -117,6 +117,8 @@ class Handler(BaseHTTPRequestHandler):
             done["resultType"] = "complete"
         if name == "fail":
             done["isError"] = True
+        if name == "status400":
+            return self.reply(400, {"jsonrpc": "2.0", "id": id, "result": done})
         if name.startswith("status"):
             return self.reply(int(name[6:]), {"why": "so"}, Location="/elsewhere")
         if name == "garbage":

@@ -320,15 +320,16 @@ async fn ask(
     // Asking waits for nobody.
     proxy.hear(FromClient::Request { id, method, params }, "");
     let first = timeout(limits::FIRST, heard.next()).await;
-    let opened = opens.as_ref().map(|key| match key {
-        Key::Session(name) => name.clone(),
-        Key::Shown(_) => String::new(),
+    let mut opened = opens.as_ref().and_then(|key| match key {
+        Key::Session(name) => Some(name.clone()),
+        Key::Shown(_) => None,
     });
     let mut response = match first {
         Ok(Some(Said::Answer(text))) => {
             // A session that did not begin is none.
             if let Some(key) = opens.filter(|_| !has_result(&text)) {
                 door.connections.close(&key);
+                opened = None;
             }
             ([(header::CONTENT_TYPE, "application/json")], text).into_response()
         }

@@ -367,7 +367,9 @@ impl Upstream {
         let authenticate = response.headers().get("www-authenticate").and_then(|value| value.to_str().ok());
         let authenticate = authenticate.filter(|_| self.target.credential.is_none()).map(str::to_owned);
         let text = read_whole(response).unwrap_or_default();
-        if (400..500).contains(&status) && self.is_answer(id, "", &text) {
+        // Only an error answers with such a status: what a result says of itself, the status denies.
+        let is_error = matches!(FromServer::parse(&text), Ok(FromServer::Error { id: Some(_), .. }));
+        if is_error && (400..500).contains(&status) && self.is_answer(id, "", &text) {
             return Ok(());
         }
         // What has people open an address asks them past the policy.
