@@ -240,7 +240,9 @@ impl Proxy {
         let id =
             params.and_then(|params| serde_json::from_value::<Id>(params.get("requestId")?.clone()).ok());
         if let Some(id) = id {
-            self.state().to_judge.remove(&id);
+            let mut state = self.state();
+            state.to_judge.remove(&id);
+            state.asked.remove(&id);
         }
     }
 
@@ -365,4 +367,36 @@ fn read_strictly(object: &str) -> Result<Map<String, Value>, String> {
 
 fn refused(fault: &NotAsked) -> String {
     format!("refused: {}: {}", fault.code, fault.why)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{lines::Line, shared, writer::Lines};
+
+    /// Who takes everything.
+    struct Taker;
+
+    impl Lines for Taker {
+        fn send(&self, _: &str, _: Option<&Id>) -> bool {
+            true
+        }
+
+        fn drain(&self, _: Duration) {}
+    }
+
+    /// What a server had asked and gave up counted as asked for ever.
+    #[test]
+    fn what_a_server_no_longer_asks_is_forgotten() {
+        let proxy = Proxy::new(Arc::new(Taker), Arc::new(Taker), shared::tests::without_a_log());
+        let say = |line: &str| proxy.from_server(&Line::Whole(line.as_bytes().to_vec()), None);
+        say(r#"{"jsonrpc":"2.0","id":"s1","method":"ping"}"#);
+        assert_eq!(proxy.state().asked.len(), 1);
+        say(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"s1"}}"#);
+        assert!(proxy.state().asked.is_empty());
+    }
 }

@@ -36,6 +36,9 @@ pub(crate) const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilitie
 /// The extension under which calls go on after their answer.
 const TASKS: &str = "io.modelcontextprotocol/tasks";
 
+/// The revisions that have sessions, of which a server says one when a session begins.
+const SESSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
+
 /// One connection.
 pub struct Proxy {
     pub(crate) state: Mutex<State>,
@@ -451,6 +454,13 @@ impl Proxy {
             "initialize" | "server/discover" => {
                 let mut result: Value =
                     serde_json::from_str(result).map_err(|fault| malformed(fault.to_string()))?;
+                let version = result.get("protocolVersion").and_then(Value::as_str).unwrap_or_default();
+                if method == "initialize" && !SESSIONS.contains(&version) {
+                    let why = format!(
+                        "the server says revision {version:?}; this gate speaks {SESSIONS:?} in sessions"
+                    );
+                    return Err(("mcp-version".to_owned(), why));
+                }
                 if let Some(Value::Object(capabilities)) = result.get_mut("capabilities") {
                     capabilities.remove("tasks");
                     announcing::promise(method, capabilities);
@@ -563,7 +573,7 @@ impl Proxy {
 
     /// The desk, if a call has needed one, without waiting for whoever opens it.
     pub(crate) fn desk_at_hand(&self) -> Option<Arc<Desk>> {
-        self.shared.desk_at_hand()
+        self.shared.opened_desk()
     }
 
     /// The desk, opened if it is not.

@@ -1,7 +1,7 @@
 //! What all connections of a gate share: the desk at which calls are proposed, and the threads that work on them.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{Arc, Mutex, OnceLock, PoisonError, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -26,7 +26,9 @@ pub type OpenDesk = Box<dyn Fn() -> Result<Desk, NotAsked> + Send + Sync>;
 
 /// What the connections of a gate share.
 pub struct Shared {
-    desk: Mutex<Opened>,
+    desk: OnceLock<Arc<Desk>>,
+    /// Held by whoever opens the desk; when and why it could not be opened.
+    failed: Mutex<Option<(Instant, NotAsked)>>,
     open_desk: OpenDesk,
     pub(crate) times: Times,
     pub(crate) pool: Pool,
@@ -37,18 +39,12 @@ pub struct Shared {
     pub(crate) note: Box<dyn Fn(&str) + Send + Sync>,
 }
 
-/// The desk, once it is open, or when and why it could not be opened.
-#[derive(Default)]
-struct Opened {
-    desk: Option<Arc<Desk>>,
-    failed: Option<(Instant, NotAsked)>,
-}
-
 impl Shared {
     /// What connections share that are to behave so, and where to say what nobody asked for.
     pub fn new(open_desk: OpenDesk, times: Times, note: Box<dyn Fn(&str) + Send + Sync>) -> Arc<Self> {
         Arc::new(Self {
-            desk: Mutex::default(),
+            desk: OnceLock::new(),
+            failed: Mutex::default(),
             open_desk,
             times,
             pool: Pool::new(limits::RUNNING),
@@ -58,35 +54,34 @@ impl Shared {
         })
     }
 
-    /// The desk, if a call has needed one.
+    /// The desk, if a call has needed one; nobody waits for whoever opens it.
     pub fn opened_desk(&self) -> Option<Arc<Desk>> {
-        self.opened().desk.clone()
-    }
-
-    /// The same, without waiting for whoever opens it.
-    pub(crate) fn desk_at_hand(&self) -> Option<Arc<Desk>> {
-        self.desk.try_lock().ok().and_then(|opened| opened.desk.clone())
+        self.desk.get().cloned()
     }
 
     /// The desk, opened if it is not; for a while after that failed it is not tried again.
     pub(crate) fn desk(&self) -> Result<Arc<Desk>, NotAsked> {
-        let mut opened = self.opened();
-        if let Some(desk) = &opened.desk {
+        if let Some(desk) = self.desk.get() {
             return Ok(Arc::clone(desk));
         }
-        if let Some((when, why)) = &opened.failed
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who waited may find it open.
+        if let Some(desk) = self.desk.get() {
+            return Ok(Arc::clone(desk));
+        }
+        if let Some((when, why)) = &*failed
             && when.elapsed() < Duration::from_secs(limits::POLICY_SECONDS)
         {
             return Err(why.clone());
         }
         match (self.open_desk)() {
             Ok(desk) => {
-                let desk = opened.desk.insert(Arc::new(desk));
+                let desk = self.desk.get_or_init(|| Arc::new(desk));
                 Desk::log_outcomes(desk);
                 Ok(Arc::clone(desk))
             }
             Err(why) => {
-                opened.failed = Some((Instant::now(), why.clone()));
+                *failed = Some((Instant::now(), why.clone()));
                 Err(why)
             }
         }
@@ -105,8 +100,46 @@ impl Shared {
             (self.note)("outcomes are noted and not logged yet; the next gate on this directory logs them");
         }
     }
+}
 
-    fn opened(&self) -> MutexGuard<'_, Opened> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// What connections share that have no log.
+    pub(crate) fn without_a_log() -> Arc<Shared> {
+        with(Box::new(|| Err(none())))
+    }
+
+    fn none() -> NotAsked {
+        NotAsked { code: "none".to_owned(), why: "there is no log".to_owned() }
+    }
+
+    fn with(open: OpenDesk) -> Arc<Shared> {
+        Shared::new(open, Times { hold: LONG, progress: LONG }, Box::new(|_| ()))
+    }
+
+    /// Everybody who looked for the desk waited until the log had answered who opened it.
+    #[test]
+    fn nobody_else_waits_for_a_desk_that_is_being_opened() {
+        let ((begins, began), (end, ends)) = (mpsc::channel(), mpsc::channel::<()>());
+        let ends = Mutex::new(ends);
+        let shared = with(Box::new(move || {
+            begins.send(()).unwrap();
+            let _ = ends.lock().unwrap().recv();
+            Err(none())
+        }));
+        let opening = Arc::clone(&shared);
+        let opening = thread::spawn(move || opening.desk().err());
+        began.recv().unwrap();
+        let (to, looked) = mpsc::channel();
+        thread::spawn(move || to.send(shared.opened_desk().is_none()).unwrap());
+        assert_eq!(looked.recv_timeout(LONG), Ok(true));
+        drop(end);
+        assert_eq!(opening.join().unwrap(), Some(none()));
     }
 }

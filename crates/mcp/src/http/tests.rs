@@ -33,12 +33,7 @@ use super::{
     serve_with,
     upstream::Target,
 };
-use crate::{
-    desk::NotAsked,
-    limits,
-    shared::{Shared, Times},
-    writer::Lines as _,
-};
+use crate::{limits, shared::tests::without_a_log, writer::Lines as _};
 
 /// How long what happens on other threads is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -105,17 +100,10 @@ pub(super) fn stream_begins(to: &mut TcpStream) -> io::Result<()> {
     write!(to, "HTTP/1.1 200 so\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
 }
 
-/// What connections share that have no log.
-pub(super) fn shared() -> Arc<Shared> {
-    let times = Times { hold: PATIENCE, progress: PATIENCE };
-    let none = || Err(NotAsked { code: "none".to_owned(), why: "there is no log".to_owned() });
-    Shared::new(Box::new(none), times, Box::new(|_| ()))
-}
-
 pub(super) fn connections(server: SocketAddr) -> Arc<Connections> {
     let address = Address::new(&format!("http://{server}/mcp"), None).unwrap();
     let target = Target { address, credential: None, stall: limits::STALL };
-    Connections::new(shared(), target, Arc::new(|_| ()))
+    Connections::new(without_a_log(), target, Arc::new(|_| ()))
 }
 
 fn door(connections: &Arc<Connections>) -> State<Arc<Door>> {
@@ -306,7 +294,7 @@ impl Gate {
             note: Arc::new(|_| ()),
         };
         let thread = thread::spawn(move || {
-            serve_with(http, &shared(), stall, &|| told.load(Ordering::Acquire)).unwrap();
+            serve_with(http, &without_a_log(), stall, &|| told.load(Ordering::Acquire)).unwrap();
         });
         Self { address, ends, thread: Some(thread) }
     }
@@ -403,4 +391,36 @@ fn a_server_that_does_not_hear_what_wants_no_answer_holds_up_nobody_for_ever() {
     }
     drop(hold);
     until("the server hears all", || server.over.load(Ordering::Acquire) == 3);
+}
+
+#[test]
+fn a_session_begins_by_a_revision_that_is_spoken_and_no_other() {
+    let server = Server::start(|got, to| {
+        // It says whatever it is asked for.
+        let version = &got.body["params"]["protocolVersion"];
+        let result = json!({"protocolVersion": version, "capabilities": {}, "serverInfo": {}});
+        reply(to, 200, &json!({"jsonrpc": "2.0", "id": got.body["id"], "result": result}).to_string())
+    });
+    let gate = Gate::start(server.address, limits::STALL);
+    for (version, is_spoken) in [
+        (json!("2025-11-25"), true),
+        (json!("2025-06-18"), true),
+        (json!("2026-07-28"), false),
+        (json!("2099-01-01"), false),
+        (Value::Null, false),
+    ] {
+        let params = json!({"protocolVersion": version, "capabilities": {}});
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params});
+        let mut opened = BufReader::new(gate.post(Some(""), &message));
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert!(opened.read_line(&mut head).unwrap() > 0, "{head}");
+        }
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+        let mut body = vec![0; length.parse().unwrap()];
+        opened.read_exact(&mut body).unwrap();
+        let body = String::from_utf8(body).unwrap();
+        assert_eq!(head.contains("mcp-session-id"), is_spoken, "{version}: {head}");
+        assert_eq!(body.contains("mcp-version"), !is_spoken, "{version}: {body}");
+    }
 }
