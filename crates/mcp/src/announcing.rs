@@ -78,7 +78,8 @@ impl Proxy {
         }
         let Some(desk) = self.desk_at_hand() else { return };
         let proxy = Arc::clone(self);
-        self.shared.lists.run(move || {
+        // Where as much waits as may, it is looked again.
+        self.shared.lists.try_run(move || {
             if proxy.sees_another_policy(&desk) {
                 proxy.announce();
             }

@@ -12,7 +12,7 @@ use crate::{
     desk::NotAsked,
     limits,
     message::{self, Id},
-    proxy::{CAPABILITIES, Open, Proxy, Reply, parameters},
+    proxy::{CAPABILITIES, Open, Proxy, Reply, busy, parameters},
     reply::{self, Era},
 };
 
@@ -99,7 +99,8 @@ impl Proxy {
             state.numbered += 1;
             let serial = state.numbered;
             state.note_subscription(id, method, &params);
-            state.open.insert(id.clone(), Open::Judged { method: method.to_owned(), serial });
+            let judged = Open::Judged { method: method.to_owned(), serial, wanted: None };
+            state.open.insert(id.clone(), judged);
             serial
         };
         let is_known = method != "initialize"
@@ -110,19 +111,28 @@ impl Proxy {
             self.pass_on(id, serial, params);
             return Ok(());
         }
-        let (proxy, id, method) = (Arc::clone(self), id.clone(), method.to_owned());
-        self.shared.judged.run(move || {
-            let mut params = params;
+        let (proxy, given, method) = (Arc::clone(self), id.clone(), method.to_owned());
+        let offered = self.shared.judged.offer((wanted, params), move |(wanted, mut params)| {
             if method == "initialize" {
                 proxy.without_denied_capabilities(&mut params);
             }
             match proxy.judge(&wanted) {
-                Ok(()) => proxy.pass_on(&id, serial, params),
+                Ok(()) => proxy.pass_on(&given, serial, params),
                 Err(fault) => {
-                    proxy.keep_back(&id, serial, message::INVALID_REQUEST, &fault.code, &refused(&fault));
+                    proxy.keep_back(&given, serial, message::INVALID_REQUEST, &fault.code, &refused(&fault));
                 }
             }
         });
+        let mut state = self.state();
+        match (offered, state.open.get_mut(id)) {
+            (None, _) => {
+                state.open.remove(id);
+                return Err(busy());
+            }
+            (offered, Some(Open::Judged { serial: own, wanted, .. })) if *own == serial => *wanted = offered,
+            // It is judged already, or was given up.
+            (Some(_), _) => {}
+        }
         Ok(())
     }
 
@@ -137,7 +147,7 @@ impl Proxy {
     /// Gives the server a request that passes, unless it was cancelled meanwhile.
     fn pass_on(&self, id: &Id, serial: u64, params: Map<String, Value>) {
         let mut state = self.state();
-        let Some(Open::Judged { method, serial: own }) = state.open.get(id) else { return };
+        let Some(Open::Judged { method, serial: own, .. }) = state.open.get(id) else { return };
         if *own != serial {
             return;
         }
@@ -203,16 +213,22 @@ impl Proxy {
             self.ask_client(id, known, params, about);
             return Ok(());
         }
-        let (proxy, id, about) = (Arc::clone(self), id.clone(), about.cloned());
-        self.shared.judged.run(move || match proxy.desk().and_then(|desk| desk.passes(known, &params)) {
-            Ok(()) => proxy.ask_client(&id, known, params, about.as_ref()),
-            Err(fault) => {
-                if proxy.state().to_judge.remove(&id) {
-                    let (number, why) = (message::INVALID_REQUEST, refused(&fault));
-                    proxy.to_server(&reply::error(Some(&id), number, &fault.code, &why));
+        let (proxy, given, about) = (Arc::clone(self), id.clone(), about.cloned());
+        let is_taken = self.shared.judged.try_run(move || {
+            match proxy.desk().and_then(|desk| desk.passes(known, &params)) {
+                Ok(()) => proxy.ask_client(&given, known, params, about.as_ref()),
+                Err(fault) => {
+                    if proxy.state().to_judge.remove(&given) {
+                        let (number, why) = (message::INVALID_REQUEST, refused(&fault));
+                        proxy.to_server(&reply::error(Some(&given), number, &fault.code, &why));
+                    }
                 }
             }
         });
+        if !is_taken && self.state().to_judge.remove(id) {
+            let why = "as many requests wait for their turn as may".to_owned();
+            return Err((message::INTERNAL, "mcp-busy".to_owned(), why));
+        }
         Ok(())
     }
 

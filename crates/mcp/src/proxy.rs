@@ -21,6 +21,7 @@ use crate::{
     lines::Line,
     message::{self, FromClient, FromServer, Id},
     passing,
+    pool::Wanted,
     reply::{self, Era},
     shared::Shared,
     tools::{Page, Tool, Tools},
@@ -77,9 +78,9 @@ pub(crate) enum Open {
     /// Passed on.
     Passed(String),
     /// To be passed on if the policy allows it.
-    Judged { method: String, serial: u64 },
+    Judged { method: String, serial: u64, wanted: Option<Wanted> },
     /// A call of a tool; under [`Era::Request`] with the `_meta` that it came with.
-    Call { token: Option<Value>, serial: u64, meta: Option<Value> },
+    Call { token: Option<Value>, serial: u64, meta: Option<Value>, _wanted: Wanted },
 }
 
 /// What the server says of a request.
@@ -308,10 +309,10 @@ impl Proxy {
             state.numbered += 1;
             let ticket = Ticket { id: id.clone(), serial: state.numbered };
             let meta = state.meta.clone();
-            state.open.insert(id.clone(), Open::Call { token, serial: ticket.serial, meta });
-            drop(state);
-            let proxy = Arc::clone(self);
-            self.shared.pool.run(move || proxy.call(&ticket, &params));
+            let (proxy, serial) = (Arc::clone(self), ticket.serial);
+            let wanted = self.shared.pool.offer(params, move |params| proxy.call(&ticket, &params));
+            let wanted = wanted.ok_or_else(busy)?;
+            state.open.insert(id.clone(), Open::Call { token, serial, meta, _wanted: wanted });
             return Ok(());
         }
         if passing::is_judged(method, &params) {
@@ -396,7 +397,7 @@ impl Proxy {
                         return self.to_client(text);
                     }
                 };
-                let (id, text) = (id.clone(), text.to_owned());
+                let (id, given, text) = (id.clone(), id.clone(), text.to_owned());
                 let needs_the_log = passing::needs_the_log(&method, &result);
                 let proxy = Arc::clone(self);
                 let pass = move || match proxy.passed(&method, &result, era) {
@@ -406,7 +407,12 @@ impl Proxy {
                         proxy.to_client(&reply::error(Some(&id), message::INTERNAL, &code, &why))
                     }
                 };
-                if needs_the_log { self.shared.lists.run(pass) } else { pass() }
+                if !needs_the_log {
+                    pass();
+                } else if !self.shared.lists.try_run(pass) {
+                    let why = "as many lists wait to be shown as may";
+                    self.to_client(&reply::error(Some(&given), message::INTERNAL, "mcp-busy", why));
+                }
             }
             Some(not_given @ (Open::Call { .. } | Open::Judged { .. })) => {
                 state.open.insert(id.clone(), not_given);
@@ -687,6 +693,12 @@ fn without_tasks(params: &mut Map<String, Value>) {
     if let Some(Value::Object(extensions)) = extensions {
         extensions.remove(TASKS);
     }
+}
+
+/// As many requests wait for their turn as may.
+pub(crate) fn busy() -> Reply {
+    let why = format!("{} requests wait for their turn", limits::QUEUED);
+    Reply::Error { number: message::INTERNAL, code: "mcp-busy", why }
 }
 
 pub(crate) const fn invalid(code: &'static str, why: String) -> Reply {

@@ -47,9 +47,9 @@ impl Shared {
             failed: Mutex::default(),
             open_desk,
             times,
-            pool: Pool::new(limits::RUNNING),
-            lists: Pool::new(limits::LISTS),
-            judged: Pool::new(limits::JUDGED),
+            pool: Pool::new(limits::RUNNING, limits::QUEUED),
+            lists: Pool::new(limits::LISTS, limits::LISTS_QUEUED),
+            judged: Pool::new(limits::JUDGED, limits::QUEUED),
             note,
         })
     }
