@@ -489,14 +489,22 @@ fn what_two_readers_could_read_otherwise_reaches_no_server() {
 }
 
 #[test]
-fn there_are_as_many_sessions_as_there_may_be_and_one_that_ends_makes_room() {
+fn there_are_as_many_sessions_as_there_may_be_and_the_one_that_is_idle_longest_makes_room() {
     let net = Net::new();
-    let gate = net.gate(&[]);
+    let gate = net.gate(&["--hold", "2m"]);
+    let waits = gate.session();
+    let mut waiting = waits.begin(1, "append", &json!({"text": "x"}));
+    let run = net.office.run_that_is("open", 1);
     let most = counterfoil_mcp::limits::CONNECTIONS;
-    let mut sessions: Vec<Asking> = (0..most).map(|_| gate.session()).collect();
-    assert_eq!(gate.without_session().initialize().status, 503);
-    assert_eq!(sessions.pop().unwrap().delete().status, 204);
-    assert_eq!(gate.without_session().initialize().status, 200);
+    let sessions: Vec<Asking> = (1..most).map(|_| gate.session()).collect();
+    assert_eq!(sessions[0].ask(1, "tools/list", json!({})).status, 200, "at the limit");
+    let next = gate.session();
+    assert_eq!(sessions[1].ask(1, "tools/list", json!({})).status, 404, "over it");
+    for client in [&sessions[0], &sessions[2], &next] {
+        assert_eq!(client.ask(2, "tools/list", json!({})).status, 200);
+    }
+    net.office.log.good(&["approve", &run, "--yes"]);
+    assert_eq!(said(&waiting.end()["result"]), "done", "one in which somebody waits is not idle");
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn serve_with(
 
 /// Lets what runs end for a moment; then nobody knows the end of what is left, and that is recorded.
 fn end(connections: &Connections, shared: &Arc<Shared>) {
-    let all = connections.all();
+    let all = [connections.all(), connections.ending()].concat();
     for connection in &all {
         connection.proxy.client_gone();
     }

@@ -424,3 +424,55 @@ fn a_session_begins_by_a_revision_that_is_spoken_and_no_other() {
         assert_eq!(body.contains("mcp-version"), !is_spoken, "{version}: {body}");
     }
 }
+
+#[test]
+fn only_a_connection_in_which_nothing_is_open_makes_room_for_another() {
+    let connections = connections(Server::none());
+    let key = |number: usize| Key::Session(number.to_string());
+    let open: Vec<_> =
+        (0..limits::CONNECTIONS).map(|number| connections.open(key(number)).unwrap()).collect();
+    let streams: Vec<_> = open.iter().map(|one| one.client.stream().unwrap()).collect();
+    assert!(connections.open(key(1_000)).is_none(), "all listen");
+    open[7].client.close_stream(streams[7].0);
+    assert!(connections.open(key(1_000)).is_some() && connections.get(&key(7)).is_none());
+    assert_eq!(connections.all().len(), limits::CONNECTIONS);
+    assert_eq!(connections.ending().len(), 1);
+    connections.tick(Instant::now());
+    assert!(connections.ending().is_empty());
+}
+
+/// Each session that ended took a thread, and as many requests went to the server at a time.
+#[test]
+fn a_server_is_told_of_all_sessions_that_ended_a_few_at_a_time() {
+    const SESSIONS: usize = 24;
+    let (now, most, told) =
+        (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (counted, heard) = (Arc::clone(&most), Arc::clone(&told));
+    let server = Server::start(move |got, to| {
+        if got.body["method"] == "initialize" {
+            let result = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {}});
+            let body = json!({"jsonrpc": "2.0", "id": got.body["id"], "result": result}).to_string();
+            let head = "HTTP/1.1 200 so\r\ncontent-type: application/json\r\nmcp-session-id: s\r\nconnection: close\r\n";
+            return write!(to, "{head}content-length: {}\r\n\r\n{body}", body.len());
+        }
+        counted.fetch_max(now.fetch_add(1, Ordering::AcqRel) + 1, Ordering::AcqRel);
+        thread::sleep(Duration::from_millis(30));
+        now.fetch_sub(1, Ordering::AcqRel);
+        heard.fetch_add(1, Ordering::AcqRel);
+        reply(to, 200, "")
+    });
+    let connections = connections(server.address);
+    let line = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {}}).to_string();
+    for number in 0..SESSIONS {
+        let key = Key::Session(number.to_string());
+        let session = connections.open(key).unwrap();
+        assert!(session.server.send(&line, None));
+        until("it begins", || session.server.version().is_some());
+    }
+    for number in 0..SESSIONS {
+        assert!(connections.close(&Key::Session(number.to_string())));
+    }
+    connections.tick(Instant::now());
+    until("the server is told", || told.load(Ordering::Acquire) == SESSIONS);
+    assert!(most.load(Ordering::Acquire) <= limits::ENDINGS, "{most:?} at a time");
+}
