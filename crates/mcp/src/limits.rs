@@ -17,7 +17,7 @@ pub const TOOLS: usize = 4_096;
 pub const PAGES: usize = 100;
 /// Requests of the client that are open at a time.
 pub const OPEN_REQUESTS: usize = 16_384;
-/// Calls that are remembered at a time, with those that nobody waits for any more: at some kilobytes each, 64 MiB.
+/// Calls that all connections remember at a time, with those that nobody waits for any more: at some kilobytes each, 64 MiB.
 pub const CALLS: usize = 16_384;
 /// Requests that wait for their turn at a time, where each waits to be asked: what one client may have open.
 pub const QUEUED: usize = OPEN_REQUESTS;

@@ -1,7 +1,11 @@
 //! What all connections of a gate share: the desk at which calls are proposed, and the threads that work on them.
 
 use std::{
-    sync::{Arc, Mutex, OnceLock, PoisonError, mpsc},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -21,6 +25,15 @@ pub struct Times {
     pub progress: Duration,
 }
 
+/// A call that is remembered, until this is dropped.
+pub(crate) struct Remembered(Arc<AtomicUsize>);
+
+impl Drop for Remembered {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// What makes the desk, once it is needed: clients start servers only to ask who they are.
 pub type OpenDesk = Box<dyn Fn() -> Result<Desk, NotAsked> + Send + Sync>;
 
@@ -30,6 +43,8 @@ pub struct Shared {
     /// Held by whoever opens the desk; when and why it could not be opened.
     failed: Mutex<Option<(Instant, NotAsked)>>,
     open_desk: OpenDesk,
+    /// How many calls all connections remember.
+    calls: Arc<AtomicUsize>,
     pub(crate) times: Times,
     pub(crate) pool: Pool,
     /// What asks the log which tools to show; calls that wait must not hold that up.
@@ -46,6 +61,7 @@ impl Shared {
             desk: OnceLock::new(),
             failed: Mutex::default(),
             open_desk,
+            calls: Arc::default(),
             times,
             pool: Pool::new(limits::RUNNING, limits::QUEUED),
             lists: Pool::new(limits::LISTS, limits::LISTS_QUEUED),
@@ -85,6 +101,17 @@ impl Shared {
                 Err(why)
             }
         }
+    }
+
+    /// Counts a call, as long as it is remembered.
+    pub(crate) fn remember(&self) -> Remembered {
+        self.calls.fetch_add(1, Ordering::AcqRel);
+        Remembered(Arc::clone(&self.calls))
+    }
+
+    /// Whether as many calls are remembered as may: those that nobody waits for are to be forgotten.
+    pub(crate) fn remembers_enough(&self) -> bool {
+        self.calls.load(Ordering::Acquire) >= limits::CALLS
     }
 
     /// Logs the outcomes that are not logged yet, if that does not take long: what can't be logged now is noted, and logged when a gate

@@ -165,8 +165,12 @@ impl Connections {
 
     /// Tells who waited long enough, ends what nobody waits for, and forgets who is silent for too long.
     pub(super) fn tick(&self, now: Instant) {
+        let enough = self.shared.remembers_enough();
         for connection in self.all() {
             connection.proxy.tick();
+            if enough {
+                connection.proxy.state().forget_idle();
+            }
             connection.server.sweep();
         }
         let is_old = |key: &Key, one: &Connection| {

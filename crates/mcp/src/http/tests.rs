@@ -20,20 +20,36 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
+use counterfoil_gate::Asked;
 use counterfoil_http::Address;
+use counterfoil_receipt::{
+    Action, RecordId, RunId,
+    action::{Json, Mode},
+    hashes::SchemaDigest,
+    text::Label,
+};
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use tokio::{runtime, time};
 
 use super::{
     Http,
-    connections::{Connections, Key},
+    connections::{Connection, Connections, Key},
     exchanges,
     front::{self, Door},
     serve_with,
     upstream::Target,
 };
-use crate::{limits, shared::tests::without_a_log, writer::Lines as _};
+use crate::{
+    calls::{Pending, Ticket, Waiter},
+    desk::Call,
+    limits,
+    message::Id,
+    proxy::Proxy,
+    shared::tests::without_a_log,
+    tools::Tool,
+    writer::Lines as _,
+};
 
 /// How long what happens on other threads is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -475,4 +491,60 @@ fn a_server_is_told_of_all_sessions_that_ended_a_few_at_a_time() {
     connections.tick(Instant::now());
     until("the server is told", || told.load(Ordering::Acquire) == SESSIONS);
     assert!(most.load(Ordering::Acquire) <= limits::ENDINGS, "{most:?} at a time");
+}
+
+/// Has a connection remember a call.
+fn remember(proxy: &Proxy, number: usize, waiters: Vec<Waiter>) {
+    let tool = Tool { definition: SchemaDigest::of(b"a tool"), idempotent: false };
+    let arguments = serde_json::Map::from_iter([("n".to_owned(), number.into())]);
+    let action = Action {
+        arguments: Json::from_value(&Value::Object(arguments.clone())).unwrap(),
+        committed: None,
+        connector: None,
+        free: None,
+        mode: Mode::Apply,
+        precondition: None,
+        target: None,
+        tool: Label::new("box/read").unwrap(),
+    };
+    let proposal = RecordId::of(&number.to_be_bytes());
+    let call = Call { name: "read".to_owned(), tool, arguments, inputs: None };
+    let digest = call.digest().unwrap();
+    let pending = Pending {
+        call,
+        asked: Asked { run: RunId::started_by(proposal), proposal, action, earlier: false, begun: None },
+        waiters,
+        busy: false,
+        changed: false,
+        held: true,
+        why: String::new(),
+        ran: false,
+        _remembered: proxy.shared.remember(),
+    };
+    let mut state = proxy.state();
+    state.by_proposal.insert(proposal, digest);
+    state.calls.insert(digest, pending);
+}
+
+/// Each connection could remember as many calls as all together may.
+#[test]
+fn connections_remember_as_many_calls_together_as_they_may_and_forget_what_nobody_waits_for() {
+    let connections = connections(Server::none());
+    let open = |name: &str| connections.open(Key::Session(name.to_owned())).unwrap();
+    let (one, other) = (open("one"), open("other"));
+    let count = |connection: &Connection| connection.proxy.state().calls.len();
+    let now = Instant::now();
+    let ticket = Ticket { id: Id::Number(1), serial: 1 };
+    let waiter = Waiter { ticket, until: now + PATIENCE, told: now + PATIENCE, steps: 0 };
+    remember(&other.proxy, 0, vec![waiter]);
+    remember(&other.proxy, 1, Vec::new());
+    for number in 2..limits::CALLS - 1 {
+        remember(&one.proxy, number, Vec::new());
+    }
+    connections.tick(now);
+    assert_eq!((count(&one), count(&other)), (limits::CALLS - 3, 2), "below the limit");
+    remember(&one.proxy, limits::CALLS, Vec::new());
+    connections.tick(now);
+    assert_eq!((count(&one), count(&other)), (0, 1), "at it");
+    assert!(!connections.shared.remembers_enough());
 }
