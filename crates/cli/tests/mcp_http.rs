@@ -434,6 +434,24 @@ fn a_gate_serves_this_machine_unless_it_is_told_otherwise() {
     }
 }
 
+/// It said that COMMAND is missing, which it does not take there.
+#[test]
+fn a_gate_that_listens_says_that_it_wants_the_address_of_a_server_and_no_command() {
+    let desk = common::Desk::new();
+    for (words, wanted, is_about_the_command) in [
+        (&["--listen", "127.0.0.1:0"][..], "--upstream <URL>", false),
+        (&["--listen", "127.0.0.1:0", "--", "server"], "cannot be used with", true),
+        (&[], "<COMMAND>", true),
+    ] {
+        let words = [&["mcp", "gate", "--name", "box"][..], words].concat();
+        let output = desk.command(&words).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains(wanted), "{said}");
+        let (missing, _) = said.split_once("Usage:").unwrap_or((&said, ""));
+        assert_eq!(missing.contains("COMMAND"), is_about_the_command, "{said}");
+    }
+}
+
 #[test]
 fn what_two_readers_could_read_otherwise_reaches_no_server() {
     let net = Net::new();
