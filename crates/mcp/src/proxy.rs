@@ -502,8 +502,19 @@ impl Proxy {
         found.ok_or_else(|| parameters(format!("the server has no tool {tool:?}")))
     }
 
+    /// All of them, asked for as a request with these parameters would be.
+    pub(crate) fn tools_for(&self, mut params: Map<String, Value>) -> Result<Arc<Tools>, Reply> {
+        without_tasks(&mut params);
+        self.without_what_is_denied(&mut params);
+        let mut meta = params.remove("_meta");
+        if let Some(Value::Object(meta)) = &mut meta {
+            meta.remove("progressToken");
+        }
+        self.tools(limits::DEFINITIONS, meta.as_ref())
+    }
+
     /// All of them, asked for with `meta`, or else with that of the client's last request.
-    pub(crate) fn tools(&self, age: Duration, meta: Option<&Value>) -> Result<Arc<Tools>, Reply> {
+    fn tools(&self, age: Duration, meta: Option<&Value>) -> Result<Arc<Tools>, Reply> {
         let before = {
             let state = self.state();
             if let Some(known) = state.tools.as_ref().filter(|tools| tools.age() < age) {

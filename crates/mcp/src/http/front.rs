@@ -272,11 +272,8 @@ async fn check_arguments(
     if method != "tools/call" || !headers::repeats_arguments(headers) {
         return Ok(());
     }
-    let (proxy, mut meta) = (Arc::clone(&connection.proxy), params.get("_meta").cloned());
-    if let Some(Value::Object(meta)) = &mut meta {
-        meta.remove("progressToken");
-    }
-    let listed = spawn_blocking(move || proxy.tools(limits::DEFINITIONS, meta.as_ref())).await;
+    let (proxy, asked) = (Arc::clone(&connection.proxy), params.clone());
+    let listed = spawn_blocking(move || proxy.tools_for(asked)).await;
     let unknown = |why: String| Unfit::new(StatusCode::BAD_GATEWAY, "mcp-tools", why);
     let tools = listed.map_err(|fault| unknown(fault.to_string()))?.map_err(|fault| match fault {
         Reply::Error { why, .. } | Reply::Result(why) => unknown(why),
