@@ -389,16 +389,21 @@ fn refused(fault: &NotAsked) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use std::time::Duration;
+    use std::{
+        sync::{Mutex, mpsc},
+        time::Duration,
+    };
 
     use super::*;
     use crate::{lines::Line, shared, writer::Lines};
 
     /// Who takes everything.
-    struct Taker;
+    #[derive(Default)]
+    struct Taker(Mutex<Vec<String>>);
 
     impl Lines for Taker {
-        fn send(&self, _: &str, _: Option<&Id>) -> bool {
+        fn send(&self, line: &str, _: Option<&Id>) -> bool {
+            self.0.lock().unwrap().push(line.to_owned());
             true
         }
 
@@ -408,11 +413,42 @@ mod tests {
     /// What a server had asked and gave up counted as asked for ever.
     #[test]
     fn what_a_server_no_longer_asks_is_forgotten() {
-        let proxy = Proxy::new(Arc::new(Taker), Arc::new(Taker), shared::tests::without_a_log());
+        let taker = Arc::<Taker>::default();
+        let proxy = Proxy::new(taker.clone(), taker, shared::tests::without_a_log());
         let say = |line: &str| proxy.from_server(&Line::Whole(line.as_bytes().to_vec()), None);
         say(r#"{"jsonrpc":"2.0","id":"s1","method":"ping"}"#);
         assert_eq!(proxy.state().asked.len(), 1);
         say(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"s1"}}"#);
         assert!(proxy.state().asked.is_empty());
+    }
+
+    /// A call that waited for a thread was begun though its client had left, and kept its arguments until then.
+    #[test]
+    fn a_call_that_was_given_up_before_its_turn_is_not_begun() {
+        let (shared, server) = (shared::tests::without_a_log(), Arc::<Taker>::default());
+        let proxy = Proxy::new(Arc::<Taker>::default(), server.clone(), Arc::clone(&shared));
+        let mut ends: Vec<_> = (0..limits::RUNNING)
+            .map(|_| {
+                let ((begins, began), (end, ends)) = (mpsc::channel(), mpsc::channel::<()>());
+                shared.pool.run(move || {
+                    begins.send(()).unwrap();
+                    let _ = ends.recv();
+                });
+                began.recv().unwrap();
+                end
+            })
+            .collect();
+        let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"read"}}"#;
+        let say = |line: &str| proxy.from_client(&Line::Whole(line.as_bytes().to_vec()));
+        say(call);
+        proxy.leave(&Id::Number(1));
+        say(&call.replace("\"id\":1", "\"id\":2"));
+        say(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":2}}"#);
+        // One thread does what waits, in its order.
+        let (to, done) = mpsc::channel();
+        shared.pool.run(move || to.send(()).unwrap());
+        ends.pop();
+        done.recv().unwrap();
+        assert_eq!(*server.0.lock().unwrap(), Vec::<String>::new());
     }
 }
