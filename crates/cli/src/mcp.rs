@@ -83,7 +83,7 @@ struct Gate {
     #[command(flatten)]
     http: Listen,
     /// The command of the server and its arguments
-    #[arg(last = true, required_unless_present = "upstream", value_name = "COMMAND")]
+    #[arg(last = true, required_unless_present_any = ["listen", "upstream"], value_name = "COMMAND")]
     command: Vec<String>,
 }
 

@@ -32,7 +32,7 @@ const TOKEN_BYTES: usize = 16_384;
 #[command(next_help_heading = "Over HTTP")]
 pub struct Listen {
     /// Serve clients over HTTP at this address, under /mcp, instead of on standard input and output
-    #[arg(long, value_name = "ADDRESS:PORT", requires = "upstream")]
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "upstream", conflicts_with = "command")]
     listen: Option<SocketAddr>,
     /// The address of the server, such as https://host/mcp
     #[arg(long, value_name = "URL", requires = "listen", conflicts_with = "command")]

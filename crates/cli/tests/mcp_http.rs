@@ -201,6 +201,7 @@ fn whatever_is_no_answer_leaves_a_call_unknown_and_is_not_repeated() {
     let net = Net::new();
     let gate = net.gate(&[]);
     let tools = [
+        "status400",
         "status401",
         "status403",
         "status404",
@@ -214,7 +215,7 @@ fn whatever_is_no_answer_leaves_a_call_unknown_and_is_not_repeated() {
     ];
     for (at, tool) in tools.iter().enumerate() {
         // A status of 404 ends its session.
-        let client = if at % 2 == 0 { gate.session() } else { gate.without_session() };
+        let client = if at % 2 == 1 { gate.session() } else { gate.without_session() };
         let result = client.call(1, tool, &json!({"text": "x"})).message()["result"].clone();
         assert_eq!(result["isError"], true, "{tool}: {result}");
         assert_eq!(net.office.outcome(&result), "unknown", "{tool}");
@@ -295,6 +296,40 @@ fn a_session_has_a_stream_of_what_its_server_says_by_itself_and_an_end() {
         assert!(Instant::now() < until, "the server is told");
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Of all sessions of a gate the first that looked was told, and nobody under 2026-07-28.
+#[test]
+fn each_client_hears_that_another_policy_shows_other_tools() {
+    let net = Net::new();
+    let gate = net.gate(&[]);
+    let (one, other, new) = (gate.session(), gate.session(), gate.without_session());
+    let mut streams = [one.listen(), other.listen()];
+    for stream in &mut streams {
+        assert_eq!(stream.next().unwrap()["params"]["data"], "by itself");
+    }
+    let wanted = [json!({"toolsListChanged": true}), json!({"toolsListChanged": true}), json!({})];
+    let mut subscriptions = wanted.each_ref().map(|wanted| new.subscribe("mine", wanted));
+    for (subscription, wanted) in subscriptions.iter_mut().zip(&wanted) {
+        let acknowledged = subscription.next().unwrap();
+        let params =
+            json!({"_meta": {"io.modelcontextprotocol/subscriptionId": "mine"}, "notifications": wanted});
+        assert_eq!(acknowledged["params"], params, "{acknowledged}");
+    }
+    for client in [&one, &other, &new] {
+        client.ask(1, "tools/list", json!({}));
+    }
+    let policy = net::POLICY.replace("{tool = \"box/read\"}, ", "");
+    net.office.log.desk.write("policy.toml", policy);
+    net.office.log.good(&["policy", "set", "policy.toml"]);
+    let [first, second, silent] = &mut subscriptions;
+    for stream in streams.iter_mut().chain([first, second]) {
+        assert_eq!(stream.next().unwrap()["method"], "notifications/tools/list_changed");
+    }
+    assert!(silent.is_silent(Duration::from_millis(300)), "who did not ask is not told");
+    let again = new.subscribe("next", &json!({"toolsListChanged": true}));
+    drop((again, subscriptions));
+    net.wait_for("subscription-closed");
 }
 
 #[test]
@@ -399,6 +434,24 @@ fn a_gate_serves_this_machine_unless_it_is_told_otherwise() {
     }
 }
 
+/// It said that COMMAND is missing, which it does not take there.
+#[test]
+fn a_gate_that_listens_says_that_it_wants_the_address_of_a_server_and_no_command() {
+    let desk = common::Desk::new();
+    for (words, wanted, is_about_the_command) in [
+        (&["--listen", "127.0.0.1:0"][..], "--upstream <URL>", false),
+        (&["--listen", "127.0.0.1:0", "--", "server"], "cannot be used with", true),
+        (&[], "<COMMAND>", true),
+    ] {
+        let words = [&["mcp", "gate", "--name", "box"][..], words].concat();
+        let output = desk.command(&words).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains(wanted), "{said}");
+        let (missing, _) = said.split_once("Usage:").unwrap_or((&said, ""));
+        assert_eq!(missing.contains("COMMAND"), is_about_the_command, "{said}");
+    }
+}
+
 #[test]
 fn what_two_readers_could_read_otherwise_reaches_no_server() {
     let net = Net::new();
@@ -431,6 +484,18 @@ fn what_two_readers_could_read_otherwise_reaches_no_server() {
     let resumed = session.send("GET", "", &[("Accept", "text/event-stream"), ("Last-Event-ID", "1")]);
     assert_eq!(resumed.message()["error"]["data"]["code"], "mcp-resume");
     assert!(net.heard_all().is_empty(), "{:?}", net.heard_all());
+    // What headers say of arguments is known once the tools are.
+    let say = call(1, "read", &json!({"text": "Ω"}), Some(&meta));
+    for (value, status) in [("other", 400), ("=?base64?zqk=?=", 200)] {
+        let answered = client.send("POST", &say, &[("Mcp-Param-Text", value)]);
+        assert_eq!(answered.status, status, "{}", answered.text);
+        assert_eq!(net.heard("tools/call").len(), usize::from(status == 200));
+        let code = if status == 200 { Value::Null } else { json!("mcp-header-mismatch") };
+        assert_eq!(answered.message()["error"]["data"]["code"], code);
+    }
+    let old = gate.session();
+    let answered = old.send("POST", &call(1, "read", &json!({}), None), &[("Mcp-Param-Text", "x")]);
+    assert_eq!((answered.status, net.heard("tools/call").len()), (400, 1), "also within a session");
     // A message is as large as one may be, and no larger.
     let of = |size: usize| {
         let empty = call(1, "drop", &json!({"text": ""}), Some(&meta)).len();
@@ -442,14 +507,22 @@ fn what_two_readers_could_read_otherwise_reaches_no_server() {
 }
 
 #[test]
-fn there_are_as_many_sessions_as_there_may_be_and_one_that_ends_makes_room() {
+fn there_are_as_many_sessions_as_there_may_be_and_the_one_that_is_idle_longest_makes_room() {
     let net = Net::new();
-    let gate = net.gate(&[]);
+    let gate = net.gate(&["--hold", "2m"]);
+    let waits = gate.session();
+    let mut waiting = waits.begin(1, "append", &json!({"text": "x"}));
+    let run = net.office.run_that_is("open", 1);
     let most = counterfoil_mcp::limits::CONNECTIONS;
-    let mut sessions: Vec<Asking> = (0..most).map(|_| gate.session()).collect();
-    assert_eq!(gate.without_session().initialize().status, 503);
-    assert_eq!(sessions.pop().unwrap().delete().status, 204);
-    assert_eq!(gate.without_session().initialize().status, 200);
+    let sessions: Vec<Asking> = (1..most).map(|_| gate.session()).collect();
+    assert_eq!(sessions[0].ask(1, "tools/list", json!({})).status, 200, "at the limit");
+    let next = gate.session();
+    assert_eq!(sessions[1].ask(1, "tools/list", json!({})).status, 404, "over it");
+    for client in [&sessions[0], &sessions[2], &next] {
+        assert_eq!(client.ask(2, "tools/list", json!({})).status, 200);
+    }
+    net.office.log.good(&["approve", &run, "--yes"]);
+    assert_eq!(said(&waiting.end()["result"]), "done", "one in which somebody waits is not idle");
 }
 
 #[test]

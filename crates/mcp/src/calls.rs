@@ -22,6 +22,7 @@ use crate::{
     passing,
     proxy::{Answer, Open, Proxy, Reply, State, parameters},
     reply::{self, CallReceipt, EXECUTION, Era, IDEMPOTENCY_KEY},
+    shared::Remembered,
 };
 
 /// A call that was proposed.
@@ -39,6 +40,7 @@ pub(crate) struct Pending {
     pub why: String,
     /// Whether it ran: what is held can be approved for several uses.
     pub ran: bool,
+    pub _remembered: Remembered,
 }
 
 /// A request of the client: an id may be used again once it has its answer.
@@ -133,7 +135,7 @@ impl Proxy {
             }
             Ok(Ok(asked)) => {
                 let waiters = vec![self.waiter(ticket)];
-                if state.calls.len() >= limits::CALLS {
+                if self.shared.remembers_enough() {
                     state.forget_idle();
                 }
                 state.by_proposal.insert(asked.proposal, digest);
@@ -147,6 +149,7 @@ impl Proxy {
                     why: String::new(),
                     ran: false,
                     asked,
+                    _remembered: self.shared.remember(),
                 };
                 state.calls.insert(digest, pending);
                 drop(state);

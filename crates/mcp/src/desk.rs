@@ -85,8 +85,6 @@ pub struct Desk {
     in_force: Mutex<Option<(Instant, Shown)>>,
     /// The run of this connection, once there is one: in it is recorded what is refused and was never proposed.
     connection: Mutex<Option<RunId>>,
-    /// The policy that was in force when it was asked last whether it is another one.
-    seen: Mutex<Option<Option<PolicyDigest>>>,
 }
 
 /// What verified evidence says of the policy, or why there is none.
@@ -190,7 +188,6 @@ impl Desk {
             says: Mutex::default(),
             in_force: Mutex::default(),
             connection: Mutex::default(),
-            seen: Mutex::default(),
         }
     }
 
@@ -219,11 +216,9 @@ impl Desk {
         self.says().is_none_or(|says| says.lists(&action, self.settings.risk, self.asking.principal()))
     }
 
-    /// Whether another policy is in force than when this was asked before, as the log lists it; not the first time, nor where that is not known.
-    pub fn sees_another_policy(&self) -> bool {
-        let Some(says) = self.says() else { return false };
-        let before = lock(&self.seen).replace(says.digest());
-        before.is_some_and(|before| before != says.digest())
+    /// Which policy is in force, if any is, as the log lists it; `None` where that is not known.
+    pub fn policy_listed(&self) -> Option<Option<PolicyDigest>> {
+        self.says().map(|says| says.digest())
     }
 
     /// How the tool of a call is defined, to be said where the policy asks for definitions, as far as the log listed it.

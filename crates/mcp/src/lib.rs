@@ -4,6 +4,7 @@
 //! [`Proxy`] is one connection; [`stdio::serve`] runs one between this process's standard streams and a server that it starts.
 //! Both revisions of the protocol that are in use pass, 2025-11-25 and 2026-07-28.
 
+mod announcing;
 mod calls;
 mod desk;
 pub mod http;

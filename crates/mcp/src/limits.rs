@@ -17,10 +17,14 @@ pub const TOOLS: usize = 4_096;
 pub const PAGES: usize = 100;
 /// Requests of the client that are open at a time.
 pub const OPEN_REQUESTS: usize = 16_384;
-/// Calls that are remembered at a time, with those that nobody waits for any more: at some kilobytes each, 64 MiB.
+/// Calls that all connections remember at a time, with those that nobody waits for any more: at some kilobytes each, 64 MiB.
 pub const CALLS: usize = 16_384;
+/// Requests that wait for their turn at a time, where each waits to be asked: what one client may have open.
+pub const QUEUED: usize = OPEN_REQUESTS;
 /// Lists of tools that are shown at a time.
 pub const LISTS: usize = 4;
+/// Lists that wait to be shown, each with what the server said.
+pub const LISTS_QUEUED: usize = 512;
 /// Requests that are no calls, and of which it is asked what the policy says of them, at a time.
 pub const JUDGED: usize = 8;
 /// Bytes that wait to be read by a client or a server; one line more than that is taken where none waits.
@@ -48,6 +52,8 @@ pub const HEAD_BYTES: usize = 65_536;
 pub const CONNECT: Duration = Duration::from_secs(10);
 /// Requests of one connection that its server has not answered: each has a thread.
 pub const UNDER_WAY: usize = 512;
+/// Sessions of which the server is told at a time that they are over.
+pub const ENDINGS: usize = 4;
 /// Requests over HTTP that are open at a time, with streams: each may have a thread.
 pub const EXCHANGES: usize = 512;
 /// Bytes that wait to be read by one of them; one message more than that is taken where none waits.

@@ -3,16 +3,16 @@
 //! None of them changes anything that a receipt could show, so none is an action with a run of its own: the policy is asked about it under
 //! the name `SERVER:METHOD`, and what it does not allow is refused, on record. Until that is known nothing of it reaches anybody.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use counterfoil_receipt::json as canonical;
-use serde_json::{Map, Value, json, value::RawValue};
+use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
     desk::NotAsked,
     limits,
     message::{self, Id},
-    proxy::{CAPABILITIES, Open, Proxy, Reply, parameters},
+    proxy::{CAPABILITIES, Open, Proxy, Reply, busy, parameters},
     reply::{self, Era},
 };
 
@@ -98,7 +98,9 @@ impl Proxy {
             let mut state = self.state();
             state.numbered += 1;
             let serial = state.numbered;
-            state.open.insert(id.clone(), Open::Judged { method: method.to_owned(), serial });
+            state.note_subscription(id, method, &params);
+            let judged = Open::Judged { method: method.to_owned(), serial, wanted: None };
+            state.open.insert(id.clone(), judged);
             serial
         };
         let is_known = method != "initialize"
@@ -109,19 +111,28 @@ impl Proxy {
             self.pass_on(id, serial, params);
             return Ok(());
         }
-        let (proxy, id, method) = (Arc::clone(self), id.clone(), method.to_owned());
-        self.shared.judged.run(move || {
-            let mut params = params;
+        let (proxy, given, method) = (Arc::clone(self), id.clone(), method.to_owned());
+        let offered = self.shared.judged.offer((wanted, params), move |(wanted, mut params)| {
             if method == "initialize" {
                 proxy.without_denied_capabilities(&mut params);
             }
             match proxy.judge(&wanted) {
-                Ok(()) => proxy.pass_on(&id, serial, params),
+                Ok(()) => proxy.pass_on(&given, serial, params),
                 Err(fault) => {
-                    proxy.keep_back(&id, serial, message::INVALID_REQUEST, &fault.code, &refused(&fault));
+                    proxy.keep_back(&given, serial, message::INVALID_REQUEST, &fault.code, &refused(&fault));
                 }
             }
         });
+        let mut state = self.state();
+        match (offered, state.open.get_mut(id)) {
+            (None, _) => {
+                state.open.remove(id);
+                return Err(busy());
+            }
+            (offered, Some(Open::Judged { serial: own, wanted, .. })) if *own == serial => *wanted = offered,
+            // It is judged already, or was given up.
+            (Some(_), _) => {}
+        }
         Ok(())
     }
 
@@ -136,7 +147,7 @@ impl Proxy {
     /// Gives the server a request that passes, unless it was cancelled meanwhile.
     fn pass_on(&self, id: &Id, serial: u64, params: Map<String, Value>) {
         let mut state = self.state();
-        let Some(Open::Judged { method, serial: own }) = state.open.get(id) else { return };
+        let Some(Open::Judged { method, serial: own, .. }) = state.open.get(id) else { return };
         if *own != serial {
             return;
         }
@@ -202,16 +213,22 @@ impl Proxy {
             self.ask_client(id, known, params, about);
             return Ok(());
         }
-        let (proxy, id, about) = (Arc::clone(self), id.clone(), about.cloned());
-        self.shared.judged.run(move || match proxy.desk().and_then(|desk| desk.passes(known, &params)) {
-            Ok(()) => proxy.ask_client(&id, known, params, about.as_ref()),
-            Err(fault) => {
-                if proxy.state().to_judge.remove(&id) {
-                    let (number, why) = (message::INVALID_REQUEST, refused(&fault));
-                    proxy.to_server(&reply::error(Some(&id), number, &fault.code, &why));
+        let (proxy, given, about) = (Arc::clone(self), id.clone(), about.cloned());
+        let is_taken = self.shared.judged.try_run(move || {
+            match proxy.desk().and_then(|desk| desk.passes(known, &params)) {
+                Ok(()) => proxy.ask_client(&given, known, params, about.as_ref()),
+                Err(fault) => {
+                    if proxy.state().to_judge.remove(&given) {
+                        let (number, why) = (message::INVALID_REQUEST, refused(&fault));
+                        proxy.to_server(&reply::error(Some(&given), number, &fault.code, &why));
+                    }
                 }
             }
         });
+        if !is_taken && self.state().to_judge.remove(id) {
+            let why = "as many requests wait for their turn as may".to_owned();
+            return Err((message::INTERNAL, "mcp-busy".to_owned(), why));
+        }
         Ok(())
     }
 
@@ -239,7 +256,9 @@ impl Proxy {
         let id =
             params.and_then(|params| serde_json::from_value::<Id>(params.get("requestId")?.clone()).ok());
         if let Some(id) = id {
-            self.state().to_judge.remove(&id);
+            let mut state = self.state();
+            state.to_judge.remove(&id);
+            state.asked.remove(&id);
         }
     }
 
@@ -315,28 +334,6 @@ impl Proxy {
         Ok(Value::Object(result).to_string())
     }
 
-    /// Tells the client that its list of tools may be another one, once another policy is in force. To be called now and then.
-    pub(crate) fn look_at_policy(self: &Arc<Self>) {
-        {
-            let mut state = self.state();
-            let is_due = state.looked.is_some_and(|looked| looked.elapsed() >= limits::POLICY_WATCH);
-            // Under the newer revision who wants to hear of it says so in a subscription, which is the server's.
-            if !is_due || state.era == Some(Era::Request) {
-                return;
-            }
-            state.looked = Some(Instant::now());
-        }
-        let Some(desk) = self.desk_at_hand() else { return };
-        let proxy = Arc::clone(self);
-        self.shared.lists.run(move || {
-            if desk.sees_another_policy()
-                && let Ok(text) = reply::message(None, "notifications/tools/list_changed", &json!({}))
-            {
-                proxy.to_client(&text);
-            }
-        });
-    }
-
     /// Takes from what a client says that it can do what the policy denies its server to ask, as far as the log says that.
     fn without_denied_capabilities(&self, params: &mut Map<String, Value>) {
         let Some(Value::Object(capabilities)) = params.get_mut("capabilities") else { return };
@@ -386,4 +383,72 @@ fn read_strictly(object: &str) -> Result<Map<String, Value>, String> {
 
 fn refused(fault: &NotAsked) -> String {
     format!("refused: {}: {}", fault.code, fault.why)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::{
+        sync::{Mutex, mpsc},
+        time::Duration,
+    };
+
+    use super::*;
+    use crate::{lines::Line, shared, writer::Lines};
+
+    /// Who takes everything.
+    #[derive(Default)]
+    struct Taker(Mutex<Vec<String>>);
+
+    impl Lines for Taker {
+        fn send(&self, line: &str, _: Option<&Id>) -> bool {
+            self.0.lock().unwrap().push(line.to_owned());
+            true
+        }
+
+        fn drain(&self, _: Duration) {}
+    }
+
+    /// What a server had asked and gave up counted as asked for ever.
+    #[test]
+    fn what_a_server_no_longer_asks_is_forgotten() {
+        let taker = Arc::<Taker>::default();
+        let proxy = Proxy::new(taker.clone(), taker, shared::tests::without_a_log());
+        let say = |line: &str| proxy.from_server(&Line::Whole(line.as_bytes().to_vec()), None);
+        say(r#"{"jsonrpc":"2.0","id":"s1","method":"ping"}"#);
+        assert_eq!(proxy.state().asked.len(), 1);
+        say(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"s1"}}"#);
+        assert!(proxy.state().asked.is_empty());
+    }
+
+    /// A call that waited for a thread was begun though its client had left, and kept its arguments until then.
+    #[test]
+    fn a_call_that_was_given_up_before_its_turn_is_not_begun() {
+        let (shared, server) = (shared::tests::without_a_log(), Arc::<Taker>::default());
+        let proxy = Proxy::new(Arc::<Taker>::default(), server.clone(), Arc::clone(&shared));
+        let mut ends: Vec<_> = (0..limits::RUNNING)
+            .map(|_| {
+                let ((begins, began), (end, ends)) = (mpsc::channel(), mpsc::channel::<()>());
+                shared.pool.run(move || {
+                    begins.send(()).unwrap();
+                    let _ = ends.recv();
+                });
+                began.recv().unwrap();
+                end
+            })
+            .collect();
+        let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"read"}}"#;
+        let say = |line: &str| proxy.from_client(&Line::Whole(line.as_bytes().to_vec()));
+        say(call);
+        proxy.leave(&Id::Number(1));
+        say(&call.replace("\"id\":1", "\"id\":2"));
+        say(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":2}}"#);
+        // One thread does what waits, in its order.
+        let (to, done) = mpsc::channel();
+        shared.pool.run(move || to.send(()).unwrap());
+        ends.pop();
+        done.recv().unwrap();
+        assert_eq!(*server.0.lock().unwrap(), Vec::<String>::new());
+    }
 }

@@ -7,19 +7,21 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use counterfoil_receipt::RecordId;
 use serde_json::{Map, Value, json};
 
 use crate::{
+    announcing::{self, Announcing},
     calls::{Pending, Ticket},
     desk::{CallDigest, Desk, NotAsked},
     limits,
     lines::Line,
     message::{self, FromClient, FromServer, Id},
     passing,
+    pool::Wanted,
     reply::{self, Era},
     shared::Shared,
     tools::{Page, Tool, Tools},
@@ -34,6 +36,9 @@ pub(crate) const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 pub(crate) const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 /// The extension under which calls go on after their answer.
 const TASKS: &str = "io.modelcontextprotocol/tasks";
+
+/// The revisions that have sessions, of which a server says one when a session begins.
+const SESSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
 
 /// One connection.
 pub struct Proxy {
@@ -57,7 +62,7 @@ pub(crate) struct State {
     pub to_judge: HashSet<Id>,
     /// Requests of the gate, and calls that run.
     pub awaited: HashMap<Id, mpsc::Sender<Answer>>,
-    pub tools: Option<Tools>,
+    pub tools: Option<Arc<Tools>>,
     pub calls: HashMap<CallDigest, Pending>,
     pub by_proposal: HashMap<RecordId, CallDigest>,
     /// Calls that are being proposed.
@@ -65,8 +70,7 @@ pub(crate) struct State {
     pub numbered: u64,
     /// How often the server said that its tools changed.
     pub changes: u64,
-    /// When it was asked last which policy is in force, once tools were shown.
-    pub looked: Option<Instant>,
+    pub announcing: Announcing,
     pub ended: bool,
 }
 
@@ -74,9 +78,9 @@ pub(crate) enum Open {
     /// Passed on.
     Passed(String),
     /// To be passed on if the policy allows it.
-    Judged { method: String, serial: u64 },
+    Judged { method: String, serial: u64, wanted: Option<Wanted> },
     /// A call of a tool; under [`Era::Request`] with the `_meta` that it came with.
-    Call { token: Option<Value>, serial: u64, meta: Option<Value> },
+    Call { token: Option<Value>, serial: u64, meta: Option<Value>, _wanted: Wanted },
 }
 
 /// What the server says of a request.
@@ -187,8 +191,9 @@ impl Proxy {
                 if method == "notifications/cancelled" {
                     self.server_gave_up(params);
                 }
+                let said = if method == announcing::ACKNOWLEDGED { self.acknowledged(params) } else { None };
                 if self.is_for_the_client(&method, params) {
-                    self.to_client_about(text, about);
+                    self.to_client_about(said.as_deref().unwrap_or(text), about);
                 }
             }
             Err(why) => (self.shared.note)(&format!("the server sent what is no message: {why}")),
@@ -304,10 +309,10 @@ impl Proxy {
             state.numbered += 1;
             let ticket = Ticket { id: id.clone(), serial: state.numbered };
             let meta = state.meta.clone();
-            state.open.insert(id.clone(), Open::Call { token, serial: ticket.serial, meta });
-            drop(state);
-            let proxy = Arc::clone(self);
-            self.shared.pool.run(move || proxy.call(&ticket, &params));
+            let (proxy, serial) = (Arc::clone(self), ticket.serial);
+            let wanted = self.shared.pool.offer(params, move |params| proxy.call(&ticket, &params));
+            let wanted = wanted.ok_or_else(busy)?;
+            state.open.insert(id.clone(), Open::Call { token, serial, meta, _wanted: wanted });
             return Ok(());
         }
         if passing::is_judged(method, &params) {
@@ -318,6 +323,7 @@ impl Proxy {
             let why = format!("{method:?} is no method that this gate lets through");
             return Err(Reply::Error { number: message::NO_METHOD, code: "mcp-method", why });
         }
+        state.note_subscription(id, method, &params);
         let text = reply::message(Some(id), method, &Value::Object(params))
             .map_err(|fault| invalid("mcp-json", fault.to_string()))?;
         state.open.insert(id.clone(), Open::Passed(method.to_owned()));
@@ -391,7 +397,7 @@ impl Proxy {
                         return self.to_client(text);
                     }
                 };
-                let (id, text) = (id.clone(), text.to_owned());
+                let (id, given, text) = (id.clone(), id.clone(), text.to_owned());
                 let needs_the_log = passing::needs_the_log(&method, &result);
                 let proxy = Arc::clone(self);
                 let pass = move || match proxy.passed(&method, &result, era) {
@@ -401,7 +407,12 @@ impl Proxy {
                         proxy.to_client(&reply::error(Some(&id), message::INTERNAL, &code, &why))
                     }
                 };
-                if needs_the_log { self.shared.lists.run(pass) } else { pass() }
+                if !needs_the_log {
+                    pass();
+                } else if !self.shared.lists.try_run(pass) {
+                    let why = "as many lists wait to be shown as may";
+                    self.to_client(&reply::error(Some(&given), message::INTERNAL, "mcp-busy", why));
+                }
             }
             Some(not_given @ (Open::Call { .. } | Open::Judged { .. })) => {
                 state.open.insert(id.clone(), not_given);
@@ -421,7 +432,6 @@ impl Proxy {
         match method {
             "tools/list" => {
                 let mut page = Page::parse(result).map_err(malformed)?;
-                self.state().looked = Some(Instant::now());
                 // Where the log can't be asked, calls say so.
                 let desk = self.desk().inspect_err(|fault| {
                     (self.shared.note)(&format!(
@@ -429,10 +439,7 @@ impl Proxy {
                         fault.code, fault.why
                     ));
                 });
-                if let Ok(desk) = &desk {
-                    // What is shown now is shown under the policy that is in force now.
-                    desk.sees_another_policy();
-                }
+                self.lists_tools_now(desk.as_deref().ok());
                 let is_offered = |name: &str, tool: &Tool| match &desk {
                     Ok(desk) => desk.lists(name, tool),
                     Err(_) => true,
@@ -453,14 +460,16 @@ impl Proxy {
             "initialize" | "server/discover" => {
                 let mut result: Value =
                     serde_json::from_str(result).map_err(|fault| malformed(fault.to_string()))?;
+                let version = result.get("protocolVersion").and_then(Value::as_str).unwrap_or_default();
+                if method == "initialize" && !SESSIONS.contains(&version) {
+                    let why = format!(
+                        "the server says revision {version:?}; this gate speaks {SESSIONS:?} in sessions"
+                    );
+                    return Err(("mcp-version".to_owned(), why));
+                }
                 if let Some(Value::Object(capabilities)) = result.get_mut("capabilities") {
                     capabilities.remove("tasks");
-                    if let Some(Value::Object(tools)) = capabilities.get_mut("tools")
-                        && method == "initialize"
-                    {
-                        // Another policy shows other tools.
-                        tools.insert("listChanged".to_owned(), true.into());
-                    }
+                    announcing::promise(method, capabilities);
                     if let Some(Value::Object(extensions)) = capabilities.get_mut("extensions") {
                         extensions.remove(TASKS);
                     }
@@ -489,37 +498,51 @@ impl Proxy {
 
     /// A tool; the server is asked for its tools where they are not known, or were for longer than `age`.
     pub(crate) fn definition(self: &Arc<Self>, tool: &str, age: Duration) -> Result<Tool, Reply> {
-        let known =
-            self.state().tools.as_ref().filter(|tools| tools.age() < age).map(|tools| tools.get(tool));
-        let found = match known {
-            Some(found) => found,
-            None => {
-                let before = self.state().changes;
-                let tools = self.list_tools().map_err(|why| Reply::Error {
-                    number: message::INTERNAL,
-                    code: "mcp-tools",
-                    why: format!("the server's tools are not known: {why}"),
-                })?;
-                let found = tools.get(tool);
-                let mut state = self.state();
-                // What changed while it was listed is asked for again.
-                if state.changes == before {
-                    state.tools = Some(tools);
-                }
-                found
-            }
-        };
+        let found = self.tools(age, None)?.get(tool);
         found.ok_or_else(|| parameters(format!("the server has no tool {tool:?}")))
     }
 
-    fn list_tools(self: &Arc<Self>) -> Result<Tools, String> {
+    /// All of them, asked for as a request with these parameters would be.
+    pub(crate) fn tools_for(&self, mut params: Map<String, Value>) -> Result<Arc<Tools>, Reply> {
+        without_tasks(&mut params);
+        self.without_what_is_denied(&mut params);
+        let mut meta = params.remove("_meta");
+        if let Some(Value::Object(meta)) = &mut meta {
+            meta.remove("progressToken");
+        }
+        self.tools(limits::DEFINITIONS, meta.as_ref())
+    }
+
+    /// All of them, asked for with `meta`, or else with that of the client's last request.
+    fn tools(&self, age: Duration, meta: Option<&Value>) -> Result<Arc<Tools>, Reply> {
+        let before = {
+            let state = self.state();
+            if let Some(known) = state.tools.as_ref().filter(|tools| tools.age() < age) {
+                return Ok(Arc::clone(known));
+            }
+            state.changes
+        };
+        let listed = self.list_tools(meta).map(Arc::new).map_err(|why| Reply::Error {
+            number: message::INTERNAL,
+            code: "mcp-tools",
+            why: format!("the server's tools are not known: {why}"),
+        })?;
+        let mut state = self.state();
+        // What changed while it was listed is asked for again.
+        if state.changes == before {
+            state.tools = Some(Arc::clone(&listed));
+        }
+        Ok(listed)
+    }
+
+    fn list_tools(&self, meta: Option<&Value>) -> Result<Tools, String> {
         let (mut tools, mut cursor) = (Tools::default(), None);
         for _ in 0..limits::PAGES {
             let mut params = json!({});
             if let Some(cursor) = cursor {
                 params["cursor"] = Value::String(cursor);
             }
-            let page = Page::parse(&self.ask("tools/list", params)?)?;
+            let page = Page::parse(&self.ask("tools/list", params, meta)?)?;
             tools.add(&page)?;
             cursor = page.next;
             if cursor.is_none() {
@@ -530,7 +553,7 @@ impl Proxy {
     }
 
     /// Asks the server for something in the gate's own name.
-    fn ask(&self, method: &str, mut params: Value) -> Result<String, String> {
+    fn ask(&self, method: &str, mut params: Value, meta: Option<&Value>) -> Result<String, String> {
         let (to, from) = mpsc::channel();
         let id = {
             let mut state = self.state();
@@ -539,7 +562,7 @@ impl Proxy {
             }
             state.numbered += 1;
             let id = Id::Text(format!("{OWN}{}", state.numbered));
-            if let Some(meta) = &state.meta {
+            if let Some(meta) = meta.or(state.meta.as_ref()) {
                 params["_meta"] = meta.clone();
             }
             state.awaited.insert(id.clone(), to);
@@ -567,7 +590,7 @@ impl Proxy {
 
     /// The desk, if a call has needed one, without waiting for whoever opens it.
     pub(crate) fn desk_at_hand(&self) -> Option<Arc<Desk>> {
-        self.shared.desk_at_hand()
+        self.shared.opened_desk()
     }
 
     /// The desk, opened if it is not.
@@ -681,6 +704,12 @@ fn without_tasks(params: &mut Map<String, Value>) {
     if let Some(Value::Object(extensions)) = extensions {
         extensions.remove(TASKS);
     }
+}
+
+/// As many requests wait for their turn as may.
+pub(crate) fn busy() -> Reply {
+    let why = format!("{} requests wait for their turn", limits::QUEUED);
+    Reply::Error { number: message::INTERNAL, code: "mcp-busy", why }
 }
 
 pub(crate) const fn invalid(code: &'static str, why: String) -> Reply {

@@ -1,7 +1,11 @@
 //! What all connections of a gate share: the desk at which calls are proposed, and the threads that work on them.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -21,13 +25,26 @@ pub struct Times {
     pub progress: Duration,
 }
 
+/// A call that is remembered, until this is dropped.
+pub(crate) struct Remembered(Arc<AtomicUsize>);
+
+impl Drop for Remembered {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// What makes the desk, once it is needed: clients start servers only to ask who they are.
 pub type OpenDesk = Box<dyn Fn() -> Result<Desk, NotAsked> + Send + Sync>;
 
 /// What the connections of a gate share.
 pub struct Shared {
-    desk: Mutex<Opened>,
+    desk: OnceLock<Arc<Desk>>,
+    /// Held by whoever opens the desk; when and why it could not be opened.
+    failed: Mutex<Option<(Instant, NotAsked)>>,
     open_desk: OpenDesk,
+    /// How many calls all connections remember.
+    calls: Arc<AtomicUsize>,
     pub(crate) times: Times,
     pub(crate) pool: Pool,
     /// What asks the log which tools to show; calls that wait must not hold that up.
@@ -37,59 +54,64 @@ pub struct Shared {
     pub(crate) note: Box<dyn Fn(&str) + Send + Sync>,
 }
 
-/// The desk, once it is open, or when and why it could not be opened.
-#[derive(Default)]
-struct Opened {
-    desk: Option<Arc<Desk>>,
-    failed: Option<(Instant, NotAsked)>,
-}
-
 impl Shared {
     /// What connections share that are to behave so, and where to say what nobody asked for.
     pub fn new(open_desk: OpenDesk, times: Times, note: Box<dyn Fn(&str) + Send + Sync>) -> Arc<Self> {
         Arc::new(Self {
-            desk: Mutex::default(),
+            desk: OnceLock::new(),
+            failed: Mutex::default(),
             open_desk,
+            calls: Arc::default(),
             times,
-            pool: Pool::new(limits::RUNNING),
-            lists: Pool::new(limits::LISTS),
-            judged: Pool::new(limits::JUDGED),
+            pool: Pool::new(limits::RUNNING, limits::QUEUED),
+            lists: Pool::new(limits::LISTS, limits::LISTS_QUEUED),
+            judged: Pool::new(limits::JUDGED, limits::QUEUED),
             note,
         })
     }
 
-    /// The desk, if a call has needed one.
+    /// The desk, if a call has needed one; nobody waits for whoever opens it.
     pub fn opened_desk(&self) -> Option<Arc<Desk>> {
-        self.opened().desk.clone()
-    }
-
-    /// The same, without waiting for whoever opens it.
-    pub(crate) fn desk_at_hand(&self) -> Option<Arc<Desk>> {
-        self.desk.try_lock().ok().and_then(|opened| opened.desk.clone())
+        self.desk.get().cloned()
     }
 
     /// The desk, opened if it is not; for a while after that failed it is not tried again.
     pub(crate) fn desk(&self) -> Result<Arc<Desk>, NotAsked> {
-        let mut opened = self.opened();
-        if let Some(desk) = &opened.desk {
+        if let Some(desk) = self.desk.get() {
             return Ok(Arc::clone(desk));
         }
-        if let Some((when, why)) = &opened.failed
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who waited may find it open.
+        if let Some(desk) = self.desk.get() {
+            return Ok(Arc::clone(desk));
+        }
+        if let Some((when, why)) = &*failed
             && when.elapsed() < Duration::from_secs(limits::POLICY_SECONDS)
         {
             return Err(why.clone());
         }
         match (self.open_desk)() {
             Ok(desk) => {
-                let desk = opened.desk.insert(Arc::new(desk));
+                let desk = self.desk.get_or_init(|| Arc::new(desk));
                 Desk::log_outcomes(desk);
                 Ok(Arc::clone(desk))
             }
             Err(why) => {
-                opened.failed = Some((Instant::now(), why.clone()));
+                *failed = Some((Instant::now(), why.clone()));
                 Err(why)
             }
         }
+    }
+
+    /// Counts a call, as long as it is remembered.
+    pub(crate) fn remember(&self) -> Remembered {
+        self.calls.fetch_add(1, Ordering::AcqRel);
+        Remembered(Arc::clone(&self.calls))
+    }
+
+    /// Whether as many calls are remembered as may: those that nobody waits for are to be forgotten.
+    pub(crate) fn remembers_enough(&self) -> bool {
+        self.calls.load(Ordering::Acquire) >= limits::CALLS
     }
 
     /// Logs the outcomes that are not logged yet, if that does not take long: what can't be logged now is noted, and logged when a gate
@@ -105,8 +127,46 @@ impl Shared {
             (self.note)("outcomes are noted and not logged yet; the next gate on this directory logs them");
         }
     }
+}
 
-    fn opened(&self) -> MutexGuard<'_, Opened> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// What connections share that have no log.
+    pub(crate) fn without_a_log() -> Arc<Shared> {
+        with(Box::new(|| Err(none())))
+    }
+
+    fn none() -> NotAsked {
+        NotAsked { code: "none".to_owned(), why: "there is no log".to_owned() }
+    }
+
+    fn with(open: OpenDesk) -> Arc<Shared> {
+        Shared::new(open, Times { hold: LONG, progress: LONG }, Box::new(|_| ()))
+    }
+
+    /// Everybody who looked for the desk waited until the log had answered who opened it.
+    #[test]
+    fn nobody_else_waits_for_a_desk_that_is_being_opened() {
+        let ((begins, began), (end, ends)) = (mpsc::channel(), mpsc::channel::<()>());
+        let ends = Mutex::new(ends);
+        let shared = with(Box::new(move || {
+            begins.send(()).unwrap();
+            let _ = ends.lock().unwrap().recv();
+            Err(none())
+        }));
+        let opening = Arc::clone(&shared);
+        let opening = thread::spawn(move || opening.desk().err());
+        began.recv().unwrap();
+        let (to, looked) = mpsc::channel();
+        thread::spawn(move || to.send(shared.opened_desk().is_none()).unwrap());
+        assert_eq!(looked.recv_timeout(LONG), Ok(true));
+        drop(end);
+        assert_eq!(opening.join().unwrap(), Some(none()));
     }
 }

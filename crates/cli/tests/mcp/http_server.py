@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 VERSION = "io.modelcontextprotocol/protocolVersion"
 NAMED = ["append", "read", "drop", "fail", "slow", "crash", "silent", "garbage", "half", "large", "asks", "other"]
-STATUS = ["status401", "status403", "status404", "status500", "status302"]
+STATUS = ["status400", "status401", "status403", "status404", "status500", "status302"]
 sessions = set()
 lock = threading.Lock()
 
@@ -92,9 +92,22 @@ class Handler(BaseHTTPRequestHandler):
         if method == "tools/list":
             more = {"resultType": "complete", "ttlMs": 0, "cacheScope": "public"} if is_new else {}
             return self.reply(200, {"jsonrpc": "2.0", "id": id, "result": {"tools": tools()} | more})
+        if method == "subscriptions/listen":
+            return self.subscription(id)
         if method == "tools/call":
             return self.call(id, params["name"], params["arguments"], params.get("_meta", {}))
         self.reply(404 if is_new else 200, {"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": "no"}})
+
+    def subscription(self, id):
+        self.stream()
+        try:
+            about = {"_meta": {"io.modelcontextprotocol/subscriptionId": id}, "notifications": {}}
+            self.event({"method": "notifications/subscriptions/acknowledged", "params": about})
+            while True:
+                time.sleep(0.05)
+                self.wfile.write(b": \n\n")
+        except OSError:
+            open("subscription-closed", "a").write("x")
 
     def call(self, id, name, arguments, meta):
         with lock, open(name, "a") as file:
@@ -104,6 +117,8 @@ class Handler(BaseHTTPRequestHandler):
             done["resultType"] = "complete"
         if name == "fail":
             done["isError"] = True
+        if name == "status400":
+            return self.reply(400, {"jsonrpc": "2.0", "id": id, "result": done})
         if name.startswith("status"):
             return self.reply(int(name[6:]), {"why": "so"}, Location="/elsewhere")
         if name == "garbage":

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::office::{Office, PATIENCE};
 
-const POLICY: &str = r#"
+pub const POLICY: &str = r#"
 language = "counterfoil-policy/1"
 [[rules]]
 name = "harmless"
@@ -291,6 +291,14 @@ impl Asking {
         self.open("POST", &body, &[])
     }
 
+    /// Subscribes to what the server announces (2026-07-28).
+    pub fn subscribe(&self, id: impl Into<Value>, notifications: &Value) -> Waiting {
+        let params = json!({"notifications": notifications, "_meta": self.meta()});
+        let method = "subscriptions/listen";
+        let body = json!({"jsonrpc": "2.0", "id": id.into(), "method": method, "params": params});
+        self.open("POST", &body.to_string(), &[])
+    }
+
     /// Opens the stream of what the server says by itself.
     pub fn listen(&self) -> Waiting {
         self.open("GET", "", &[("Accept", "text/event-stream")])
@@ -333,12 +341,14 @@ impl Answered {
 impl Waiting {
     /// The next message, whatever is around it.
     pub fn next(&mut self) -> Option<Value> {
-        let mut line = String::new();
+        let (mut line, until) = (String::new(), Instant::now() + PATIENCE);
         loop {
             line.clear();
             if self.from.read_line(&mut line).unwrap() == 0 {
                 return None;
             }
+            // A stream that only says that it is there goes on for ever.
+            assert!(Instant::now() < until, "no message comes");
             let text = line.trim().trim_start_matches("data: ");
             if text.starts_with('{') {
                 return Some(serde_json::from_str(text).unwrap());

@@ -6,8 +6,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, AtomicUsize, Ordering},
     },
-    thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use sha2::{Digest, Sha256};
@@ -16,7 +15,7 @@ use super::{
     exchanges::Exchanges,
     upstream::{Target, Upstream},
 };
-use crate::{limits, message::Id, proxy::Proxy, shared::Shared};
+use crate::{limits, message::Id, pool::Pool, proxy::Proxy, shared::Shared};
 
 /// A connection, and its two sides.
 pub(super) struct Connection {
@@ -32,6 +31,10 @@ pub(super) struct Connections {
     target: Arc<Target>,
     note: Arc<dyn Fn(&str) + Send + Sync>,
     table: Mutex<HashMap<Key, Arc<Connection>>>,
+    /// Those that were closed, and since when.
+    ending: Mutex<Vec<(Arc<Connection>, Instant)>>,
+    /// What tells the server of that.
+    endings: Pool,
     numbered: AtomicI64,
     exchanges: AtomicUsize,
 }
@@ -73,6 +76,8 @@ impl Connections {
             target: Arc::new(target),
             note,
             table: Mutex::default(),
+            ending: Mutex::default(),
+            endings: Pool::new(limits::ENDINGS, limits::CONNECTIONS),
             numbered: AtomicI64::new(0),
             exchanges: AtomicUsize::new(0),
         })
@@ -112,11 +117,12 @@ impl Connections {
             return Some(Arc::clone(found));
         }
         if table.len() >= limits::CONNECTIONS {
-            // Who has no session loses nothing: what is held is in the log.
-            let idle = table.iter().filter(|(key, one)| matches!(key, Key::Shown(_)) && !one.is_busy());
-            let oldest = idle.min_by_key(|(_, one)| *lock(&one.used)).map(|(key, _)| key.clone())?;
+            // Who has no session loses nothing: what is held is in the log. Who has one begins another.
+            let idle = table.iter().filter(|(_, one)| !one.is_busy());
+            let order = |key: &Key, one: &Connection| (matches!(key, Key::Session(_)), *lock(&one.used));
+            let oldest = idle.min_by_key(|(key, one)| order(key, one)).map(|(key, _)| key.clone())?;
             if let Some(one) = table.remove(&oldest) {
-                one.end();
+                self.end(one);
             }
         }
         let is_session = matches!(key, Key::Session(_));
@@ -137,7 +143,14 @@ impl Connections {
     /// Ends a connection, if it is there.
     pub(super) fn close(&self, key: &Key) -> bool {
         let closed = self.table().remove(key);
-        closed.inspect(Connection::end).is_some()
+        closed.map(|one| self.end(one)).is_some()
+    }
+
+    /// Lets what runs in a connection end, and begins nothing in it any more; then the server is told.
+    fn end(&self, one: Arc<Connection>) {
+        one.proxy.client_gone();
+        one.server.close_streams();
+        lock(&self.ending).push((one, Instant::now()));
     }
 
     /// All that are open.
@@ -145,14 +158,23 @@ impl Connections {
         self.table().values().cloned().collect()
     }
 
+    /// Those that were closed, and in which something may run.
+    pub(super) fn ending(&self) -> Vec<Arc<Connection>> {
+        lock(&self.ending).iter().map(|(one, _)| Arc::clone(one)).collect()
+    }
+
     /// Tells who waited long enough, ends what nobody waits for, and forgets who is silent for too long.
-    pub(super) fn tick(&self) {
+    pub(super) fn tick(&self, now: Instant) {
+        let enough = self.shared.remembers_enough();
         for connection in self.all() {
             connection.proxy.tick();
+            if enough {
+                connection.proxy.state().forget_idle();
+            }
             connection.server.sweep();
         }
         let is_old = |key: &Key, one: &Connection| {
-            let silent = lock(&one.used).elapsed();
+            let silent = now.saturating_duration_since(*lock(&one.used));
             let is_none = matches!(key, Key::Session(_)) && one.server.version().is_none();
             one.server.is_over() || silent > limits::IDLE || is_none && silent > limits::BEGINNING
         };
@@ -165,6 +187,20 @@ impl Connections {
         for key in old {
             self.close(&key);
         }
+        self.tell_servers(now);
+    }
+
+    /// Tells the server of sessions that are over, a few at a time.
+    fn tell_servers(&self, now: Instant) {
+        let is_over = |one: &Connection, since: Instant| {
+            one.server.sweep();
+            !one.proxy.is_busy() || now.saturating_duration_since(since) > 2 * limits::AFTER_CANCEL
+        };
+        let over: Vec<_> = lock(&self.ending).extract_if(.., |(one, since)| is_over(one, *since)).collect();
+        for (one, _) in over {
+            // Of more than may wait it hears nothing: sessions expire there, too.
+            self.endings.try_run(move || one.server.end_session());
+        }
     }
 
     fn table(&self) -> MutexGuard<'_, HashMap<Key, Arc<Connection>>> {
@@ -175,21 +211,6 @@ impl Connections {
 impl Connection {
     fn is_busy(&self) -> bool {
         self.client.is_busy() || self.proxy.is_busy()
-    }
-
-    /// Lets what runs end, begins nothing any more, and then tells the server.
-    fn end(self: &Arc<Self>) {
-        self.proxy.client_gone();
-        self.server.close_stream();
-        let connection = Arc::clone(self);
-        thread::spawn(move || {
-            let began = Instant::now();
-            while connection.proxy.is_busy() && began.elapsed() < 2 * limits::AFTER_CANCEL {
-                connection.server.sweep();
-                thread::sleep(Duration::from_millis(100));
-            }
-            connection.server.end_session();
-        });
     }
 }
 

@@ -14,14 +14,12 @@ use serde_json::{Map, Value, value::RawValue};
 use tokio::sync::mpsc;
 
 use crate::{
+    announcing::SUBSCRIPTION,
     limits,
     message::{FromServer, Id},
     reply::members,
     writer::Lines,
 };
-
-/// The member of `_meta` that names the request of a subscription.
-const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 
 /// What an HTTP exchange is told.
 #[derive(Debug)]
@@ -96,8 +94,9 @@ struct Table {
     open: HashMap<Id, Exchange>,
     /// The ids that a session's client gave to what is open.
     given: HashMap<Id, Id>,
-    /// Where the server speaks by itself.
-    stream: Option<Sink>,
+    /// Where the server speaks by itself, and which of the connection's streams that is.
+    stream: Option<(u64, Sink)>,
+    streams: u64,
 }
 
 struct Exchange {
@@ -155,19 +154,27 @@ impl Exchanges {
         }
     }
 
-    /// Opens the stream on which the server speaks by itself; `None` if it is open.
-    pub(super) fn stream(&self) -> Option<Heard> {
+    /// Opens the stream on which the server speaks by itself, under a number that none had before; `None` if one is open.
+    pub(super) fn stream(&self) -> Option<(u64, Heard)> {
         let mut table = self.table();
         if table.stream.is_some() {
             return None;
         }
         let (to, heard) = sink();
-        table.stream = Some(to);
-        Some(heard)
+        table.streams += 1;
+        let number = table.streams;
+        table.stream = Some((number, to));
+        Some((number, heard))
     }
 
-    pub(super) fn close_stream(&self) {
-        self.table().stream = None;
+    /// Closes the stream of this number, and none that was opened since.
+    pub(super) fn close_stream(&self, number: u64) {
+        self.table().stream.take_if(|(open, _)| *open == number);
+    }
+
+    /// Whether the stream of this number is open.
+    pub(super) fn has_stream(&self, number: u64) -> bool {
+        self.table().stream.as_ref().is_some_and(|(open, _)| *open == number)
     }
 
     /// Whether anything is open.
@@ -194,7 +201,7 @@ impl Exchanges {
             }
             return is_read;
         }
-        let Some(stream) = &table.stream else { return false };
+        let Some((_, stream)) = &table.stream else { return false };
         let is_read = stream.send(Said::Message(line.to_owned()));
         if !is_read {
             table.stream = None;

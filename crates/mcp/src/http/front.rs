@@ -28,6 +28,7 @@ use super::{
 use crate::{
     limits,
     message::{FromClient, Id},
+    proxy::Reply,
     reply,
 };
 
@@ -49,7 +50,7 @@ pub(super) fn app(door: Door) -> Router {
     Router::new().route("/mcp", axum::routing::any(enter)).with_state(Arc::new(door))
 }
 
-async fn enter(State(door): State<Shared>, request: Request) -> Response {
+pub(super) async fn enter(State(door): State<Shared>, request: Request) -> Response {
     if let Some(refused) = door.turns_away(request.headers()) {
         return refused;
     }
@@ -206,6 +207,7 @@ async fn tell(
         let key = Key::of(shown.as_deref());
         let connection = door.connections.open(key).ok_or_else(Door::full)?;
         connection.server.shows(shown.as_deref());
+        check_arguments(headers, &connection, &message).await?;
         return ask(door, connection, message, None, place).await;
     }
     if let FromClient::Request { method, .. } = &message
@@ -224,7 +226,10 @@ async fn tell(
     let (_, connection) = door.session(headers)?;
     let mut given_up = None;
     let message = match message {
-        FromClient::Request { .. } => return ask(door, connection, message, None, place).await,
+        FromClient::Request { .. } => {
+            check_arguments(headers, &connection, &message).await?;
+            return ask(door, connection, message, None, place).await;
+        }
         FromClient::Notification { method, params } if method == "notifications/cancelled" => {
             let given = params.get("requestId").and_then(|id| serde_json::from_value::<Id>(id.clone()).ok());
             let Some(own) = given.and_then(|given| connection.client.own_id(&given)) else {
@@ -255,6 +260,26 @@ async fn tell(
     });
     let _ = passed.await;
     Ok(StatusCode::ACCEPTED.into_response())
+}
+
+/// Refuses a call of which headers say other arguments than its body. It takes the tool's definition to say which headers are about which.
+async fn check_arguments(
+    headers: &HeaderMap,
+    connection: &Arc<Connection>,
+    message: &FromClient,
+) -> Result<(), Unfit> {
+    let FromClient::Request { method, params, .. } = message else { return Ok(()) };
+    if method != "tools/call" || !headers::repeats_arguments(headers) {
+        return Ok(());
+    }
+    let (proxy, asked) = (Arc::clone(&connection.proxy), params.clone());
+    let listed = spawn_blocking(move || proxy.tools_for(asked)).await;
+    let unknown = |why: String| Unfit::new(StatusCode::BAD_GATEWAY, "mcp-tools", why);
+    let tools = listed.map_err(|fault| unknown(fault.to_string()))?.map_err(|fault| match fault {
+        Reply::Error { why, .. } | Reply::Result(why) => unknown(why),
+    })?;
+    let name = params.get("name").and_then(Value::as_str).unwrap_or_default();
+    headers::check_arguments(headers, tools.in_headers(name), params)
 }
 
 /// A request that is open, until its answer is on its way or nobody waits any more.
@@ -292,15 +317,16 @@ async fn ask(
     // Asking waits for nobody.
     proxy.hear(FromClient::Request { id, method, params }, "");
     let first = timeout(limits::FIRST, heard.next()).await;
-    let opened = opens.as_ref().map(|key| match key {
-        Key::Session(name) => name.clone(),
-        Key::Shown(_) => String::new(),
+    let mut opened = opens.as_ref().and_then(|key| match key {
+        Key::Session(name) => Some(name.clone()),
+        Key::Shown(_) => None,
     });
     let mut response = match first {
         Ok(Some(Said::Answer(text))) => {
             // A session that did not begin is none.
             if let Some(key) = opens.filter(|_| !has_result(&text)) {
                 door.connections.close(&key);
+                opened = None;
             }
             ([(header::CONTENT_TYPE, "application/json")], text).into_response()
         }
@@ -336,13 +362,13 @@ async fn listen(door: &Shared, headers: &HeaderMap) -> Result<Response, Unfit> {
     }
     let (_, connection) = door.session(headers)?;
     let place = door.connections.place().ok_or_else(Door::full)?;
-    let Some(heard) = connection.client.stream() else {
+    let Some((number, heard)) = connection.client.stream() else {
         return Err(Unfit::new(StatusCode::CONFLICT, "mcp-stream", "the session has a stream already"));
     };
-    let listening = Listening { connection: Arc::clone(&connection), _place: place };
+    let listening = Listening { connection: Arc::clone(&connection), number, _place: place };
     let (to, opened) = oneshot::channel();
     std::thread::spawn(move || {
-        connection.server.listen(|status| {
+        connection.server.listen(number, |status| {
             // Who no longer listens does not mind.
             let _ = to.send(status);
         });
@@ -360,13 +386,14 @@ async fn listen(door: &Shared, headers: &HeaderMap) -> Result<Response, Unfit> {
 /// A client that listens, until it is gone.
 struct Listening {
     connection: Arc<Connection>,
+    number: u64,
     _place: Place,
 }
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        self.connection.client.close_stream();
-        self.connection.server.close_stream();
+        self.connection.client.close_stream(self.number);
+        self.connection.server.close_stream(self.number);
     }
 }
 
@@ -378,7 +405,7 @@ fn end(door: &Shared, headers: &HeaderMap) -> Result<Response, Unfit> {
 }
 
 /// A stream of what is heard, up to the answer; `held` is dropped with it.
-fn streamed<H: Send + 'static>(first: Option<Said>, heard: Heard, held: H) -> Response {
+pub(super) fn streamed<H: Send + 'static>(first: Option<Said>, heard: Heard, held: H) -> Response {
     let state = Some((first, heard, held));
     let events = stream::unfold(state, async |state| {
         let (first, mut heard, held) = state?;

@@ -12,6 +12,8 @@ pub(super) const SESSION: &str = "mcp-session-id";
 pub(super) const VERSION: &str = "mcp-protocol-version";
 const METHOD: &str = "mcp-method";
 const NAME: &str = "mcp-name";
+/// How headers begin that repeat an argument.
+const PARAM: &str = "mcp-param-";
 /// The first revision in which each request says who asks.
 const PER_REQUEST: &str = "2026-07-28";
 /// JSON-RPC: headers that say something else than the body (SEP-2243).
@@ -143,19 +145,55 @@ pub(super) fn of_arguments(
     params: &Map<String, Value>,
 ) -> Vec<(HeaderName, String)> {
     let found = places.iter().filter_map(|(path, token)| {
-        let mut value = params.get("arguments")?;
-        for name in path {
-            value = value.get(name)?;
-        }
-        let text = match value {
-            Value::String(text) => text.clone(),
-            Value::Bool(_) | Value::Number(_) => value.to_string(),
-            Value::Null | Value::Array(_) | Value::Object(_) => return None,
-        };
-        let name = HeaderName::from_bytes(format!("mcp-param-{token}").as_bytes()).ok()?;
-        Some((name, encoded(&text)))
+        let name = HeaderName::from_bytes(format!("{PARAM}{token}").as_bytes()).ok()?;
+        Some((name, encoded(&written(argument(path, params)?)?)))
     });
     found.collect()
+}
+
+/// Whether a request repeats arguments.
+pub(super) fn repeats_arguments(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| name.as_str().starts_with(PARAM))
+}
+
+/// Refuses headers that say something else of the arguments than the body. What a tool wants in none says nothing, and is not passed on.
+pub(super) fn check_arguments(
+    headers: &HeaderMap,
+    places: &[(Vec<String>, String)],
+    params: &Map<String, Value>,
+) -> Result<(), Unfit> {
+    for (path, token) in places {
+        let name = format!("{PARAM}{token}");
+        let Some(given) = one(headers, &name)? else { continue };
+        let text = decoded(given).ok_or_else(|| Unfit::mismatch(format!("{name} is not encoded well")))?;
+        let is_it = match argument(path, params) {
+            // Who writes a number otherwise says the same.
+            Some(Value::Number(number)) => {
+                serde_json::from_str::<serde_json::Number>(&text).is_ok_and(|given| {
+                    text.trim() == text && (given == *number || given.as_f64() == number.as_f64())
+                })
+            }
+            Some(value) => written(value).is_some_and(|value| value == text),
+            None => false,
+        };
+        if !is_it {
+            return Err(Unfit::mismatch(format!("{name} is {text:?}, and the body says otherwise")));
+        }
+    }
+    Ok(())
+}
+
+fn argument<'p>(path: &[String], params: &'p Map<String, Value>) -> Option<&'p Value> {
+    path.iter().try_fold(params.get("arguments")?, |value, name| value.get(name))
+}
+
+/// An argument as a header says it, before that is encoded.
+fn written(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
 }
 
 /// A text as the value of a header.
@@ -232,6 +270,39 @@ mod tests {
         assert!(!is_per_request(&headers(&[]), &old).unwrap());
         assert!(!is_per_request(&headers(&[(VERSION, "2025-11-25")]), &old).unwrap());
         assert!(is_per_request(&headers(&[(NAME, "b")]), &old).is_err());
+    }
+
+    #[test]
+    fn what_headers_say_of_arguments_is_what_the_body_says() {
+        let place = |path: &[&str], token: &str| {
+            (path.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>(), token.to_owned())
+        };
+        let places =
+            [place(&["text"], "Text"), place(&["a", "n"], "N"), place(&["b"], "B"), place(&["no"], "No")];
+        let params = json!({"arguments": {"text": "Ω", "a": {"n": 10}, "b": true, "no": null}});
+        let params = params.as_object().unwrap();
+        let check = |pairs: &[(&'static str, &str)]| check_arguments(&headers(pairs), &places, params);
+        let good = [("mcp-param-text", "=?base64?zqk=?="), ("mcp-param-n", "10"), ("mcp-param-b", "true")];
+        for known in 0..=good.len() {
+            check(&good[..known]).unwrap();
+        }
+        for same in ["10.0", "1e1"] {
+            check(&[("mcp-param-n", same)]).unwrap();
+        }
+        check(&[("mcp-param-other", "what no tool wants")]).unwrap();
+        for (name, value) in [
+            ("mcp-param-text", "other"),
+            ("mcp-param-text", ""),
+            ("mcp-param-text", "=?base64?zqk?="),
+            ("mcp-param-n", "11"),
+            ("mcp-param-n", "ten"),
+            ("mcp-param-n", " 10"),
+            ("mcp-param-b", "True"),
+            ("mcp-param-no", "null"),
+        ] {
+            assert_eq!(check(&[(name, value)]).unwrap_err().number, HEADER_MISMATCH, "{name}: {value}");
+        }
+        assert_eq!(check(&[good[1], good[1]]).unwrap_err().number, HEADER_MISMATCH, "twice");
     }
 
     #[test]

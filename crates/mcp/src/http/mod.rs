@@ -8,6 +8,8 @@ mod exchanges;
 mod front;
 mod headers;
 mod sse;
+#[cfg(test)]
+mod tests;
 mod upstream;
 
 use std::{
@@ -52,14 +54,24 @@ pub struct Http {
 /// # Errors
 /// If nothing can be served.
 pub fn serve(http: Http, shared: &Arc<Shared>, told_to_end: &dyn Fn() -> bool) -> io::Result<()> {
+    serve_with(http, shared, limits::STALL, told_to_end)
+}
+
+/// The same, where somebody may take nothing for as long as `stall`.
+fn serve_with(
+    http: Http,
+    shared: &Arc<Shared>,
+    stall: Duration,
+    told_to_end: &dyn Fn() -> bool,
+) -> io::Result<()> {
     let Http { listener, hosts, token, upstream, credential, name, note } = http;
-    let target = Target { address: upstream, credential };
+    let target = Target { address: upstream, credential, stall };
     let connections = Connections::new(Arc::clone(shared), target, note);
     let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     listener.set_nonblocking(true)?;
     let (closing, closed) = told::channel(false);
     let app = front::app(Door { hosts, token, connections: Arc::clone(&connections), name });
-    let bounds = Bounds { connections: 2 * limits::EXCHANGES, head: limits::STALL, stall: limits::STALL };
+    let bounds = Bounds { connections: 2 * limits::EXCHANGES, head: limits::STALL, stall };
     let served = runtime.spawn(async move {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         counterfoil_http::serve(listener, app, bounds, closed).await
@@ -70,7 +82,7 @@ pub fn serve(http: Http, shared: &Arc<Shared>, told_to_end: &dyn Fn() -> bool) -
         all.iter().map(|connection| Arc::clone(&connection.proxy)).collect()
     });
     while !told_to_end() && !served.is_finished() {
-        connections.tick();
+        connections.tick(Instant::now());
         thread::sleep(TICK);
     }
     // Who comes now comes too late.
@@ -82,7 +94,7 @@ pub fn serve(http: Http, shared: &Arc<Shared>, told_to_end: &dyn Fn() -> bool) -
 
 /// Lets what runs end for a moment; then nobody knows the end of what is left, and that is recorded.
 fn end(connections: &Connections, shared: &Arc<Shared>) {
-    let all = connections.all();
+    let all = [connections.all(), connections.ending()].concat();
     for connection in &all {
         connection.proxy.client_gone();
     }

@@ -35,13 +35,21 @@ pub(super) struct Target {
     pub address: Address,
     /// What the operator shows it; otherwise it is shown what the client shows the gate.
     pub credential: Option<String>,
+    /// How long it may take to hear what wants no answer.
+    pub stall: Duration,
 }
 
 impl Target {
     /// An agent for one request, so that ending it ends nothing else: none of its connections is used twice.
     fn agent(&self) -> Agent {
+        self.agent_for(None)
+    }
+
+    /// The same, for a request that may take so long.
+    fn agent_for(&self, most: Option<Duration>) -> Agent {
         let config = Agent::config_builder()
             .timeout_connect(Some(limits::CONNECT))
+            .timeout_global(most)
             .max_response_header_size(limits::HEAD_BYTES)
             .accept_encoding("identity")
             .max_idle_connections(0);
@@ -57,9 +65,17 @@ pub(super) struct Upstream {
     is_session: bool,
     said: Mutex<SaidOf>,
     /// What is under way, to be ended when nobody waits for it.
-    under_way: Mutex<HashMap<Id, Agent>>,
+    under_way: Mutex<HashMap<Way, Agent>>,
     proxy: OnceLock<Weak<Proxy>>,
     note: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+/// What is under way to the server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Way {
+    Request(Id),
+    /// A stream on which it speaks by itself, by its number.
+    Stream(u64),
 }
 
 /// What requests say of the connection.
@@ -112,6 +128,11 @@ impl Upstream {
         lock(&self.said).authorization = authorization.map(str::to_owned);
     }
 
+    /// The server says by which revision a session goes on.
+    pub(super) fn agrees_on(&self, version: Option<&str>) {
+        lock(&self.said).version = version.map(str::to_owned);
+    }
+
     /// The revision that was agreed on.
     pub(super) fn version(&self) -> Option<String> {
         lock(&self.said).version.clone()
@@ -126,26 +147,39 @@ impl Upstream {
     pub(super) fn sweep(&self) {
         let Some(proxy) = self.proxy() else { return };
         let given_up = !self.is_session;
-        let under_way: Vec<(Id, Agent)> =
-            lock(&self.under_way).iter().map(|(id, agent)| (id.clone(), agent.clone())).collect();
-        for (id, agent) in under_way {
-            if id != stream_id() && !proxy.is_wanted(&id, given_up) {
+        let under_way: Vec<(Way, Agent)> =
+            lock(&self.under_way).iter().map(|(way, agent)| (way.clone(), agent.clone())).collect();
+        for (way, agent) in under_way {
+            let is_wanted = match &way {
+                Way::Request(id) => proxy.is_wanted(id, given_up),
+                Way::Stream(number) => self.client.has_stream(*number),
+            };
+            if !is_wanted {
                 agent.shutdown();
             }
         }
     }
 
-    /// Ends the stream on which the server speaks by itself.
-    pub(super) fn close_stream(&self) {
-        if let Some(agent) = lock(&self.under_way).remove(&stream_id()) {
+    /// Ends the stream of this number, on which the server speaks by itself.
+    pub(super) fn close_stream(&self, number: u64) {
+        if let Some(agent) = lock(&self.under_way).remove(&Way::Stream(number)) {
             agent.shutdown();
         }
     }
 
-    /// Opens that stream, and passes on what comes until it ends; `opened` is told the status first.
-    pub(super) fn listen(&self, opened: impl FnOnce(u16)) {
+    /// Ends whichever stream there is.
+    pub(super) fn close_streams(&self) {
+        let streams =
+            lock(&self.under_way).extract_if(|way, _| matches!(way, Way::Stream(_))).collect::<Vec<_>>();
+        for (_, agent) in streams {
+            agent.shutdown();
+        }
+    }
+
+    /// Opens the stream that the client knows by this number, and passes on what comes until it ends; `opened` is told the status first.
+    pub(super) fn listen(&self, number: u64, opened: impl FnOnce(u16)) {
         let agent = self.target.agent();
-        lock(&self.under_way).insert(stream_id(), agent.clone());
+        lock(&self.under_way).insert(Way::Stream(number), agent.clone());
         let mut request = agent.get(self.target.address.base()).header("accept", "text/event-stream");
         for (name, value) in self.headers() {
             request = request.header(name, value);
@@ -173,8 +207,8 @@ impl Upstream {
             }
             Err(_) => opened(502),
         }
-        lock(&self.under_way).remove(&stream_id());
-        self.client.close_stream();
+        lock(&self.under_way).remove(&Way::Stream(number));
+        self.client.close_stream(number);
     }
 
     /// Tells the server that the session is over, if it named one.
@@ -182,12 +216,13 @@ impl Upstream {
         if lock(&self.said).session.is_none() {
             return;
         }
-        let mut request = self.target.agent().delete(self.target.address.base());
+        let agent = self.target.agent_for(Some(limits::CONNECT));
+        let mut request = agent.delete(self.target.address.base());
         for (name, value) in self.headers() {
             request = request.header(name, value);
         }
         // That it did not hear it is its affair: sessions expire.
-        let _ = request.config().timeout_global(Some(limits::CONNECT)).build().call();
+        let _ = request.call();
     }
 
     /// What every request of the connection says.
@@ -235,7 +270,7 @@ impl Upstream {
     /// Sends a request, and gives its connection what comes back.
     fn ask(&self, id: &Id, method: &str, line: &str) {
         let agent = self.target.agent();
-        lock(&self.under_way).insert(id.clone(), agent.clone());
+        lock(&self.under_way).insert(Way::Request(id.clone()), agent.clone());
         let answered = match self.post(&agent, line) {
             Ok(response) => self.read(id, method, response),
             Err(fault) => {
@@ -244,7 +279,7 @@ impl Upstream {
                 Err(Unanswered { status: 502, authenticate: None, why, said: None })
             }
         };
-        lock(&self.under_way).remove(id);
+        lock(&self.under_way).remove(&Way::Request(id.clone()));
         let Err(unanswered) = answered else { return };
         let Unanswered { status, authenticate, why, said } = unanswered;
         let text = match &why {
@@ -312,8 +347,7 @@ impl Upstream {
             Ok(FromServer::Result { id: answered, result }) if answered == *id => {
                 if method == "initialize" {
                     let result: Value = serde_json::from_str(result.get()).unwrap_or_default();
-                    let version = result.get("protocolVersion").and_then(Value::as_str);
-                    lock(&self.said).version = version.map(str::to_owned);
+                    self.agrees_on(result.get("protocolVersion").and_then(Value::as_str));
                 }
             }
             Ok(FromServer::Error { id: Some(answered), .. }) if answered == *id => {}
@@ -333,7 +367,9 @@ impl Upstream {
         let authenticate = response.headers().get("www-authenticate").and_then(|value| value.to_str().ok());
         let authenticate = authenticate.filter(|_| self.target.credential.is_none()).map(str::to_owned);
         let text = read_whole(response).unwrap_or_default();
-        if (400..500).contains(&status) && self.is_answer(id, "", &text) {
+        // Only an error answers with such a status: what a result says of itself, the status denies.
+        let is_error = matches!(FromServer::parse(&text), Ok(FromServer::Error { id: Some(_), .. }));
+        if is_error && (400..500).contains(&status) && self.is_answer(id, "", &text) {
             return Ok(());
         }
         // What has people open an address asks them past the policy.
@@ -366,8 +402,8 @@ impl Lines for Upstream {
             thread::spawn(move || me.ask(&id, &method, &line));
             return true;
         }
-        // What wants no answer is sent before the next is.
-        let agent = self.target.agent();
+        // What wants no answer is sent before the next is, so nobody waits for ever until it was heard.
+        let agent = self.target.agent_for(Some(self.target.stall));
         match self.post(&agent, line) {
             Ok(response) if response.status().is_success() => true,
             Ok(response) => {
@@ -386,11 +422,6 @@ impl Lines for Upstream {
     }
 
     fn drain(&self, _: Duration) {}
-}
-
-/// Under which the server's own stream is known.
-fn stream_id() -> Id {
-    Id::Text("counterfoil:stream".to_owned())
 }
 
 /// Whether the server can have heard nothing.
