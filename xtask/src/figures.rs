@@ -18,8 +18,26 @@ const AUTHORITY: [&[&str]; 2] = [
     &["-p", "counterfoil-tests", "--test", "bypass", "--test", "vectors", "--test", "properties"],
     &["-p", "counterfoil-policy"],
 ];
-const GATE: [&[&str]; 2] =
-    [&["-p", "counterfoil", "--test", "gate_kills"], &["-p", "counterfoil-tests", "--test", "bypass"]];
+const GATE: [&[&str]; 4] = [
+    &["-p", "counterfoil", "--test", "gate_kills", "--test", "delegation"],
+    &["-p", "counterfoil-tests", "--test", "bypass"],
+    &["-p", "counterfoil-gate", "--test", "clocks"],
+    &["-p", "counterfoil", "--test", "mcp_sdk"],
+];
+/// What the tests of each of these have to print, so that what was not counted is said.
+const OF_GATE: [&[&str]; 4] = [
+    &[
+        "kills -9 of gates, after which effects and log agree",
+        "gates that raced for one delegation and spent no more than it grants",
+    ],
+    &["attacks of the bypass corpus, each refused"],
+    &["races of two machines for one use, with their clocks apart"],
+    &[
+        "cases of clients on the official SDKs",
+        "cases of those in front of published servers",
+        "cases of those of which each run ends in a bundle that verify accepts",
+    ],
+];
 const LOG: [&[&str]; 4] = [
     &["-p", "counterfoil-tests", "--test", "model"],
     &["-p", "counterfoil-log", "--test", "crash", "--test", "derived"],
@@ -65,17 +83,30 @@ pub fn authority() -> Step {
     AUTHORITY.iter().try_for_each(|which| count(which, None))
 }
 
-/// What is claimed of the gate, and of calls through it.
+/// What is claimed of the gate, and of calls through it. What can't be measured says so; nothing fails.
 pub fn gate() -> Step {
-    run("cargo", &["build", "--quiet", "--release", "--locked", "-p", "counterfoil"])?;
     let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
     let binary = format!("COUNTERFOIL_BINARY={}", root().join(target).join("release/counterfoil").display());
     let benches = ["run", "--quiet", "--release", "--locked", "-p", "counterfoil-benches", "--"];
-    run(
-        "env",
-        &[&[binary.as_str(), "cargo"], &benches[..], &["decide", "decide-evidence", "calls"]].concat(),
-    )?;
-    GATE.iter().try_for_each(|which| count(which, Some("full")))
+    let measured = run("cargo", &["build", "--quiet", "--release", "--locked", "-p", "counterfoil"])
+        .and_then(|()| {
+            run(
+                "env",
+                &[&[binary.as_str(), "cargo"], &benches[..], &["decide", "decide-evidence", "calls"]]
+                    .concat(),
+            )
+        });
+    if let Err(why) = measured {
+        let how = format!("cargo {} decide decide-evidence calls", benches.join(" "));
+        println!("{}", missing("decisions and calls through the gate, all or some", &why, &how));
+    }
+    for (which, names) in GATE.iter().zip(OF_GATE) {
+        report(which, Some("full"), names).unwrap_or_else(|why| {
+            let how = format!("cargo test {}", which.join(" "));
+            names.iter().for_each(|name| println!("{}", missing(name, &why, &how)));
+        });
+    }
+    Ok(())
 }
 
 /// What is claimed of the log. If it may take long, with all faults that there are, and the soak at its length.
@@ -91,6 +122,11 @@ pub fn log(long: bool) -> Step {
 
 /// Runs tests, at this effort or the usual one, and prints the counts that they report.
 fn count(which: &[&str], effort: Option<&str>) -> Step {
+    report(which, effort, &[])
+}
+
+/// The same; counts of these names that no test reported are said to be missing.
+fn report(which: &[&str], effort: Option<&str>, names: &[&str]) -> Step {
     let arguments = [&["test", "--quiet", "--locked"], which, &["--", "--nocapture"]].concat();
     let output = Command::new("cargo")
         .args(&arguments)
@@ -103,14 +139,93 @@ fn count(which: &[&str], effort: Option<&str>) -> Step {
     let how = format!("{effort}cargo {}", arguments.join(" "));
     let holds = output.status.success();
     let printed = [output.stdout, output.stderr].concat();
-    for line in String::from_utf8_lossy(&printed).lines() {
-        // The dots are the progress of the tests.
-        let counted = line.trim_start_matches('.').strip_prefix("count ");
-        let Some((name, number)) = counted.and_then(|rest| rest.rsplit_once(' ')) else { continue };
-        let Ok(value) = number.parse::<u64>() else { continue };
+    let printed = String::from_utf8_lossy(&printed);
+    for (name, value) in counts(&printed) {
         println!(
             "{{\"figure\":{name:?},\"value\":{value},\"bar\":{value},\"holds\":{holds},\"how\":{how:?}}}"
         );
     }
+    for name in without(&printed, names) {
+        println!("{}", missing(name, why_not(&printed, holds), &how));
+    }
     Ok(())
+}
+
+/// What tests counted, under each name what all of them counted together, in the order in which the names came.
+fn counts(printed: &str) -> Vec<(&str, u64)> {
+    let mut found: Vec<(&str, u64)> = Vec::new();
+    for line in printed.lines() {
+        // The dots are the progress of the tests.
+        let counted = line.trim_start_matches('.').strip_prefix("count ");
+        let Some((name, number)) = counted.and_then(|rest| rest.rsplit_once(' ')) else { continue };
+        let Ok(value) = number.parse::<u64>() else { continue };
+        match found.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, sum)) => *sum = sum.saturating_add(value),
+            None => found.push((name, value)),
+        }
+    }
+    found
+}
+
+/// Those of these names that nothing was counted under.
+fn without<'n>(printed: &str, names: &[&'n str]) -> Vec<&'n str> {
+    let counted = counts(printed);
+    names
+        .iter()
+        .copied()
+        .filter(|name| !counted.iter().any(|(known, value)| known == name && *value > 0))
+        .collect()
+}
+
+/// Why tests counted nothing: what they say was not tested, or how they ended.
+fn why_not(printed: &str, holds: bool) -> &str {
+    let skipped = printed.lines().map(|line| line.trim_start_matches('.'));
+    let skipped = skipped.into_iter().find(|line| line.starts_with("NOT TESTED"));
+    skipped.unwrap_or(if holds { "no test counted it" } else { "the tests failed" })
+}
+
+/// The line of a figure that could not be measured.
+fn missing(name: &str, why: &str, how: &str) -> serde_json::Value {
+    serde_json::json!({"figure": name, "value": null, "bar": null, "holds": false, "why": why, "how": how})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_of_one_name_are_added_and_nothing_else_is_a_count() {
+        let printed = "\nrunning 2 tests\ncount a b 2\n..count c 7\n.count a b 40\ncounted d 1\ncount e many\ncount 5\n";
+        assert_eq!(counts(printed), [("a b", 42), ("c", 7)]);
+    }
+
+    #[test]
+    fn what_was_not_counted_is_said_with_why_and_has_no_value() {
+        let skipped = ".NOT TESTED with other people's clients: none are there\ncount a 0\ncount b 3\n";
+        assert_eq!(without(skipped, &["a", "b", "c"]), ["a", "c"]);
+        assert_eq!(why_not(skipped, true), "NOT TESTED with other people's clients: none are there");
+        assert_eq!((why_not("", true), why_not("", false)), ("no test counted it", "the tests failed"));
+        let line = missing("a \"b\"", "none", "cargo");
+        assert_eq!((&line["holds"], &line["value"]), (&false.into(), &serde_json::Value::Null));
+        assert_eq!((&line["figure"], &line["why"]), (&"a \"b\"".into(), &"none".into()));
+    }
+
+    #[test]
+    fn each_run_of_tests_of_the_gate_has_names_that_its_sources_print() {
+        let sources = [
+            &["crates/cli/tests/gate_kills.rs", "crates/cli/tests/delegation.rs"][..],
+            &["tests/bypass/table.rs"],
+            &["crates/gate/tests/clocks.rs"],
+            &["crates/cli/tests/mcp_sdk.rs"],
+        ];
+        for (names, files) in OF_GATE.iter().zip(sources) {
+            let text: String = files
+                .iter()
+                .map(|file| std::fs::read_to_string(root().join(file)).unwrap_or_default())
+                .collect();
+            for name in *names {
+                assert!(text.contains(&format!("count {name} ")), "{name}");
+            }
+        }
+    }
 }

@@ -24,6 +24,39 @@ pub fn read(path: &Path, what: &str, most: usize) -> Outcome<Vec<u8>> {
     if bytes.len() > most { Err(too_large(&shown(path), what, most)) } else { Ok(bytes) }
 }
 
+/// Reads a whole regular file of at most `most` bytes, whose name somebody else chose: nothing else is waited for or read from, whatever
+/// takes the file's place meanwhile. The last part of the path may be no link.
+pub fn read_regular(path: &Path, what: &str, most: usize) -> Outcome<Vec<u8>> {
+    let mut options = File::options();
+    options.read(true);
+    // Opening a pipe or a device can wait for ever, and what a name stands for is only known once it is open.
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY).bits();
+        options.custom_flags(i32::try_from(flags).unwrap_or_default());
+    }
+    let file = options.open(path).map_err(|error| unreadable(path, what, &error))?;
+    let found = file.metadata().map_err(|error| unreadable(path, what, &error))?;
+    if found.is_dir() {
+        return Err(is_directory(path, what));
+    }
+    if !found.is_file() {
+        let message = format!("{} is no regular file", shown(path));
+        return Err(Failure::new("file-not-regular", message, "write it to a file first"));
+    }
+    let mut bytes = Vec::new();
+    let taken = file.take(most as u64 + 1).read_to_end(&mut bytes);
+    taken.map_err(|error| unreadable(path, what, &error))?;
+    if bytes.len() > most { Err(too_large(&shown(path), what, most)) } else { Ok(bytes) }
+}
+
+fn is_directory(path: &Path, what: &str) -> Failure {
+    let message = format!("{} is a directory, not {}", shown(path), with_article(what));
+    Failure::new("file-is-directory", message, format!("give the path of the {what} itself"))
+}
+
 fn too_large(path: &str, what: &str, most: usize) -> Failure {
     let message = format!("{path} is larger than the {most} bytes that {} may have", with_article(what));
     Failure::new("file-too-large", message, format!("check that this is the {what} you meant"))
@@ -116,12 +149,7 @@ fn open(path: &Path, what: &str) -> Outcome<Box<dyn Read>> {
     let file = File::open(path).map_err(|error| unreadable(path, what, &error))?;
     // Opening a directory succeeds on Unix; only reading it fails, with a message that helps nobody.
     if file.metadata().is_ok_and(|found| found.is_dir()) {
-        let message = format!("{} is a directory, not {}", shown(path), with_article(what));
-        return Err(Failure::new(
-            "file-is-directory",
-            message,
-            format!("give the path of the {what} itself"),
-        ));
+        return Err(is_directory(path, what));
     }
     Ok(Box::new(file))
 }
@@ -162,4 +190,43 @@ pub fn shown(path: &Path) -> String {
         return "standard input".to_owned();
     }
     shortened(&printable(&path.display().to_string()), SHOWN_CHARS)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::{sync::mpsc, time::Duration};
+
+    use super::*;
+
+    #[test]
+    fn a_pipe_or_a_device_in_the_place_of_a_file_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("file"), "bundle").unwrap();
+        std::os::unix::fs::symlink("file", at("link")).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(at("pipe")).status().unwrap();
+        assert!(made.success());
+        let said = |path: std::path::PathBuf| {
+            let (to, from) = mpsc::channel();
+            std::thread::spawn(move || {
+                to.send(read_regular(&path, "bundle", 6).map_err(|why| why.code().to_owned()))
+            });
+            from.recv_timeout(Duration::from_secs(20)).unwrap()
+        };
+        assert_eq!(said(at("file")), Ok(b"bundle".to_vec()));
+        for (path, code) in [
+            (at("pipe"), "file-not-regular"),
+            ("/dev/zero".into(), "file-not-regular"),
+            ("/dev/ptmx".into(), "file-not-regular"),
+            (at("link"), "file-unreadable"),
+            (at(""), "file-is-directory"),
+            (at("none"), "file-missing"),
+        ] {
+            assert_eq!(said(path.clone()), Err(code.to_owned()), "{}", path.display());
+        }
+        std::fs::write(at("file"), "bundle.").unwrap();
+        assert_eq!(said(at("file")), Err("file-too-large".to_owned()));
+    }
 }

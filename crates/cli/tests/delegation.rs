@@ -206,6 +206,7 @@ fn two_gates_at_once_never_spend_more_than_a_delegation_grants() {
     let done = ran.iter().filter(|ran| ran.stdout == "done\n").count();
     assert_eq!(done, 3, "{:?}", ran.iter().map(common::Ran::shown).collect::<Vec<_>>());
     assert!(ran.iter().filter(|ran| ran.code != 0).all(|ran| ran.stderr.contains("delegation-spent")));
+    println!("count gates that raced for one delegation and spent no more than it grants {}", gates.len());
 }
 
 #[test]

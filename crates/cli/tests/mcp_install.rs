@@ -188,6 +188,57 @@ fn each_client_is_governed_and_released_to_the_byte() {
 }
 
 #[test]
+fn counterfoils_own_tools_are_added_once_and_removed_to_the_byte() {
+    let home = Home::new();
+    let dir = fs::canonicalize(home.desk.path("work")).unwrap().display().to_string();
+    let own = [env!("CARGO_BIN_EXE_counterfoil"), "mcp", "serve", "-C", &dir];
+    for (client, path, text) in FILES {
+        home.write(path, text);
+        let dry = home.install(&["--client", client, "--serve", "--dry-run"]);
+        assert!(
+            dry.code == 0 && dry.stdout.contains("counterfoil          would be added"),
+            "{}",
+            dry.shown()
+        );
+        assert_eq!(home.desk.read(path), text, "{client}");
+        let ran = home.install(&["--client", client, "--serve"]);
+        assert!(ran.code == 0 && ran.stdout.contains("counterfoil          is added"), "{}", ran.shown());
+        let with = home.desk.read(path);
+        assert_eq!(words(&entry(path, &with, "counterfoil")), own, "{client}: {with}");
+        assert_eq!(words(&entry(path, &with, "files"))[..3], home.gate("files")[..3], "{client}");
+        // Once is enough, and no gate is put before it.
+        for options in [&["--client", client, "--serve"][..], &["--client", client]] {
+            let again = home.install(options);
+            assert!(again.code == 0 && again.stdout.contains("was there already"), "{}", again.shown());
+            assert_eq!(home.desk.read(path), with, "{client}");
+        }
+        let ran = home.uninstall(&["--client", client]);
+        assert!(ran.code == 0 && ran.stdout.contains("counterfoil          is removed"), "{}", ran.shown());
+        assert_eq!(home.desk.read(path), text, "{client}");
+    }
+    // What somebody else calls so is left, and so is a file without a place for servers.
+    let text = r#"{"mcpServers": {"counterfoil": {"command": "x"}}}"#;
+    for (text, said) in [(text, "another server has the name"), ("{}", "has no member for servers")] {
+        home.write("any.json", text);
+        let ran = home.install(&["--file", "any.json", "--serve"]);
+        assert!(ran.code == 1 && ran.stdout.contains(said), "{}", ran.shown());
+        home.uninstall(&["--file", "any.json"]);
+        assert_eq!(home.desk.read("any.json"), text);
+    }
+}
+
+#[test]
+fn own_tools_that_were_installed_start() {
+    let home = Home::new();
+    home.write(".mcp.json", r#"{"mcpServers": {}}"#);
+    home.install(&["--client", "claude-code", "--serve"]).good();
+    let words = words(&entry(".mcp.json", &home.desk.read(".mcp.json"), "counterfoil"));
+    let ended =
+        std::process::Command::new(&words[0]).args(&words[1..]).stdin(Stdio::null()).output().unwrap();
+    assert!(ended.status.success(), "{ended:?}");
+}
+
+#[test]
 fn what_was_installed_starts_the_gate_and_the_server_behind_it() {
     let home = Home::new();
     let traced = home.desk.path("started");

@@ -314,6 +314,28 @@ fn an_agent_that_asks_again_after_a_crash_asks_once() {
 }
 
 #[test]
+fn a_proposal_for_another_runtime_or_of_another_risk_is_another_one() {
+    let office = Office::new();
+    let mut client = office.client(OPENED, &[]);
+    let mut asked = deploy("1");
+    let first = client.good("propose", asked.clone());
+    asked["risk"] = json!(if asked["risk"] == "low" { "critical" } else { "low" });
+    let riskier = client.good("propose", asked.clone());
+    assert_eq!((&riskier["joined"], riskier["run"] == first["run"]), (&json!(false), false));
+    assert_eq!(client.good("propose", asked.clone())["proposal"], riskier["proposal"]);
+    let mut elsewhere = office.client(OPENED, &["--for", "group:deployers"]);
+    let other = elsewhere.good("propose", deploy("1"));
+    assert_eq!((&other["joined"], other["run"] == first["run"]), (&json!(false), false));
+    // In a run, too.
+    let mut within = deploy("1");
+    within.as_object_mut().unwrap().remove("event");
+    within["run"] = first["run"].clone();
+    let other = elsewhere.good("propose", within.clone());
+    assert_eq!((&other["joined"], &other["run"]), (&json!(false), &first["run"]));
+    assert_eq!(client.good("propose", within)["proposal"], first["proposal"]);
+}
+
+#[test]
 fn what_people_or_the_policy_say_is_told_with_who_said_it() {
     let office = Office::new();
     let mut client = office.client(STATELESS, &[]);

@@ -8,6 +8,8 @@
 //! [`Gate`] drives this against a [`Log`]: evidence, execution, evidence, effect, outcome. What it has begun it notes
 //! on disk first, so that after a crash it records that the outcome is unknown, and never runs an effect again by itself.
 //!
+//! [`prove`] is for bindings, on the other side of a gate: what a bundle shows of one execution, as a token, [`Proven`].
+//!
 //! [`Desk`] puts an agent's key beside it: it asks for an action and has it done, in one call.
 
 mod approved;
@@ -23,6 +25,7 @@ mod log;
 mod notes;
 mod open;
 mod pin;
+mod proven;
 mod refusals;
 mod settle;
 mod shown;
@@ -37,6 +40,7 @@ pub use function::Function;
 pub use known::Begun;
 pub use log::{Log, LogError};
 pub use pin::PolicyPin;
+pub use proven::{Claim, Proven, prove};
 pub use settle::Settled;
 pub use shown::NotShown;
 pub use stops::{heed_in, heeded_in, is_stop};

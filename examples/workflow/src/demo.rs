@@ -109,7 +109,7 @@ fn around_the_runtime(stage: &Stage, deployed: &Deployed) -> Result<usize, Stop>
             &*bundle,
             action,
             receipt,
-            "receipt-over",
+            "outcome-settled",
             "it has an outcome in the log",
         ),
     ];

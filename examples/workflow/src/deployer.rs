@@ -18,19 +18,14 @@ use crate::{
 };
 use clap::Args;
 use counterfoil_client::{Clock as _, SystemClock};
-use counterfoil_receipt::{Action, RecordId, action::Mode, text::Label};
-use counterfoil_verify::{Answer, Dimension, ExecutionState, Ground, Trust, Verdict, verify};
+use counterfoil_gate::{Claim, Proven, prove};
+use counterfoil_receipt::{Action, Principal, RecordId, action::Mode, field::Millis, text::Label};
+use counterfoil_verify::Trust;
 
 /// Bytes of evidence that it reads: a run of thousands of records.
 const BUNDLE: u64 = 64 << 20;
-/// What evidence must show, whatever the trust file wants besides.
-const SHOWN: [Dimension; 5] = [
-    Dimension::Integrity,
-    Dimension::Authority,
-    Dimension::Conformity,
-    Dimension::Inclusion,
-    Dimension::Freshness,
-];
+/// The one runtime for which it deploys. Whoever calls it has no say in that.
+const RUNTIME: &str = "runtime";
 
 /// Deploy what people approved, and only that. The bundle that shows it comes on standard input.
 ///
@@ -61,19 +56,26 @@ impl Deployer {
         let mut bundle = Vec::new();
         let read = io::stdin().lock().take(BUNDLE).read_to_end(&mut bundle);
         read.map_err(|error| refused("evidence-unreadable", &error))?;
-        let now = SystemClock.now().map_err(|error| refused("clock", &error))?.get();
-        let verdict = verify(&bundle, &self.trust()?, now);
-        let execution = is_shown(&verdict, &self.execution, &action, now)?;
-        self.use_up(&execution.first)?;
+        let now = SystemClock.now().map_err(|error| refused("clock", &error))?;
+        let proven = self.prove(&bundle, &self.trust()?, &action, now)?;
+        self.use_up(&proven.attempt().idempotency_key)?;
         // From here on production changes: whatever breaks off is not known to have done nothing.
         let broke = |error: io::Error| Stop::new(USAGE, "broke-off", error);
-        replace(&self.directory.join(service::file(name)), config).map_err(broke)?;
-        let run = verdict.run_id().map(|run| run.to_string()).unwrap_or_default();
+        let run = proven.run_id();
+        proven.run(|_, _| replace(&self.directory.join(service::file(name)), config)).map_err(broke)?;
         self.note(&format!(
             "{now} {name} receipt={} run={run} workflow={} step={}\n",
             self.execution, step.workflow, step.step
         ))
         .map_err(broke)
+    }
+
+    /// That the evidence shows this execution of exactly this action: logged, approved by people, within the time that they gave, and
+    /// without an end so far.
+    fn prove(&self, bundle: &[u8], trust: &Trust, action: &Action, now: Millis) -> Result<Proven, Stop> {
+        let runtime = Principal::new(RUNTIME).ok_or_else(|| refused("runtime", &"it has no name"))?;
+        let claim = Claim { execution: self.execution, action, runtime: &runtime };
+        prove(bundle, trust, &claim, now).map_err(|no| refused(&no.code, &no.detail))
     }
 
     fn trust(&self) -> Result<Trust, Stop> {
@@ -122,59 +124,6 @@ fn order(action: &Action) -> Result<Step, Stop> {
     step.ok_or_else(|| refused("action", &"this is no step that deploys"))
 }
 
-/// That evidence shows this execution of exactly this action: logged, approved by people, within the time that they gave, and
-/// without an end so far. Gives it.
-fn is_shown<'v>(
-    verdict: &'v Verdict,
-    id: &RecordId,
-    action: &Action,
-    now: u64,
-) -> Result<&'v ExecutionState, Stop> {
-    for dimension in SHOWN {
-        if !verdict.answer(dimension).passes() {
-            return Err(not_shown(verdict, dimension));
-        }
-    }
-    let absent = |what: &str| refused("execution-not-shown", &format!("{id} {what}"));
-    let run = verdict.run_id().and_then(|run| verdict.state().run(&run));
-    let run = run.ok_or_else(|| absent("is of a run that is not shown"))?;
-    let execution = run.execution(id).ok_or_else(|| absent("is not in this log"))?;
-    let proposal = run.proposal(&execution.proposal).ok_or_else(|| absent("executes what is not shown"))?;
-    if let Some(difference) = proposal.action.first_difference(action) {
-        let show = |value: Option<String>| value.unwrap_or_else(|| "nothing".to_owned());
-        let (approved, asked) = (show(difference.left), show(difference.right));
-        let why = format!("{} is {approved} in what was approved, and {asked} here", difference.path);
-        return Err(refused("action-differs", &why));
-    }
-    if execution.ground != Ground::Approved {
-        let why = format!("nobody approved {id}: it stands on {}", execution.ground.as_str());
-        return Err(refused("not-approved", &why));
-    }
-    if proposal.uses.get(&execution.use_number) != Some(id) {
-        return Err(refused("use-consumed", &format!("another execution took the place of {id}")));
-    }
-    if !execution.windows.iter().all(|(from, until)| (*from..=*until).contains(&now)) {
-        return Err(refused(
-            "window-closed",
-            &format!("{now} lies outside the time that {id} was approved for"),
-        ));
-    }
-    if let Some(status) = execution.status() {
-        return Err(refused("receipt-over", &format!("{id} is {status} already")));
-    }
-    Ok(execution)
-}
-
-/// The refusal of evidence that does not show what it must, with the code of the rule where one is broken.
-fn not_shown(verdict: &Verdict, dimension: Dimension) -> Stop {
-    let finding = verdict.findings().iter().find(|finding| finding.dimension == dimension);
-    match (finding, verdict.answer(dimension)) {
-        (Some(finding), _) => refused(finding.code, &format!("{dimension}: {finding}")),
-        (None, Answer::NotShown(why)) => refused("evidence-incomplete", &format!("{dimension}: {why}")),
-        (None, Answer::Fail | Answer::Pass(_)) => refused("evidence-incomplete", &dimension),
-    }
-}
-
 /// Puts a file in the place of another, whole.
 fn replace(path: &Path, content: &str) -> io::Result<()> {
     let directory = path.parent().unwrap_or(path);
@@ -188,35 +137,4 @@ fn replace(path: &Path, content: &str) -> io::Result<()> {
 
 fn refused(code: &str, why: &dyn std::fmt::Display) -> Stop {
     Stop::new(REFUSED, code, why)
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-
-    use super::*;
-
-    /// What the deployer says at this time of the one execution of a recorded bundle, and of its action or another one.
-    fn said(now: u64, max_age: &str, other: bool) -> String {
-        let trust = format!("{}max_age = \"{max_age}\"\n", include_str!("../../bundles/trust.toml"));
-        let bundle = include_bytes!("../../bundles/approved.bundle.jsonl");
-        let verdict = verify(bundle, &Trust::parse(&trust).unwrap(), now);
-        let run = verdict.state().run(&verdict.run_id().unwrap()).unwrap();
-        let (id, execution) = run.executions()[0];
-        let mut action = run.proposal(&execution.proposal).unwrap().action.clone();
-        if other {
-            action.mode = Mode::Preview;
-        }
-        is_shown(&verdict, &id, &action, now).unwrap_err().code
-    }
-
-    #[test]
-    fn a_receipt_is_for_its_action_in_its_time_and_without_an_outcome() {
-        let executed = 1_795_273_701_000;
-        assert_eq!(said(executed, "10m", true), "action-differs");
-        assert_eq!(said(executed, "10m", false), "receipt-over");
-        let late = executed + 20 * 60_000;
-        assert_eq!(said(late, "1h", false), "window-closed");
-        assert_eq!(said(late, "10m", false), "checkpoint-stale");
-    }
 }

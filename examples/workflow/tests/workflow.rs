@@ -286,7 +286,7 @@ fn the_deployer_acts_on_a_receipt_of_exactly_this_once() {
     // Once its outcome is logged, it is good for nobody, also where nobody remembers that it was used.
     office.resume("workflow.rn", EVENT).stopped(3, "outcome-unknown");
     fs::remove_dir_all(office.path("production/used")).unwrap();
-    ask(&execution, &action, &office.bundle(&run)).stopped(1, "receipt-over");
+    ask(&execution, &action, &office.bundle(&run)).stopped(1, "outcome-settled");
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! Putting the gate before a server's command in the text of a configuration, and taking it away again, to the byte.
+//! Putting the gate before a server's command in the text of a configuration, adding Counterfoil's own server, and taking both away
+//! again, to the byte.
 
 use std::ops::Range;
 
-use crate::mcp_install::servers::{Server, Start, Syntax, Text};
+use crate::mcp_install::servers::{self, Server, Start, Syntax, Text};
 
 /// What stands in the place of a server's command.
 #[derive(Clone, Debug)]
@@ -12,6 +13,11 @@ pub struct Gate {
     /// What stands between `mcp gate` and `--name`.
     pub options: Vec<String>,
 }
+
+/// The table of servers in TOML.
+const TABLE: &str = "mcp_servers";
+/// What the entry of Counterfoil's own server is called.
+pub const OWN: &str = "counterfoil";
 
 /// Some bytes of a text, and what stands there instead.
 struct Edit {
@@ -111,6 +117,87 @@ pub fn uninstall(text: &str, syntax: Syntax, server: &Server) -> Result<String, 
     Ok(edited(text, edits))
 }
 
+/// Whether a server is `mcp serve` of a program that may be this one, with a working directory.
+fn own_words(server: &Server) -> Option<Vec<&str>> {
+    let Start::Command { command, arguments: Some((_, _, arguments)), .. } = &server.start else {
+        return None;
+    };
+    let words: Vec<&str> = [command].into_iter().chain(arguments).map(|word| word.says.as_str()).collect();
+    let is_own = is_our_name(words[0]) && matches!(words[1..], ["mcp", "serve", "-C", ..]);
+    (is_own && server.name == OWN).then_some(words)
+}
+
+/// Whether a server is this program's own, which proposes and waits: no gate has to stand before it.
+pub fn is_own(server: &Server, program: &str) -> bool {
+    own_words(server).is_some_and(|words| words[0] == program)
+}
+
+/// The entry of Counterfoil's own server, without what stands around it. The spaces in its brackets tell it from one that people wrote.
+fn own_entry(syntax: Syntax, holder: &str, words: &[&str], end: &str) -> String {
+    let (command, arguments) = (quoted(words[0]), words[1..].iter().map(|word| quoted(word)));
+    let arguments = arguments.collect::<Vec<_>>().join(", ");
+    match syntax {
+        Syntax::Json => {
+            // Zed asks who a server is from.
+            let source = if holder == "context_servers" { "\"source\": \"custom\", " } else { "" };
+            format!("\"{OWN}\": {{ {source}\"command\": {command}, \"args\": [ {arguments} ] }}")
+        }
+        Syntax::Toml => {
+            format!("[{holder}.{OWN}]{end}command = {command}{end}args = [ {arguments} ]")
+        }
+    }
+}
+
+/// How lines of a text end.
+fn line_end(text: &str) -> &'static str {
+    if text.contains("\r\n") { "\r\n" } else { "\n" }
+}
+
+/// The text with Counterfoil's own server among the others.
+///
+/// # Errors
+/// Why not.
+pub fn add(text: &str, syntax: Syntax, holders: &[&str], words: &[&str]) -> Result<String, String> {
+    let mut out = text.to_owned();
+    match syntax {
+        Syntax::Json => {
+            let (holder, brace, is_empty) = servers::place(text, holders)?;
+            let comma = if is_empty { "" } else { ", " };
+            out.insert_str(brace + 1, &(own_entry(syntax, &holder, words, "") + comma));
+        }
+        // A table stands best behind all others. Where the last line had no end, this has none either, to be told by.
+        Syntax::Toml => {
+            let end = line_end(text);
+            let entry = own_entry(syntax, TABLE, words, end);
+            let is_ended = text.is_empty() || text.ends_with('\n');
+            out.push_str(&if is_ended { entry + end } else { end.to_owned() + &entry });
+        }
+    }
+    Ok(out)
+}
+
+/// The text without Counterfoil's own server; `None` if this is not the entry that [`add`] wrote, as it wrote it.
+pub fn without(text: &str, syntax: Syntax, holders: &[&str], server: &Server) -> Option<String> {
+    let words = own_words(server)?;
+    let holder = match syntax {
+        Syntax::Json => servers::place(text, holders).ok()?.0,
+        Syntax::Toml => TABLE.to_owned(),
+    };
+    // With the lines of a file as they end now.
+    let end = line_end(text);
+    let entry = own_entry(syntax, &holder, &words, end);
+    let at = text.find(&entry)?;
+    let (before, after) = (&text[..at], &text[at + entry.len()..]);
+    let (before, after) = match syntax {
+        Syntax::Json => (before, after.strip_prefix(", ").unwrap_or(after)),
+        Syntax::Toml => match after.strip_prefix(end) {
+            Some(after) => (before, after),
+            None => (before.strip_suffix(end).unwrap_or(before), after),
+        },
+    };
+    Some([before, after].concat())
+}
+
 fn insert(at: usize, with: String) -> Edit {
     Edit { at: at..at, with }
 }
@@ -196,6 +283,34 @@ mod tests {
         let dotted = "mcp_servers.a.command = \"npx\"\n";
         let servers = servers::read(dotted, Syntax::Toml, &HOLDERS).unwrap();
         assert!(install(dotted, Syntax::Toml, &servers[0], &gate()).is_err());
+    }
+
+    #[test]
+    fn counterfoils_own_server_is_added_and_taken_away_to_the_byte() {
+        let words = ["/opt/a \"b\"/counterfoil", "mcp", "serve", "-C", "/w, }"];
+        for (syntax, text) in [
+            (Syntax::Json, r#"{"mcpServers":{"a":{"command":"npx"}}}"#),
+            (Syntax::Json, "{\"x\": 1, \"mcpServers\": {\n  // none\n}}\r\n"),
+            (Syntax::Json, "{\"context_servers\": {\n    \"a\": {\"url\": \"https://a\"},\n  },\n}"),
+            (Syntax::Json, r#"{"servers":{}}"#),
+            (Syntax::Toml, ""),
+            (Syntax::Toml, "model = \"o\""),
+            (Syntax::Toml, "[mcp_servers.a]\r\ncommand = \"npx\"\r\n"),
+            (Syntax::Toml, "[mcp_servers]\na = { command = \"npx\" } # last"),
+        ] {
+            let with = add(text, syntax, &HOLDERS, &words).unwrap();
+            let after = servers::read(&with, syntax, &HOLDERS).unwrap();
+            let own = after.iter().find(|server| server.name == OWN).unwrap_or_else(|| panic!("{with}"));
+            assert!(is_own(own, words[0]) && !is_own(own, "counterfoil") && !is_gated(own), "{with}");
+            assert_eq!(self::words(own), words, "{with}");
+            assert_eq!(after.len(), servers::read(text, syntax, &HOLDERS).unwrap().len() + 1, "{with}");
+            assert_eq!(without(&with, syntax, &HOLDERS, own).as_deref(), Some(text), "{with}");
+        }
+        assert!(add("{}", Syntax::Json, &HOLDERS, &words).is_err());
+        // What somebody wrote themselves is theirs.
+        let own = r#"{"mcpServers": {"counterfoil": {"command": "counterfoil", "args": ["mcp", "serve", "-C", "/w"]}}}"#;
+        let there = servers::read(own, Syntax::Json, &HOLDERS).unwrap();
+        assert_eq!(without(own, Syntax::Json, &HOLDERS, &there[0]), None);
     }
 
     #[test]

@@ -40,15 +40,20 @@ const LEFT: u8 = 1;
 #[command(after_help = "Examples:
   counterfoil mcp install -C ~/work --dry-run
   counterfoil mcp install -C ~/work --client cursor files
+  counterfoil mcp install -C ~/work --client cursor --serve
   counterfoil mcp install -C ~/work --file .vscode/mcp.json")]
 pub struct Install {
+    /// Add Counterfoil's own tools too, as the server `counterfoil`: `counterfoil mcp serve`, with the agent's key of DIR
+    #[arg(long)]
+    serve: bool,
     #[command(flatten)]
     which: Which,
 }
 
 /// Take the gate away again from the servers of MCP clients: each command stands in its place as it did.
 ///
-/// It takes what stands after `--` in each entry that starts a gate, also one that somebody moved or changed.
+/// It takes what stands after `--` in each entry that starts a gate, also one that somebody moved or changed. The entry that `install --serve`
+/// added is removed, if nobody changed it.
 ///
 /// Exit status: 0 done, 1 a server that was meant was left as it is, 2 it could not be done: where that is so from the start, nothing is changed.
 #[derive(Args, Debug)]
@@ -99,6 +104,12 @@ enum Fate {
     Released,
     /// None stood there.
     WasFree,
+    /// Counterfoil's own server is added.
+    Added,
+    /// It is Counterfoil's own server, which was there.
+    WasAdded,
+    /// Counterfoil's own server is taken away.
+    Removed,
     /// It is reached by its address.
     Remote,
     /// It is left as it is, for this reason.
@@ -111,7 +122,11 @@ impl Install {
     /// Runs the command.
     pub fn run(&self, context: &Context) -> Outcome {
         let gate = gate(context)?;
-        self.which.run(context, "counterfoil-mcp-install/1", |text, (syntax, holders), server| {
+        let own = self.serve.then(|| own(context, &gate)).transpose()?;
+        let change = |text: &str, (syntax, holders): Kind<'_>, server: &Server| {
+            if edit::is_own(server, &gate.program) {
+                return Ok((text.to_owned(), Fate::WasAdded));
+            }
             if edit::is_gated(server) {
                 return Ok((text.to_owned(), Fate::WasGoverned));
             }
@@ -133,14 +148,19 @@ impl Install {
                 return Err("it is written in a way that could not be restored: edit it by hand".to_owned());
             }
             Ok((with, Fate::Governed))
-        })
+        };
+        self.which.run(context, "counterfoil-mcp-install/1", own.as_deref(), change)
     }
 }
 
 impl Uninstall {
     /// Runs the command.
     pub fn run(&self, context: &Context) -> Outcome {
-        self.which.run(context, "counterfoil-mcp-uninstall/1", |text, (syntax, holders), server| {
+        self.which.run(context, "counterfoil-mcp-uninstall/1", None, |text, (syntax, holders), server| {
+            if let Some(without) = edit::without(text, syntax, holders, server) {
+                servers::read(&without, syntax, holders)?;
+                return Ok((without, Fate::Removed));
+            }
             if !edit::is_gated(server) {
                 return Ok((text.to_owned(), Fate::WasFree));
             }
@@ -151,33 +171,42 @@ impl Uninstall {
     }
 }
 
-/// The gate of this working directory, if it could start.
-fn gate(context: &Context) -> Outcome<Gate> {
-    let text = |path: &Path, what: &str| {
-        let real = fs::canonicalize(path).map_err(|error| {
-            let message = format!("{what} {} can't be used: {error}", shown(path));
-            let hint = "name with -C the directory that `counterfoil init` made";
-            Failure::new("file-missing", message, hint)
-        })?;
-        let text = real.to_str().map(str::to_owned);
-        text.ok_or_else(|| {
-            let message = format!("{what} {} is no text, which a configuration can't hold", shown(path));
-            Failure::new("file-not-text", message, "move it")
-        })
-    };
+/// A path as a configuration names it, from anywhere.
+fn text(path: &Path, what: &str) -> Outcome<String> {
+    let real = fs::canonicalize(path).map_err(|error| {
+        let message = format!("{what} {} can't be used: {error}", shown(path));
+        Failure::new("file-missing", message, "name with -C the directory that `counterfoil init` made")
+    })?;
+    let text = real.to_str().map(str::to_owned);
+    text.ok_or_else(|| {
+        let message = format!("{what} {} is no text, which a configuration can't hold", shown(path));
+        Failure::new("file-not-text", message, "move it")
+    })
+}
+
+/// What a command has to be told to work in this directory.
+fn options(context: &Context) -> Outcome<Vec<String>> {
     let dir = text(&context.dir, "the working directory")?;
     text(&context.trust_path(), "the trust file")?;
-    text(&context.file("keys").join("agent.key"), "the agent's key")?;
     let mut options = vec!["-C".to_owned(), dir];
     if context.trust_path() != context.file("trust.toml") {
         options.extend(["--trust".to_owned(), text(&context.trust_path(), "the trust file")?]);
     }
-    match &context.key {
-        Some(key) => options.extend(["--key".to_owned(), text(key, "the key")?]),
-        None => drop(text(&context.file("keys").join("runtime.key"), "the runtime's key")?),
+    if let Some(key) = &context.key {
+        options.extend(["--key".to_owned(), text(key, "the key")?]);
     }
     if let Some(server) = &context.server {
         options.extend(["--server".to_owned(), server.clone()]);
+    }
+    Ok(options)
+}
+
+/// The gate of this working directory, if it could start.
+fn gate(context: &Context) -> Outcome<Gate> {
+    let options = options(context)?;
+    text(&context.file("keys").join("agent.key"), "the agent's key")?;
+    if context.key.is_none() {
+        text(&context.file("keys").join("runtime.key"), "the runtime's key")?;
     }
     let program = std::env::current_exe().map_err(|error| {
         Failure::new("file-missing", format!("this program can't be found: {error}"), "install it anew")
@@ -189,6 +218,26 @@ fn gate(context: &Context) -> Outcome<Gate> {
         return Err(Failure::new("usage", message, "give it a name that begins with counterfoil"));
     }
     Ok(Gate { program, options })
+}
+
+/// What starts Counterfoil's own server in the same working directory, the program first. `--key` names the runtime's key: this one
+/// takes the agent's.
+fn own(context: &Context, gate: &Gate) -> Outcome<Vec<String>> {
+    let mut without_key = context.clone();
+    without_key.key = None;
+    let options = options(&without_key)?;
+    Ok([gate.program.clone(), "mcp".to_owned(), "serve".to_owned()].into_iter().chain(options).collect())
+}
+
+/// The text with Counterfoil's own server, unless something of its name is there.
+fn with_own(text: &str, (syntax, holders): Kind<'_>, words: &[String]) -> Result<String, String> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let with = edit::add(text, syntax, holders, &words)?;
+    let added = find(&with, syntax, holders, edit::OWN)?;
+    if edit::without(&with, syntax, holders, &added).as_deref() != Some(text) {
+        return Err("it is written in a way that could not be restored: edit it by hand".to_owned());
+    }
+    Ok(with)
 }
 
 /// A server in a text that was changed.
@@ -203,11 +252,12 @@ impl Which {
         &self,
         context: &Context,
         format: &str,
+        own: Option<&[String]>,
         change: impl Fn(&str, Kind<'_>, &Server) -> Result<(String, Fate), String>,
     ) -> Outcome {
         let mut plans = Vec::new();
         for (path, client) in self.files()? {
-            let plan = self.plan(&path, client, &change)?;
+            let plan = self.plan(&path, client, own, &change)?;
             // Where the current directory is at home, a project's file is that of the user.
             if !plans.iter().any(|other: &Plan| other.target.path == plan.target.path) {
                 plans.push(plan);
@@ -246,7 +296,8 @@ impl Which {
         let is_left = |(name, fate): &(String, Fate)| match fate {
             Fate::Left(_) => true,
             Fate::Remote => self.servers.contains(name),
-            Fate::Governed | Fate::WasGoverned | Fate::Released | Fate::WasFree | Fate::NotMeant => false,
+            Fate::Governed | Fate::WasGoverned | Fate::Released | Fate::WasFree => false,
+            Fate::Added | Fate::WasAdded | Fate::Removed | Fate::NotMeant => false,
         };
         Ok(if plans.iter().flat_map(|plan| &plan.servers).any(is_left) { LEFT } else { 0 })
     }
@@ -285,6 +336,7 @@ impl Which {
         &self,
         path: &Path,
         client: Option<Client>,
+        own: Option<&[String]>,
         change: impl Fn(&str, Kind<'_>, &Server) -> Result<(String, Fate), String>,
     ) -> Outcome<Plan> {
         let target = Target::read(path)?;
@@ -312,6 +364,21 @@ impl Which {
                 }
                 Err(why) => (name, Fate::Left(why)),
             });
+        }
+        if let Some(words) = own.filter(|_| !servers.iter().any(|(_, fate)| *fate == Fate::WasAdded)) {
+            let is_taken = servers.iter().any(|(name, _)| name == edit::OWN);
+            let added = if is_taken {
+                Err("another server has the name counterfoil".to_owned())
+            } else {
+                with_own(&text, (syntax, &holders), words)
+            };
+            servers.push((
+                edit::OWN.to_owned(),
+                added.map_or_else(Fate::Left, |with| {
+                    text = with;
+                    Fate::Added
+                }),
+            ));
         }
         Ok(Plan { client, target, text, servers, backup: None })
     }
@@ -362,6 +429,9 @@ impl Fate {
             Self::WasGoverned => "was_governed",
             Self::Released => "released",
             Self::WasFree => "was_free",
+            Self::Added => "added",
+            Self::WasAdded => "was_added",
+            Self::Removed => "removed",
             Self::Remote => "remote",
             Self::Left(_) => "left",
             Self::NotMeant => "not_meant",
@@ -376,6 +446,11 @@ impl Fate {
             Self::Released if is_dry => "would be governed no longer".to_owned(),
             Self::Released => "is governed no longer".to_owned(),
             Self::WasFree => "was not governed".to_owned(),
+            Self::Added if is_dry => "would be added: Counterfoil's own tools".to_owned(),
+            Self::Added => "is added: Counterfoil's own tools".to_owned(),
+            Self::WasAdded => "was there already: Counterfoil's own tools".to_owned(),
+            Self::Removed if is_dry => "would be removed".to_owned(),
+            Self::Removed => "is removed".to_owned(),
             Self::Remote => {
                 "is NOT governed: it is reached by its address, and the gate stands before commands only"
                     .to_owned()

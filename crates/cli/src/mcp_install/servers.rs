@@ -4,6 +4,7 @@
 
 use std::{collections::HashSet, ops::Range};
 
+use crate::mcp_install::clients::HOLDERS;
 use jsonc_parser::{
     ParseOptions,
     ast::{Object, ObjectProp, Value},
@@ -77,7 +78,29 @@ pub fn read(text: &str, syntax: Syntax, holders: &[&str]) -> Result<Vec<Server>,
     }
 }
 
-fn json(text: &str, holders: &[&str]) -> Result<Vec<Server>, String> {
+/// Where in a text of JSON the servers stand: what the member is called that holds them, where its object begins, and whether it is empty.
+///
+/// # Errors
+/// Why there is no such place, or not one.
+pub fn place<'t>(text: &'t str, holders: &[&str]) -> Result<(String, usize, bool), String> {
+    let root: Object<'t> = root(text)?;
+    let mut found = root.properties.iter().filter(|member| holders.contains(&member.name.as_str()));
+    match (found.next(), found.next()) {
+        (Some(holder), None) => match &holder.value {
+            Value::Object(servers) => {
+                Ok((holder.name.as_str().to_owned(), servers.range.start, servers.properties.is_empty()))
+            }
+            _ => Err(format!("{} is no object", holder.name.as_str())),
+        },
+        (None, _) => Err(format!(
+            "it has no member for servers: add `\"{}\": {{}}`",
+            holders.first().unwrap_or(&HOLDERS[0])
+        )),
+        (Some(_), Some(_)) => Err("it has several members for servers".to_owned()),
+    }
+}
+
+fn root(text: &str) -> Result<Object<'_>, String> {
     let options = ParseOptions {
         allow_comments: true,
         allow_trailing_commas: true,
@@ -93,6 +116,11 @@ fn json(text: &str, holders: &[&str]) -> Result<Vec<Server>, String> {
     let read = parse_to_ast(text, &Default::default(), &options).map_err(|error| error.to_string())?;
     let Some(Value::Object(root)) = read.value else { return Err("it is no object".to_owned()) };
     once(&root, "the file")?;
+    Ok(root)
+}
+
+fn json(text: &str, holders: &[&str]) -> Result<Vec<Server>, String> {
+    let root = root(text)?;
     let mut servers = Vec::new();
     for holder in root.properties.iter().filter(|member| holders.contains(&member.name.as_str())) {
         let Value::Object(entries) = &holder.value else {

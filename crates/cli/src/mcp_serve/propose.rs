@@ -177,9 +177,11 @@ impl Agent {
         })
     }
 
-    /// Whether a proposal of a run, as its bundle shows it, is this agent's and asks for the same.
+    /// Whether a proposal of a run, as its bundle shows it, is this agent's and asks for the same. What is not shown is no answer, either
+    /// way: whoever wants to propose nonetheless says `again`.
     fn is_earlier(&self, run: RunId, proposal: &RecordId, wanted: &Wanted) -> Outcome<bool> {
         let view = self.actor.view(run)?;
+        view.is_sound()?;
         let found = view.run().and_then(|run| run.proposal(proposal));
         Ok(found
             .is_some_and(|found| found.proposer == *self.actor.key.principal() && wanted.is(&view, found)))
@@ -297,8 +299,13 @@ impl Price {
 }
 
 impl Wanted {
-    /// Whether a proposal asks for the same: what is committed to is the same where it is disclosed and equal.
+    /// Whether a proposal asks for the same, of the same runtime and at the same risk: what is committed to is the same where it is
+    /// disclosed and equal.
     fn is(&self, view: &View, proposal: &ProposalState) -> bool {
+        // Who decides sees them, and policies go by them.
+        if (&proposal.audience, proposal.risk) != (&self.body.audience, self.body.risk) {
+            return false;
+        }
         if proposal.digest == self.digest {
             return true;
         }

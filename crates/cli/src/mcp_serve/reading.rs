@@ -221,7 +221,7 @@ impl Agent {
         if !real.starts_with(directory) {
             return Err(outside());
         }
-        input::read(&real, "bundle", limits::BUNDLE_BYTES)
+        input::read_regular(&real, "bundle", limits::BUNDLE_BYTES)
     }
 }
 

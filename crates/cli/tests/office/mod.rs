@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on stops")]
 
 use std::{
+    collections::BTreeSet,
     fs, thread,
     time::{Duration, Instant},
 };
@@ -77,6 +78,18 @@ impl Office {
     pub fn convinces_without_execution(&self, run: &str) {
         let said = self.verified(run, &["--require", "integrity,authority,inclusion"]);
         assert!(said.contains("nothing was executed"), "{said}");
+    }
+
+    /// That the bundles of all runs with a proposal convince, and there is one.
+    pub fn each_run_convinces(&self) {
+        let page = ask(&self.log.url, "GET", "/v1/approvals", b"").unwrap();
+        let page: Value = serde_json::from_slice(&page).unwrap();
+        let proposals = page["approvals"].as_array().unwrap();
+        assert!(!proposals.is_empty() && page["next"].is_null(), "{page:#}");
+        let runs: BTreeSet<&str> = proposals.iter().map(|one| one["run"].as_str().unwrap()).collect();
+        for run in runs {
+            self.verified(run, &["--require", "integrity,authority,inclusion"]);
+        }
     }
 
     fn verified(&self, run: &str, options: &[&str]) -> String {
