@@ -8,7 +8,7 @@ use std::{
 
 use counterfoil_gate::{AskError, Asked, Attempt, Done, Ended, Ran, Refusal, ResultPayload};
 use counterfoil_receipt::{
-    Action, RecordId,
+    Action, Opening, RecordId,
     body::{Effects, Status},
     text::Label,
 };
@@ -16,7 +16,7 @@ use counterfoil_verify::Rule;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    desk::{Call, CallDigest, Inputs, RESPONSES, STATE},
+    desk::{Call, CallDigest, Inputs, NotAsked, RESPONSES, STATE},
     limits,
     message::{self, Id},
     passing,
@@ -120,7 +120,7 @@ impl Proxy {
             let ask = desk.ask(&call, &ticket.id.to_string())?;
             Ok(match desk.refuses(&ask)? {
                 Some(refused) => Err(refused),
-                None => Ok(desk.asking.prepare(&ask, call.tool.idempotent)?),
+                None => Ok((desk.asking.prepare(&ask, call.tool.idempotent)?, large_bytes(&ask.openings))),
             })
         });
         // Until it is known as a call, it counts as being proposed: what is the same must find one or the other.
@@ -133,11 +133,18 @@ impl Proxy {
                 let text = format!("refused: {why}. Nothing was run. The refusal is in run {run}.");
                 self.answer(ticket, &Reply::Result(reply::not_run(era, &text, Some(&receipt))));
             }
-            Ok(Ok(asked)) => {
+            Ok(Ok((asked, bytes))) => {
                 let waiters = vec![self.waiter(ticket)];
                 if self.shared.remembers_enough() {
                     state.forget_idle();
                 }
+                let Some(remembered) = self.shared.remember(bytes) else {
+                    drop(state);
+                    let why =
+                        format!("calls wait that have {} bytes of arguments together", limits::CALLS_BYTES);
+                    return self
+                        .answer(ticket, &self.not_asked(&NotAsked { code: "mcp-busy".to_owned(), why }));
+                };
                 state.by_proposal.insert(asked.proposal, digest);
                 let pending = Pending {
                     call,
@@ -149,7 +156,7 @@ impl Proxy {
                     why: String::new(),
                     ran: false,
                     asked,
-                    _remembered: self.shared.remember(),
+                    _remembered: remembered,
                 };
                 state.calls.insert(digest, pending);
                 drop(state);
@@ -495,6 +502,11 @@ impl Proxy {
             }
         }
     }
+}
+
+/// Bytes that these open.
+fn large_bytes(openings: &[Opening]) -> usize {
+    openings.iter().map(|opening| opening.content.len()).sum()
 }
 
 /// A call that is being proposed, until this goes out of scope.

@@ -19,6 +19,8 @@ pub const PAGES: usize = 100;
 pub const OPEN_REQUESTS: usize = 16_384;
 /// Calls that all connections remember at a time, with those that nobody waits for any more: at some kilobytes each, 64 MiB.
 pub const CALLS: usize = 16_384;
+/// Bytes of arguments too large for a record that all connections remember at a time; a call that has more is not proposed.
+pub const CALLS_BYTES: usize = 268_435_456;
 /// Requests that wait for their turn at a time, where each waits to be asked: what one client may have open.
 pub const QUEUED: usize = OPEN_REQUESTS;
 /// Lists of tools that are shown at a time.

@@ -26,11 +26,23 @@ pub struct Times {
 }
 
 /// A call that is remembered, until this is dropped.
-pub(crate) struct Remembered(Arc<AtomicUsize>);
+pub(crate) struct Remembered {
+    all: Arc<Calls>,
+    bytes: usize,
+}
+
+/// What all connections remember.
+#[derive(Default)]
+struct Calls {
+    count: AtomicUsize,
+    /// Bytes of large arguments.
+    bytes: AtomicUsize,
+}
 
 impl Drop for Remembered {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.all.count.fetch_sub(1, Ordering::AcqRel);
+        self.all.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
     }
 }
 
@@ -43,8 +55,8 @@ pub struct Shared {
     /// Held by whoever opens the desk; when and why it could not be opened.
     failed: Mutex<Option<(Instant, NotAsked)>>,
     open_desk: OpenDesk,
-    /// How many calls all connections remember.
-    calls: Arc<AtomicUsize>,
+    /// How much all connections remember.
+    calls: Arc<Calls>,
     pub(crate) times: Times,
     pub(crate) pool: Pool,
     /// What asks the log which tools to show; calls that wait must not hold that up.
@@ -103,15 +115,18 @@ impl Shared {
         }
     }
 
-    /// Counts a call, as long as it is remembered.
-    pub(crate) fn remember(&self) -> Remembered {
-        self.calls.fetch_add(1, Ordering::AcqRel);
-        Remembered(Arc::clone(&self.calls))
+    /// Counts a call with so many bytes of large arguments, as long as it is remembered; nothing if there is no room for them.
+    pub(crate) fn remember(&self, bytes: usize) -> Option<Remembered> {
+        self.calls.count.fetch_add(1, Ordering::AcqRel);
+        let before = self.calls.bytes.fetch_add(bytes, Ordering::AcqRel);
+        let remembered = Remembered { all: Arc::clone(&self.calls), bytes };
+        (bytes == 0 || before + bytes <= limits::CALLS_BYTES).then_some(remembered)
     }
 
-    /// Whether as many calls are remembered as may: those that nobody waits for are to be forgotten.
+    /// Whether as much is remembered as may be: calls that nobody waits for are to be forgotten.
     pub(crate) fn remembers_enough(&self) -> bool {
-        self.calls.load(Ordering::Acquire) >= limits::CALLS
+        self.calls.count.load(Ordering::Acquire) >= limits::CALLS
+            || self.calls.bytes.load(Ordering::Acquire) + limits::MESSAGE_BYTES > limits::CALLS_BYTES
     }
 
     /// Logs the outcomes that are not logged yet, if that does not take long: what can't be logged now is noted, and logged when a gate
@@ -148,6 +163,17 @@ pub(crate) mod tests {
 
     fn with(open: OpenDesk) -> Arc<Shared> {
         Shared::new(open, Times { hold: LONG, progress: LONG }, Box::new(|_| ()))
+    }
+
+    #[test]
+    fn large_arguments_are_remembered_up_to_the_limit_and_small_ones_beyond() {
+        let shared = without_a_log();
+        let all = shared.remember(limits::CALLS_BYTES).unwrap();
+        assert!(shared.remembers_enough() && shared.remember(1).is_none() && shared.remember(0).is_some());
+        drop(all);
+        assert!(!shared.remembers_enough());
+        let most = shared.remember(limits::CALLS_BYTES - 1);
+        assert!(most.is_some() && shared.remember(2).is_none() && shared.remember(1).is_some());
     }
 
     /// Everybody who looked for the desk waited until the log had answered who opened it.

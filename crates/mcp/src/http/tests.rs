@@ -519,7 +519,7 @@ fn remember(proxy: &Proxy, number: usize, waiters: Vec<Waiter>) {
         held: true,
         why: String::new(),
         ran: false,
-        _remembered: proxy.shared.remember(),
+        _remembered: proxy.shared.remember(0).unwrap(),
     };
     let mut state = proxy.state();
     state.by_proposal.insert(proposal, digest);
