@@ -160,6 +160,8 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(200, {"jsonrpc": "2.0", "id": id, "result": done})
 
 
+# Of connections that come at one moment no more than this wait; what comes beyond waits for seconds and may be given up.
+ThreadingHTTPServer.request_queue_size = 128
 server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
 print(server.server_port, flush=True)
 server.serve_forever()
