@@ -83,6 +83,9 @@ impl<L: Log> Gate<L> {
             known = count;
             let _ = self.open.sync();
             left = linger.saturating_sub(since.elapsed());
+            if left.is_zero() {
+                return true;
+            }
         }
     }
 

@@ -422,8 +422,11 @@ impl<L: Log> Gate<L> {
             let answers = self.log.submit_all(&lines);
             (noted.join(), answers)
         });
+        let is_logged = answers.last().is_some_and(Result::is_ok);
         match first_fault(answers) {
             None => {}
+            // What it stands on is not there, says the same log.
+            Some((_, error)) if is_logged => return Err(self.unconfirmed(&execution, &error)),
             Some((_, error @ (LogError::Unknown(_) | LogError::NoRun(_)))) => {
                 return Err(self.unconfirmed(&execution, &error));
             }

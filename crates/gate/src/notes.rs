@@ -83,7 +83,9 @@ impl Notes {
             sync_parent(&path)?;
         }
         let bytes = fs::read(&path)?;
-        let mut notes = Self { path, open: BTreeMap::new(), file, end: 0, is_ahead: false, rewritten: 0 };
+        // Whoever was killed may have left notes that are not on disk.
+        let is_ahead = !bytes.is_empty();
+        let mut notes = Self { path, open: BTreeMap::new(), file, end: 0, is_ahead, rewritten: 0 };
         let mut at = 0;
         while let Some(note) = Note::read(&bytes, at) {
             at = note.content.end + 1;

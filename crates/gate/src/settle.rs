@@ -99,16 +99,16 @@ impl<L: Log> Gate<L> {
         }
     }
 
-    /// Whether an execution that is not in the log was sent so long ago that it never will be. Not if something is noted to have come of it:
-    /// then it was in the log.
+    /// Whether an execution that is not in the log was sent so long ago that it never will be. Only if it is noted that it did not run: what
+    /// may have run was in the log, whatever is shown now.
     fn is_lost(&self, place: &OpenExecutions, execution: &UnverifiedRecord) -> Result<bool, GateError> {
         let noted = place.outcome(execution.id())?;
-        let nothing_came_of_it = noted.is_none_or(|noted| {
+        let did_not_run = noted.is_some_and(|noted| {
             matches!(noted.record.body(), Body::Outcome(body)
                 if body.status == Status::Failed && body.effects == Effects::None)
         });
         let sent = execution.time().get();
-        Ok(nothing_came_of_it && self.now()?.get().saturating_sub(sent) > ON_ITS_WAY_MILLIS)
+        Ok(did_not_run && self.now()?.get().saturating_sub(sent) > ON_ITS_WAY_MILLIS)
     }
 
     /// Logs the outcome that was noted, or that nobody knows.

@@ -254,6 +254,33 @@ fn what_came_of_an_execution_is_kept_for_as_long_as_the_log_hides_its_run() {
 }
 
 #[test]
+fn what_may_have_run_when_the_gate_was_killed_is_not_forgotten_while_the_log_hides_its_run() {
+    let (log, dir) = (allowing(Lie::Honest), tempfile::tempdir().unwrap());
+    let first = gate(&log, dir.path());
+    let (begun, run, proposal) = begun(&log);
+    let (notes, within) = (dir.path().join("0/notes"), dir.path().join("within"));
+    let mut effect = |_: &Action, _: &Attempt| {
+        std::fs::copy(&notes, &within).unwrap();
+        succeeded()
+    };
+    let ended = first.run_soon(run, proposal, &action(&log), &mut effect, Some(&begun));
+    assert!(matches!(ended, Ok(Ended::Ran(_))), "{ended:?}");
+    drop(first);
+    // As if it was killed within the effect.
+    std::fs::rename(within, notes).unwrap();
+    log.world(|world| {
+        world.hides_runs = true;
+        world.scenario.ledger.wait(600_001);
+    });
+    let settled = log.gate(dir.path()).settle_open().unwrap();
+    assert!(matches!(settled[..], [Settled::Open(..)]), "{settled:?}");
+    log.world(|world| world.hides_runs = false);
+    let settled = log.gate(dir.path()).settle_open().unwrap();
+    assert!(matches!(settled[..], [Settled::Recorded { .. }]), "{settled:?}");
+    assert_eq!(log.outcomes(), [(Status::Unknown, Effects::Unknown)]);
+}
+
+#[test]
 fn killed_at_any_step_of_a_run_that_begins_effects_and_log_agree() {
     for step in 0..20 {
         let (log, dir) = (allowing(Lie::Honest), tempfile::tempdir().unwrap());
