@@ -263,7 +263,7 @@ fn the_deployer_acts_on_a_receipt_of_exactly_this_once() {
     thread::sleep(Duration::from_millis(1_100));
     for (name, code, trust) in [
         ("foreign", "genesis-not-pinned", trust.replace(other, &run)),
-        ("hasty", "checkpoint-stale", trust.replace("5m", "1s")),
+        ("hasty", "checkpoint-stale", trust.replace("max_age = \"5m\"", "max_age = \"1s\"")),
         ("careless", "checkpoint-stale", trust.replace("max_age = \"5m\"", "")),
     ] {
         fs::create_dir(office.path(name)).unwrap();
