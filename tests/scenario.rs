@@ -1,7 +1,10 @@
 //! The scenarios of the testkit, as a reader sees them: the demo runs show what they should.
 
-use counterfoil_testkit::Scenario;
-use counterfoil_verify::{Answer, Conclusion, Dimension, Verdict, verify};
+use std::num::NonZeroUsize;
+
+use counterfoil_testkit::{Scenario, TrustFile};
+use counterfoil_tlog::{Algorithm, VerifierKey};
+use counterfoil_verify::{Answer, Conclusion, Dimension, Remembered, Verdict, Verifier, verify};
 
 fn shows(scenario: &Scenario, run: counterfoil_receipt::RunId) -> (Verdict, Conclusion) {
     let trust = scenario.ledger.trust().trust();
@@ -72,4 +75,33 @@ fn two_scenarios_are_equal_byte_for_byte() {
 fn there_is_an_example_of_every_type() {
     let kinds: Vec<_> = counterfoil_testkit::examples().iter().map(|record| record.kind()).collect();
     assert_eq!(kinds, counterfoil_receipt::Type::ALL);
+}
+
+#[test]
+fn a_checkpoint_that_was_opened_under_other_keys_is_opened_again() {
+    let mut scenario = Scenario::new();
+    let run = scenario.approved_run();
+    let (bundle, now) = (scenario.ledger.bundle(run), scenario.ledger.now());
+    let pinned = scenario.ledger.trust();
+    let seen = Remembered::default();
+    let inclusion = |trust: &TrustFile| {
+        let trust = trust.trust();
+        let mut verifier = Verifier::remembering(&trust, NonZeroUsize::MIN, seen.clone());
+        bundle
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .for_each(|line| verifier.line(line));
+        let verdict = verifier.finish(now);
+        matches!(verdict.answer(Dimension::Inclusion), Answer::Pass(_))
+    };
+    assert!(inclusion(&pinned));
+    let other_key =
+        VerifierKey::new(&pinned.origin, Algorithm::Ed25519, scenario.cast.ana.key().material()).unwrap();
+    let other = TrustFile {
+        log_keys: vec![other_key.to_string()],
+        witnesses: format!("log {other_key}\nquorum none\n"),
+        ..pinned.clone()
+    };
+    assert!(!inclusion(&other), "another key of the log");
+    assert!(inclusion(&pinned));
 }

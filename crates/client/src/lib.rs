@@ -32,7 +32,7 @@ pub use checkpoint::{Fork, PinnedCheckpoint};
 pub use client::Client;
 pub use clock::{Clock, SystemClock};
 pub use error::{ClientError, Problem, SubmitError};
-pub use pinned::{Included, PinnedClient, Rejected, RejectionSigner, Verified};
+pub use pinned::{Included, PinnedClient, Rejected, RejectionSigner, Shown, Verified};
 pub use seal::{Sealed, SealedSet, seal, seal_set};
 pub use session::{Ballot, Session, View, Vote};
 pub use store::{CheckpointStore, FileCheckpoints, MemoryCheckpoints};

@@ -5,7 +5,9 @@ use std::{
     fmt,
     io::{self, BufRead, BufReader, Read},
     num::NonZeroUsize,
+    panic,
     sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    thread,
 };
 
 use counterfoil_receipt::{
@@ -24,8 +26,9 @@ use crate::{
     answer::{InclusionAnswer, Promise, json},
     checkpoint::{PinnedCheckpoint, is_continued},
     client::{Client, protocol},
+    clock::Clock,
     error::{ClientError, SubmitError},
-    http::broke_off,
+    http::{Reply, broke_off},
     limits,
     store::CheckpointStore,
 };
@@ -60,6 +63,18 @@ pub struct Included {
     /// A checkpoint that covers it.
     pub checkpoint: PinnedCheckpoint,
 }
+
+/// What a log answered to a batch, and what it showed with that.
+#[derive(Debug)]
+pub struct Shown {
+    /// In the order of the records, each for itself.
+    pub answers: Vec<Result<Included, SubmitError>>,
+    /// The run, as of a checkpoint that is no older than those of the answers. `None` if it did not come, or not whole: ask for it.
+    pub verified: Option<Result<Verified, ClientError>>,
+}
+
+/// A record that is in the log, and the tree of all entries before it, which its inclusion shows too.
+type Proven = (Included, Option<TreeHead>);
 
 /// The log's signed refusal to admit a record: evidence, worth keeping.
 #[derive(Clone, Debug)]
@@ -146,7 +161,8 @@ impl PinnedClient {
         let bytes = reply.ok(limits::INCLUSION_BYTES).map_err(SubmitError::of_request)?;
         let answer: InclusionAnswer<'_> =
             json(&bytes).map_err(|why| SubmitError::Failed(protocol(&url, why)))?;
-        self.included(&url, &answer, record, Promise::Integrated)
+        let proven = self.proven(&url, &answer, record, Promise::Integrated).map_err(SubmitError::Failed)?;
+        self.kept(proven)
     }
 
     /// Submits records with the payloads that they name and policy documents that do not fit a record. Records may name
@@ -175,24 +191,82 @@ impl PinnedClient {
         documents: &[Json],
         promise: Promise,
     ) -> Result<Vec<Result<Included, SubmitError>>, SubmitError> {
-        let lines = batch_lines(records, payloads, documents)?;
-        self.is_ready()?;
         let path = match promise {
             Promise::Integrated => "/v1/records/batch".to_owned(),
             _ => format!("/v1/records/batch?promise={}", promise.as_str()),
         };
-        let reply = self.client.http.post(&path, "application/jsonl", &lines);
-        let reply = reply.map_err(SubmitError::of_request)?;
-        let url = reply.url.clone();
-        let bytes = reply.ok(limits::BATCH_ANSWER_BYTES).map_err(SubmitError::of_request)?;
-        let answers: Vec<&[u8]> =
-            bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
-        if answers.len() != records.len() || bytes.last() != Some(&b'\n') {
-            let why = format!("{} answers to {} records", answers.len(), records.len());
+        let (url, proven, mut rest) = self.post_batch(&path, (records, payloads, documents), promise)?;
+        let more = rest.fill_buf().map_err(|error| SubmitError::Failed(broke_off(&url, &error)))?;
+        if !more.is_empty() {
+            let why = format!("more than {} answers to so many records", records.len());
             return Err(SubmitError::Failed(protocol(&url, why)));
         }
-        let answers = answers.into_iter().zip(records);
-        Ok(answers.map(|(line, record)| self.batch_answer(&url, line, record, promise)).collect())
+        Ok(proven.into_iter().map(|proven| self.kept(proven?)).collect())
+    }
+
+    /// Submits records as [`PinnedClient::submit_batch`] does, and has the log show the run that the last of them stands in with its
+    /// answers, as [`PinnedClient::fetch_verified`] does afterwards. The clock only decides *freshness*.
+    ///
+    /// # Errors
+    /// As [`PinnedClient::submit_batch`].
+    pub fn submit_and_verify(
+        &self,
+        records: &[UnverifiedRecord],
+        payloads: &[PayloadLine],
+        run: RunId,
+        clock: &dyn Clock,
+    ) -> Result<Shown, SubmitError> {
+        let path = "/v1/records/batch?bundle=latest";
+        let (url, proven, mut rest) = self.post_batch(path, (records, payloads, &[]), Promise::Integrated)?;
+        let proven = Mutex::new(proven);
+        let keep = || {
+            let proven = std::mem::take(&mut *proven.lock().unwrap_or_else(PoisonError::into_inner));
+            proven.into_iter().map(|proven| self.kept(proven?)).collect()
+        };
+        // What is to be kept goes to the disk while the rest is read; nobody acts on it before.
+        let (answers, read) = thread::scope(|scope| {
+            let keeping = thread::Builder::new().spawn_scoped(scope, keep);
+            let read = match rest.fill_buf() {
+                Ok([]) => None,
+                Ok(_) => Some(self.read(&url, &mut rest, || clock.now())),
+                Err(error) => Some(Err(broke_off(&url, &error))),
+            };
+            let answers: Vec<_> = match keeping.map(thread::ScopedJoinHandle::join) {
+                Ok(kept) => kept.unwrap_or_else(|panicked| panic::resume_unwind(panicked)),
+                Err(_) => keep(),
+            };
+            (answers, read)
+        });
+        let last = answers.iter().flatten().map(|included| &included.checkpoint);
+        let seen = last.max_by_key(|checkpoint| checkpoint.head().size);
+        let verified = match read {
+            None | Some(Err(ClientError::NoAnswer { .. })) => None,
+            Some(read) => Some(read.and_then(|read| {
+                let verified = self.verified(run, &url, read)?;
+                verified.checkpoint.as_ref().map_or(Ok(()), |shown| is_not_older(shown, seen))?;
+                Ok(verified)
+            })),
+        };
+        Ok(Shown { answers, verified })
+    }
+
+    /// Submits the lines of a batch, and checks the answers to its records. What comes after these is left to be read.
+    fn post_batch(
+        &self,
+        path: &str,
+        (records, payloads, documents): (&[UnverifiedRecord], &[PayloadLine], &[Json]),
+        promise: Promise,
+    ) -> Result<(String, Vec<Result<Proven, SubmitError>>, impl BufRead + use<>), SubmitError> {
+        let lines = batch_lines(records, payloads, documents)?;
+        self.is_ready()?;
+        let reply = self.client.http.post(path, "application/jsonl", &lines);
+        let reply: Reply = reply.map_err(SubmitError::of_request)?;
+        let url = reply.url.clone();
+        let mut body = BufReader::new(reply.ok_reader().map_err(SubmitError::of_request)?);
+        let answers = read_answers(&url, &mut body, records.len()).map_err(SubmitError::Failed)?;
+        let answers = answers.iter().zip(records);
+        let proven = answers.map(|(line, record)| self.batch_answer(&url, line, record, promise)).collect();
+        Ok((url, proven, body))
     }
 
     /// Submits one record with the payloads that it names and policy documents that do not fit it.
@@ -260,7 +334,9 @@ impl PinnedClient {
     /// As [`PinnedClient::fetch_verified`], without `Stale`.
     pub fn fetch_evidence(&self, run: RunId, now: Millis) -> Result<Verified, ClientError> {
         self.is_ready()?;
-        self.verified(run, self.client.bundle(run)?, now)
+        let url = self.client.http.url(&format!("/v1/runs/{run}/bundle"));
+        let read = self.read(&url, BufReader::new(self.client.bundle(run)?), || Ok(now))?;
+        self.verified(run, &url, read)
     }
 
     /// Fetches the bundle of a run as of the latest checkpoint, and verifies it while it arrives. `now` only decides
@@ -273,30 +349,65 @@ impl PinnedClient {
     /// [`ClientError`].
     pub fn fetch_verified(&self, run: RunId, now: Millis) -> Result<Verified, ClientError> {
         let seen = self.is_ready()?;
-        let verified = self.verified(run, self.client.latest_bundle(run)?, now)?;
+        let url = self.client.http.url(&format!("/v1/runs/{run}/bundle"));
+        let read = self.read(&url, BufReader::new(self.client.latest_bundle(run)?), || Ok(now))?;
+        let verified = self.verified(run, &url, read)?;
         if let Some(shown) = &verified.checkpoint {
             is_not_older(shown, seen.as_ref())?;
         }
         Ok(verified)
     }
 
-    fn verified(&self, run: RunId, bundle: impl Read, now: Millis) -> Result<Verified, ClientError> {
-        let url = self.client.http.url(&format!("/v1/runs/{run}/bundle"));
-        let (verdict, bundle) = read_verified(&url, bundle, (&self.trust, &self.checked), now)?;
+    /// What a bundle shows that was read to its end, if it is of this run and of the log that was seen before.
+    fn verified(
+        &self,
+        run: RunId,
+        url: &str,
+        (verdict, bundle): (Verdict, Vec<u8>),
+    ) -> Result<Verified, ClientError> {
         if verdict.run_id().is_some_and(|shown| shown != run) {
-            return Err(protocol(&url, "the bundle is of another run"));
+            return Err(protocol(url, "the bundle is of another run"));
         }
         if !matches!(verdict.answer(Dimension::Inclusion), Answer::Pass(_)) {
             return Ok(Verified { verdict, bundle, checkpoint: None });
         }
-        let note = last_note(&bundle).map_err(|fault| protocol(&url, fault.to_string()))?;
-        let untrusted = |why| ClientError::Untrusted { url: url.clone(), why };
+        let note = last_note(&bundle).map_err(|fault| protocol(url, fault.to_string()))?;
+        let untrusted = |why| ClientError::Untrusted { url: url.to_owned(), why };
         let shown = self.open(&note).map_err(untrusted)?;
         self.advance(&shown, None)?;
         if verdict.checkpoints().last().map(|last| last.head) != Some(shown.head()) {
-            return Err(protocol(&url, "the last checkpoint is not the one that was verified"));
+            return Err(protocol(url, "the last checkpoint is not the one that was verified"));
         }
         Ok(Verified { verdict, bundle, checkpoint: Some(shown) })
+    }
+
+    /// Reads a bundle line by line into a verifier, and keeps its bytes.
+    fn read(
+        &self,
+        url: &str,
+        mut reader: impl BufRead,
+        now: impl FnOnce() -> Result<Millis, ClientError>,
+    ) -> Result<(Verdict, Vec<u8>), ClientError> {
+        let too_large = || ClientError::TooLarge { url: url.to_owned(), limit: limits::BUNDLE_BYTES };
+        let mut verifier = Verifier::remembering(&self.trust, THREADS, self.checked.clone());
+        let (mut bundle, mut start) = (Vec::new(), 0);
+        loop {
+            let read = reader.by_ref().take(LINE_BYTES as u64 + 2).read_until(b'\n', &mut bundle);
+            let read = read.map_err(|error| broke_off(url, &error))?;
+            if bundle.len() > limits::BUNDLE_BYTES || (read > LINE_BYTES + 1 && bundle.last() != Some(&b'\n'))
+            {
+                return Err(too_large());
+            }
+            if read == 0 {
+                break;
+            }
+            match bundle[start..].strip_suffix(b"\n") {
+                Some(line) => verifier.line(line),
+                None => verifier.unfinished_line(),
+            }
+            start = bundle.len();
+        }
+        Ok((verifier.finish(now()?.get()), bundle))
     }
 
     /// Opens a note under the pinned keys; one of those that were opened last is not checked again.
@@ -362,26 +473,19 @@ impl PinnedClient {
         line: &[u8],
         record: &UnverifiedRecord,
         promise: Promise,
-    ) -> Result<Included, SubmitError> {
+    ) -> Result<Proven, SubmitError> {
         let answer: InclusionAnswer<'_> =
             json(line).map_err(|why| SubmitError::Failed(protocol(url, why)))?;
         match answer.rejection {
             Some(rejection) if answer.status == "rejected" => {
                 Err(self.rejected(url, rejection.get().as_bytes(), record))
             }
-            _ => self.included(url, &answer, record, promise),
+            _ => self.proven(url, &answer, record, promise).map_err(SubmitError::Failed),
         }
     }
 
-    /// What an answer says that proves the inclusion of `record`, in a tree that continues what was seen before.
-    fn included(
-        &self,
-        url: &str,
-        answer: &InclusionAnswer<'_>,
-        record: &UnverifiedRecord,
-        promise: Promise,
-    ) -> Result<Included, SubmitError> {
-        let (included, before) = self.proven(url, answer, record, promise).map_err(SubmitError::Failed)?;
+    /// A record whose inclusion is proven, if that is in a tree that continues what was seen before; which is kept.
+    fn kept(&self, (included, before): Proven) -> Result<Included, SubmitError> {
         match self.advance(&included.checkpoint, before) {
             Ok(_) => Ok(included),
             Err(cause @ ClientError::Store { .. }) => {
@@ -399,7 +503,7 @@ impl PinnedClient {
         answer: &InclusionAnswer<'_>,
         record: &UnverifiedRecord,
         promise: Promise,
-    ) -> Result<(Included, Option<TreeHead>), ClientError> {
+    ) -> Result<Proven, ClientError> {
         let untrusted = |why: String| ClientError::Untrusted { url: url.to_owned(), why };
         let Some(index) = answer.index.filter(|_| answer.status == promise.status()) else {
             return Err(protocol(url, format!("the answer is no inclusion that is {}", promise.as_str())));
@@ -468,33 +572,23 @@ impl PinnedClient {
     }
 }
 
-/// Reads a bundle line by line into a verifier, and keeps its bytes.
-fn read_verified(
-    url: &str,
-    reader: impl Read,
-    (trust, checked): (&Trust, &Remembered),
-    now: Millis,
-) -> Result<(Verdict, Vec<u8>), ClientError> {
-    let too_large = || ClientError::TooLarge { url: url.to_owned(), limit: limits::BUNDLE_BYTES };
-    let mut reader = BufReader::new(reader);
-    let mut verifier = Verifier::remembering(trust, THREADS, checked.clone());
-    let (mut bundle, mut start) = (Vec::new(), 0);
-    loop {
-        let read = reader.by_ref().take(LINE_BYTES as u64 + 2).read_until(b'\n', &mut bundle);
-        let read = read.map_err(|error| broke_off(url, &error))?;
-        if bundle.len() > limits::BUNDLE_BYTES || (read > LINE_BYTES + 1 && bundle.last() != Some(&b'\n')) {
-            return Err(too_large());
+/// Reads one line for each of so many records.
+fn read_answers(url: &str, reader: &mut impl BufRead, records: usize) -> Result<Vec<Vec<u8>>, ClientError> {
+    let (mut answers, mut left) = (Vec::new(), limits::BATCH_ANSWER_BYTES);
+    for at in 0..records {
+        let mut line = Vec::new();
+        let read = reader.take(left as u64 + 1).read_until(b'\n', &mut line);
+        read.map_err(|error| broke_off(url, &error))?;
+        left = left.checked_sub(line.len()).ok_or_else(|| ClientError::TooLarge {
+            url: url.to_owned(),
+            limit: limits::BATCH_ANSWER_BYTES,
+        })?;
+        if line.pop() != Some(b'\n') {
+            return Err(protocol(url, format!("{at} answers to {records} records")));
         }
-        if read == 0 {
-            break;
-        }
-        match bundle[start..].strip_suffix(b"\n") {
-            Some(line) => verifier.line(line),
-            None => verifier.unfinished_line(),
-        }
-        start = bundle.len();
+        answers.push(line);
     }
-    Ok((verifier.finish(now.get()), bundle))
+    Ok(answers)
 }
 
 /// The signed note of a bundle's last checkpoint line.

@@ -17,12 +17,12 @@ use counterfoil_client::{
     SubmitError, View, Vote,
 };
 use counterfoil_receipt::{
-    Body, Commitment, RecordId, UnverifiedRecord,
+    Body, Commitment, RecordId, RunId, UnverifiedRecord,
     body::{Surface, Window},
     field::{Millis, Whole},
 };
 use counterfoil_testkit::{Actor, Scenario, WINDOW, action, label, trigger_body};
-use counterfoil_verify::{Conclusion, Dimension};
+use counterfoil_verify::{Answer, Conclusion, Dimension};
 use serde_json::json;
 use server::{Asked, Honest, Say, inclusion_of, problem, rejection, serve};
 
@@ -325,6 +325,63 @@ fn an_older_state_is_stale() {
     // Evidence may be older, as long as it is of the same log.
     let evidence = client.fetch_evidence(run, Millis::new(0).unwrap()).unwrap().checkpoint.unwrap();
     assert!(evidence.head().size < seen.head().size);
+}
+
+#[test]
+fn what_is_shown_with_the_answers_is_held_to_what_was_shown_before() {
+    let log = Honest::new();
+    let other = log.with(|scenario| {
+        let other = scenario.trigger();
+        scenario.ledger.close();
+        other
+    });
+    let bundle_of = |log: &Honest, run| log.with(|scenario| scenario.ledger.bundle(run));
+    let elsewhere = bundle_of(&log, other);
+    let first = log.with(trigger);
+    let run = RunId::started_by(first.id());
+    let clock = LogClock(log.clone());
+    // What comes behind the answer, in the place of the bundle.
+    let behind = Arc::new(std::sync::Mutex::new(None::<Vec<u8>>));
+    let breaks_off = Arc::new(AtomicU32::new(0));
+    let (said, breaks, honest) = (Arc::clone(&behind), Arc::clone(&breaks_off), log.clone());
+    let client = log.pin_to(move |asked| match (honest.answer(asked), said.lock().unwrap().clone()) {
+        (Say::Answer(200, headers, body), behind) if asked.path.contains("?bundle=latest") => {
+            let answers = body.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+            let body = behind.map_or(body.clone(), |behind| [&body[..answers], &behind].concat());
+            if breaks.load(SeqCst) == 0 {
+                return Say::Answer(200, headers, body);
+            }
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len() + 1);
+            Say::Raw([head.as_bytes(), &body].concat())
+        }
+        (answer, _) => answer,
+    });
+    let submit = |record: &UnverifiedRecord, says: Option<&[u8]>| {
+        *behind.lock().unwrap() = says.map(<[u8]>::to_vec);
+        let shown = client.submit_and_verify(std::slice::from_ref(record), &[], run, &clock).unwrap();
+        let [answer] = <[_; 1]>::try_from(shown.answers).unwrap();
+        (answer.unwrap(), shown.verified)
+    };
+    let (included, verified) = submit(&first, None);
+    let verified = verified.unwrap().unwrap();
+    assert_eq!((included.id, verified.bundle), (first.id(), bundle_of(&log, run)));
+    assert_eq!(verified.checkpoint, client.last_seen().unwrap());
+    let old = bundle_of(&log, run);
+
+    // The same log a moment ago, another run, nonsense; the record is in the log all the same, and its checkpoint kept.
+    log.with(|scenario| scenario.ledger.close());
+    let (included, verified) = submit(&first, Some(&old));
+    assert!(matches!(verified, Some(Err(ClientError::Stale { .. }))), "{verified:?}");
+    assert_eq!(client.last_seen().unwrap().unwrap(), included.checkpoint);
+    let (_, verified) = submit(&first, Some(&elsewhere));
+    assert!(matches!(verified, Some(Err(ClientError::Protocol { .. }))), "{verified:?}");
+    let (_, verified) = submit(&first, Some(b"nonsense\n"));
+    let shows = verified.unwrap().unwrap().verdict;
+    assert!(!matches!(shows.answer(Dimension::Inclusion), Answer::Pass(_)));
+    // What did not come, or not whole, is to be asked for.
+    assert!(submit(&first, Some(b"")).1.is_none());
+    breaks_off.store(1, SeqCst);
+    assert!(submit(&first, None).1.is_none());
 }
 
 #[test]

@@ -97,6 +97,8 @@ impl<L: Log> Gate<L> {
         while to_try > 0 {
             let outcomes = self.behind.take();
             to_try = to_try.saturating_sub(outcomes.len().max(1));
+            // One that can't be made durable is logged all the same.
+            let _ = self.open.sync().wait();
             let records: Vec<(&UnverifiedRecord, &[Opening])> =
                 outcomes.iter().map(|outcome| (&outcome.record, &outcome.payloads[..])).collect();
             let answers = self.log.submit_all(&records);

@@ -416,12 +416,9 @@ impl<L: Log> Gate<L> {
         lines.push((&execution, &[]));
         self.open.begin(&execution)?;
         // The note is on disk before anything happens; while the log writes, so does the gate.
-        let open = &self.open;
-        let (noted, answers) = thread::scope(|scope| {
-            let noted = scope.spawn(|| open.sync());
-            let answers = self.log.submit_all(&lines);
-            (noted.join(), answers)
-        });
+        let noting = self.open.sync();
+        let (answers, shown) = self.log.submit_and_show(&lines, request.run, &*self.clock);
+        let noted = noting.wait();
         let is_logged = answers.last().is_some_and(Result::is_ok);
         match first_fault(answers) {
             None => {}
@@ -444,9 +441,12 @@ impl<L: Log> Gate<L> {
                 });
             }
         }
-        let noted = noted.unwrap_or_else(|_| Err(io::Error::other("the note could not be made durable")));
         noted.map_err(|error| self.unconfirmed(&execution, &error))?;
-        let after = self.evidence(request.run).map_err(|error| self.unconfirmed(&execution, &error))?;
+        let after = match shown {
+            Some(shown) => self.remember(shown),
+            None => self.evidence(request.run),
+        };
+        let after = after.map_err(|error| self.unconfirmed(&execution, &error))?;
         let now = self.now().map_err(|error| self.unconfirmed(&execution, &error))?;
         let stops = self.stops.read().map_err(|error| self.unconfirmed(&execution, &error))?;
         let stopped = stopped_since(request, stops, known, now);
@@ -616,7 +616,12 @@ impl<L: Log> Gate<L> {
     }
 
     fn evidence(&self, run: RunId) -> Result<Arc<Verdict>, GateError> {
-        let evidence = Arc::new(self.log.evidence(run, self.now()?).map_err(GateError::NoEvidence)?);
+        self.remember(self.log.evidence(run, self.now()?))
+    }
+
+    /// Remembers what the log shows now.
+    fn remember(&self, evidence: Result<Verdict, LogError>) -> Result<Arc<Verdict>, GateError> {
+        let evidence = Arc::new(evidence.map_err(GateError::NoEvidence)?);
         *lock(&self.shown) = Some((Instant::now(), Arc::clone(&evidence)));
         Ok(evidence)
     }

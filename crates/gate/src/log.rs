@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use counterfoil_client::{ClientError, PinnedClient, RejectionSigner, SubmitError};
+use counterfoil_client::{ClientError, Clock, Included, PinnedClient, RejectionSigner, SubmitError};
 use counterfoil_receipt::{Opening, RunId, UnverifiedRecord, bundle::PayloadLine, field::Millis};
 use counterfoil_verify::{Dimension, Remembered, Rule, Verdict};
 use thiserror::Error;
@@ -32,6 +32,17 @@ pub trait Log {
     /// Logs several records with their payloads, as [`Log::submit`] does: the answers stand in their order.
     fn submit_all(&self, records: &[(&UnverifiedRecord, &[Opening])]) -> Vec<Result<u64, LogError>> {
         records.iter().map(|(record, payloads)| self.submit(record, payloads)).collect()
+    }
+
+    /// Logs several records as [`Log::submit_all`] does, and shows the run that the last of them stands in with the answers; `None` if it has
+    /// to be asked for. The clock only decides *freshness*.
+    fn submit_and_show(
+        &self,
+        records: &[(&UnverifiedRecord, &[Opening])],
+        _run: RunId,
+        _clock: &dyn Clock,
+    ) -> (Vec<Result<u64, LogError>>, Option<Result<Verdict, LogError>>) {
+        (self.submit_all(records), None)
     }
 
     /// Waits until the run has more than `records` records, or `timeout` is over.
@@ -71,14 +82,7 @@ pub enum LogError {
 
 impl Log for PinnedClient {
     fn evidence(&self, run: RunId, now: Millis) -> Result<Verdict, LogError> {
-        self.fetch_verified(run, now).map(|verified| verified.verdict).map_err(|error| match error {
-            ClientError::Refused(problem)
-                if problem.status == 404 && problem.code == Rule::RunUnknown.code() =>
-            {
-                LogError::NoRun(problem.to_string())
-            }
-            error => unknown(error),
-        })
+        self.fetch_verified(run, now).map(|verified| verified.verdict).map_err(not_shown)
     }
 
     fn submit(&self, record: &UnverifiedRecord, payloads: &[Opening]) -> Result<u64, LogError> {
@@ -86,24 +90,23 @@ impl Log for PinnedClient {
     }
 
     fn submit_all(&self, records: &[(&UnverifiedRecord, &[Opening])]) -> Vec<Result<u64, LogError>> {
-        let lines = records.iter().flat_map(|(_, payloads)| payloads.iter());
-        let lines: Vec<PayloadLine> =
-            lines.map(|opening| PayloadLine::disclosing(opening.clone(), None)).collect();
-        let alone: Vec<UnverifiedRecord> = records.iter().map(|(record, _)| (*record).clone()).collect();
-        match self.submit_batch(&alone, &lines, &[]) {
-            Ok(answers) => {
-                let answers = answers.into_iter();
-                answers.map(|answer| answer.map(|included| included.index).map_err(not_logged)).collect()
-            }
-            // One of them may be what no batch is taken with.
-            Err(SubmitError::NotSubmitted(ClientError::Misuse(_) | ClientError::Refused(_))) => {
-                records.iter().map(|(record, payloads)| Log::submit(self, record, payloads)).collect()
-            }
-            Err(error) => {
-                let error = not_logged(error);
-                records.iter().map(|_| Err(error.clone())).collect()
-            }
-        }
+        let (alone, lines) = batch(records);
+        answers(self, records, self.submit_batch(&alone, &lines, &[]))
+    }
+
+    fn submit_and_show(
+        &self,
+        records: &[(&UnverifiedRecord, &[Opening])],
+        run: RunId,
+        clock: &dyn Clock,
+    ) -> (Vec<Result<u64, LogError>>, Option<Result<Verdict, LogError>>) {
+        let (alone, lines) = batch(records);
+        let (submitted, shown) = match self.submit_and_verify(&alone, &lines, run, clock) {
+            Ok(shown) => (Ok(shown.answers), shown.verified),
+            Err(error) => (Err(error), None),
+        };
+        let shown = shown.map(|shown| shown.map(|verified| verified.verdict).map_err(not_shown));
+        (answers(self, records, submitted), shown)
     }
 
     fn wait(&self, run: RunId, records: u64, timeout: Duration) -> Result<(), LogError> {
@@ -120,6 +123,44 @@ impl Log for PinnedClient {
 
     fn checked(&self) -> Remembered {
         Self::checked(self).clone()
+    }
+}
+
+/// Records, and the lines of the payloads that they name.
+fn batch(records: &[(&UnverifiedRecord, &[Opening])]) -> (Vec<UnverifiedRecord>, Vec<PayloadLine>) {
+    let lines = records.iter().flat_map(|(_, payloads)| payloads.iter());
+    let lines = lines.map(|opening| PayloadLine::disclosing(opening.clone(), None)).collect();
+    (records.iter().map(|(record, _)| (*record).clone()).collect(), lines)
+}
+
+/// What became of each record of a batch; where the batch was not taken, of each alone.
+fn answers(
+    log: &PinnedClient,
+    records: &[(&UnverifiedRecord, &[Opening])],
+    submitted: Result<Vec<Result<Included, SubmitError>>, SubmitError>,
+) -> Vec<Result<u64, LogError>> {
+    match submitted {
+        Ok(answers) => {
+            let answers = answers.into_iter();
+            answers.map(|answer| answer.map(|included| included.index).map_err(not_logged)).collect()
+        }
+        // One of them may be what no batch is taken with.
+        Err(SubmitError::NotSubmitted(ClientError::Misuse(_) | ClientError::Refused(_))) => {
+            records.iter().map(|(record, payloads)| Log::submit(log, record, payloads)).collect()
+        }
+        Err(error) => {
+            let error = not_logged(error);
+            records.iter().map(|_| Err(error.clone())).collect()
+        }
+    }
+}
+
+fn not_shown(error: ClientError) -> LogError {
+    match error {
+        ClientError::Refused(problem) if problem.status == 404 && problem.code == Rule::RunUnknown.code() => {
+            LogError::NoRun(problem.to_string())
+        }
+        error => unknown(error),
     }
 }
 

@@ -48,6 +48,8 @@ pub(crate) struct Notes {
     end: u64,
     /// Whether there are notes that may not be on disk yet.
     is_ahead: bool,
+    /// Whether a sync failed: what a later one finds nothing to do for may still not be on disk.
+    is_broken: bool,
     /// Bytes that it had when it was written anew last.
     rewritten: u64,
 }
@@ -72,20 +74,35 @@ impl Kind {
 }
 
 impl Notes {
-    /// Reads the file, which is made if it is not there.
+    /// Reads the file, which is made if it is not there, and makes durable what it says.
     ///
     /// # Errors
     /// If it can't be read, or is damaged: what can't be read may have run.
     pub fn open(path: PathBuf) -> io::Result<Self> {
+        let mut notes = Self::read_all(path)?;
+        if notes.file.metadata()?.len() > 0 {
+            // Whoever was killed may have left notes that are in memory only, after a sync that failed for good.
+            notes.rewrite()?;
+        }
+        Ok(notes)
+    }
+
+    fn read_all(path: PathBuf) -> io::Result<Self> {
         let is_new = !path.try_exists()?;
         let file = File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
         if is_new {
             sync_parent(&path)?;
         }
         let bytes = fs::read(&path)?;
-        // Whoever was killed may have left notes that are not on disk.
-        let is_ahead = !bytes.is_empty();
-        let mut notes = Self { path, open: BTreeMap::new(), file, end: 0, is_ahead, rewritten: 0 };
+        let mut notes = Self {
+            path,
+            open: BTreeMap::new(),
+            file,
+            end: 0,
+            is_ahead: false,
+            is_broken: false,
+            rewritten: 0,
+        };
         let mut at = 0;
         while let Some(note) = Note::read(&bytes, at) {
             at = note.content.end + 1;
@@ -113,8 +130,14 @@ impl Notes {
 
     /// Makes durable what is not yet.
     pub fn sync(&mut self) -> io::Result<()> {
+        if self.is_broken {
+            return Err(io::Error::other(format!(
+                "{} could not be made durable before",
+                self.path.display()
+            )));
+        }
         if self.is_ahead {
-            self.file.sync_data()?;
+            self.file.sync_data().inspect_err(|_| self.is_broken = true)?;
             self.is_ahead = false;
         }
         Ok(())
@@ -161,9 +184,14 @@ impl Notes {
         if self.end <= too_long.max(2 * self.rewritten) {
             return Ok(());
         }
+        self.rewrite()
+    }
+
+    /// Writes the file anew with what is open.
+    fn rewrite(&mut self) -> io::Result<()> {
         let new = self.path.with_extension("new");
         let _ = fs::remove_file(&new);
-        let mut notes = Self::open(new.clone())?;
+        let mut notes = Self::read_all(new.clone())?;
         for (execution, open) in &self.open {
             for (kind, place) in [(Kind::Begun, &open.execution), (Kind::Ended, &open.outcome)] {
                 if let Some(place) = place {
@@ -257,12 +285,12 @@ mod tests {
                 // What was not written may be anything.
                 let rest = vec![fill; more.len() - length];
                 fs::write(&path, [&whole, &more[..length], &rest].concat()).unwrap();
-                let mut notes = Notes::open(path.clone()).unwrap();
+                let mut notes = Notes::read_all(path.clone()).unwrap();
                 if [&more[..length], &rest].concat() != more {
                     assert_eq!(contents(&notes), known, "{length}");
                 }
-                notes.write(Kind::Over, id(3), b"", true).unwrap();
-                assert!(!Notes::open(path.clone()).unwrap().open.contains_key(&id(3)), "{length}");
+                notes.write(Kind::Over, id(3), b"", false).unwrap();
+                assert!(!Notes::read_all(path.clone()).unwrap().open.contains_key(&id(3)), "{length}");
             }
         }
     }
@@ -280,6 +308,23 @@ mod tests {
             fs::write(&path, damaged).unwrap();
             assert!(Notes::open(path.clone()).is_err(), "{at}");
         }
+    }
+
+    #[test]
+    fn a_sync_that_failed_is_not_forgotten_by_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut notes = three(&dir.path().join("notes"));
+        notes.write(Kind::Begun, id(4), b"fourth", false).unwrap();
+        // What can't be synced.
+        let real = std::mem::replace(&mut notes.file, File::open("/dev/null").unwrap());
+        notes.sync().unwrap_err();
+        notes.file = real;
+        notes.sync().unwrap_err();
+        notes.write(Kind::Begun, id(5), b"fifth", false).unwrap_err();
+        // Written anew, it is on disk.
+        notes.tidy_over(0, 0).unwrap();
+        notes.sync().unwrap();
+        assert!(Notes::open(notes.path).unwrap().open.contains_key(&id(4)));
     }
 
     #[test]
@@ -311,7 +356,10 @@ mod tests {
         notes.write(Kind::Over, id(9), b"", false).unwrap();
         notes.tidy_over(0, 10_000).unwrap();
         assert_eq!(contents(&notes), known);
-        assert_eq!(contents(&Notes::open(path.clone()).unwrap()), known);
+        // Whoever opens it writes it anew.
+        let copy = dir.path().join("copy");
+        fs::copy(&path, &copy).unwrap();
+        assert_eq!(contents(&Notes::open(copy).unwrap()), known);
         assert!(fs::metadata(&path).unwrap().len() < 1_000);
         notes.write(Kind::Begun, id(9), b"ninth", false).unwrap();
         for over in [2, 3, 9] {

@@ -13,7 +13,11 @@ use std::{
     fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{
+        Arc, Mutex, OnceLock,
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread,
 };
 
 use counterfoil_receipt::{
@@ -33,8 +37,21 @@ const PLACES: u32 = 64;
 #[derive(Debug)]
 pub(crate) struct OpenExecutions {
     dir: PathBuf,
-    notes: Mutex<Notes>,
+    notes: Arc<Mutex<Notes>>,
+    /// Who is asked to make notes durable; nobody, where the system gives no thread.
+    syncer: OnceLock<Option<Sender<Sender<io::Result<()>>>>>,
     _lock: File,
+}
+
+/// That what was noted until now becomes durable.
+#[must_use]
+pub(crate) struct Syncing(Receiver<io::Result<()>>);
+
+impl Syncing {
+    /// Waits until it is.
+    pub(crate) fn wait(self) -> io::Result<()> {
+        self.0.recv().unwrap_or_else(|_| Err(io::Error::other("the notes could not be made durable")))
+    }
 }
 
 /// An outcome, ready to be logged.
@@ -88,8 +105,8 @@ impl OpenExecutions {
         let lock = File::create(dir.join("lock"))?;
         match lock.try_lock() {
             Ok(()) => {
-                let notes = Mutex::new(Notes::open(dir.join("notes"))?);
-                Ok(Some(Self { dir, notes, _lock: lock }))
+                let notes = Arc::new(Mutex::new(Notes::open(dir.join("notes"))?));
+                Ok(Some(Self { dir, notes, syncer: OnceLock::new(), _lock: lock }))
             }
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
@@ -146,9 +163,28 @@ impl OpenExecutions {
         notes.tidy()
     }
 
-    /// Makes durable all that was noted.
-    pub(crate) fn sync(&self) -> io::Result<()> {
-        lock(&self.notes).sync()
+    /// Begins to make durable all that was noted, on a thread that is there for that.
+    pub(crate) fn sync(&self) -> Syncing {
+        let (reply, answer) = channel();
+        let syncer = self.syncer.get_or_init(|| {
+            let (asks, asked) = channel::<Sender<io::Result<()>>>();
+            let notes = Arc::clone(&self.notes);
+            let sync = move || {
+                for reply in asked {
+                    // Nobody may be waiting for it.
+                    let _ = reply.send(lock(&notes).sync());
+                }
+            };
+            thread::Builder::new().name("gate notes".into()).spawn(sync).ok().map(|_| asks)
+        });
+        let unasked = match syncer {
+            Some(syncer) => syncer.send(reply).err().map(|unsent| unsent.0),
+            None => Some(reply),
+        };
+        if let Some(reply) = unasked {
+            let _ = reply.send(lock(&self.notes).sync());
+        }
+        Syncing(answer)
     }
 
     /// Every execution that is open.

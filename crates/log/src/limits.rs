@@ -49,6 +49,9 @@ pub const RECOVERED_TAIL_BYTES: u64 = 64 << 20;
 /// passes four, and the upper ones are shared by all.
 pub const CACHED_TILES: usize = 256;
 
+/// Checkpoints kept in memory, the latest: less than 100 KiB. Of earlier ones the signature is checked again.
+pub const RECENT_CHECKPOINTS: usize = 256;
+
 /// Memory that sled may use for pages of the index, in bytes.
 pub const INDEX_CACHE_BYTES: u64 = 64 << 20;
 

@@ -1,5 +1,6 @@
 //! Reading: everything that the latest checkpoint covers, from any thread, without waiting for the writer.
 
+use std::collections::VecDeque;
 use std::ops::{Range, RangeBounds};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
@@ -53,6 +54,8 @@ pub(crate) struct Shared {
     /// What is published and not yet in the index.
     pub backlog: Backlog,
     pub known: Arc<KnownKeys>,
+    /// The checkpoints of the last batches, without a gap; at most [`limits::RECENT_CHECKPOINTS`].
+    pub recent: Mutex<VecDeque<Arc<LogCheckpoint>>>,
     /// Locked only to clone or to replace the pointer.
     pub published: Mutex<Arc<Published>>,
     /// Signalled when `published` or `failure` is set.
@@ -296,6 +299,12 @@ impl Shared {
 
     /// Shows readers a new state.
     pub fn publish(&self, published: Published) {
+        let mut recent = self.lock_recent();
+        if recent.len() >= limits::RECENT_CHECKPOINTS {
+            recent.pop_front();
+        }
+        recent.push_back(Arc::clone(&published.checkpoint));
+        drop(recent);
         *self.lock_published() = Arc::new(published);
         self.grown.notify_all();
     }
@@ -307,6 +316,10 @@ impl Shared {
         drop(self.lock_published());
         self.grown.notify_all();
         failure
+    }
+
+    fn lock_recent(&self) -> MutexGuard<'_, VecDeque<Arc<LogCheckpoint>>> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_published(&self) -> MutexGuard<'_, Arc<Published>> {
@@ -370,6 +383,12 @@ impl Shared {
         if size > published.checkpoint.head.size {
             return Ok(None);
         }
+        let recent = self.lock_recent();
+        // Of all that reach so far the first is one of these, unless the earliest of them goes further.
+        if recent.front().is_some_and(|earliest| earliest.head.size <= size) {
+            return Ok(recent.iter().find(|checkpoint| checkpoint.head.size >= size).cloned());
+        }
+        drop(recent);
         let (mut low, mut high) = (0, published.batches);
         while low < high {
             let middle = low + (high - low) / 2;

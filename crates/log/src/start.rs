@@ -464,6 +464,7 @@ fn prepare<A: Application>(
         index: Index::open(dir.join("index")).map_err(Fatal::from)?,
         backlog: Backlog::default(),
         known: Arc::clone(&keys.known),
+        recent: Mutex::default(),
         published: Mutex::new(Arc::new(nothing)),
         grown: Condvar::new(),
         failure: OnceLock::new(),

@@ -228,15 +228,17 @@ impl Payloads {
         if staged.is_empty() {
             return Ok(());
         }
-        let mut changed: BTreeSet<PathBuf> = PLACES.iter().map(|place| self.dir.join(place)).collect();
+        // That something is no longer in `incoming/` may be lost: then it is moved again.
+        let mut changed = BTreeSet::new();
         for mut staged in staged {
             if let Kept::Member(root, _) = staged.kept {
-                let dir = self.set_dir(&root);
-                create_dir(&dir)?;
-                changed.insert(dir);
+                create_dir(&self.set_dir(&root))?;
+                changed.insert(self.dir.join("set"));
             }
-            fs::rename(&staged.path, self.path(staged.kept)).map_err(file("move", &staged.path))?;
+            let path = self.path(staged.kept);
+            fs::rename(&staged.path, &path).map_err(file("move", &staged.path))?;
             staged.moved = true;
+            changed.extend(path.parent().map(Path::to_owned));
         }
         changed.iter().try_for_each(|dir| sync_dir(dir))
     }

@@ -40,10 +40,10 @@ pub(crate) enum Promise {
 pub(crate) struct Asked {
     /// What has to hold when it is answered; `integrated` if absent.
     #[param(inline, value_type = Promise, required = false)]
-    promise: Option<Promise>,
+    pub promise: Option<Promise>,
     /// How many milliseconds to wait for witnesses.
     #[param(value_type = u64, required = false, maximum = 60_000, default = 20_000)]
-    wait: Option<u64>,
+    pub wait: Option<u64>,
 }
 
 /// A promise that this log can keep, and how long to wait for it.

@@ -209,6 +209,54 @@ fn records_of_a_batch_may_name_each_other_and_each_gets_its_answer() {
     }
 }
 
+#[test]
+fn answers_to_a_batch_bring_the_bundle_of_its_run_where_that_is_asked_for() {
+    let world = World::peopled();
+    let submit = |records: &[&UnverifiedRecord], query: &str| {
+        let lines: Vec<u8> = records.iter().flat_map(|record| [record.bytes(), b"\n"].concat()).collect();
+        let path = format!("/v1/records/batch?bundle={query}");
+        world.request("POST", &path, &[("content-type", "application/jsonl")], &lines)
+    };
+    let bundle = |run: RunId| world.get(&format!("/v1/runs/{run}/bundle?last=latest")).body;
+    // What follows so many answers.
+    let behind = |answer: &Answer, answers: usize| {
+        assert_eq!(
+            (answer.status, answer.header("content-type")),
+            (200, Some("application/jsonl")),
+            "{}",
+            answer.text()
+        );
+        let lines = answer.body.split_inclusive(|byte| *byte == b'\n').skip(answers);
+        lines.collect::<Vec<_>>().concat()
+    };
+    let trigger = world.trigger("one");
+    let run = RunId::started_by(trigger.id());
+    let note = world.note(run, trigger.id(), "in the same batch");
+    assert_eq!(behind(&submit(&[&trigger], "latest"), 1), bundle(run));
+    let answer = submit(&[&trigger, &note], "latest");
+    assert_eq!(behind(&answer, 2), bundle(run));
+    let verdict = verify(&behind(&answer, 2), &world.trust(), now());
+    assert_eq!(verdict.state().run(&run).map(|run| run.count()), Some(2));
+    // A long one comes in parts.
+    let mut last = note.id();
+    for round in 0..3 {
+        let notes: Vec<_> = (0..200).map(|at| world.note(run, last, &format!("{round} {at}"))).collect();
+        let answer = submit(&notes.iter().collect::<Vec<_>>(), "latest");
+        last = notes[199].id();
+        assert!(behind(&answer, 200) == bundle(run), "{round}");
+    }
+    // Where the last record is not in the log, or stands in no run, nothing follows.
+    let stranger =
+        world.sign(&Actor::new("stranger", Role::Agent), world.alone(), trigger_body(&world.cast.scout, "x"));
+    let other = world.trigger("other");
+    assert!(behind(&submit(&[&other, &stranger], "latest"), 2).is_empty());
+    assert!(behind(&submit(&[&world.founding()[0]], "latest"), 1).is_empty());
+    // What can't be asked for is refused before anything is taken.
+    let third = world.trigger("third");
+    submit(&[&third], "witnessed").is_problem(400, "query-invalid");
+    assert_eq!(world.get(&format!("/v1/records/{}", third.id())).status, 404);
+}
+
 /// Rows of the index follow the answer; whoever reads through them waits for them.
 #[test]
 fn who_has_the_answer_finds_the_record_by_its_id_and_in_its_run() {

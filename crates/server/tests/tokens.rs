@@ -179,6 +179,14 @@ fn a_token_ends_when_it_expires_or_is_revoked_and_nobody_restarts_the_server() {
     let refused = office.get("/v1/policy", &token);
     refused.is_problem(403, "token-scope");
     assert_eq!(refused.json()["detail"], "the token is for log; this needs one for records");
+    // Nor is anything taken that would be answered with what it may not read.
+    let trigger = office.world.trigger("two");
+    let headers = [("authorization", &*format!("Bearer {token}")), ("content-type", "application/jsonl")];
+    let submit =
+        |path: &str| office.world.request("POST", path, &headers, &[trigger.bytes(), b"\n"].concat());
+    submit("/v1/records/batch?bundle=latest").is_problem(403, "token-scope");
+    assert_eq!(office.get(&format!("/v1/records/{}", trigger.id()), READ).status, 404);
+    assert_eq!(submit("/v1/records/batch").status, 200);
     // Another token with its id is none.
     let other = format!("{}A", &token[..token.len() - 1]);
     let other = if other == token { format!("{}E", &token[..token.len() - 1]) } else { other };

@@ -65,6 +65,8 @@ pub fn verify(bundle: &[u8], trust: &Trust, now: u64) -> Verdict {
 pub struct Verifier<'t> {
     trust: &'t Trust,
     checker: Checker,
+    /// What needs not be checked again.
+    checked: Remembered,
     due: Due,
     header: Option<Header>,
     lines: Vec<CheckpointLine>,
@@ -114,6 +116,7 @@ impl<'t> Verifier<'t> {
         Self {
             trust,
             checker: Checker::new(threads.get().min(MAX_THREADS), checked.clone()),
+            checked: checked.clone(),
             due: Due::Header,
             header: None,
             lines: Vec::new(),
@@ -237,7 +240,7 @@ impl<'t> Verifier<'t> {
     }
 
     fn checkpoint_line(&mut self, line: CheckpointLine) -> Result<(), Fault> {
-        match checkpoint::open(&line, self.trust) {
+        match self.checked.checkpoint(&line, self.trust) {
             Ok(shown) => {
                 if self.checkpoints.last().is_some_and(|before| before.head.size >= shown.head.size) {
                     return Err(line_is_due("the size of a checkpoint does not ascend"));

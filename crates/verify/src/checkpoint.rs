@@ -3,7 +3,8 @@
 use counterfoil_receipt::{body::Type, bundle::CheckpointLine};
 use counterfoil_tlog::{
     CheckpointError, Hash, PosixSeconds, SignedCheckpoint, TreeHead, UnverifiedNote, VerifierKey,
-    consistency, policy::QuorumTime,
+    consistency,
+    policy::{QuorumTime, Witness},
 };
 
 use crate::{fault::Fault, place::with_article, rule::Rule, state::Roots, trust::Trust};
@@ -34,6 +35,37 @@ pub(crate) fn existed_by(covering: &[ShownCheckpoint], trust: &Trust) -> QuorumT
     let cosignatures: Vec<_> =
         covering.iter().flat_map(|checkpoint| checkpoint.cosignatures.iter().copied()).collect();
     trust.witnesses.existed_by(&cosignatures)
+}
+
+/// A checkpoint that was opened, with the keys under which it was.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    note: String,
+    origin: String,
+    log_keys: Vec<VerifierKey>,
+    witnesses: Vec<Witness>,
+    pub shown: ShownCheckpoint,
+}
+
+impl Opened {
+    pub fn new(line: &CheckpointLine, trust: &Trust) -> Result<Self, Fault> {
+        Ok(Self {
+            note: line.checkpoint.0.clone(),
+            origin: trust.origin.clone(),
+            log_keys: trust.log_keys.clone(),
+            witnesses: trust.witnesses.witnesses().to_vec(),
+            shown: open(line, trust)?,
+        })
+    }
+
+    /// Whether it is what this line is under these keys.
+    pub fn is_of(&self, line: &CheckpointLine, trust: &Trust) -> bool {
+        let Self { note, origin, log_keys, witnesses, .. } = self;
+        *note == line.checkpoint.0
+            && *origin == trust.origin
+            && *log_keys == trust.log_keys
+            && *witnesses == trust.witnesses.witnesses()
+    }
 }
 
 /// Reads the checkpoint of one line under the reader's keys.

@@ -1,15 +1,20 @@
 //! The verified record: a type that only a checked signature makes.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use counterfoil_policy::{Policy, Unreadable};
-use counterfoil_receipt::{PolicyDigest, PublicKey, RecordId, UnverifiedRecord};
+use counterfoil_receipt::{PolicyDigest, PublicKey, RecordId, UnverifiedRecord, bundle::CheckpointLine};
 use counterfoil_tlog::{Ed25519Key, SignatureCheck};
 
-use crate::{fault::Fault, rule::Rule};
+use crate::{
+    checkpoint::{Opened, ShownCheckpoint},
+    fault::Fault,
+    rule::Rule,
+    trust::Trust,
+};
 
 /// A record whose signature holds and whose role may sign its type.
 ///
@@ -38,17 +43,19 @@ pub struct KeyCache {
     checked: Option<Remembered>,
 }
 
-/// What was checked, for whoever sees the same again and again: the signatures of records, by id, and policies that were read, by digest.
-/// An id is the hash of a record's bytes, with its signature, and a digest that of a document, so what is another has another. Bounded, and
-/// shared by its clones.
+/// What was checked, for whoever sees the same again and again: the signatures of records, by id, policies that were read, by digest, and
+/// checkpoints, by all that they say and the keys under which they were opened. An id is the hash of a record's bytes, with its signature, and
+/// a digest that of a document, so what is another has another. Bounded, and shared by its clones.
 #[derive(Clone, Debug, Default)]
 pub struct Remembered(Arc<Mutex<Known>>);
 
 #[derive(Debug, Default)]
 struct Known {
     signatures: HashSet<RecordId>,
-    /// The last one read stands last.
+    /// The one read last stands last.
     policies: Vec<(PolicyDigest, Arc<Policy>)>,
+    /// So do these.
+    checkpoints: VecDeque<Opened>,
 }
 
 impl Remembered {
@@ -56,6 +63,8 @@ impl Remembered {
     const IDS: usize = 16_384;
     /// Policies kept at a time.
     const POLICIES: usize = 4;
+    /// Checkpoints kept at a time: a few hundred bytes each, and up to 16 KiB with the lines of many witnesses.
+    const CHECKPOINTS: usize = 16;
 
     fn has(&self, id: &RecordId) -> bool {
         self.known().signatures.contains(id)
@@ -80,11 +89,32 @@ impl Remembered {
         }
         let policy = Arc::new(Policy::parse(document)?);
         let policies = &mut self.known().policies;
-        if policies.len() >= Self::POLICIES {
-            policies.remove(0);
+        // Another thread may have read it meanwhile.
+        if policies.iter().all(|(known, _)| *known != digest) {
+            if policies.len() >= Self::POLICIES {
+                policies.remove(0);
+            }
+            policies.push((digest, Arc::clone(&policy)));
         }
-        policies.push((digest, Arc::clone(&policy)));
         Ok(policy)
+    }
+
+    /// What the checkpoint of one line shows under the reader's keys.
+    ///
+    /// # Errors
+    /// [`Fault`]; that is not kept.
+    pub(crate) fn checkpoint(&self, line: &CheckpointLine, trust: &Trust) -> Result<ShownCheckpoint, Fault> {
+        if let Some(opened) = self.known().checkpoints.iter().find(|opened| opened.is_of(line, trust)) {
+            return Ok(opened.shown.clone());
+        }
+        let opened = Opened::new(line, trust)?;
+        let shown = opened.shown.clone();
+        let checkpoints = &mut self.known().checkpoints;
+        if checkpoints.len() >= Self::CHECKPOINTS {
+            checkpoints.pop_front();
+        }
+        checkpoints.push_back(opened);
+        Ok(shown)
     }
 
     /// Nothing in it is left half done by a panic.

@@ -314,6 +314,18 @@ impl Log for FakeLog {
         })
     }
 
+    /// Shows every other run with the answers; the others are asked for.
+    fn submit_and_show(
+        &self,
+        records: &[(&UnverifiedRecord, &[Opening])],
+        run: RunId,
+        clock: &dyn Clock,
+    ) -> (Vec<Result<u64, LogError>>, Option<Result<Verdict, LogError>>) {
+        let answers = self.submit_all(records);
+        let is_shown = run.as_bytes()[0].is_multiple_of(2) && answers.iter().all(Result::is_ok);
+        (answers, is_shown.then(|| self.evidence(run, clock.now().unwrap())))
+    }
+
     fn wait(&self, _: RunId, _: u64, _: Duration) -> Result<(), LogError> {
         self.world(|world| {
             let (run, proposal) = (world.run, world.proposal);

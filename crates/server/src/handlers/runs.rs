@@ -29,6 +29,7 @@ use crate::{
     problem::{Kind, Problem},
     rows::{Index, RunRecord},
     schemas,
+    witnesses::Witnesses,
 };
 
 #[derive(Deserialize, IntoParams)]
@@ -274,31 +275,58 @@ pub(crate) async fn bundle(
     let with_payloads = payloads != Some(Payloads::None);
     let witnesses = app.view.witnesses.clone().filter(|_| last != Some(Last::Latest));
     let run = parse(&text)?;
-    let (index, payloads, latest) = (app.index(), app.payloads(), app.latest().await?);
-    let begin = move || {
-        let as_of = (&*latest, witnesses.as_deref());
-        let mut bundle = Bundle::begin(index, payloads, (app.log, run), as_of, with_payloads)?;
-        let first = bundle.chunk().transpose()?.unwrap_or_default();
-        Ok((first, bundle))
-    };
-    let (first, bundle) = blocking(begin).await?;
     let headers = [(header::CONTENT_TYPE, "application/jsonl"), (header::CACHE_CONTROL, "no-cache")];
-    if bundle.is_over() {
-        return Ok((headers, first).into_response());
+    let begun = Begun::of(&app, run, witnesses, with_payloads).await?;
+    Ok((headers, begun.into_body(Vec::new())).into_response())
+}
+
+/// A bundle of which the first part was made: it has the run.
+pub(crate) struct Begun {
+    first: Vec<u8>,
+    rest: Bundle,
+}
+
+impl Begun {
+    /// With the latest checkpoint as its last, and with payloads.
+    pub(crate) async fn latest(app: &App, run: RunId) -> Result<Self, Problem> {
+        Self::of(app, run, None, true).await
     }
-    let others = stream::unfold(Some(bundle), |bundle| async {
-        let mut bundle = bundle?;
-        let made = tokio::task::spawn_blocking(move || (bundle.chunk(), bundle)).await;
-        match made {
-            Ok((None, _)) => None,
-            Ok((Some(Ok(chunk)), bundle)) => Some((Ok(chunk), Some(bundle))),
-            // The connection breaks off: what arrived is no bundle, and shows it by the counts of its header.
-            Ok((Some(Err(error)), _)) => Some((Err(error.to_string()), None)),
-            Err(_) => Some((Err("making the bundle failed inside the server".to_owned()), None)),
+
+    async fn of(
+        app: &App,
+        run: RunId,
+        witnesses: Option<Arc<Witnesses>>,
+        with_payloads: bool,
+    ) -> Result<Self, Problem> {
+        let (log, index, payloads, latest) = (app.log, app.index(), app.payloads(), app.latest().await?);
+        let begin = move || {
+            let as_of = (&*latest, witnesses.as_deref());
+            let mut rest = Bundle::begin(index, payloads, (log, run), as_of, with_payloads)?;
+            let first = rest.chunk().transpose()?.unwrap_or_default();
+            Ok(Self { first, rest })
+        };
+        blocking(begin).await
+    }
+
+    /// These bytes, and then its lines.
+    pub(crate) fn into_body(self, mut before: Vec<u8>) -> Body {
+        before.extend(self.first);
+        if self.rest.is_over() {
+            return before.into();
         }
-    });
-    let chunks = stream::once(async { Ok(first) }).chain(others);
-    Ok((headers, Body::from_stream(chunks)).into_response())
+        let others = stream::unfold(Some(self.rest), |bundle| async {
+            let mut bundle = bundle?;
+            let made = tokio::task::spawn_blocking(move || (bundle.chunk(), bundle)).await;
+            match made {
+                Ok((None, _)) => None,
+                Ok((Some(Ok(chunk)), bundle)) => Some((Ok(chunk), Some(bundle))),
+                // The connection breaks off: what arrived is no bundle, and shows it by the counts of its header.
+                Ok((Some(Err(error)), _)) => Some((Err(error.to_string()), None)),
+                Err(_) => Some((Err("making the bundle failed inside the server".to_owned()), None)),
+            }
+        });
+        Body::from_stream(stream::once(async { Ok(before) }).chain(others))
+    }
 }
 
 /// The records of a run as they come.

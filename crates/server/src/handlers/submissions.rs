@@ -9,21 +9,22 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use counterfoil_receipt::{RecordId, UnverifiedRecord};
-use serde::Serialize;
+use counterfoil_receipt::{RecordId, RunId, UnverifiedRecord, body::Type};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::SemaphorePermit;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::{App, read_body},
     door::{Asker, Place},
-    handlers::asked,
+    handlers::{asked, runs::Begun},
     limits,
     problem::{Kind, Problem},
     promise::{Asked, Promise, Wanted},
     schemas,
     submit::{Answer, Batch, Inclusion},
+    tokens::Scope,
 };
 
 /// That a record is durable and integrated: `checkpoint` covers it, and `proof` is its RFC 6962 inclusion proof in that tree.
@@ -68,6 +69,29 @@ pub(crate) struct Rejected<'a> {
     rejection: &'a RawValue,
     #[schema(value_type = schemas::OnlyRejected)]
     status: &'static str,
+}
+
+/// What a query on a batch asks for.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct AskedOfBatch {
+    /// What has to hold when it is answered; `integrated` if absent.
+    #[param(inline, value_type = Promise, required = false)]
+    promise: Option<Promise>,
+    /// How many milliseconds to wait for witnesses.
+    #[param(value_type = u64, required = false, maximum = 60_000, default = 20_000)]
+    wait: Option<u64>,
+    /// Adds the bundle of the last record's run.
+    #[param(inline, value_type = Shown, required = false)]
+    bundle: Option<Shown>,
+}
+
+/// The checkpoint that the bundle behind the answers ends with.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Shown {
+    Latest,
 }
 
 /// Submits one record.
@@ -116,10 +140,10 @@ pub(crate) async fn record(
 /// Each line is a record; before them, payload lines and document lines of `spec/bundle.md`.
 #[utoipa::path(
     post, path = "/v1/records/batch", operation_id = "submitBatch", tag = "records",
-    params(Asked),
+    params(AskedOfBatch),
     request_body(content = String, content_type = "application/jsonl", description = "At most 1,024 lines and 32 MiB"),
     responses(
-        (status = 200, description = "For each record line, in order, an `Inclusion` or a `Rejected`",
+        (status = 200, description = "For each record line, in order, an `Inclusion` or a `Rejected`; then the lines of the bundle",
             content_type = "application/jsonl", body = String),
         (status = 202, description = "With `promise=stored`: a `Stored` in the place of an `Inclusion`",
             content_type = "application/jsonl", body = String),
@@ -128,18 +152,24 @@ pub(crate) async fn record(
 pub(crate) async fn batch(
     Shared(app): Shared<Arc<App>>,
     Extension(asker): Extension<Asker>,
-    query: Result<Query<Asked>, QueryRejection>,
+    query: Result<Query<AskedOfBatch>, QueryRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let wanted = Wanted::of(asked(query)?, &app.view, &asker)?;
+    let AskedOfBatch { promise, wait, bundle } = asked(query)?;
+    let wanted = Wanted::of(Asked { promise, wait }, &app.view, &asker)?;
+    if bundle.is_some() {
+        asker.may_read(&[Scope::Records], &headers).map_err(Problem::may_not_read)?;
+    }
     let held = asker.hold(Place::Waiting)?;
     let _turn = asker.turn().await;
     // A closed semaphore would only mean that there is no bound.
     let permit = app.batches.acquire().await;
     let body = read_body(&headers, body, "application/jsonl", limits::BATCH_BODY_BYTES).await?;
     drop(held);
-    let answers = submit(&app, Batch::of_lines(&body)?, &wanted, permit.ok()).await?;
+    let batch = Batch::of_lines(&body)?;
+    let run = bundle.and_then(|_| run_of(batch.last()?));
+    let answers = submit(&app, batch, &wanted, permit.ok()).await?;
     let mut lines = Vec::new();
     for answer in &answers {
         let line = match answer {
@@ -150,7 +180,22 @@ pub(crate) async fn batch(
         lines.extend(line.map_err(|error| Kind::Unreadable.because(error.to_string()))?);
         lines.push(b'\n');
     }
-    Ok((status(&wanted), [(header::CONTENT_TYPE, "application/jsonl")], lines).into_response())
+    // What was logged is answered, whatever becomes of the bundle: it can be asked for again.
+    let bundle = match run.filter(|_| matches!(answers.last(), Some(Answer::Included(_)))) {
+        Some(run) => Begun::latest(&app, run).await.ok(),
+        None => None,
+    };
+    let body = match bundle {
+        Some(bundle) => bundle.into_body(lines),
+        None => lines.into(),
+    };
+    Ok((status(&wanted), [(header::CONTENT_TYPE, "application/jsonl")], body).into_response())
+}
+
+/// The run that a record stands in, or starts.
+fn run_of(record: &[u8]) -> Option<RunId> {
+    let record = UnverifiedRecord::parse(record).ok()?;
+    record.run().or_else(|| (record.kind() == Type::Trigger).then(|| RunId::started_by(record.id())))
 }
 
 /// The log's signed rejection.
