@@ -29,7 +29,7 @@ use crate::{
     decide::{Refusal, Request, Ruling, decide, heads, rule},
     effect::{self, Done, Effect},
     known::{Begun, Known, shown_basis},
-    log::{Log, LogError},
+    log::{Log, LogError, Submitted},
     open::{OpenExecutions, SignedOutcome},
     pin::PolicyPin,
     refusals::{Kind, Refusals},
@@ -417,7 +417,7 @@ impl<L: Log> Gate<L> {
         self.open.begin(&execution)?;
         // The note is on disk before anything happens; while the log writes, so does the gate.
         let noting = self.open.sync();
-        let (answers, shown) = self.log.submit_and_show(&lines, request.run, &*self.clock);
+        let Submitted { answers, shown } = self.log.submit_and_show(&lines, request.run, &*self.clock);
         let noted = noting.wait();
         let is_logged = answers.last().is_some_and(Result::is_ok);
         match first_fault(answers) {

@@ -38,7 +38,7 @@ pub use driver::{Config, Ended, Gate, GateError, Ran};
 pub use effect::{Attempt, Done, Effect, Idempotent, ResultPayload};
 pub use function::Function;
 pub use known::Begun;
-pub use log::{Log, LogError};
+pub use log::{Log, LogError, Submitted};
 pub use pin::PolicyPin;
 pub use proven::{Claim, Proven, prove};
 pub use settle::Settled;

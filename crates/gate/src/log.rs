@@ -34,15 +34,14 @@ pub trait Log {
         records.iter().map(|(record, payloads)| self.submit(record, payloads)).collect()
     }
 
-    /// Logs several records as [`Log::submit_all`] does, and shows the run that the last of them stands in with the answers; `None` if it has
-    /// to be asked for. The clock only decides *freshness*.
+    /// Logs several records as [`Log::submit_all`] does, and shows the run that the last of them stands in with the answers. The clock only decides *freshness*.
     fn submit_and_show(
         &self,
         records: &[(&UnverifiedRecord, &[Opening])],
         _run: RunId,
         _clock: &dyn Clock,
-    ) -> (Vec<Result<u64, LogError>>, Option<Result<Verdict, LogError>>) {
-        (self.submit_all(records), None)
+    ) -> Submitted {
+        Submitted { answers: self.submit_all(records), shown: None }
     }
 
     /// Waits until the run has more than `records` records, or `timeout` is over.
@@ -58,6 +57,15 @@ pub trait Log {
     fn checked(&self) -> Remembered {
         Remembered::default()
     }
+}
+
+/// What became of several records.
+#[derive(Debug)]
+pub struct Submitted {
+    /// As of [`Log::submit_all`].
+    pub answers: Vec<Result<u64, LogError>>,
+    /// As of [`Log::evidence`]; `None` if the run has to be asked for.
+    pub shown: Option<Result<Verdict, LogError>>,
 }
 
 /// Why the log gave nothing to rely on.
@@ -99,14 +107,14 @@ impl Log for PinnedClient {
         records: &[(&UnverifiedRecord, &[Opening])],
         run: RunId,
         clock: &dyn Clock,
-    ) -> (Vec<Result<u64, LogError>>, Option<Result<Verdict, LogError>>) {
+    ) -> Submitted {
         let (alone, lines) = batch(records);
         let (submitted, shown) = match self.submit_and_verify(&alone, &lines, run, clock) {
             Ok(shown) => (Ok(shown.answers), shown.verified),
             Err(error) => (Err(error), None),
         };
         let shown = shown.map(|shown| shown.map(|verified| verified.verdict).map_err(not_shown));
-        (answers(self, records, submitted), shown)
+        Submitted { answers: answers(self, records, submitted), shown }
     }
 
     fn wait(&self, run: RunId, records: u64, timeout: Duration) -> Result<(), LogError> {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use counterfoil_client::{ClientError, Clock};
-use counterfoil_gate::{Config, Done, Gate, Log, LogError};
+use counterfoil_gate::{Config, Done, Gate, Log, LogError, Submitted};
 use counterfoil_receipt::{
     Action, Body, Opening, RecordId, RunId, Type, UnverifiedRecord,
     body::{Effects, Ruling, Status},
@@ -320,10 +320,10 @@ impl Log for FakeLog {
         records: &[(&UnverifiedRecord, &[Opening])],
         run: RunId,
         clock: &dyn Clock,
-    ) -> (Vec<Result<u64, LogError>>, Option<Result<Verdict, LogError>>) {
+    ) -> Submitted {
         let answers = self.submit_all(records);
         let is_shown = run.as_bytes()[0].is_multiple_of(2) && answers.iter().all(Result::is_ok);
-        (answers, is_shown.then(|| self.evidence(run, clock.now().unwrap())))
+        Submitted { answers, shown: is_shown.then(|| self.evidence(run, clock.now().unwrap())) }
     }
 
     fn wait(&self, _: RunId, _: u64, _: Duration) -> Result<(), LogError> {
