@@ -119,7 +119,7 @@ pub enum GateError {
     /// The proposal is not logged, or it is not known whether it is. Nothing ran.
     #[error("not-proposed: {0}; nothing was run")]
     NotProposed(LogError),
-    /// No evidence. Nothing was logged and nothing ran.
+    /// No evidence. No execution was logged, and nothing ran.
     #[error("no-evidence: {0}; nothing was run")]
     NoEvidence(LogError),
     /// The execution may have been logged; its effect did not run, and will not.
@@ -353,7 +353,6 @@ impl<L: Log> Gate<L> {
     fn shown_lately(&self) -> Result<Option<Arc<Verdict>>, GateError> {
         let Some((when, shown)) = lock(&self.shown).clone() else { return Ok(None) };
         let Some(run) = shown.run_id().filter(|_| when.elapsed() >= STILL) else { return Ok(Some(shown)) };
-        lock(&self.shown).take();
         self.evidence(run).map(Some)
     }
 
@@ -485,6 +484,8 @@ impl<L: Log> Gate<L> {
         } else {
             outcome
         };
+        // One that can't be made durable is logged all the same.
+        let _ = self.open.sync().wait();
         self.submit_outcome(&outcome).ok()?;
         self.forget(&outcome);
         Some(id)

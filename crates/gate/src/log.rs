@@ -53,7 +53,7 @@ pub trait Log {
     /// What the runtime's trust file demands.
     fn require(&self) -> &[Dimension];
 
-    /// Signatures that need not be checked again in what this log shows.
+    /// What need not be checked again in what this log shows.
     fn checked(&self) -> Remembered {
         Remembered::default()
     }

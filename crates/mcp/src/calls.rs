@@ -485,6 +485,11 @@ impl Proxy {
         }
     }
 
+    /// Whether somebody waits for what people decide.
+    pub fn awaits_decisions(&self) -> bool {
+        self.state().calls.values().any(|pending| pending.held && !pending.waiters.is_empty())
+    }
+
     /// Something about a proposal changed: whoever waits for it is served.
     pub fn changed(self: &Arc<Self>, proposal: Option<&RecordId>) {
         let mut state = self.state();

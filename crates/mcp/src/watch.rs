@@ -12,16 +12,17 @@ const TICK: Duration = Duration::from_millis(250);
 /// How long after it broke off a stream of changes is asked for again.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Follows what is decided, on a thread of its own, once there is anything to follow, as long as somebody else has what is shared.
+/// Follows what is decided, on a thread of its own, while somebody waits for that, as long as somebody else has what is shared.
 /// `connections` are those that are open.
 pub(crate) fn watch(shared: &Arc<Shared>, connections: impl Fn() -> Vec<Arc<Proxy>> + Send + 'static) {
     let shared = Arc::downgrade(shared);
+    let waits = |connections: &[Arc<Proxy>]| connections.iter().any(|proxy| proxy.awaits_decisions());
     thread::spawn(move || {
         loop {
             let Some(alive) = shared.upgrade() else { return };
             let desk = alive.opened_desk();
             drop(alive);
-            let Some(desk) = desk else {
+            let Some(desk) = desk.filter(|_| waits(&connections())) else {
                 thread::sleep(TICK);
                 continue;
             };
@@ -37,6 +38,10 @@ pub(crate) fn watch(shared: &Arc<Shared>, connections: impl Fn() -> Vec<Arc<Prox
             }
             if let Ok(events) = events {
                 for event in events {
+                    // The log tells of every call, and telling costs it.
+                    if !waits(&connections()) {
+                        break;
+                    }
                     if shared.strong_count() == 0 {
                         return;
                     }
@@ -48,7 +53,9 @@ pub(crate) fn watch(shared: &Arc<Shared>, connections: impl Fn() -> Vec<Arc<Prox
                     }
                 }
             }
-            thread::sleep(RETRY);
+            if waits(&connections()) {
+                thread::sleep(RETRY);
+            }
         }
     });
 }

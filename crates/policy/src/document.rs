@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use counterfoil_receipt::{
     Principal, RecordId,
-    action::Mode,
+    action::{Json, Mode},
     body::{Risk, Surface},
     hashes::SchemaDigest,
     json,
@@ -63,7 +63,22 @@ impl Policy {
     pub fn parse(document: &[u8]) -> Result<Self, Unreadable> {
         let depth = counterfoil_receipt::limits::DEPTH;
         let value = json::parse_value(document, &json::Limits { bytes: limits::DOCUMENT_BYTES, depth })?;
-        let document = Node::document(&value);
+        Self::from_value(&value)
+    }
+
+    /// Reads a policy document that stands in a record, and was found canonical with it.
+    ///
+    /// # Errors
+    /// As [`Policy::parse`].
+    pub fn of(document: &Json) -> Result<Self, Unreadable> {
+        if document.as_str().len() > limits::DOCUMENT_BYTES {
+            return Self::parse(document.as_str().as_bytes());
+        }
+        Self::from_value(&document.to_value())
+    }
+
+    fn from_value(value: &Value) -> Result<Self, Unreadable> {
+        let document = Node::document(value);
         match value.get("language").and_then(Value::as_str) {
             Some(LANGUAGE) => read(&document),
             Some(LANGUAGE_0) => read_0(&document),

@@ -78,16 +78,20 @@ impl Remembered {
         ids.insert(id);
     }
 
-    /// The policy that a document with this digest is.
+    /// The policy that a document with this digest is, which is read if it is not known.
     ///
     /// # Errors
     /// [`Unreadable`]; that is not kept.
-    pub(crate) fn policy(&self, digest: PolicyDigest, document: &[u8]) -> Result<Arc<Policy>, Unreadable> {
+    pub(crate) fn policy(
+        &self,
+        digest: PolicyDigest,
+        read: impl FnOnce() -> Result<Policy, Unreadable>,
+    ) -> Result<Arc<Policy>, Unreadable> {
         let known = self.known().policies.iter().find(|(known, _)| *known == digest).cloned();
         if let Some((_, policy)) = known {
             return Ok(policy);
         }
-        let policy = Arc::new(Policy::parse(document)?);
+        let policy = Arc::new(read()?);
         let policies = &mut self.known().policies;
         // Another thread may have read it meanwhile.
         if policies.iter().all(|(known, _)| *known != digest) {

@@ -362,10 +362,10 @@ impl State {
 
     /// R-POL-01: the policy document is in a language of this version, matches its digest, and is well formed.
     pub(crate) fn read_policy(&self, body: &PolicyBody) -> Result<(PolicyDigest, Arc<Policy>), Fault> {
-        let (digest, document) = match body {
+        let (digest, read) = match body {
             PolicyBody::Document(document) => {
-                let bytes = document.as_str().as_bytes();
-                (PolicyDigest::of(bytes), bytes)
+                let digest = PolicyDigest::of(document.as_str().as_bytes());
+                (digest, self.checked.policy(digest, || Policy::of(document)))
             }
             PolicyBody::Digest(digest) => {
                 let document = self.documents.get(digest).ok_or_else(|| {
@@ -374,13 +374,10 @@ impl State {
                         format!("body.digest: no document {digest} is at hand"),
                     )
                 })?;
-                (*digest, document.as_slice())
+                (*digest, self.checked.policy(*digest, || Policy::parse(document)))
             }
         };
-        let policy = self
-            .checked
-            .policy(digest, document)
-            .map_err(|why| Fault::violated(Rule::PolicyUnreadable, format!("body: {why}")))?;
+        let policy = read.map_err(|why| Fault::violated(Rule::PolicyUnreadable, format!("body: {why}")))?;
         Ok((digest, policy))
     }
 
