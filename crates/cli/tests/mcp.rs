@@ -9,7 +9,17 @@ mod client;
 mod common;
 mod office;
 
-use std::{io::Write as _, process::Stdio, time::Duration};
+use std::{
+    io::{self, Read as _, Write as _},
+    net::{Shutdown, TcpListener, TcpStream},
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use client::said;
 use office::Office;
@@ -390,6 +400,49 @@ fn a_log_that_can_not_be_reached_lets_nothing_pass() {
     let refused = client.call(1, "read", &json!({"text": "x"}));
     assert!(refused["isError"] == true && said(&refused).contains("Nothing was run"), "{refused}");
     assert!(!office.trace_path("read").exists());
+}
+
+/// Stands before a log, and keeps its answers back while it is told to; where it is.
+fn before_the_log(url: &str, keeps_back: &Arc<AtomicBool>) -> String {
+    let (log, listener) =
+        (url.strip_prefix("http://").unwrap().to_owned(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let (address, keeps_back) = (listener.local_addr().unwrap(), Arc::clone(keeps_back));
+    thread::spawn(move || {
+        for from in listener.incoming().map_while(Result::ok) {
+            let (to, keeps_back) = (TcpStream::connect(&log).unwrap(), Arc::clone(&keeps_back));
+            let (mut asked, mut asks) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+            thread::spawn(move || io::copy(&mut asked, &mut asks));
+            thread::spawn(move || {
+                let (mut from, mut to, mut bytes) = (to, from, [0; 4_096]);
+                while let Ok(read) = from.read(&mut bytes)
+                    && read > 0
+                    && !keeps_back.load(Ordering::Acquire)
+                    && to.write_all(&bytes[..read]).is_ok()
+                {}
+                let _ = to.shutdown(Shutdown::Both);
+                let _ = from.shutdown(Shutdown::Both);
+            });
+        }
+    });
+    format!("http://{address}")
+}
+
+/// A call that came again after the log's answer had been lost was proposed a second time.
+#[test]
+fn what_a_log_took_without_an_answer_is_proposed_once() {
+    let (office, keeps_back) = (Office::new(), Arc::new(AtomicBool::new(false)));
+    let url = before_the_log(&office.log.url, &keeps_back);
+    let mut client = office.client_of(&url, &["--hold", "1s"]);
+    let ran = client.call(1, "read", &json!({"text": "x"}));
+    assert_eq!(ran["isError"], Value::Null, "{ran}");
+    keeps_back.store(true, Ordering::Release);
+    let failed = client.call(2, "append", &json!({"text": "x"}));
+    assert!(said(&failed).contains("not-proposed"), "{failed}");
+    office.run_that_is("open", 1);
+    keeps_back.store(false, Ordering::Release);
+    let held = client.call(3, "append", &json!({"text": "x"}));
+    assert!(said(&held).starts_with("Not approved yet"), "{held}");
+    assert_eq!(office.approvals("open").len(), 1);
 }
 
 #[test]

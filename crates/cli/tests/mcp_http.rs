@@ -511,7 +511,7 @@ fn what_two_readers_could_read_otherwise_reaches_no_server() {
 #[test]
 fn there_are_as_many_sessions_as_there_may_be_and_the_one_that_is_idle_longest_makes_room() {
     let net = Net::new();
-    let gate = net.gate(&["--hold", "2m"]);
+    let gate = net.gate(&["--hold", "10m"]);
     let waits = gate.session();
     let mut waiting = waits.begin(1, "append", &json!({"text": "x"}));
     let run = net.office.run_that_is("open", 1);
@@ -527,27 +527,60 @@ fn there_are_as_many_sessions_as_there_may_be_and_the_one_that_is_idle_longest_m
     assert_eq!(said(&waiting.end()["result"]), "done", "one in which somebody waits is not idle");
 }
 
+/// One client could have all the exchanges of a gate, and its places were taken for as long as it liked.
 #[test]
-fn there_are_as_many_exchanges_as_there_may_be_and_who_closes_one_makes_room() {
+fn there_are_as_many_exchanges_as_there_may_be_a_share_for_each_client_and_who_closes_one_makes_room() {
     let net = Net::new();
-    let gate = net.gate(&["--hold", "2m"]);
-    let client = gate.without_session();
+    let gate = net.gate(&["--hold", "10m"]);
+    let one = gate.without_session();
+    let [other, third] = [("Authorization", "Bearer a"), ("Authorization", "Bearer b")]
+        .map(|shown| Asking { headers: vec![shown], ..gate.without_session() });
     let text = json!({"text": "all for one"});
-    // The tools are known from here on: a small server is not asked for them by all at once.
-    client.call(1, "read", &json!({}));
-    let most = counterfoil_mcp::limits::EXCHANGES;
-    let mut waiting: Vec<_> = (0..most).map(|_| client.begin(1, "append", &text)).collect();
+    let (until, lists) = (Instant::now() + office::PATIENCE, || json!({}));
+    let fill = |client: &Asking| {
+        let most = counterfoil_mcp::limits::EXCHANGES_SHARE;
+        let mut waiting: Vec<_> = (0..most).map(|_| client.begin(1, "append", &text)).collect();
+        while client.ask(1, "tools/list", lists()).status != 503 {
+            assert!(Instant::now() < until && waiting.len() < most + 8, "there is always room");
+            thread::sleep(Duration::from_millis(50));
+            // The place of the request before may have been taken when the last of them came.
+            waiting.push(client.begin(1, "append", &text));
+        }
+        waiting
+    };
+    let mut waiting = fill(&one);
     net.office.run_that_is("open", 1);
-    let until = Instant::now() + office::PATIENCE;
-    while client.ask(1, "tools/list", json!({})).status != 503 {
-        assert!(Instant::now() < until && waiting.len() < most + 8, "there is always room");
-        thread::sleep(Duration::from_millis(50));
-        // The place of the call before may have been taken when the last of them came.
-        waiting.push(client.begin(1, "append", &text));
-    }
+    assert_eq!(other.ask(1, "tools/list", lists()).status, 200, "that is one client's share");
+    let _waiting = fill(&other);
+    assert_eq!(third.ask(1, "tools/list", lists()).status, 503, "two have all");
     waiting.remove(0);
-    while client.ask(1, "tools/list", json!({})).status != 200 {
+    while third.ask(1, "tools/list", lists()).status != 200 {
         assert!(Instant::now() < until, "there is never room again");
         thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// What had been approved once and ran was left to other connections, which attempted it again and had that refused on record.
+#[test]
+fn what_people_approved_once_is_left_to_nobody_after_it_ran() {
+    let net = Net::new();
+    let gate = net.gate(&["--hold", "1s"]);
+    let (text, entries) = (json!({"text": "once"}), || {
+        let answer = common::ask(&net.office.log.url, "GET", "/v1/log", b"").unwrap();
+        serde_json::from_slice::<Value>(&answer).unwrap()["size"].as_u64().unwrap()
+    });
+    let client = gate.session();
+    client.call(1, "append", &text);
+    let run = net.office.run_that_is("open", 1);
+    net.office.log.good(&["approve", &run, "--yes"]);
+    let ran = client.call(2, "append", &text).message();
+    assert_eq!((said(&ran["result"]), net.office.outcome(&ran["result"]).as_str()), ("done", "succeeded"));
+    for client in [gate.session(), client] {
+        let before = entries();
+        let held = client.call(3, "append", &text).message();
+        assert!(said(&held["result"]).starts_with("Not approved yet"), "{held}");
+        assert_eq!((net.office.approvals("open").len(), net.trace("append").as_str()), (1, "once\n"));
+        assert!(entries() - before <= 3, "no refusal is on record");
+    }
+    assert_eq!(net.office.log.json(&["resume", &run])["refusals"], 0);
 }
