@@ -10,19 +10,17 @@ mod common;
 mod office;
 
 use std::{
-    io::{self, Read as _, Write as _},
-    net::{Shutdown, TcpListener, TcpStream},
+    io::Write as _,
     process::Stdio,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    thread,
     time::Duration,
 };
 
 use client::said;
-use office::Office;
+use office::{Office, before_the_log};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -400,31 +398,6 @@ fn a_log_that_can_not_be_reached_lets_nothing_pass() {
     let refused = client.call(1, "read", &json!({"text": "x"}));
     assert!(refused["isError"] == true && said(&refused).contains("Nothing was run"), "{refused}");
     assert!(!office.trace_path("read").exists());
-}
-
-/// Stands before a log, and keeps its answers back while it is told to; where it is.
-fn before_the_log(url: &str, keeps_back: &Arc<AtomicBool>) -> String {
-    let (log, listener) =
-        (url.strip_prefix("http://").unwrap().to_owned(), TcpListener::bind("127.0.0.1:0").unwrap());
-    let (address, keeps_back) = (listener.local_addr().unwrap(), Arc::clone(keeps_back));
-    thread::spawn(move || {
-        for from in listener.incoming().map_while(Result::ok) {
-            let (to, keeps_back) = (TcpStream::connect(&log).unwrap(), Arc::clone(&keeps_back));
-            let (mut asked, mut asks) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-            thread::spawn(move || io::copy(&mut asked, &mut asks));
-            thread::spawn(move || {
-                let (mut from, mut to, mut bytes) = (to, from, [0; 4_096]);
-                while let Ok(read) = from.read(&mut bytes)
-                    && read > 0
-                    && !keeps_back.load(Ordering::Acquire)
-                    && to.write_all(&bytes[..read]).is_ok()
-                {}
-                let _ = to.shutdown(Shutdown::Both);
-                let _ = from.shutdown(Shutdown::Both);
-            });
-        }
-    });
-    format!("http://{address}")
 }
 
 /// A call that came again after the log's answer had been lost was proposed a second time.

@@ -10,6 +10,10 @@ mod net;
 mod office;
 
 use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -272,6 +276,21 @@ fn a_gate_that_is_told_to_end_records_what_runs_as_unknown() {
     let began = Instant::now();
     assert_eq!(gate.child.wait().unwrap().code(), Some(0));
     assert!(began.elapsed() < Duration::from_secs(5));
+    assert_eq!((net.office.approvals("unknown").len(), net.office.approvals("executing").len()), (1, 0));
+}
+
+/// What ran in a session that its client ended was of no connection that was open when the gate ended.
+#[test]
+fn a_gate_that_is_told_to_end_records_what_runs_in_a_session_that_ended_before() {
+    let net = Net::new();
+    let mut gate = net.gate(&[]);
+    let client = gate.session();
+    let mut waiting = client.begin(1, "slow", &json!({"text": "x"}));
+    net.wait_for("slow");
+    assert_eq!(client.delete().status, 204);
+    assert_eq!(waiting.end()["error"]["data"]["code"], "mcp-ended", "its client need not wait for it");
+    kill_process(Pid::from_child(&gate.child), Signal::TERM).unwrap();
+    assert_eq!(gate.child.wait().unwrap().code(), Some(0));
     assert_eq!((net.office.approvals("unknown").len(), net.office.approvals("executing").len()), (1, 0));
 }
 
@@ -583,4 +602,20 @@ fn what_people_approved_once_is_left_to_nobody_after_it_ran() {
         assert!(entries() - before <= 3, "no refusal is on record");
     }
     assert_eq!(net.office.log.json(&["resume", &run])["refusals"], 0);
+}
+
+/// A connection that had found a proposal standing, and could not go on with it, had taken it from all others: they proposed it anew.
+#[test]
+fn what_is_held_is_found_again_after_a_log_gave_one_connection_no_answer() {
+    let (net, keeps_back) = (Net::new(), Arc::new(AtomicBool::new(false)));
+    let url = office::before_the_log(&net.office.log.url, &keeps_back);
+    let gate = net.gate(&["--server", &url, "--hold", "1s"]);
+    let text = json!({"text": "x"});
+    for keeps in [false, true, false] {
+        keeps_back.store(keeps, Ordering::Release);
+        let answer = gate.session().call(1, "append", &text).message();
+        assert_eq!(said(&answer["result"]).starts_with("Not approved yet"), !keeps, "{answer}");
+        keeps_back.store(false, Ordering::Release);
+        assert_eq!(net.office.approvals("open").len(), 1);
+    }
 }

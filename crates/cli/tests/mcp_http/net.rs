@@ -88,7 +88,10 @@ impl Net {
     }
 
     fn words(&self, options: &[&str]) -> Vec<String> {
-        let mut words = vec!["mcp", "gate", "--name", "box", "--server", &self.office.log.url];
+        let mut words = vec!["mcp", "gate", "--name", "box"];
+        if !options.contains(&"--server") {
+            words.extend(["--server", &self.office.log.url]);
+        }
         if !options.contains(&"--listen") {
             words.extend(["--listen", "127.0.0.1:0"]);
         }
