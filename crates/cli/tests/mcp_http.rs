@@ -507,8 +507,11 @@ fn what_two_readers_could_read_otherwise_reaches_no_server() {
     assert!(net.heard_all().is_empty(), "{:?}", net.heard_all());
     // What headers say of arguments is known once the tools are.
     let say = call(1, "read", &json!({"text": "Ω"}), Some(&meta));
-    for (value, status) in [("other", 400), ("=?base64?zqk=?=", 200)] {
-        let answered = client.send("POST", &say, &[("Mcp-Param-Text", value)]);
+    let param = |value| ("Mcp-Param-Text", value);
+    for (headers, status) in
+        [(vec![], 400), (vec![param("other")], 400), (vec![param("=?base64?zqk=?=")], 200)]
+    {
+        let answered = client.send("POST", &say, &headers);
         assert_eq!(answered.status, status, "{}", answered.text);
         assert_eq!(net.heard("tools/call").len(), usize::from(status == 200));
         let code = if status == 200 { Value::Null } else { json!("mcp-header-mismatch") };
@@ -517,10 +520,12 @@ fn what_two_readers_could_read_otherwise_reaches_no_server() {
     let old = gate.session();
     let answered = old.send("POST", &call(1, "read", &json!({}), None), &[("Mcp-Param-Text", "x")]);
     assert_eq!((answered.status, net.heard("tools/call").len()), (400, 1), "also within a session");
+    let answered = old.send("POST", &call(1, "read", &json!({"text": "x"}), None), &[]);
+    assert_eq!((answered.status, net.heard("tools/call").len()), (200, 2), "where it may be missing");
     // A message is as large as one may be, and no larger.
     let of = |size: usize| {
-        let empty = call(1, "drop", &json!({"text": ""}), Some(&meta)).len();
-        call(1, "drop", &json!({"text": "x".repeat(size - empty)}), Some(&meta))
+        let empty = call(1, "drop", &json!({"other": ""}), Some(&meta)).len();
+        call(1, "drop", &json!({"other": "x".repeat(size - empty)}), Some(&meta))
     };
     let most = counterfoil_mcp::limits::MESSAGE_BYTES;
     assert_eq!(client.send("POST", &of(most + 1), &[("Mcp-Name", "drop")]).status, 413);

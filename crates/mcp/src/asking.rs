@@ -53,6 +53,11 @@ impl Proxy {
         self.tools(limits::DEFINITIONS, meta.as_ref())
     }
 
+    /// All of them where they are known, without asking anybody.
+    pub(crate) fn known_tools(&self) -> Option<Arc<Tools>> {
+        self.state().tools.clone().filter(|tools| tools.age() < limits::DEFINITIONS)
+    }
+
     /// All of them. One asks the server, and who comes meanwhile waits for what it says.
     fn tools(&self, age: Duration, meta: Option<&Value>) -> Result<Arc<Tools>, Reply> {
         let unknown = |why: &str| Reply::Error {

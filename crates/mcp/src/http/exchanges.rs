@@ -150,6 +150,11 @@ impl Exchanges {
         Ok(heard)
     }
 
+    /// Whether its client has a session.
+    pub(super) const fn is_session(&self) -> bool {
+        self.is_session
+    }
+
     /// Whether a request has no answer yet, and was not given up.
     pub(super) fn is_open(&self, id: &Id) -> bool {
         self.table().open.contains_key(id)

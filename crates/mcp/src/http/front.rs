@@ -31,6 +31,7 @@ use crate::{
     pool::spawn,
     proxy::Reply,
     reply,
+    tools::Tools,
 };
 
 /// Who is let in.
@@ -261,7 +262,7 @@ async fn tell(
     Ok(StatusCode::ACCEPTED.into_response())
 }
 
-/// Refuses a call of which headers say other arguments than its body. It takes the tool's definition to say which headers are about which,
+/// Refuses a call of which headers say other arguments than its body, or without a session not all that its tool demands. It takes the tool's definition to say which headers are about which,
 /// for which it waits among the calls of its connection; what is heard meanwhile ends that.
 async fn check_arguments(
     headers: &HeaderMap,
@@ -269,8 +270,18 @@ async fn check_arguments(
     (method, params): (&str, &Map<String, Value>),
     heard: &mut Heard,
 ) -> Result<Checked, Unfit> {
-    if method != "tools/call" || !headers::repeats_arguments(headers) {
+    // In sessions they may be missing.
+    let are_demanded = !connection.client.is_session();
+    if method != "tools/call" || !are_demanded && !headers::repeats_arguments(headers) {
         return Ok(Checked::Fits);
+    }
+    let name = params.get("name").and_then(Value::as_str).unwrap_or_default();
+    let check = |tools: &Tools| {
+        let are_demanded = are_demanded && tools.demands_headers(name);
+        headers::check_arguments(headers, tools.in_headers(name), params, are_demanded)
+    };
+    if let Some(tools) = connection.proxy.known_tools() {
+        return check(&tools).map(|()| Checked::Fits);
     }
     let (proxy, (to, listed)) = (Arc::clone(&connection.proxy), oneshot::channel());
     let tools = proxy.shared.pool.offer(Some(&connection.proxy.share), params.clone(), {
@@ -290,8 +301,7 @@ async fn check_arguments(
     let tools = listed.map_err(|fault| unknown(fault.to_string()))?.map_err(|fault| match fault {
         Reply::Error { why, .. } | Reply::Result(why) => unknown(why),
     })?;
-    let name = params.get("name").and_then(Value::as_str).unwrap_or_default();
-    headers::check_arguments(headers, tools.in_headers(name), params).map(|()| Checked::Fits)
+    check(&tools).map(|()| Checked::Fits)
 }
 
 /// What becomes of a request whose headers are compared with its body.
