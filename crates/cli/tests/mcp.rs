@@ -9,10 +9,18 @@ mod client;
 mod common;
 mod office;
 
-use std::{io::Write as _, process::Stdio, time::Duration};
+use std::{
+    io::Write as _,
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use client::said;
-use office::Office;
+use office::{Office, before_the_log};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -390,6 +398,24 @@ fn a_log_that_can_not_be_reached_lets_nothing_pass() {
     let refused = client.call(1, "read", &json!({"text": "x"}));
     assert!(refused["isError"] == true && said(&refused).contains("Nothing was run"), "{refused}");
     assert!(!office.trace_path("read").exists());
+}
+
+/// A call that came again after the log's answer had been lost was proposed a second time.
+#[test]
+fn what_a_log_took_without_an_answer_is_proposed_once() {
+    let (office, keeps_back) = (Office::new(), Arc::new(AtomicBool::new(false)));
+    let url = before_the_log(&office.log.url, &keeps_back);
+    let mut client = office.client_of(&url, &["--hold", "1s"]);
+    let ran = client.call(1, "read", &json!({"text": "x"}));
+    assert_eq!(ran["isError"], Value::Null, "{ran}");
+    keeps_back.store(true, Ordering::Release);
+    let failed = client.call(2, "append", &json!({"text": "x"}));
+    assert!(said(&failed).contains("not-proposed"), "{failed}");
+    office.run_that_is("open", 1);
+    keeps_back.store(false, Ordering::Release);
+    let held = client.call(3, "append", &json!({"text": "x"}));
+    assert!(said(&held).starts_with("Not approved yet"), "{held}");
+    assert_eq!(office.approvals("open").len(), 1);
 }
 
 #[test]

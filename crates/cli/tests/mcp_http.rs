@@ -10,6 +10,10 @@ mod net;
 mod office;
 
 use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -275,6 +279,21 @@ fn a_gate_that_is_told_to_end_records_what_runs_as_unknown() {
     assert_eq!((net.office.approvals("unknown").len(), net.office.approvals("executing").len()), (1, 0));
 }
 
+/// What ran in a session that its client ended was of no connection that was open when the gate ended.
+#[test]
+fn a_gate_that_is_told_to_end_records_what_runs_in_a_session_that_ended_before() {
+    let net = Net::new();
+    let mut gate = net.gate(&[]);
+    let client = gate.session();
+    let mut waiting = client.begin(1, "slow", &json!({"text": "x"}));
+    net.wait_for("slow");
+    assert_eq!(client.delete().status, 204);
+    assert_eq!(waiting.end()["error"]["data"]["code"], "mcp-ended", "its client need not wait for it");
+    kill_process(Pid::from_child(&gate.child), Signal::TERM).unwrap();
+    assert_eq!(gate.child.wait().unwrap().code(), Some(0));
+    assert_eq!((net.office.approvals("unknown").len(), net.office.approvals("executing").len()), (1, 0));
+}
+
 #[test]
 fn a_session_has_a_stream_of_what_its_server_says_by_itself_and_an_end() {
     let net = Net::new();
@@ -488,8 +507,11 @@ fn what_two_readers_could_read_otherwise_reaches_no_server() {
     assert!(net.heard_all().is_empty(), "{:?}", net.heard_all());
     // What headers say of arguments is known once the tools are.
     let say = call(1, "read", &json!({"text": "Ω"}), Some(&meta));
-    for (value, status) in [("other", 400), ("=?base64?zqk=?=", 200)] {
-        let answered = client.send("POST", &say, &[("Mcp-Param-Text", value)]);
+    let param = |value| ("Mcp-Param-Text", value);
+    for (headers, status) in
+        [(vec![], 400), (vec![param("other")], 400), (vec![param("=?base64?zqk=?=")], 200)]
+    {
+        let answered = client.send("POST", &say, &headers);
         assert_eq!(answered.status, status, "{}", answered.text);
         assert_eq!(net.heard("tools/call").len(), usize::from(status == 200));
         let code = if status == 200 { Value::Null } else { json!("mcp-header-mismatch") };
@@ -498,10 +520,12 @@ fn what_two_readers_could_read_otherwise_reaches_no_server() {
     let old = gate.session();
     let answered = old.send("POST", &call(1, "read", &json!({}), None), &[("Mcp-Param-Text", "x")]);
     assert_eq!((answered.status, net.heard("tools/call").len()), (400, 1), "also within a session");
+    let answered = old.send("POST", &call(1, "read", &json!({"text": "x"}), None), &[]);
+    assert_eq!((answered.status, net.heard("tools/call").len()), (200, 2), "where it may be missing");
     // A message is as large as one may be, and no larger.
     let of = |size: usize| {
-        let empty = call(1, "drop", &json!({"text": ""}), Some(&meta)).len();
-        call(1, "drop", &json!({"text": "x".repeat(size - empty)}), Some(&meta))
+        let empty = call(1, "drop", &json!({"other": ""}), Some(&meta)).len();
+        call(1, "drop", &json!({"other": "x".repeat(size - empty)}), Some(&meta))
     };
     let most = counterfoil_mcp::limits::MESSAGE_BYTES;
     assert_eq!(client.send("POST", &of(most + 1), &[("Mcp-Name", "drop")]).status, 413);
@@ -511,7 +535,7 @@ fn what_two_readers_could_read_otherwise_reaches_no_server() {
 #[test]
 fn there_are_as_many_sessions_as_there_may_be_and_the_one_that_is_idle_longest_makes_room() {
     let net = Net::new();
-    let gate = net.gate(&["--hold", "2m"]);
+    let gate = net.gate(&["--hold", "10m"]);
     let waits = gate.session();
     let mut waiting = waits.begin(1, "append", &json!({"text": "x"}));
     let run = net.office.run_that_is("open", 1);
@@ -527,27 +551,76 @@ fn there_are_as_many_sessions_as_there_may_be_and_the_one_that_is_idle_longest_m
     assert_eq!(said(&waiting.end()["result"]), "done", "one in which somebody waits is not idle");
 }
 
+/// One client could have all the exchanges of a gate, and its places were taken for as long as it liked.
 #[test]
-fn there_are_as_many_exchanges_as_there_may_be_and_who_closes_one_makes_room() {
+fn there_are_as_many_exchanges_as_there_may_be_a_share_for_each_client_and_who_closes_one_makes_room() {
     let net = Net::new();
-    let gate = net.gate(&["--hold", "2m"]);
-    let client = gate.without_session();
+    let gate = net.gate(&["--hold", "10m"]);
+    let one = gate.without_session();
+    let [other, third] = [("Authorization", "Bearer a"), ("Authorization", "Bearer b")]
+        .map(|shown| Asking { headers: vec![shown], ..gate.without_session() });
     let text = json!({"text": "all for one"});
-    // The tools are known from here on: a small server is not asked for them by all at once.
-    client.call(1, "read", &json!({}));
-    let most = counterfoil_mcp::limits::EXCHANGES;
-    let mut waiting: Vec<_> = (0..most).map(|_| client.begin(1, "append", &text)).collect();
+    let (until, lists) = (Instant::now() + office::PATIENCE, || json!({}));
+    let fill = |client: &Asking| {
+        let most = counterfoil_mcp::limits::EXCHANGES_SHARE;
+        let mut waiting: Vec<_> = (0..most).map(|_| client.begin(1, "append", &text)).collect();
+        while client.ask(1, "tools/list", lists()).status != 503 {
+            assert!(Instant::now() < until && waiting.len() < most + 8, "there is always room");
+            thread::sleep(Duration::from_millis(50));
+            // The place of the request before may have been taken when the last of them came.
+            waiting.push(client.begin(1, "append", &text));
+        }
+        waiting
+    };
+    let mut waiting = fill(&one);
     net.office.run_that_is("open", 1);
-    let until = Instant::now() + office::PATIENCE;
-    while client.ask(1, "tools/list", json!({})).status != 503 {
-        assert!(Instant::now() < until && waiting.len() < most + 8, "there is always room");
-        thread::sleep(Duration::from_millis(50));
-        // The place of the call before may have been taken when the last of them came.
-        waiting.push(client.begin(1, "append", &text));
-    }
+    assert_eq!(other.ask(1, "tools/list", lists()).status, 200, "that is one client's share");
+    let _waiting = fill(&other);
+    assert_eq!(third.ask(1, "tools/list", lists()).status, 503, "two have all");
     waiting.remove(0);
-    while client.ask(1, "tools/list", json!({})).status != 200 {
+    while third.ask(1, "tools/list", lists()).status != 200 {
         assert!(Instant::now() < until, "there is never room again");
         thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// What had been approved once and ran was left to other connections, which attempted it again and had that refused on record.
+#[test]
+fn what_people_approved_once_is_left_to_nobody_after_it_ran() {
+    let net = Net::new();
+    let gate = net.gate(&["--hold", "1s"]);
+    let (text, entries) = (json!({"text": "once"}), || {
+        let answer = common::ask(&net.office.log.url, "GET", "/v1/log", b"").unwrap();
+        serde_json::from_slice::<Value>(&answer).unwrap()["size"].as_u64().unwrap()
+    });
+    let client = gate.session();
+    client.call(1, "append", &text);
+    let run = net.office.run_that_is("open", 1);
+    net.office.log.good(&["approve", &run, "--yes"]);
+    let ran = client.call(2, "append", &text).message();
+    assert_eq!((said(&ran["result"]), net.office.outcome(&ran["result"]).as_str()), ("done", "succeeded"));
+    for client in [gate.session(), client] {
+        let before = entries();
+        let held = client.call(3, "append", &text).message();
+        assert!(said(&held["result"]).starts_with("Not approved yet"), "{held}");
+        assert_eq!((net.office.approvals("open").len(), net.trace("append").as_str()), (1, "once\n"));
+        assert!(entries() - before <= 3, "no refusal is on record");
+    }
+    assert_eq!(net.office.log.json(&["resume", &run])["refusals"], 0);
+}
+
+/// A connection that had found a proposal standing, and could not go on with it, had taken it from all others: they proposed it anew.
+#[test]
+fn what_is_held_is_found_again_after_a_log_gave_one_connection_no_answer() {
+    let (net, keeps_back) = (Net::new(), Arc::new(AtomicBool::new(false)));
+    let url = office::before_the_log(&net.office.log.url, &keeps_back);
+    let gate = net.gate(&["--server", &url, "--hold", "1s"]);
+    let text = json!({"text": "x"});
+    for keeps in [false, true, false] {
+        keeps_back.store(keeps, Ordering::Release);
+        let answer = gate.session().call(1, "append", &text).message();
+        assert_eq!(said(&answer["result"]).starts_with("Not approved yet"), !keeps, "{answer}");
+        keeps_back.store(false, Ordering::Release);
+        assert_eq!(net.office.approvals("open").len(), 1);
     }
 }

@@ -26,12 +26,34 @@ const TOOLS: &str = "toolsListChanged";
 /// What a connection knows of whom to tell.
 #[derive(Default)]
 pub(crate) struct Announcing {
-    /// The policy under which tools were listed last, or that was announced since.
-    policy: Option<Option<PolicyDigest>>,
+    /// Under what tools were listed last, or what was announced since; nothing before tools were listed.
+    shown: Option<Shown>,
     /// Requests that subscribe to changes of the tools, and whether the server took them.
     subscriptions: HashMap<Id, bool>,
     /// When it was asked last which policy is in force, once tools were shown.
     looked: Option<Instant>,
+}
+
+/// Under what tools are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    /// The policy in force, if there is any, as the log lists it.
+    Under(Option<PolicyDigest>),
+    /// It was not known, so that they were listed as the server lists them.
+    Unknown,
+}
+
+impl Announcing {
+    /// Notes under what tools are listed now. Whether those were shown others who go on with what was listed before.
+    fn lists(&mut self, shown: Shown) -> bool {
+        self.looked = Some(Instant::now());
+        self.shown.replace(shown).is_some_and(|before| before != shown)
+    }
+
+    /// Notes what is in force now. Whether tools were listed under something else; not where it is not known.
+    fn sees(&mut self, shown: Shown) -> bool {
+        shown != Shown::Unknown && self.shown.is_some() && self.lists(shown)
+    }
 }
 
 impl State {
@@ -59,8 +81,12 @@ impl State {
 impl Proxy {
     /// Tools are listed: under the policy that is in force now. Where others go on with what they listed before, they are told.
     pub(crate) fn lists_tools_now(&self, desk: Option<&Desk>) {
-        self.state().announcing.looked = Some(Instant::now());
-        if desk.is_some_and(|desk| self.sees_another_policy(desk)) && self.state().era == Some(Era::Request) {
+        let shown = desk.map_or(Shown::Unknown, shown_by);
+        let (differs, era) = {
+            let mut state = self.state();
+            (state.announcing.lists(shown), state.era)
+        };
+        if differs && era == Some(Era::Request) {
             self.announce();
         }
     }
@@ -76,22 +102,15 @@ impl Proxy {
             }
             state.announcing.looked = Some(Instant::now());
         }
-        let Some(desk) = self.desk_at_hand() else { return };
         let proxy = Arc::clone(self);
         // Where as much waits as may, it is looked again.
         self.shared.lists.try_run(move || {
-            if proxy.sees_another_policy(&desk) {
+            let Ok(desk) = proxy.desk() else { return };
+            let shown = shown_by(&desk);
+            if proxy.state().announcing.sees(shown) {
                 proxy.announce();
             }
         });
-    }
-
-    /// Whether another policy is in force than when this was asked before, as the log lists it; not the first time, nor where that is
-    /// not known.
-    fn sees_another_policy(&self, desk: &Desk) -> bool {
-        let Some(listed) = desk.policy_listed() else { return false };
-        let before = self.state().announcing.policy.replace(listed);
-        before.is_some_and(|before| before != listed)
     }
 
     fn announce(&self) {
@@ -124,6 +143,11 @@ impl Proxy {
         taken.as_object_mut()?.insert(TOOLS.to_owned(), true.into());
         reply::message(None, ACKNOWLEDGED, &params).ok()
     }
+}
+
+/// What is in force, as the log lists it.
+fn shown_by(desk: &Desk) -> Shown {
+    desk.policy_listed().map_or(Shown::Unknown, Shown::Under)
 }
 
 /// Says in what a server says that it can do that it announces tools, for the gate does: in a session always, under 2026-07-28 where the
@@ -161,6 +185,20 @@ mod tests {
         assert!(!discover(json!({"tools": {}, "resources": {}})), "it takes no subscriptions");
         assert!(discover(json!({"tools": {"listChanged": false}, "prompts": {"listChanged": true}})));
         assert!(discover(json!({"tools": {}, "resources": {"subscribe": true}})));
+    }
+
+    /// Where the log had not answered when tools were listed first, no policy was ever announced.
+    #[test]
+    fn what_was_listed_while_the_policy_was_not_known_is_announced_once_it_is() {
+        let under = |name: &[u8]| Shown::Under(Some(PolicyDigest::of(name)));
+        let mut announcing = Announcing::default();
+        assert!(!announcing.sees(under(b"a")), "nobody was shown any");
+        assert!(!announcing.lists(Shown::Unknown) && !announcing.sees(Shown::Unknown));
+        assert!(announcing.sees(under(b"a")) && !announcing.sees(under(b"a")), "once");
+        assert!(!announcing.sees(Shown::Unknown) && !announcing.sees(under(b"a")));
+        assert!(announcing.sees(Shown::Under(None)) && !announcing.lists(Shown::Under(None)));
+        // Who lists them while the log is away is shown more than the policy lists.
+        assert!(announcing.lists(Shown::Unknown) && announcing.sees(Shown::Under(None)));
     }
 
     #[test]

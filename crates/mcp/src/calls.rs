@@ -6,9 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use counterfoil_gate::{AskError, Asked, Attempt, Done, Ended, Ran, Refusal, ResultPayload};
+use counterfoil_gate::{AskError, Asked, Attempt, Done, Ended, GateError, Ran, Refusal, ResultPayload};
 use counterfoil_receipt::{
-    Action, Opening, RecordId,
+    Action, Opening, RecordId, RunId,
     body::{Effects, Status},
     text::Label,
 };
@@ -20,10 +20,17 @@ use crate::{
     limits,
     message::{self, Id},
     passing,
-    proxy::{Answer, Open, Proxy, Reply, State, parameters},
+    pool::OnPanic,
+    proxy::{Answer, FAILED, Open, Proxy, Reply, State, parameters},
     reply::{self, CallReceipt, EXECUTION, Era, IDEMPOTENCY_KEY},
-    shared::Remembered,
+    shared::{Remembered, Shared},
 };
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+/// The code of a call of which the log did not say whether it holds the proposal.
+const NOT_PROPOSED: &str = "not-proposed";
 
 /// A call that was proposed.
 pub(crate) struct Pending {
@@ -40,7 +47,16 @@ pub(crate) struct Pending {
     pub why: String,
     /// Whether it ran: what is held can be approved for several uses.
     pub ran: bool,
-    pub _remembered: Remembered,
+    /// When somebody waited for it last.
+    pub wanted: Instant,
+    pub remembered: Remembered,
+}
+
+impl Pending {
+    /// Whether nobody attempts it and nobody waits for it.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.busy && self.waiters.is_empty()
+    }
 }
 
 /// A request of the client: an id may be used again once it has its answer.
@@ -68,7 +84,8 @@ pub(crate) struct Waiter {
 impl Proxy {
     /// A call of a tool, from the request to the answer, unless it has to wait.
     pub(crate) fn call(self: &Arc<Self>, ticket: &Ticket, params: &Map<String, Value>) {
-        let call = self.read_call(params);
+        let _answered = OnPanic(|| self.answer(ticket, &failed_within(None)));
+        let call = self.read_call(ticket, params);
         let digest = call.and_then(|call| Ok((call.digest().map_err(|fault| self.not_asked(&fault))?, call)));
         match digest {
             Ok((digest, call)) => self.join(ticket, digest, call),
@@ -76,7 +93,7 @@ impl Proxy {
         }
     }
 
-    fn read_call(self: &Arc<Self>, params: &Map<String, Value>) -> Result<Call, Reply> {
+    fn read_call(&self, ticket: &Ticket, params: &Map<String, Value>) -> Result<Call, Reply> {
         let known = ["name", "arguments", "_meta", "inputResponses", "requestState"];
         let most = if self.state().era == Some(Era::Request) { known.len() } else { 3 };
         if let Some(name) = params.keys().find(|name| !known[..most].contains(&name.as_str())) {
@@ -94,8 +111,16 @@ impl Proxy {
             return Err(parameters(format!("the argument {name:?} is this gate's own")));
         }
         let inputs = read_inputs(params)?;
-        let tool = self.definition(name, limits::DEFINITIONS)?;
+        let tool = self.definition(name, limits::DEFINITIONS, self.meta_of(ticket).as_ref())?;
         Ok(Call { name: name.clone(), tool, arguments, inputs })
+    }
+
+    /// What a request under [`Era::Request`] says of itself.
+    fn meta_of(&self, ticket: &Ticket) -> Option<Value> {
+        match self.state().open.get(&ticket.id) {
+            Some(Open::Call { serial, meta, .. }) if *serial == ticket.serial => meta.clone(),
+            _ => None,
+        }
     }
 
     /// Has a request wait for its call: for the one that is held, or else for one that is proposed now.
@@ -106,6 +131,7 @@ impl Proxy {
         }
         if let Some(pending) = state.calls.get_mut(&digest) {
             pending.waiters.push(self.waiter(ticket));
+            pending.wanted = Instant::now();
             if pending.busy {
                 return;
             }
@@ -120,7 +146,11 @@ impl Proxy {
             let ask = desk.ask(&call, &ticket.id.to_string())?;
             Ok(match desk.refuses(&ask)? {
                 Some(refused) => Err(refused),
-                None => Ok((desk.asking.prepare(&ask, call.tool.idempotent)?, large_bytes(&ask.openings))),
+                // Before anything is prepared: what an earlier gate left is taken from there.
+                None => {
+                    let remembered = self.remember(&ask.openings)?;
+                    Ok((desk.asking.prepare(&ask, call.tool.idempotent)?, remembered))
+                }
             })
         });
         // Until it is known as a call, it counts as being proposed: what is the same must find one or the other.
@@ -133,18 +163,8 @@ impl Proxy {
                 let text = format!("refused: {why}. Nothing was run. The refusal is in run {run}.");
                 self.answer(ticket, &Reply::Result(reply::not_run(era, &text, Some(&receipt))));
             }
-            Ok(Ok((asked, bytes))) => {
+            Ok(Ok((asked, remembered))) => {
                 let waiters = vec![self.waiter(ticket)];
-                if self.shared.remembers_enough() {
-                    state.forget_idle();
-                }
-                let Some(remembered) = self.shared.remember(bytes) else {
-                    drop(state);
-                    let why =
-                        format!("calls wait that have {} bytes of arguments together", limits::CALLS_BYTES);
-                    return self
-                        .answer(ticket, &self.not_asked(&NotAsked { code: "mcp-busy".to_owned(), why }));
-                };
                 state.by_proposal.insert(asked.proposal, digest);
                 let pending = Pending {
                     call,
@@ -156,7 +176,8 @@ impl Proxy {
                     why: String::new(),
                     ran: false,
                     asked,
-                    _remembered: remembered,
+                    wanted: Instant::now(),
+                    remembered,
                 };
                 state.calls.insert(digest, pending);
                 drop(state);
@@ -172,7 +193,19 @@ impl Proxy {
 
     fn join_later(self: &Arc<Self>, ticket: Ticket, digest: CallDigest, call: Call) {
         let proxy = Arc::clone(self);
-        self.shared.pool.run(move || proxy.join(&ticket, digest, call));
+        self.shared.pool.run(&self.share, move || {
+            let _answered = OnPanic(|| proxy.answer(&ticket, &failed_within(None)));
+            proxy.join(&ticket, digest, call);
+        });
+    }
+
+    /// Room for a call with these large arguments, for which idle ones are forgotten.
+    fn remember(self: &Arc<Self>, openings: &[Opening]) -> Result<Remembered, NotAsked> {
+        forget_idle(&self.shared, &[Arc::clone(self)]);
+        self.shared.remember(openings.iter().map(|opening| opening.content.len()).sum()).ok_or_else(|| {
+            let why = format!("calls wait that have {} bytes of arguments together", limits::CALLS_BYTES);
+            NotAsked { code: "mcp-busy".to_owned(), why }
+        })
     }
 
     fn waiter(&self, ticket: &Ticket) -> Waiter {
@@ -182,6 +215,7 @@ impl Proxy {
 
     /// Runs a call that this thread has, if it may be run and somebody still waits for it.
     fn attempt(self: &Arc<Self>, digest: CallDigest) {
+        let _ended = OnPanic(|| self.broke_off(&digest));
         loop {
             let (asked, call, ticket, held) = {
                 let mut state = self.state();
@@ -192,6 +226,7 @@ impl Proxy {
                 let Some(waiter) = pending.waiters.last() else {
                     // Nothing runs that nobody waits for.
                     pending.busy = false;
+                    self.leave_to_others(pending);
                     return;
                 };
                 (pending.asked.clone(), pending.call.clone(), waiter.ticket.clone(), pending.held)
@@ -225,14 +260,21 @@ impl Proxy {
         (pending.held, pending.why) = (true, why);
         // Another connection may go on with it, and use it up.
         (pending.asked.earlier, pending.asked.begun) = (true, None);
-        if let Some(desk) = self.shared.opened_desk() {
-            desk.asking.leave(&pending.asked);
-        }
+        self.leave_to_others(pending);
         if pending.changed {
             return true;
         }
         pending.busy = false;
         false
+    }
+
+    /// What was found standing, or is held now, is there for other connections: to be proposed no second time.
+    fn leave_to_others(&self, pending: &Pending) {
+        if pending.asked.earlier
+            && let Some(desk) = self.shared.opened_desk()
+        {
+            desk.asking.leave(&pending.asked);
+        }
     }
 
     /// A call ran.
@@ -252,7 +294,7 @@ impl Proxy {
             Some(ran.execution),
             "executed",
         );
-        let (held, call) = (pending.held, pending.call.clone());
+        let (held, call, asked) = (pending.held, pending.call.clone(), pending.asked.clone());
         let waiters: Vec<Ticket> = pending.waiters.drain(..).map(|waiter| waiter.ticket).collect();
         (pending.busy, pending.ran) = (false, true);
         // What may be tried again is not over.
@@ -277,7 +319,24 @@ impl Proxy {
                 self.join_later(waiter, *digest, call.clone());
             }
         }
+        if held && !again {
+            self.forget_if_used_up(digest, &asked);
+        }
         false
+    }
+
+    /// What people approved and ran is left to nobody once nothing is left of it.
+    fn forget_if_used_up(&self, digest: &CallDigest, asked: &Asked) {
+        let Some(desk) = self.shared.opened_desk().filter(|desk| desk.is_used_up(asked)) else { return };
+        desk.asking.end(asked);
+        let mut state = self.state();
+        if state
+            .calls
+            .get(digest)
+            .is_some_and(|known| known.asked.proposal == asked.proposal && known.is_idle())
+        {
+            state.forget(digest);
+        }
     }
 
     /// A call is over without an effect.
@@ -311,7 +370,8 @@ impl Proxy {
         false
     }
 
-    /// It could not be proposed, there is no evidence, or nothing can be noted: nothing ran, and what is held stays held.
+    /// It could not be proposed, there is no evidence, or nothing can be noted: nothing ran, and what is held stays held. What may be
+    /// proposed is gone on with by the same call, which is not proposed a second time.
     fn failed(&self, digest: &CallDigest, fault: AskError) -> bool {
         let mut state = self.state();
         let era = state.era();
@@ -319,7 +379,8 @@ impl Proxy {
         pending.busy = false;
         let waiters = std::mem::take(&mut pending.waiters);
         let receipt = CallReceipt::new(pending.asked.run, Some(pending.asked.proposal), None, "failed");
-        if !pending.held {
+        self.leave_to_others(pending);
+        if !pending.held && !may_be_proposed(&fault) {
             state.forget(digest);
         }
         drop(state);
@@ -331,6 +392,25 @@ impl Proxy {
             self.answer(&waiter.ticket, &reply);
         }
         false
+    }
+
+    /// Whoever attempted it panicked. What became of it the next gate settles, if it began.
+    fn broke_off(&self, digest: &CallDigest) {
+        let mut state = self.state();
+        let Some(pending) = state.calls.get_mut(digest) else { return };
+        pending.busy = false;
+        self.leave_to_others(pending);
+        let (waiters, run) = (std::mem::take(&mut pending.waiters), pending.asked.run);
+        if !pending.held {
+            state.forget(digest);
+        }
+        for waiter in &waiters {
+            state.awaited.remove(&waiter.ticket.id);
+        }
+        drop(state);
+        for waiter in waiters {
+            self.answer(&waiter.ticket, &failed_within(Some(run)));
+        }
     }
 
     /// The effect: the server is given exactly the arguments that were judged, and what it answers is what became of them.
@@ -453,6 +533,9 @@ impl Proxy {
                     told.push((waiter.ticket.clone(), waiter.steps, pending.asked.proposal));
                 }
             }
+            if pending.waiters.iter().any(|waiter| waiter.until <= now) {
+                pending.wanted = now;
+            }
             pending.waiters.retain(|waiter| waiter.until > now);
         }
         let tokens =
@@ -503,15 +586,65 @@ impl Proxy {
             if !pending.busy && !pending.waiters.is_empty() {
                 pending.busy = true;
                 let proxy = Arc::clone(self);
-                self.shared.pool.run(move || proxy.attempt(digest));
+                self.shared.pool.run(&self.share, move || proxy.attempt(digest));
             }
         }
     }
 }
 
-/// Bytes that these open.
-fn large_bytes(openings: &[Opening]) -> usize {
-    openings.iter().map(|opening| opening.content.len()).sum()
+/// Forgets calls that nobody waits for until there is room again: those without large arguments first, which are found again in the log, and
+/// of each kind those that were waited for longest ago.
+pub(crate) fn forget_idle(shared: &Shared, connections: &[Arc<Proxy>]) {
+    if !shared.remembers_enough() {
+        return;
+    }
+    let mut idle = Vec::new();
+    for connection in connections {
+        let state = connection.state();
+        let calls = state.calls.iter().filter(|(_, pending)| pending.is_idle());
+        let calls = calls.map(|(digest, pending)| {
+            (pending.remembered.bytes() > 0, pending.wanted, *digest, Arc::clone(connection))
+        });
+        idle.extend(calls);
+    }
+    idle.sort_unstable_by_key(|(is_large, wanted, ..)| (*is_large, *wanted));
+    for (is_large, _, digest, connection) in idle {
+        if !shared.remembers_enough() {
+            return;
+        }
+        let mut state = connection.state();
+        // Where bytes are short, forgetting what has none is of no use.
+        let helps = is_large || shared.remembers_enough_calls();
+        if helps && state.calls.get(&digest).is_some_and(Pending::is_idle) {
+            state.forget(&digest);
+        }
+    }
+}
+
+/// Whether the log may hold the proposal of what failed so, and it can be gone on with.
+fn may_be_proposed(fault: &AskError) -> bool {
+    match fault {
+        // Otherwise the log signed that it does not admit it.
+        AskError::NotAsked { code, .. } => code == NOT_PROPOSED,
+        // What may be logged is its execution, too, and that holds its use.
+        AskError::Gate(GateError::Unconfirmed { .. }) => false,
+        AskError::Gate(
+            GateError::NotSettled
+            | GateError::NotProposed(_)
+            | GateError::NoEvidence(_)
+            | GateError::Open(_)
+            | GateError::Sign(_)
+            | GateError::Clock(_)
+            | GateError::Random(_),
+        ) => true,
+    }
+}
+
+/// What is said of a call in which this gate panicked.
+fn failed_within(run: Option<RunId>) -> Reply {
+    let run = run.map_or_else(String::new, |run| format!("; its run is {run}"));
+    let why = format!("this gate failed within the call, and does not say whether it ran{run}");
+    Reply::Error { number: message::INTERNAL, code: FAILED, why }
 }
 
 /// A call that is being proposed, until this goes out of scope.
@@ -551,7 +684,8 @@ impl counterfoil_gate::Effect for Effect<'_> {
     fn check(&mut self, _: &Action) -> Result<(), Refusal> {
         let refusal = |detail: String| Refusal { code: "tool-changed".to_owned(), detail };
         let age = if self.held { Duration::ZERO } else { limits::DEFINITIONS };
-        match self.proxy.definition(&self.call.name, age) {
+        let meta = self.proxy.meta_of(&self.ticket);
+        match self.proxy.definition(&self.call.name, age, meta.as_ref()) {
             Ok(tool) if tool == self.call.tool => Ok(()),
             Ok(_) => Err(refusal(format!("{} is defined otherwise than when it was called", self.call.name))),
             Err(Reply::Error { why, .. } | Reply::Result(why)) => Err(refusal(why)),

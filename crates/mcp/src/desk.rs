@@ -11,7 +11,7 @@ use std::{
 };
 
 use counterfoil_client::seal;
-use counterfoil_gate::{Ask, AskError};
+use counterfoil_gate::{Ask, AskError, Asked};
 use counterfoil_policy::{Evidence, Policy};
 use counterfoil_receipt::{
     Action, Opening, PolicyDigest, RecordId, RunId,
@@ -21,11 +21,11 @@ use counterfoil_receipt::{
     limits::NAMES,
     text::{Label, Pointer, Text},
 };
-use counterfoil_verify::{Answer, Dimension};
+use counterfoil_verify::{Answer, Dimension, RunState};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::{limits, policy::Says, tools::Tool};
+use crate::{limits, policy::Says, pool::spawn, tools::Tool};
 
 /// The argument of an action that has what the client answered.
 pub const RESPONSES: &str = "counterfoil/inputResponses";
@@ -192,9 +192,12 @@ impl Desk {
     }
 
     /// Logs outcomes soon after their effects, on a thread of its own, for as long as the desk is there.
-    pub(crate) fn log_outcomes(desk: &Arc<Self>) {
+    ///
+    /// # Errors
+    /// [`NotAsked`] if there is no thread for it.
+    pub(crate) fn log_outcomes(desk: &Arc<Self>) -> Result<(), NotAsked> {
         let desk = Arc::downgrade(desk);
-        thread::spawn(move || {
+        let logging = spawn(move || {
             while let Some(desk) = desk.upgrade() {
                 let gate = &desk.asking.gate;
                 if gate.wait_for_outcomes(limits::LINGER, limits::OUTCOMES) && !gate.log_outcomes() {
@@ -202,6 +205,7 @@ impl Desk {
                 }
             }
         });
+        logging.map_err(|fault| NotAsked::new("mcp-thread", fault.to_string()))
     }
 
     /// Where people look at a proposal.
@@ -314,6 +318,14 @@ impl Desk {
         });
         *in_force = Some((Instant::now(), says.clone()));
         says
+    }
+
+    /// Whether the log shows that nothing is left of what was approved; not where it gives no answer.
+    pub(crate) fn is_used_up(&self, asked: &Asked) -> bool {
+        let Ok(evidence) = self.asking.gate.shown(asked.run) else { return false };
+        let Ok(state) = RunState::of(&evidence, asked.run, &[]) else { return false };
+        let budget = state.budget();
+        budget.uses.iter().any(|uses| uses.proposal == asked.proposal && uses.left == 0)
     }
 
     /// The run of this connection.

@@ -5,6 +5,7 @@
 //! Both revisions of the protocol that are in use pass, 2025-11-25 and 2026-07-28.
 
 mod announcing;
+mod asking;
 mod calls;
 mod desk;
 pub mod http;

@@ -19,7 +19,8 @@ pub const PAGES: usize = 100;
 pub const OPEN_REQUESTS: usize = 16_384;
 /// Calls that all connections remember at a time, with those that nobody waits for any more: at some kilobytes each, 64 MiB.
 pub const CALLS: usize = 16_384;
-/// Bytes of arguments too large for a record that all connections remember at a time; a call that has more is not proposed.
+/// Bytes of arguments too large for a record that all connections remember at a time; a call that has more is not proposed. A record commits
+/// to such arguments with salts of its own, so a call with them that was forgotten is proposed anew when it comes again.
 pub const CALLS_BYTES: usize = 268_435_456;
 /// Requests that wait for their turn at a time, where each waits to be asked: what one client may have open.
 pub const QUEUED: usize = OPEN_REQUESTS;
@@ -35,6 +36,8 @@ pub const WAITING_BYTES: usize = 67_108_864;
 pub const AFTER_SERVER: Duration = Duration::from_secs(30);
 /// Calls that run at a time; others wait for their turn.
 pub const RUNNING: usize = 64;
+/// Of them those of one connection of a gate over HTTP: whatever one client does, others have as many.
+pub const RUNNING_SHARE: usize = RUNNING / 2;
 /// For how many seconds it is believed which policy is in force, where that hides or refuses, or lets a request pass that is no call.
 pub const POLICY_SECONDS: u64 = 5;
 /// How often it is asked whether another policy is in force, once a client was shown tools: it is told then that they may be others.
@@ -42,7 +45,7 @@ pub const POLICY_WATCH: Duration = Duration::from_secs(15);
 /// How long the definitions of tools are believed without asking for them again, where the server says of no change. Before something runs
 /// that people approved, they are always asked for.
 pub const DEFINITIONS: Duration = Duration::from_secs(60);
-/// How long a server may take to list its tools.
+/// How long a server may take to list its tools, on all pages together.
 pub const LISTING: Duration = Duration::from_secs(30);
 /// How long a server is waited for after its client cancelled a call that runs.
 pub const AFTER_CANCEL: Duration = Duration::from_secs(10);
@@ -58,6 +61,8 @@ pub const UNDER_WAY: usize = 512;
 pub const ENDINGS: usize = 4;
 /// Requests over HTTP that are open at a time, with streams: each may have a thread.
 pub const EXCHANGES: usize = 512;
+/// Of them those of one connection: whatever one client leaves open, others have as many.
+pub const EXCHANGES_SHARE: usize = EXCHANGES / 2;
 /// Bytes that wait to be read by one of them; one message more than that is taken where none waits.
 pub const EXCHANGE_BYTES: usize = 1_048_576;
 /// Sessions of clients at a time, and clients that have none by what they show: people and programs of one desk.

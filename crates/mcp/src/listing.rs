@@ -15,6 +15,7 @@ use crate::{
     limits,
     lines::{self, Line},
     message::{self, FromServer, Id},
+    pool::spawn,
     proxy::{CAPABILITIES, VERSION},
     reply,
     tools::{Page, Tools},
@@ -48,12 +49,13 @@ pub fn tools_of(command: &mut Command) -> Result<Vec<(String, SchemaDigest)>, St
         server.meta = Some(json!({VERSION: REVISIONS[1], CAPABILITIES: {}, client: who}));
     }
     let (mut tools, mut listed, mut cursor) = (Tools::default(), Vec::new(), None);
+    let until = Instant::now() + limits::LISTING;
     for _ in 0..limits::PAGES {
         let mut params = json!({});
         if let Some(cursor) = cursor {
             params["cursor"] = Value::String(cursor);
         }
-        let page = Page::parse(&server.ask("tools/list", params)??)?;
+        let page = Page::parse(&server.ask_until("tools/list", params, until)??)?;
         tools.add(&page)?;
         listed.extend(page.tools.into_iter().map(|(name, tool, _)| (name, tool.definition)));
         cursor = page.next;
@@ -70,7 +72,7 @@ impl Server {
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
         let (to, from) = (process.stdin.take(), process.stdout.take());
         let (sender, lines) = mpsc::sync_channel(64);
-        thread::spawn(move || {
+        let reading = spawn(move || {
             let Some(from) = from else { return };
             let mut from = BufReader::new(from);
             loop {
@@ -81,18 +83,28 @@ impl Server {
                 }
             }
         });
-        Ok(Self { process, to, lines, asked: 0, meta: None })
+        let server = Self { process, to, lines, asked: 0, meta: None };
+        // Without it the server ends as it always does.
+        reading.map(|()| server)
     }
 
     /// What the server answers; `Ok(Err(_))` if it says that it can't.
-    fn ask(&mut self, method: &str, mut params: Value) -> Result<Result<String, String>, String> {
+    fn ask(&mut self, method: &str, params: Value) -> Result<Result<String, String>, String> {
+        self.ask_until(method, params, Instant::now() + limits::LISTING)
+    }
+
+    fn ask_until(
+        &mut self,
+        method: &str,
+        mut params: Value,
+        until: Instant,
+    ) -> Result<Result<String, String>, String> {
         self.asked += 1;
         let own = Id::Number(self.asked);
         if let Some(meta) = &self.meta {
             params["_meta"] = meta.clone();
         }
         self.say(Some(&own), method, &params)?;
-        let until = Instant::now() + limits::LISTING;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let late = |_| format!("it did not answer {method} within {} s", limits::LISTING.as_secs());

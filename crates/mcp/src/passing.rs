@@ -12,7 +12,8 @@ use crate::{
     desk::NotAsked,
     limits,
     message::{self, Id},
-    proxy::{CAPABILITIES, Open, Proxy, Reply, busy, parameters},
+    pool::OnPanic,
+    proxy::{CAPABILITIES, FAILED, Open, Proxy, Reply, busy, parameters},
     reply::{self, Era},
 };
 
@@ -112,7 +113,9 @@ impl Proxy {
             return Ok(());
         }
         let (proxy, given, method) = (Arc::clone(self), id.clone(), method.to_owned());
-        let offered = self.shared.judged.offer((wanted, params), move |(wanted, mut params)| {
+        let offered = self.shared.judged.offer(None, (wanted, params), move |(wanted, mut params)| {
+            let why = "this gate failed to judge the request";
+            let _answered = OnPanic(|| proxy.keep_back(&given, serial, message::INTERNAL, FAILED, why));
             if method == "initialize" {
                 proxy.without_denied_capabilities(&mut params);
             }
@@ -215,13 +218,13 @@ impl Proxy {
         }
         let (proxy, given, about) = (Arc::clone(self), id.clone(), about.cloned());
         let is_taken = self.shared.judged.try_run(move || {
+            let why = "this gate failed to judge the request";
+            let _answered = OnPanic(|| proxy.keep_from_client(&given, message::INTERNAL, FAILED, why));
             match proxy.desk().and_then(|desk| desk.passes(known, &params)) {
                 Ok(()) => proxy.ask_client(&given, known, params, about.as_ref()),
                 Err(fault) => {
-                    if proxy.state().to_judge.remove(&given) {
-                        let (number, why) = (message::INVALID_REQUEST, refused(&fault));
-                        proxy.to_server(&reply::error(Some(&given), number, &fault.code, &why));
-                    }
+                    let why = refused(&fault);
+                    proxy.keep_from_client(&given, message::INVALID_REQUEST, &fault.code, &why);
                 }
             }
         });
@@ -230,6 +233,13 @@ impl Proxy {
             return Err((message::INTERNAL, "mcp-busy".to_owned(), why));
         }
         Ok(())
+    }
+
+    /// Answers a request of the server of which the client does not hear, unless it gave it up meanwhile.
+    fn keep_from_client(&self, id: &Id, number: i64, code: &str, why: &str) {
+        if self.state().to_judge.remove(id) {
+            self.to_server(&reply::error(Some(id), number, code, why));
+        }
     }
 
     fn ask_client(&self, id: &Id, method: &str, params: Map<String, Value>, about: Option<&Id>) {
@@ -395,7 +405,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{lines::Line, shared, writer::Lines};
+    use crate::{lines::Line, pool::Share, shared, writer::Lines};
 
     /// Who takes everything.
     #[derive(Default)]
@@ -414,7 +424,7 @@ mod tests {
     #[test]
     fn what_a_server_no_longer_asks_is_forgotten() {
         let taker = Arc::<Taker>::default();
-        let proxy = Proxy::new(taker.clone(), taker, shared::tests::without_a_log());
+        let proxy = Proxy::new(taker.clone(), taker, shared::tests::without_a_log(), limits::RUNNING);
         let say = |line: &str| proxy.from_server(&Line::Whole(line.as_bytes().to_vec()), None);
         say(r#"{"jsonrpc":"2.0","id":"s1","method":"ping"}"#);
         assert_eq!(proxy.state().asked.len(), 1);
@@ -426,11 +436,11 @@ mod tests {
     #[test]
     fn a_call_that_was_given_up_before_its_turn_is_not_begun() {
         let (shared, server) = (shared::tests::without_a_log(), Arc::<Taker>::default());
-        let proxy = Proxy::new(Arc::<Taker>::default(), server.clone(), Arc::clone(&shared));
+        let proxy = Proxy::new(Arc::<Taker>::default(), server.clone(), Arc::clone(&shared), limits::RUNNING);
         let mut ends: Vec<_> = (0..limits::RUNNING)
             .map(|_| {
                 let ((begins, began), (end, ends)) = (mpsc::channel(), mpsc::channel::<()>());
-                shared.pool.run(move || {
+                shared.pool.run(&Share::new(1), move || {
                     begins.send(()).unwrap();
                     let _ = ends.recv();
                 });
@@ -446,7 +456,7 @@ mod tests {
         say(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":2}}"#);
         // One thread does what waits, in its order.
         let (to, done) = mpsc::channel();
-        shared.pool.run(move || to.send(()).unwrap());
+        shared.pool.run(&Share::new(1), move || to.send(()).unwrap());
         ends.pop();
         done.recv().unwrap();
         assert_eq!(*server.0.lock().unwrap(), Vec::<String>::new());

@@ -11,25 +11,28 @@ use std::{
 };
 
 use counterfoil_receipt::RecordId;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::{
     announcing::{self, Announcing},
+    asking::Listing,
     calls::{Pending, Ticket},
     desk::{CallDigest, Desk, NotAsked},
     limits,
     lines::Line,
     message::{self, FromClient, FromServer, Id},
     passing,
-    pool::Wanted,
+    pool::{OnPanic, Share, Wanted},
     reply::{self, Era},
     shared::Shared,
     tools::{Page, Tool, Tools},
     writer::Lines,
 };
 
+/// The code of an answer where the gate itself is at fault.
+pub(crate) const FAILED: &str = "mcp-failed";
 /// What ids of the gate's own requests begin with.
-const OWN: &str = "counterfoil:";
+pub(crate) const OWN: &str = "counterfoil:";
 /// The member of `_meta` by which a request of revision 2026-07-28 says which it is.
 pub(crate) const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 /// The member that says what the client can do.
@@ -38,7 +41,7 @@ pub(crate) const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilitie
 const TASKS: &str = "io.modelcontextprotocol/tasks";
 
 /// The revisions that have sessions, of which a server says one when a session begins.
-const SESSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
+pub(crate) const SESSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
 
 /// One connection.
 pub struct Proxy {
@@ -47,13 +50,13 @@ pub struct Proxy {
     client: Arc<dyn Lines>,
     server: Mutex<Option<Arc<dyn Lines>>>,
     pub(crate) shared: Arc<Shared>,
+    /// Its share of the threads that work on calls.
+    pub(crate) share: Arc<Share>,
 }
 
 #[derive(Default)]
 pub(crate) struct State {
     pub era: Option<Era>,
-    /// `_meta` of the client's last request under [`Era::Request`].
-    pub meta: Option<Value>,
     /// Requests of the client that have no answer yet.
     pub open: HashMap<Id, Open>,
     /// Requests of the server that have none.
@@ -63,6 +66,7 @@ pub(crate) struct State {
     /// Requests of the gate, and calls that run.
     pub awaited: HashMap<Id, mpsc::Sender<Answer>>,
     pub tools: Option<Arc<Tools>>,
+    pub listing: Listing,
     pub calls: HashMap<CallDigest, Pending>,
     pub by_proposal: HashMap<RecordId, CallDigest>,
     /// Calls that are being proposed.
@@ -99,20 +103,27 @@ pub(crate) enum Answer {
 }
 
 /// How a call of the client ends.
+#[derive(Debug)]
 pub(crate) enum Reply {
     Result(String),
     Error { number: i64, code: &'static str, why: String },
 }
 
 impl Proxy {
-    /// A connection to a client and a server.
-    pub(crate) fn new(client: Arc<dyn Lines>, server: Arc<dyn Lines>, shared: Arc<Shared>) -> Arc<Self> {
+    /// A connection to a client and a server, of whose calls so many run at a time.
+    pub(crate) fn new(
+        client: Arc<dyn Lines>,
+        server: Arc<dyn Lines>,
+        shared: Arc<Shared>,
+        running: usize,
+    ) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::default(),
             changed: Condvar::new(),
             client,
             server: Mutex::new(Some(server)),
             shared,
+            share: Share::new(running),
         })
     }
 
@@ -290,7 +301,11 @@ impl Proxy {
         without_tasks(&mut params);
         self.without_what_is_denied(&mut params);
         let mut state = self.state();
-        state.is_of_the_era(method, &params)?;
+        if state.ended {
+            let why = "this connection has ended".to_owned();
+            return Err(Reply::Error { number: message::INTERNAL, code: "mcp-ended", why });
+        }
+        let meta = state.is_of_the_era(method, &params)?;
         // A call that was cancelled may still run under its id.
         if state.open.contains_key(id) || state.awaited.contains_key(id) {
             return Err(invalid(
@@ -308,9 +323,9 @@ impl Proxy {
             let token = params.get("_meta").and_then(|meta| meta.get("progressToken")).cloned();
             state.numbered += 1;
             let ticket = Ticket { id: id.clone(), serial: state.numbered };
-            let meta = state.meta.clone();
             let (proxy, serial) = (Arc::clone(self), ticket.serial);
-            let wanted = self.shared.pool.offer(params, move |params| proxy.call(&ticket, &params));
+            let wanted =
+                self.shared.pool.offer(Some(&self.share), params, move |params| proxy.call(&ticket, &params));
             let wanted = wanted.ok_or_else(busy)?;
             state.open.insert(id.clone(), Open::Call { token, serial, meta, _wanted: wanted });
             return Ok(());
@@ -400,11 +415,15 @@ impl Proxy {
                 let (id, given, text) = (id.clone(), id.clone(), text.to_owned());
                 let needs_the_log = passing::needs_the_log(&method, &result);
                 let proxy = Arc::clone(self);
-                let pass = move || match proxy.passed(&method, &result, era) {
-                    Ok(Some(edited)) => proxy.to_client(&reply::result(&id, &edited)),
-                    Ok(None) => proxy.to_client(&text),
-                    Err((code, why)) => {
-                        proxy.to_client(&reply::error(Some(&id), message::INTERNAL, &code, &why))
+                let pass = move || {
+                    let fail = |code: &str, why: &str| {
+                        proxy.to_client(&reply::error(Some(&id), message::INTERNAL, code, why))
+                    };
+                    let _answered = OnPanic(|| fail(FAILED, "this gate failed to read the server's answer"));
+                    match proxy.passed(&method, &result, era) {
+                        Ok(Some(edited)) => proxy.to_client(&reply::result(&id, &edited)),
+                        Ok(None) => proxy.to_client(&text),
+                        Err((code, why)) => fail(&code, &why),
                     }
                 };
                 if !needs_the_log {
@@ -496,98 +515,6 @@ impl Proxy {
         token.is_some() && state.open.values().any(is_of)
     }
 
-    /// A tool; the server is asked for its tools where they are not known, or were for longer than `age`.
-    pub(crate) fn definition(self: &Arc<Self>, tool: &str, age: Duration) -> Result<Tool, Reply> {
-        let found = self.tools(age, None)?.get(tool);
-        found.ok_or_else(|| parameters(format!("the server has no tool {tool:?}")))
-    }
-
-    /// All of them, asked for as a request with these parameters would be.
-    pub(crate) fn tools_for(&self, mut params: Map<String, Value>) -> Result<Arc<Tools>, Reply> {
-        without_tasks(&mut params);
-        self.without_what_is_denied(&mut params);
-        let mut meta = params.remove("_meta");
-        if let Some(Value::Object(meta)) = &mut meta {
-            meta.remove("progressToken");
-        }
-        self.tools(limits::DEFINITIONS, meta.as_ref())
-    }
-
-    /// All of them, asked for with `meta`, or else with that of the client's last request.
-    fn tools(&self, age: Duration, meta: Option<&Value>) -> Result<Arc<Tools>, Reply> {
-        let before = {
-            let state = self.state();
-            if let Some(known) = state.tools.as_ref().filter(|tools| tools.age() < age) {
-                return Ok(Arc::clone(known));
-            }
-            state.changes
-        };
-        let listed = self.list_tools(meta).map(Arc::new).map_err(|why| Reply::Error {
-            number: message::INTERNAL,
-            code: "mcp-tools",
-            why: format!("the server's tools are not known: {why}"),
-        })?;
-        let mut state = self.state();
-        // What changed while it was listed is asked for again.
-        if state.changes == before {
-            state.tools = Some(Arc::clone(&listed));
-        }
-        Ok(listed)
-    }
-
-    fn list_tools(&self, meta: Option<&Value>) -> Result<Tools, String> {
-        let (mut tools, mut cursor) = (Tools::default(), None);
-        for _ in 0..limits::PAGES {
-            let mut params = json!({});
-            if let Some(cursor) = cursor {
-                params["cursor"] = Value::String(cursor);
-            }
-            let page = Page::parse(&self.ask("tools/list", params, meta)?)?;
-            tools.add(&page)?;
-            cursor = page.next;
-            if cursor.is_none() {
-                return Ok(tools);
-            }
-        }
-        Err(format!("more than {} pages", limits::PAGES))
-    }
-
-    /// Asks the server for something in the gate's own name.
-    fn ask(&self, method: &str, mut params: Value, meta: Option<&Value>) -> Result<String, String> {
-        let (to, from) = mpsc::channel();
-        let id = {
-            let mut state = self.state();
-            if state.ended {
-                return Err("the server ended".to_owned());
-            }
-            state.numbered += 1;
-            let id = Id::Text(format!("{OWN}{}", state.numbered));
-            if let Some(meta) = meta.or(state.meta.as_ref()) {
-                params["_meta"] = meta.clone();
-            }
-            state.awaited.insert(id.clone(), to);
-            id
-        };
-        let text = reply::message(Some(&id), method, &params).map_err(|fault| fault.to_string());
-        let sent = text.and_then(|text| {
-            if self.to_server(&text) { Ok(()) } else { Err("the server does not read".to_owned()) }
-        });
-        if let Err(why) = sent {
-            self.state().awaited.remove(&id);
-            return Err(why);
-        }
-        match from.recv_timeout(limits::LISTING) {
-            Ok(Answer::Result(result)) => Ok(result),
-            Ok(Answer::Error { code, message }) => Err(format!("{message} ({code})")),
-            Ok(Answer::Gone(why)) => Err(why.to_owned()),
-            Ok(Answer::Lost(why) | Answer::NotSent(why)) => Err(why),
-            Err(_) => {
-                self.state().awaited.remove(&id);
-                Err(format!("no answer within {} s", limits::LISTING.as_secs()))
-            }
-        }
-    }
-
     /// The desk, if a call has needed one, without waiting for whoever opens it.
     pub(crate) fn desk_at_hand(&self) -> Option<Arc<Desk>> {
         self.shared.opened_desk()
@@ -651,8 +578,9 @@ impl State {
         self.era.unwrap_or(Era::Session)
     }
 
-    /// Whether a request is of the revision that the connection speaks; the first that is more than a question who is there says which.
-    fn is_of_the_era(&mut self, method: &str, params: &Map<String, Value>) -> Result<(), Reply> {
+    /// Whether a request is of the revision that the connection speaks; the first that is more than a question who is there says which. Under
+    /// [`Era::Request`] with what it says of itself.
+    fn is_of_the_era(&mut self, method: &str, params: &Map<String, Value>) -> Result<Option<Value>, Reply> {
         let meta = params.get("_meta");
         let says = meta.is_some_and(|meta| meta.get(VERSION).is_some());
         if method != "server/discover" {
@@ -668,21 +596,12 @@ impl State {
             if let Value::Object(meta) = &mut meta {
                 meta.remove("progressToken");
             }
-            self.meta = Some(meta);
+            return Ok(Some(meta));
         }
-        Ok(())
+        Ok(None)
     }
 
-    /// Forgets calls that nobody waits for: the log knows them still.
-    pub(crate) fn forget_idle(&mut self) {
-        let idle = |pending: &Pending| !pending.busy && pending.waiters.is_empty();
-        let digests: Vec<CallDigest> =
-            self.calls.iter().filter(|(_, pending)| idle(pending)).map(|(digest, _)| *digest).collect();
-        for digest in digests {
-            self.forget(&digest);
-        }
-    }
-
+    /// Forgets a call; the log knows it still.
     pub(crate) fn forget(&mut self, digest: &CallDigest) -> Option<Pending> {
         let pending = self.calls.remove(digest)?;
         self.by_proposal.remove(&pending.asked.proposal);
@@ -696,7 +615,7 @@ fn wants_a_task(tool: &Value) -> bool {
 }
 
 /// Takes away what would let a server answer a call with a task.
-fn without_tasks(params: &mut Map<String, Value>) {
+pub(crate) fn without_tasks(params: &mut Map<String, Value>) {
     let extensions = params
         .get_mut("_meta")
         .and_then(|meta| meta.get_mut(CAPABILITIES))

@@ -6,14 +6,13 @@ use std::{
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
-    thread,
     time::{Duration, Instant},
 };
 
 use crate::{
     desk::{Desk, NotAsked},
     limits,
-    pool::Pool,
+    pool::{Pool, spawn},
 };
 
 /// How connections behave.
@@ -37,6 +36,13 @@ struct Calls {
     count: AtomicUsize,
     /// Bytes of large arguments.
     bytes: AtomicUsize,
+}
+
+impl Remembered {
+    /// Bytes of its large arguments.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
 }
 
 impl Drop for Remembered {
@@ -102,12 +108,10 @@ impl Shared {
         {
             return Err(why.clone());
         }
-        match (self.open_desk)() {
-            Ok(desk) => {
-                let desk = self.desk.get_or_init(|| Arc::new(desk));
-                Desk::log_outcomes(desk);
-                Ok(Arc::clone(desk))
-            }
+        let opened = (self.open_desk)().map(Arc::new);
+        let opened = opened.and_then(|desk| Desk::log_outcomes(&desk).map(|()| desk));
+        match opened {
+            Ok(desk) => Ok(Arc::clone(self.desk.get_or_init(|| desk))),
             Err(why) => {
                 *failed = Some((Instant::now(), why.clone()));
                 Err(why)
@@ -115,30 +119,39 @@ impl Shared {
         }
     }
 
-    /// Counts a call with so many bytes of large arguments, as long as it is remembered; nothing if there is no room for them.
+    /// Counts a call with so many bytes of large arguments, as long as it is remembered; nothing, and nothing is counted, if there is no
+    /// room for them.
     pub(crate) fn remember(&self, bytes: usize) -> Option<Remembered> {
+        let with = |before: usize| before.checked_add(bytes).filter(|all| *all <= limits::CALLS_BYTES);
+        let (set, get) = (Ordering::AcqRel, Ordering::Acquire);
+        if bytes > 0 && self.calls.bytes.fetch_update(set, get, with).is_err() {
+            return None;
+        }
         self.calls.count.fetch_add(1, Ordering::AcqRel);
-        let before = self.calls.bytes.fetch_add(bytes, Ordering::AcqRel);
-        let remembered = Remembered { all: Arc::clone(&self.calls), bytes };
-        (bytes == 0 || before + bytes <= limits::CALLS_BYTES).then_some(remembered)
+        Some(Remembered { all: Arc::clone(&self.calls), bytes })
     }
 
     /// Whether as much is remembered as may be: calls that nobody waits for are to be forgotten.
     pub(crate) fn remembers_enough(&self) -> bool {
-        self.calls.count.load(Ordering::Acquire) >= limits::CALLS
+        self.remembers_enough_calls()
             || self.calls.bytes.load(Ordering::Acquire) + limits::MESSAGE_BYTES > limits::CALLS_BYTES
+    }
+
+    /// The same for how many there are, whatever their arguments.
+    pub(crate) fn remembers_enough_calls(&self) -> bool {
+        self.calls.count.load(Ordering::Acquire) >= limits::CALLS
     }
 
     /// Logs the outcomes that are not logged yet, if that does not take long: what can't be logged now is noted, and logged when a gate
     /// starts again.
     pub(crate) fn log_outcomes(self: &Arc<Self>) {
         let (shared, (to, done)) = (Arc::clone(self), mpsc::channel());
-        thread::spawn(move || {
+        let logging = spawn(move || {
             let is_done = shared.opened_desk().is_none_or(|desk| desk.asking.gate.log_outcomes());
             // Who no longer waits does not mind.
             let _ = to.send(is_done);
         });
-        if done.recv_timeout(limits::SHUTDOWN) != Ok(true) {
+        if logging.is_err() || done.recv_timeout(limits::SHUTDOWN) != Ok(true) {
             (self.note)("outcomes are noted and not logged yet; the next gate on this directory logs them");
         }
     }
@@ -147,6 +160,8 @@ impl Shared {
 #[cfg(test)]
 pub(crate) mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::thread;
 
     use super::*;
 
@@ -161,7 +176,7 @@ pub(crate) mod tests {
         NotAsked { code: "none".to_owned(), why: "there is no log".to_owned() }
     }
 
-    fn with(open: OpenDesk) -> Arc<Shared> {
+    pub(crate) fn with(open: OpenDesk) -> Arc<Shared> {
         Shared::new(open, Times { hold: LONG, progress: LONG }, Box::new(|_| ()))
     }
 
@@ -172,6 +187,7 @@ pub(crate) mod tests {
         assert!(shared.remembers_enough() && shared.remember(1).is_none() && shared.remember(0).is_some());
         drop(all);
         assert!(!shared.remembers_enough());
+        assert!(shared.remember(limits::CALLS_BYTES).is_some(), "what was refused does not count");
         let most = shared.remember(limits::CALLS_BYTES - 1);
         assert!(most.is_some() && shared.remember(2).is_none() && shared.remember(1).is_some());
     }

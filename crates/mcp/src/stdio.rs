@@ -11,6 +11,7 @@ use std::{
 use crate::{
     limits,
     lines::{self, Line},
+    pool::spawn,
     proxy::Proxy,
     shared::Shared,
     watch::watch,
@@ -42,13 +43,15 @@ pub fn serve(
     let (Some(server_in), Some(server_out)) = (server.stdin.take(), server.stdout.take()) else {
         return Err(io::Error::other("the server has no standard streams"));
     };
-    let (client, server_in) = (Writer::new(Box::new(client_out)), Writer::new(Box::new(server_in)));
-    let proxy = Proxy::new(Arc::new(client), Arc::new(server_in), Arc::clone(&shared));
+    let (client, server_in) = (Writer::new(Box::new(client_out))?, Writer::new(Box::new(server_in))?);
+    // There is nobody else who would have to wait.
+    let running = limits::RUNNING;
+    let proxy = Proxy::new(Arc::new(client), Arc::new(server_in), Arc::clone(&shared), running);
     let (to, events) = mpsc::sync_channel(64);
-    forward(BufReader::new(client_in), to.clone(), Event::Client);
-    forward(BufReader::new(server_out), to, Event::Server);
+    forward(BufReader::new(client_in), to.clone(), Event::Client)?;
+    forward(BufReader::new(server_out), to, Event::Server)?;
     let weak = Arc::downgrade(&proxy);
-    watch(&shared, move || weak.upgrade().into_iter().collect());
+    watch(&shared, move || weak.upgrade().into_iter().collect())?;
     pump(&proxy, &events, told_to_end);
     end(&proxy, &mut server, told_to_end)
 }
@@ -136,8 +139,8 @@ fn forward(
     mut from: impl BufRead + Send + 'static,
     to: mpsc::SyncSender<Event>,
     event: impl Fn(io::Result<Option<Line>>) -> Event + Send + 'static,
-) {
-    thread::spawn(move || {
+) -> io::Result<()> {
+    spawn(move || {
         loop {
             let line = lines::next(&mut from);
             let is_last = !matches!(line, Ok(Some(_)));
@@ -145,5 +148,5 @@ fn forward(
                 return;
             }
         }
-    });
+    })
 }

@@ -1,7 +1,7 @@
 //! The tools of a server, each with the digest of its definition: what is approved is a tool as it was defined then.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -26,12 +26,19 @@ pub struct Tools {
     by_name: BTreeMap<String, Tool>,
     /// Where arguments lie that are to be repeated in headers, and under which name.
     in_headers: BTreeMap<String, Vec<(Vec<String>, String)>>,
+    /// Tools that mark some so that no client can do it.
+    marked_badly: BTreeSet<String>,
     listed: Instant,
 }
 
 impl Default for Tools {
     fn default() -> Self {
-        Self { by_name: BTreeMap::new(), in_headers: BTreeMap::new(), listed: Instant::now() }
+        Self {
+            by_name: BTreeMap::new(),
+            in_headers: BTreeMap::new(),
+            marked_badly: BTreeSet::new(),
+            listed: Instant::now(),
+        }
     }
 }
 
@@ -90,7 +97,9 @@ impl Tools {
     pub fn add(&mut self, page: &Page) -> Result<(), String> {
         for (name, tool, definition) in &page.tools {
             let mut places = Vec::new();
-            places_of(definition.get("inputSchema"), &mut Vec::new(), &mut places);
+            if !places_of(definition.get("inputSchema"), &mut Vec::new(), &mut places) {
+                self.marked_badly.insert(name.clone());
+            }
             if !places.is_empty() {
                 self.in_headers.insert(name.clone(), places);
             }
@@ -114,21 +123,83 @@ impl Tools {
         self.in_headers.get(name).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether a client that knows the tool repeats these arguments, as the protocol demands; it drops tools that mark them otherwise than by
+    /// a token that no other of them has, on a text, an integer or a boolean.
+    pub fn demands_headers(&self, name: &str) -> bool {
+        !self.marked_badly.contains(name)
+    }
+
     /// How long ago they were listed.
     pub fn age(&self) -> Duration {
         self.listed.elapsed()
     }
 }
 
-/// What a schema marks with `x-mcp-header`, down the chain of its properties.
-fn places_of(schema: Option<&Value>, path: &mut Vec<String>, places: &mut Vec<(Vec<String>, String)>) {
-    let Some(schema) = schema else { return };
-    if let Some(name) = schema.get("x-mcp-header").and_then(Value::as_str).filter(|_| !path.is_empty()) {
-        places.push((path.clone(), name.to_owned()));
+/// What a schema marks with `x-mcp-header`, down the chain of its properties; whether all of it is marked well.
+fn places_of(
+    schema: Option<&Value>,
+    path: &mut Vec<String>,
+    places: &mut Vec<(Vec<String>, String)>,
+) -> bool {
+    let Some(schema) = schema else { return true };
+    let mut is_well = true;
+    if let Some(mark) = schema.get("x-mcp-header") {
+        let name = mark.as_str().filter(|_| !path.is_empty());
+        let is_plain = matches!(schema["type"].as_str(), Some("string" | "integer" | "boolean"));
+        is_well = is_plain
+            && name.is_some_and(|name| {
+                is_token(name) && !places.iter().any(|(_, known)| known.eq_ignore_ascii_case(name))
+            });
+        places.extend(name.map(|name| (path.clone(), name.to_owned())));
     }
     for (name, inner) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
         path.push(name.clone());
-        places_of(Some(inner), path, places);
+        is_well &= places_of(Some(inner), path, places);
         path.pop();
+    }
+    is_well
+}
+
+/// Whether a name may be part of a header's (RFC 9110, section 5.6.2).
+fn is_token(name: &str) -> bool {
+    let is_of = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !name.is_empty() && name.bytes().all(is_of)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn headers_are_demanded_where_a_client_can_send_them() {
+        let demands = |properties: Value| {
+            let schema = json!({"type": "object", "properties": properties});
+            let list = json!({"tools": [{"name": "a", "inputSchema": schema}]});
+            let mut tools = Tools::default();
+            tools.add(&Page::parse(&list.to_string()).unwrap()).unwrap();
+            tools.demands_headers("a")
+        };
+        let of = |kind: &str, token: Value| json!({"type": kind, "x-mcp-header": token});
+        assert!(demands(json!({})), "of none");
+        for kind in ["string", "integer", "boolean"] {
+            assert!(demands(
+                json!({"b": of(kind, json!("X-1")), "c": {"properties": {"d": of(kind, json!("y"))}}})
+            ));
+        }
+        for badly in [
+            json!({"b": of("number", json!("x"))}),
+            json!({"b": of("object", json!("x"))}),
+            json!({"b": of("string", json!("a b"))}),
+            json!({"b": of("string", json!(""))}),
+            json!({"b": of("string", json!(true))}),
+            json!({"b": {"x-mcp-header": "x"}}),
+            json!({"b": of("string", json!("x")), "c": {"properties": {"d": of("string", json!("X"))}}}),
+        ] {
+            assert!(!demands(badly.clone()), "{badly}");
+        }
     }
 }

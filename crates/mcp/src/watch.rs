@@ -1,11 +1,11 @@
 //! Follows what people decide, and tells the connections whose calls wait for it.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{io, sync::Arc, thread, time::Duration};
 
 use counterfoil_client::ApprovalQuery;
 use counterfoil_verify::ProposalStatus;
 
-use crate::{proxy::Proxy, shared::Shared};
+use crate::{pool::spawn, proxy::Proxy, shared::Shared};
 
 /// How often it is looked whether there is anything to follow.
 const TICK: Duration = Duration::from_millis(250);
@@ -14,10 +14,16 @@ const RETRY: Duration = Duration::from_secs(2);
 
 /// Follows what is decided, on a thread of its own, while somebody waits for that, as long as somebody else has what is shared.
 /// `connections` are those that are open.
-pub(crate) fn watch(shared: &Arc<Shared>, connections: impl Fn() -> Vec<Arc<Proxy>> + Send + 'static) {
+///
+/// # Errors
+/// If there is no thread for it.
+pub(crate) fn watch(
+    shared: &Arc<Shared>,
+    connections: impl Fn() -> Vec<Arc<Proxy>> + Send + 'static,
+) -> io::Result<()> {
     let shared = Arc::downgrade(shared);
     let waits = |connections: &[Arc<Proxy>]| connections.iter().any(|proxy| proxy.awaits_decisions());
-    thread::spawn(move || {
+    spawn(move || {
         loop {
             let Some(alive) = shared.upgrade() else { return };
             let desk = alive.opened_desk();
@@ -57,5 +63,5 @@ pub(crate) fn watch(shared: &Arc<Shared>, connections: impl Fn() -> Vec<Arc<Prox
                 thread::sleep(RETRY);
             }
         }
-    });
+    })
 }

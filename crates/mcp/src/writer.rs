@@ -1,7 +1,7 @@
 //! Lines to somebody, on a thread of their own: who does not read holds up nobody else.
 
 use std::{
-    io::Write,
+    io::{self, Write},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{limits, message::Id};
+use crate::{limits, message::Id, pool::spawn};
 
 /// Where the messages of a connection go, on one of its sides.
 pub(crate) trait Lines: Send + Sync {
@@ -31,11 +31,14 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Writes to `out` until that fails, or the writer is dropped and everything is written.
-    pub(crate) fn new(mut out: Box<dyn Write + Send>) -> Self {
+    ///
+    /// # Errors
+    /// If there is no thread for it.
+    pub(crate) fn new(mut out: Box<dyn Write + Send>) -> io::Result<Self> {
         let (lines, to_write) = mpsc::channel::<String>();
         let waiting = Arc::new(AtomicUsize::new(0));
         let left = Arc::clone(&waiting);
-        thread::spawn(move || {
+        spawn(move || {
             for line in to_write {
                 let written = out
                     .write_all(line.as_bytes())
@@ -47,8 +50,8 @@ impl Writer {
                     return;
                 }
             }
-        });
-        Self { lines, waiting }
+        })?;
+        Ok(Self { lines, waiting })
     }
 }
 
@@ -74,6 +77,8 @@ impl Lines for Writer {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
     use std::io;
 
     use super::*;
@@ -94,7 +99,7 @@ mod tests {
 
     #[test]
     fn who_does_not_read_holds_up_nobody_and_takes_no_more_memory_than_that() {
-        let writer = Writer::new(Box::new(Deaf));
+        let writer = Writer::new(Box::new(Deaf)).unwrap();
         let line = "x".repeat(limits::WAITING_BYTES / 4);
         let taken = (0..10).filter(|_| writer.send(&line, None)).count();
         assert_eq!(taken, 4);

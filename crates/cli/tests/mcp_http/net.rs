@@ -88,7 +88,10 @@ impl Net {
     }
 
     fn words(&self, options: &[&str]) -> Vec<String> {
-        let mut words = vec!["mcp", "gate", "--name", "box", "--server", &self.office.log.url];
+        let mut words = vec!["mcp", "gate", "--name", "box"];
+        if !options.contains(&"--server") {
+            words.extend(["--server", &self.office.log.url]);
+        }
         if !options.contains(&"--listen") {
             words.extend(["--listen", "127.0.0.1:0"]);
         }
@@ -253,6 +256,9 @@ impl Asking {
             headers.push(("MCP-Protocol-Version", "2026-07-28".to_owned()));
             headers.extend(message["method"].as_str().map(|method| ("Mcp-Method", method.to_owned())));
             headers.extend(message["params"]["name"].as_str().map(|name| ("Mcp-Name", name.to_owned())));
+            // Each tool of the server demands it.
+            let text = message["params"]["arguments"]["text"].as_str().filter(|text| text.is_ascii());
+            headers.extend(text.map(|text| ("Mcp-Param-Text", text.to_owned())));
         } else if let Some(session) = &self.session {
             headers.push(("Mcp-Session-Id", session.clone()));
             headers.push(("MCP-Protocol-Version", "2025-11-25".to_owned()));

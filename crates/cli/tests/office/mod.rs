@@ -5,7 +5,14 @@
 
 use std::{
     collections::BTreeSet,
-    fs, thread,
+    fs,
+    io::{self, Read as _, Write as _},
+    net::{Shutdown, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -99,4 +106,29 @@ impl Office {
         fs::remove_file(self.log.desk.path(&file)).unwrap();
         verified
     }
+}
+
+/// Stands before a log, and keeps its answers back while it is told to; where it is.
+pub fn before_the_log(url: &str, keeps_back: &Arc<AtomicBool>) -> String {
+    let (log, listener) =
+        (url.strip_prefix("http://").unwrap().to_owned(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let (address, keeps_back) = (listener.local_addr().unwrap(), Arc::clone(keeps_back));
+    thread::spawn(move || {
+        for from in listener.incoming().map_while(Result::ok) {
+            let (to, keeps_back) = (TcpStream::connect(&log).unwrap(), Arc::clone(&keeps_back));
+            let (mut asked, mut asks) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+            thread::spawn(move || io::copy(&mut asked, &mut asks));
+            thread::spawn(move || {
+                let (mut from, mut to, mut bytes) = (to, from, [0; 4_096]);
+                while let Ok(read) = from.read(&mut bytes)
+                    && read > 0
+                    && !keeps_back.load(Ordering::Acquire)
+                    && to.write_all(&bytes[..read]).is_ok()
+                {}
+                let _ = to.shutdown(Shutdown::Both);
+                let _ = from.shutdown(Shutdown::Both);
+            });
+        }
+    });
+    format!("http://{address}")
 }

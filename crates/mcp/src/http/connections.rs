@@ -15,7 +15,7 @@ use super::{
     exchanges::Exchanges,
     upstream::{Target, Upstream},
 };
-use crate::{limits, message::Id, pool::Pool, proxy::Proxy, shared::Shared};
+use crate::{calls::forget_idle, limits, message::Id, pool::Pool, proxy::Proxy, shared::Shared};
 
 /// A connection, and its two sides.
 pub(super) struct Connection {
@@ -133,6 +133,7 @@ impl Connections {
             Arc::<Exchanges>::clone(&client),
             Arc::<Upstream>::clone(&server),
             Arc::clone(&self.shared),
+            limits::RUNNING_SHARE,
         );
         server.answers_to(&proxy);
         let opened = Arc::new(Connection { proxy, client, server, used: Mutex::new(Instant::now()) });
@@ -146,9 +147,11 @@ impl Connections {
         closed.map(|one| self.end(one)).is_some()
     }
 
-    /// Lets what runs in a connection end, and begins nothing in it any more; then the server is told.
+    /// Lets what runs in a connection end, and begins nothing in it any more: what is open is answered so, and then the server is told.
     fn end(&self, one: Arc<Connection>) {
+        // What is opened from here on the proxy answers.
         one.proxy.client_gone();
+        one.client.end();
         one.server.close_streams();
         lock(&self.ending).push((one, Instant::now()));
     }
@@ -165,14 +168,13 @@ impl Connections {
 
     /// Tells who waited long enough, ends what nobody waits for, and forgets who is silent for too long.
     pub(super) fn tick(&self, now: Instant) {
-        let enough = self.shared.remembers_enough();
-        for connection in self.all() {
+        let all = self.all();
+        for connection in &all {
             connection.proxy.tick();
-            if enough {
-                connection.proxy.state().forget_idle();
-            }
             connection.server.sweep();
         }
+        let proxies: Vec<_> = all.iter().map(|connection| Arc::clone(&connection.proxy)).collect();
+        forget_idle(&self.shared, &proxies);
         let is_old = |key: &Key, one: &Connection| {
             let silent = now.saturating_duration_since(*lock(&one.used));
             let is_none = matches!(key, Key::Session(_)) && one.server.version().is_none();

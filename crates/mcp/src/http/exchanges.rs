@@ -16,8 +16,8 @@ use tokio::sync::mpsc;
 use crate::{
     announcing::SUBSCRIPTION,
     limits,
-    message::{FromServer, Id},
-    reply::members,
+    message::{self, FromServer, Id},
+    reply::{self, members},
     writer::Lines,
 };
 
@@ -81,6 +81,15 @@ impl Said {
     }
 }
 
+/// Why a request is not taken in.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NotOpened {
+    /// The client has one open under the id that it gave.
+    IdInUse,
+    /// As many are open as its connection may have.
+    Full,
+}
+
 /// The requests of a connection's client that are open.
 pub(super) struct Exchanges {
     table: Mutex<Table>,
@@ -112,12 +121,23 @@ impl Exchanges {
         Self { table: Mutex::default(), is_session, note }
     }
 
-    /// Takes a request in: `id` is its own from now on, also for progress. `None` if the client has one open under the id that it gave.
-    pub(super) fn open(&self, id: Id, given: &Id, params: &mut Map<String, Value>) -> Option<Heard> {
+    /// Takes a request in: `id` is its own from now on, also for progress.
+    ///
+    /// # Errors
+    /// [`NotOpened`].
+    pub(super) fn open(
+        &self,
+        id: Id,
+        given: &Id,
+        params: &mut Map<String, Value>,
+    ) -> Result<Heard, NotOpened> {
         let mut table = self.table();
+        if table.open.len() + usize::from(table.stream.is_some()) >= limits::EXCHANGES_SHARE {
+            return Err(NotOpened::Full);
+        }
         if self.is_session {
             if table.given.contains_key(given) {
-                return None;
+                return Err(NotOpened::IdInUse);
             }
             table.given.insert(given.clone(), id.clone());
         }
@@ -127,7 +147,34 @@ impl Exchanges {
         let token = token.map(|token| std::mem::replace(token, own));
         let (to, heard) = sink();
         table.open.insert(id, Exchange { id: given.clone(), token, to });
-        Some(heard)
+        Ok(heard)
+    }
+
+    /// Whether its client has a session.
+    pub(super) const fn is_session(&self) -> bool {
+        self.is_session
+    }
+
+    /// Whether a request has no answer yet, and was not given up.
+    pub(super) fn is_open(&self, id: &Id) -> bool {
+        self.table().open.contains_key(id)
+    }
+
+    /// Answers all that is open: their connection has ended.
+    pub(super) fn end(&self) {
+        let open = {
+            let mut table = self.table();
+            table.given.clear();
+            table.stream = None;
+            std::mem::take(&mut table.open)
+        };
+        // A session that ended is not found any more; who has none may ask again.
+        let status = if self.is_session { 404 } else { 503 };
+        for exchange in open.into_values() {
+            let why = "this connection ended before there was an answer; what was begun may still end";
+            let body = reply::error(Some(&exchange.id), message::INTERNAL, "mcp-ended", why);
+            exchange.to.send(Said::Refused { status, authenticate: None, body });
+        }
     }
 
     /// The id under which a request of the client goes on.
@@ -315,7 +362,7 @@ mod tests {
 
     fn opened(exchanges: &Exchanges, own: i64, given: &str, token: &str) -> Option<Heard> {
         let mut params = json!({"_meta": {"progressToken": token}}).as_object().unwrap().clone();
-        let heard = exchanges.open(Id::Number(own), &Id::Text(given.to_owned()), &mut params);
+        let heard = exchanges.open(Id::Number(own), &Id::Text(given.to_owned()), &mut params).ok();
         assert!(heard.is_none() || params["_meta"]["progressToken"] == own);
         heard
     }
@@ -352,6 +399,27 @@ mod tests {
         assert!(opened(&session, 2, "same", "a").is_none());
         session.close(&Id::Number(1));
         assert!(opened(&session, 3, "same", "a").is_some());
+    }
+
+    /// One client's requests took every place of the gate.
+    #[test]
+    fn a_connection_has_its_share_of_open_requests_and_no_more() {
+        for is_session in [true, false] {
+            let exchanges = exchanges(is_session);
+            let open = |number: usize| {
+                let own = Id::Number(i64::try_from(number).unwrap());
+                exchanges.open(own.clone(), &own, &mut Map::new())
+            };
+            let (stream, _stream) = exchanges.stream().unwrap();
+            let most = limits::EXCHANGES_SHARE;
+            let _open: Vec<_> = (1..most).map(|number| open(number).unwrap()).collect();
+            assert_eq!(open(most).unwrap_err(), NotOpened::Full, "its stream counts");
+            exchanges.close_stream(stream);
+            let _last = open(most).unwrap();
+            assert_eq!(open(most + 1).unwrap_err(), NotOpened::Full, "over it");
+            exchanges.close(&Id::Number(1));
+            assert!(open(most + 1).is_ok());
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use axum::{
 };
 use counterfoil_http::{is_from_here, is_to_here};
 use futures_util::stream;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use tokio::{
     sync::oneshot,
@@ -21,15 +21,17 @@ use tokio::{
 
 use super::{
     connections::{Connection, Connections, Key, Place},
-    exchanges::{Heard, Said},
+    exchanges::{Heard, NotOpened, Said},
     headers::{self, SESSION, Unfit, VERSION},
     sse,
 };
 use crate::{
     limits,
     message::{FromClient, Id},
+    pool::spawn,
     proxy::Reply,
     reply,
+    tools::Tools,
 };
 
 /// Who is let in.
@@ -207,8 +209,7 @@ async fn tell(
         let key = Key::of(shown.as_deref());
         let connection = door.connections.open(key).ok_or_else(Door::full)?;
         connection.server.shows(shown.as_deref());
-        check_arguments(headers, &connection, &message).await?;
-        return ask(door, connection, message, None, place).await;
+        return ask(door, headers, connection, message, None, place).await;
     }
     if let FromClient::Request { method, .. } = &message
         && method == "initialize"
@@ -221,14 +222,13 @@ async fn tell(
         let shown = door.shown(headers)?;
         let connection = door.connections.open(key.clone()).ok_or_else(Door::full)?;
         connection.server.shows(shown.as_deref());
-        return ask(door, connection, message, Some(key), place).await;
+        return ask(door, headers, connection, message, Some(key), place).await;
     }
     let (_, connection) = door.session(headers)?;
     let mut given_up = None;
     let message = match message {
         FromClient::Request { .. } => {
-            check_arguments(headers, &connection, &message).await?;
-            return ask(door, connection, message, None, place).await;
+            return ask(door, headers, connection, message, None, place).await;
         }
         FromClient::Notification { method, params } if method == "notifications/cancelled" => {
             let given = params.get("requestId").and_then(|id| serde_json::from_value::<Id>(id.clone()).ok());
@@ -262,24 +262,54 @@ async fn tell(
     Ok(StatusCode::ACCEPTED.into_response())
 }
 
-/// Refuses a call of which headers say other arguments than its body. It takes the tool's definition to say which headers are about which.
+/// Refuses a call of which headers say other arguments than its body, or without a session not all that its tool demands. It takes the tool's definition to say which headers are about which,
+/// for which it waits among the calls of its connection; what is heard meanwhile ends that.
 async fn check_arguments(
     headers: &HeaderMap,
     connection: &Arc<Connection>,
-    message: &FromClient,
-) -> Result<(), Unfit> {
-    let FromClient::Request { method, params, .. } = message else { return Ok(()) };
-    if method != "tools/call" || !headers::repeats_arguments(headers) {
-        return Ok(());
+    (method, params): (&str, &Map<String, Value>),
+    heard: &mut Heard,
+) -> Result<Checked, Unfit> {
+    // In sessions they may be missing.
+    let are_demanded = !connection.client.is_session();
+    if method != "tools/call" || !are_demanded && !headers::repeats_arguments(headers) {
+        return Ok(Checked::Fits);
     }
-    let (proxy, asked) = (Arc::clone(&connection.proxy), params.clone());
-    let listed = spawn_blocking(move || proxy.tools_for(asked)).await;
+    let name = params.get("name").and_then(Value::as_str).unwrap_or_default();
+    let check = |tools: &Tools| {
+        let are_demanded = are_demanded && tools.demands_headers(name);
+        headers::check_arguments(headers, tools.in_headers(name), params, are_demanded)
+    };
+    if let Some(tools) = connection.proxy.known_tools() {
+        return check(&tools).map(|()| Checked::Fits);
+    }
+    let (proxy, (to, listed)) = (Arc::clone(&connection.proxy), oneshot::channel());
+    let tools = proxy.shared.pool.offer(Some(&connection.proxy.share), params.clone(), {
+        let proxy = Arc::clone(&proxy);
+        move |asked| {
+            // Who no longer waits does not mind.
+            let _ = to.send(proxy.tools_for(asked));
+        }
+    });
+    let _wanted = tools.ok_or_else(Door::full)?;
+    let listed = tokio::select! {
+        biased;
+        said = heard.next() => return Ok(Checked::Over(said)),
+        listed = listed => listed,
+    };
     let unknown = |why: String| Unfit::new(StatusCode::BAD_GATEWAY, "mcp-tools", why);
     let tools = listed.map_err(|fault| unknown(fault.to_string()))?.map_err(|fault| match fault {
         Reply::Error { why, .. } | Reply::Result(why) => unknown(why),
     })?;
-    let name = params.get("name").and_then(Value::as_str).unwrap_or_default();
-    headers::check_arguments(headers, tools.in_headers(name), params)
+    check(&tools).map(|()| Checked::Fits)
+}
+
+/// What becomes of a request whose headers are compared with its body.
+enum Checked {
+    /// They say the same.
+    Fits,
+    /// It was given up meanwhile, or answered.
+    Over(Option<Said>),
 }
 
 /// A request that is open, until its answer is on its way or nobody waits any more.
@@ -299,6 +329,7 @@ impl Drop for Asked {
 /// A request: answered with JSON if the answer is all there is to say soon, and with a stream otherwise.
 async fn ask(
     door: &Shared,
+    headers: &HeaderMap,
     connection: Arc<Connection>,
     message: FromClient,
     opens: Option<Key>,
@@ -308,15 +339,28 @@ async fn ask(
         return Err(Unfit::new(StatusCode::BAD_REQUEST, "mcp-shape", "no request"));
     };
     let id = door.connections.id();
-    let Some(mut heard) = connection.client.open(id.clone(), &given, &mut params) else {
-        let why = format!("{given} is the id of a request that has no answer yet");
-        return Err(Unfit::new(StatusCode::BAD_REQUEST, "mcp-id-reused", why));
-    };
+    let opened = connection.client.open(id.clone(), &given, &mut params);
+    let mut heard = opened.map_err(|why| match why {
+        NotOpened::Full => Door::full(),
+        NotOpened::IdInUse => {
+            let why = format!("{given} is the id of a request that has no answer yet");
+            Unfit::new(StatusCode::BAD_REQUEST, "mcp-id-reused", why)
+        }
+    })?;
     let asked = Asked { connection: Arc::clone(&connection), id: id.clone(), _place: place };
-    let proxy = Arc::clone(&connection.proxy);
-    // Asking waits for nobody.
-    proxy.hear(FromClient::Request { id, method, params }, "");
-    let first = timeout(limits::FIRST, heard.next()).await;
+    let first = match check_arguments(headers, &connection, (&method, &params), &mut heard).await? {
+        Checked::Over(said) => Ok(said),
+        Checked::Fits => {
+            let proxy = Arc::clone(&connection.proxy);
+            // Asking waits for nobody.
+            proxy.hear(FromClient::Request { id: id.clone(), method, params }, "");
+            if !connection.client.is_open(&id) {
+                // It has its answer already, or was given up before the proxy knew of it.
+                proxy.leave(&id);
+            }
+            timeout(limits::FIRST, heard.next()).await
+        }
+    };
     let mut opened = opens.as_ref().and_then(|key| match key {
         Key::Session(name) => Some(name.clone()),
         Key::Shown(_) => None,
@@ -367,12 +411,13 @@ async fn listen(door: &Shared, headers: &HeaderMap) -> Result<Response, Unfit> {
     };
     let listening = Listening { connection: Arc::clone(&connection), number, _place: place };
     let (to, opened) = oneshot::channel();
-    std::thread::spawn(move || {
+    let asked = spawn(move || {
         connection.server.listen(number, |status| {
             // Who no longer listens does not mind.
             let _ = to.send(status);
         });
     });
+    asked.map_err(|_| Door::full())?;
     match opened.await {
         Ok(200) => Ok(streamed(None, heard, listening)),
         Ok(status) => {

@@ -156,15 +156,22 @@ pub(super) fn repeats_arguments(headers: &HeaderMap) -> bool {
     headers.keys().any(|name| name.as_str().starts_with(PARAM))
 }
 
-/// Refuses headers that say something else of the arguments than the body. What a tool wants in none says nothing, and is not passed on.
+/// Refuses headers that say something else of the arguments than the body, and where they are demanded one that is missing. What a tool wants
+/// in none says nothing, and is not passed on.
 pub(super) fn check_arguments(
     headers: &HeaderMap,
     places: &[(Vec<String>, String)],
     params: &Map<String, Value>,
+    are_demanded: bool,
 ) -> Result<(), Unfit> {
     for (path, token) in places {
         let name = format!("{PARAM}{token}");
-        let Some(given) = one(headers, &name)? else { continue };
+        let Some(given) = one(headers, &name)? else {
+            if are_demanded && argument(path, params).and_then(written).is_some() {
+                return Err(Unfit::mismatch(format!("there is no {name}, which the tool demands")));
+            }
+            continue;
+        };
         let text = decoded(given).ok_or_else(|| Unfit::mismatch(format!("{name} is not encoded well")))?;
         let is_it = match argument(path, params) {
             // Who writes a number otherwise says the same.
@@ -281,10 +288,17 @@ mod tests {
             [place(&["text"], "Text"), place(&["a", "n"], "N"), place(&["b"], "B"), place(&["no"], "No")];
         let params = json!({"arguments": {"text": "Ω", "a": {"n": 10}, "b": true, "no": null}});
         let params = params.as_object().unwrap();
-        let check = |pairs: &[(&'static str, &str)]| check_arguments(&headers(pairs), &places, params);
+        let check = |pairs: &[(&'static str, &str)]| check_arguments(&headers(pairs), &places, params, false);
+        let check_all =
+            |pairs: &[(&'static str, &str)]| check_arguments(&headers(pairs), &places, params, true);
         let good = [("mcp-param-text", "=?base64?zqk=?="), ("mcp-param-n", "10"), ("mcp-param-b", "true")];
         for known in 0..=good.len() {
             check(&good[..known]).unwrap();
+        }
+        // Where they are demanded none may be missing but that of what is not there.
+        check_all(&good).unwrap();
+        for known in 0..good.len() {
+            assert_eq!(check_all(&good[..known]).unwrap_err().number, HEADER_MISMATCH, "{known}");
         }
         for same in ["10.0", "1e1"] {
             check(&[("mcp-param-n", same)]).unwrap();

@@ -80,7 +80,7 @@ fn serve_with(
     watch(shared, move || {
         let all = weak.upgrade().map(|connections| connections.all()).unwrap_or_default();
         all.iter().map(|connection| Arc::clone(&connection.proxy)).collect()
-    });
+    })?;
     while !told_to_end() && !served.is_finished() {
         connections.tick(Instant::now());
         thread::sleep(TICK);

@@ -20,14 +20,7 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use counterfoil_gate::Asked;
 use counterfoil_http::Address;
-use counterfoil_receipt::{
-    Action, RecordId, RunId,
-    action::{Json, Mode},
-    hashes::SchemaDigest,
-    text::Label,
-};
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use tokio::{runtime, time};
@@ -35,19 +28,16 @@ use tokio::{runtime, time};
 use super::{
     Http,
     connections::{Connection, Connections, Key},
-    exchanges,
+    exchanges::{self, Said},
     front::{self, Door},
     serve_with,
     upstream::Target,
 };
 use crate::{
-    calls::{Pending, Ticket, Waiter},
-    desk::Call,
+    calls::{Ticket, Waiter, tests::remember},
     limits,
-    message::Id,
-    proxy::Proxy,
+    message::{FromClient, Id},
     shared::tests::without_a_log,
-    tools::Tool,
     writer::Lines as _,
 };
 
@@ -317,6 +307,10 @@ impl Gate {
 
     /// Sends a message, of a client that has this session or none, and reads nothing.
     fn post(&self, session: Option<&str>, message: &Value) -> TcpStream {
+        self.post_with(session, message, &[])
+    }
+
+    fn post_with(&self, session: Option<&str>, message: &Value, others: &[(&str, &str)]) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).unwrap();
         let (body, mut head) =
             (message.to_string(), String::from("POST /mcp HTTP/1.1\r\nhost: localhost\r\n"));
@@ -328,7 +322,7 @@ impl Gate {
         ]);
         headers.extend(message["method"].as_str().map(|method| ("mcp-method", method)));
         headers.extend(session.filter(|name| !name.is_empty()).map(|name| ("mcp-session-id", name)));
-        for (name, value) in headers {
+        for (name, value) in headers.into_iter().chain(others.iter().copied()) {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
         write!(stream, "{head}content-length: {}\r\n\r\n{body}", body.len()).unwrap();
@@ -394,7 +388,8 @@ fn a_server_that_does_not_hear_what_wants_no_answer_holds_up_nobody_for_ever() {
         }
         _ => reply(to, 202, ""),
     });
-    let gate = Gate::start(server.address, Duration::from_millis(200));
+    // On a busy machine a server that does answer may take long, too.
+    let gate = Gate::start(server.address, Duration::from_secs(3));
     let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}});
     let opened =
         gate.post(Some(""), &json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}));
@@ -439,6 +434,157 @@ fn a_session_begins_by_a_revision_that_is_spoken_and_no_other() {
         assert_eq!(head.contains("mcp-session-id"), is_spoken, "{version}: {head}");
         assert_eq!(body.contains("mcp-version"), !is_spoken, "{version}: {body}");
     }
+}
+
+/// The body of an answer in a session that was opened, up to its end.
+fn body_of(stream: TcpStream) -> String {
+    let mut text = String::new();
+    BufReader::new(stream).read_to_string(&mut text).unwrap();
+    text.split_once("\r\n\r\n").map_or_else(String::new, |(_, body)| body.to_owned())
+}
+
+/// What was open when its session ended had no answer, and its place for as long as its client was there.
+#[test]
+fn what_is_open_when_its_session_ends_is_answered_and_gives_its_place_back() {
+    let (hold, held) = mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let server = Server::start(move |got, to| match got.body["method"].as_str() {
+        Some("initialize") => {
+            let result = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {}});
+            reply(to, 200, &json!({"jsonrpc": "2.0", "id": got.body["id"], "result": result}).to_string())
+        }
+        // Until the test is over.
+        _ => held.lock().unwrap().recv().map_err(io::Error::other),
+    });
+    let connections = connections(server.address);
+    let door = door(&connections);
+    let post = async |session: Option<&str>, id: i64, method: &str, body: &Value| {
+        let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": body}).to_string();
+        let mut request = Request::post("/mcp").header("host", "localhost").header("accept", "*/*");
+        request = request.header("content-type", "application/json");
+        if let Some(session) = session {
+            request = request.header("mcp-session-id", session);
+        }
+        front::enter(door.clone(), request.body(Body::from(body)).unwrap()).await
+    };
+    let text = async |response: Response| {
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        String::from_utf8(body.to_vec()).unwrap()
+    };
+    let runtime = runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}});
+        assert_eq!(post(None, 1, "initialize", &params).await.status(), 200);
+        let key = Key::Session("0".to_owned());
+        let session = connections.get(&key).unwrap();
+        // One has waited long enough to be answered with a stream, one has not.
+        let streamed = post(Some("0"), 2, "prompts/list", &json!({})).await;
+        assert_eq!(streamed.headers()["content-type"], "text/event-stream");
+        let none = json!({});
+        let ((), soon) = tokio::join!(
+            async {
+                time::sleep(Duration::from_millis(300)).await;
+                assert!(connections.close(&key));
+            },
+            post(Some("0"), 3, "prompts/list", &none)
+        );
+        assert_eq!(soon.status(), 404);
+        for (answer, id) in [(text(soon).await, "3"), (text(streamed).await, "2")] {
+            assert!(answer.contains("mcp-ended") && answer.contains(&format!("\"id\":{id}")), "{answer}");
+        }
+        // Who had found the session before it ended asks it.
+        let (own, mut params) = (connections.id(), serde_json::Map::new());
+        let mut heard = session.client.open(own.clone(), &Id::Number(4), &mut params).unwrap();
+        let late = FromClient::Request { id: own, method: "prompts/list".to_owned(), params };
+        session.proxy.hear(late, "");
+        let said = heard.next().await;
+        assert!(matches!(&said, Some(Said::Answer(text)) if text.contains("mcp-ended")), "{said:?}");
+    });
+    let places: Vec<_> = (0..limits::EXCHANGES).map_while(|_| connections.place()).collect();
+    assert_eq!(places.len(), limits::EXCHANGES);
+    drop(hold);
+}
+
+/// A call that was given up while its headers were compared with its body ran all the same, and who broke off left that comparison behind.
+#[test]
+fn a_call_that_is_given_up_while_its_headers_are_read_is_not_begun() {
+    let (hold, held) = mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let (asked, all) = (Arc::new(AtomicUsize::new(0)), Arc::new(std::sync::Mutex::new(Vec::new())));
+    let (counted, kept) = (Arc::clone(&asked), Arc::clone(&all));
+    let server = Server::start(move |got, to| {
+        kept.lock().unwrap().push(got.body["method"].clone());
+        match got.body["method"].as_str() {
+            Some("initialize") => {
+                let result = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {}});
+                reply(to, 200, &json!({"jsonrpc": "2.0", "id": got.body["id"], "result": result}).to_string())
+            }
+            Some("tools/list") => {
+                counted.fetch_add(1, Ordering::AcqRel);
+                let _ = held.lock().unwrap().recv();
+                let result = json!({"tools": [{"name": "read", "inputSchema": {"type": "object"}}]});
+                reply(to, 200, &json!({"jsonrpc": "2.0", "id": got.body["id"], "result": result}).to_string())
+            }
+            _ => reply(to, 202, ""),
+        }
+    });
+    let gate = Gate::start(server.address, limits::STALL);
+    let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}});
+    let begins = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params});
+    let line = BufReader::new(gate.post(Some(""), &begins)).lines().next().unwrap().unwrap();
+    assert!(line.starts_with("HTTP/1.1 200"), "{line}");
+    let call = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "read"}});
+    let called = gate.post_with(Some("0"), &call, &[("mcp-param-x", "y"), ("connection", "close")]);
+    until("the server is asked for its tools", || asked.load(Ordering::Acquire) == 1);
+    let given_up = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 2}});
+    let told = BufReader::new(gate.post(Some("0"), &given_up)).lines().next().unwrap().unwrap();
+    assert!(told.starts_with("HTTP/1.1 202"), "{told}");
+    let body = body_of(called);
+    assert!(!body.contains("result") && !body.contains("error"), "{body}");
+    drop(hold);
+    // What comes after it is heard after it would have been.
+    let after = json!({"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": {"name": "none"}});
+    let answer = body_of(gate.post_with(Some("0"), &after, &[("connection", "close")]));
+    assert!(answer.contains("no tool"), "{answer}");
+    assert!(all.lock().unwrap().iter().all(|method| method != "tools/call"));
+}
+
+/// A session counted as begun by a revision that the gate refuses to speak.
+#[test]
+fn a_session_by_a_revision_that_is_not_spoken_has_not_begun() {
+    for (version, is_spoken) in [("2025-11-25", true), ("2099-01-01", false)] {
+        let server = Server::start(move |got, to| {
+            let result = json!({"protocolVersion": version, "capabilities": {}, "serverInfo": {}});
+            reply(to, 200, &json!({"jsonrpc": "2.0", "id": got.body["id"], "result": result}).to_string())
+        });
+        let connections = connections(server.address);
+        let session = connections.open(Key::Session("a".to_owned())).unwrap();
+        let line = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {}}).to_string();
+        assert!(session.server.send(&line, None));
+        until("it answers", || server.over.load(Ordering::Acquire) == 1);
+        until("that is read", || session.server.is_quiet());
+        assert_eq!(session.server.version().is_some(), is_spoken, "{version}");
+    }
+}
+
+/// It was looked how many are under way before one more was counted, so that several at one moment were over the limit.
+#[test]
+fn as_many_requests_are_under_way_to_a_server_as_may_be_whoever_sends_them_at_one_moment() {
+    let connections = connections(Server::none());
+    let session = connections.open(Key::Session("a".to_owned())).unwrap();
+    let begun: usize = thread::scope(|scope| {
+        let begin = |first: usize| {
+            let server = &session.server;
+            scope.spawn(move || (0..300).filter(|number| server.begins(first + number)).count())
+        };
+        let threads: Vec<_> = [0, 1_000, 2_000, 3_000].into_iter().map(begin).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    assert_eq!(begun, limits::UNDER_WAY);
+    let line = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}).to_string();
+    assert!(!session.server.send(&line, None), "over it");
+    assert!(session.server.ends(1_000) || session.server.ends(0));
+    assert!(session.server.send(&line, None), "there is room again");
 }
 
 #[test]
@@ -493,39 +639,6 @@ fn a_server_is_told_of_all_sessions_that_ended_a_few_at_a_time() {
     assert!(most.load(Ordering::Acquire) <= limits::ENDINGS, "{most:?} at a time");
 }
 
-/// Has a connection remember a call.
-fn remember(proxy: &Proxy, number: usize, waiters: Vec<Waiter>) {
-    let tool = Tool { definition: SchemaDigest::of(b"a tool"), idempotent: false };
-    let arguments = serde_json::Map::from_iter([("n".to_owned(), number.into())]);
-    let action = Action {
-        arguments: Json::from_value(&Value::Object(arguments.clone())).unwrap(),
-        committed: None,
-        connector: None,
-        free: None,
-        mode: Mode::Apply,
-        precondition: None,
-        target: None,
-        tool: Label::new("box/read").unwrap(),
-    };
-    let proposal = RecordId::of(&number.to_be_bytes());
-    let call = Call { name: "read".to_owned(), tool, arguments, inputs: None };
-    let digest = call.digest().unwrap();
-    let pending = Pending {
-        call,
-        asked: Asked { run: RunId::started_by(proposal), proposal, action, earlier: false, begun: None },
-        waiters,
-        busy: false,
-        changed: false,
-        held: true,
-        why: String::new(),
-        ran: false,
-        _remembered: proxy.shared.remember(0).unwrap(),
-    };
-    let mut state = proxy.state();
-    state.by_proposal.insert(proposal, digest);
-    state.calls.insert(digest, pending);
-}
-
 /// Each connection could remember as many calls as all together may.
 #[test]
 fn connections_remember_as_many_calls_together_as_they_may_and_forget_what_nobody_waits_for() {
@@ -536,15 +649,19 @@ fn connections_remember_as_many_calls_together_as_they_may_and_forget_what_nobod
     let now = Instant::now();
     let ticket = Ticket { id: Id::Number(1), serial: 1 };
     let waiter = Waiter { ticket, until: now + PATIENCE, told: now + PATIENCE, steps: 0 };
-    remember(&other.proxy, 0, vec![waiter]);
-    remember(&other.proxy, 1, Vec::new());
+    remember(&other.proxy, 0, 0, vec![waiter]);
+    remember(&other.proxy, 1, 0, Vec::new());
     for number in 2..limits::CALLS - 1 {
-        remember(&one.proxy, number, Vec::new());
+        remember(&one.proxy, number, 0, Vec::new());
     }
     connections.tick(now);
     assert_eq!((count(&one), count(&other)), (limits::CALLS - 3, 2), "below the limit");
-    remember(&one.proxy, limits::CALLS, Vec::new());
+    remember(&one.proxy, limits::CALLS, 0, Vec::new());
     connections.tick(now);
-    assert_eq!((count(&one), count(&other)), (0, 1), "at it");
+    assert_eq!(
+        (count(&one), count(&other)),
+        (limits::CALLS - 2, 1),
+        "at it, what was waited for longest ago"
+    );
     assert!(!connections.shared.remembers_enough());
 }

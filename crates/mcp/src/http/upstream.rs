@@ -6,7 +6,6 @@ use std::{
     collections::HashMap,
     io::{self, BufReader, Read as _},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
-    thread,
     time::Duration,
 };
 
@@ -24,7 +23,8 @@ use crate::{
     lines::Line,
     message::{self, FromServer, Id},
     passing::OPEN_ADDRESS,
-    proxy::{Answer, Proxy},
+    pool::spawn,
+    proxy::{Answer, Proxy, SESSIONS},
     reply,
     writer::Lines,
 };
@@ -128,6 +128,17 @@ impl Upstream {
         lock(&self.said).authorization = authorization.map(str::to_owned);
     }
 
+    /// Counts something as under way, to be ended where nobody waits for it; `None` if as much is as may be.
+    fn begin(&self, way: Way) -> Option<Agent> {
+        let agent = self.target.agent();
+        let mut under_way = lock(&self.under_way);
+        if under_way.len() >= limits::UNDER_WAY {
+            return None;
+        }
+        under_way.insert(way, agent.clone());
+        Some(agent)
+    }
+
     /// The server says by which revision a session goes on.
     pub(super) fn agrees_on(&self, version: Option<&str>) {
         lock(&self.said).version = version.map(str::to_owned);
@@ -178,8 +189,10 @@ impl Upstream {
 
     /// Opens the stream that the client knows by this number, and passes on what comes until it ends; `opened` is told the status first.
     pub(super) fn listen(&self, number: u64, opened: impl FnOnce(u16)) {
-        let agent = self.target.agent();
-        lock(&self.under_way).insert(Way::Stream(number), agent.clone());
+        let Some(agent) = self.begin(Way::Stream(number)) else {
+            self.client.close_stream(number);
+            return opened(503);
+        };
         let mut request = agent.get(self.target.address.base()).header("accept", "text/event-stream");
         for (name, value) in self.headers() {
             request = request.header(name, value);
@@ -268,10 +281,8 @@ impl Upstream {
     }
 
     /// Sends a request, and gives its connection what comes back.
-    fn ask(&self, id: &Id, method: &str, line: &str) {
-        let agent = self.target.agent();
-        lock(&self.under_way).insert(Way::Request(id.clone()), agent.clone());
-        let answered = match self.post(&agent, line) {
+    fn ask(&self, agent: &Agent, id: &Id, method: &str, line: &str) {
+        let answered = match self.post(agent, line) {
             Ok(response) => self.read(id, method, response),
             Err(fault) => {
                 let why = format!("the server was not reached: {fault}");
@@ -347,7 +358,9 @@ impl Upstream {
             Ok(FromServer::Result { id: answered, result }) if answered == *id => {
                 if method == "initialize" {
                     let result: Value = serde_json::from_str(result.get()).unwrap_or_default();
-                    self.agrees_on(result.get("protocolVersion").and_then(Value::as_str));
+                    let version = result.get("protocolVersion").and_then(Value::as_str);
+                    // A session by another revision does not begin.
+                    self.agrees_on(version.filter(|version| SESSIONS.contains(version)));
                 }
             }
             Ok(FromServer::Error { id: Some(answered), .. }) if answered == *id => {}
@@ -386,6 +399,23 @@ impl Upstream {
         said.is_over |= status == 404 && said.session.is_some();
     }
 
+    /// Whether nothing is under way.
+    #[cfg(test)]
+    pub(super) fn is_quiet(&self) -> bool {
+        lock(&self.under_way).is_empty()
+    }
+
+    /// Counts a stream as under way, if it may be.
+    #[cfg(test)]
+    pub(super) fn begins(&self, number: usize) -> bool {
+        self.begin(Way::Stream(number as u64)).is_some()
+    }
+
+    #[cfg(test)]
+    pub(super) fn ends(&self, number: usize) -> bool {
+        lock(&self.under_way).remove(&Way::Stream(number as u64)).is_some()
+    }
+
     fn proxy(&self) -> Option<Arc<Proxy>> {
         self.proxy.get().and_then(Weak::upgrade)
     }
@@ -395,12 +425,14 @@ impl Lines for Upstream {
     fn send(&self, line: &str, _: Option<&Id>) -> bool {
         if let Ok(FromServer::Request { id, method, .. }) = FromServer::parse(line) {
             let Some(me) = self.me.upgrade() else { return false };
-            if lock(&self.under_way).len() >= limits::UNDER_WAY {
-                return false;
-            }
+            let way = Way::Request(id.clone());
+            let Some(agent) = self.begin(way.clone()) else { return false };
             let line = line.to_owned();
-            thread::spawn(move || me.ask(&id, &method, &line));
-            return true;
+            let is_asked = spawn(move || me.ask(&agent, &id, &method, &line)).is_ok();
+            if !is_asked {
+                lock(&self.under_way).remove(&way);
+            }
+            return is_asked;
         }
         // What wants no answer is sent before the next is, so nobody waits for ever until it was heard.
         let agent = self.target.agent_for(Some(self.target.stall));
