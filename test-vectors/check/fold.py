@@ -418,8 +418,12 @@ class Fold:
         on_policy_alone = record.type == "execution" and not (
             record.body["decisions"] or "break_glass" in record.body or "retries" in record.body
         )
-        uncovered = any(self.entries[named][0] >= basis["size"] for named, _ in references(record))
-        if uncovered and not on_policy_alone:
+        if on_policy_alone:
+            named_is_known = self.policy is not None and self.policy.digest == record.body["policy"]
+            if named_is_known and not self.policy_in_doubt and self.policy.since >= basis["size"]:
+                # In a bundle, a policy may be left out, without which it looks younger.
+                raise (RuleError if self.complete else NotShown)("R-BASIS-01", "does not cover the policy")
+        elif any(self.entries[named][0] >= basis["size"] for named, _ in references(record)):
             raise RuleError("R-BASIS-01", "does not cover what is named")
         root = self.root_at(basis["size"])
         if root is not None and spell(root) != basis["root"]:

@@ -424,15 +424,18 @@ impl Naive {
         timers
     }
 
-    /// Whether an execution is an entry.
+    /// Whether an execution is an entry that was decided on the log of so many entries.
     pub fn execute(
         &self,
-        at: usize,
+        (at, basis): (usize, u64),
         number: u64,
         retries: Option<usize>,
         named: &[&Decision],
         time: u64,
     ) -> Result<(), Code> {
+        if named.is_empty() && retries.is_none() && basis <= self.policy.1 {
+            return Err("basis-range");
+        }
         let proposal = &self.proposals[at];
         let holder = self.holders(at).get(&number).copied();
         if holder.is_some() && holder != retries {

@@ -505,7 +505,8 @@ impl Told {
         body.use_number = Whole::new(number).unwrap();
         body.retries = retried.first().copied();
         let decisions: Vec<&Decision> = chosen.iter().map(|one| &self.naive.decisions[*one]).collect();
-        let taken = self.naive.execute(at, number, retries, &decisions, self.next_time());
+        let taken =
+            self.naive.execute((at, body.basis.size.get()), number, retries, &decisions, self.next_time());
         let windows: Vec<(u64, u64)> = decisions.iter().map(|one| one.window).collect();
         let (gate, index) = (self.s.cast.gate.clone(), self.s.ledger.size());
         if let Some(id) = self.log(&gate, body, 0, taken) {

@@ -36,6 +36,7 @@ const OF_GATE: [&[&str]; 4] = [
         "cases of clients on the official SDKs",
         "cases of those in front of published servers",
         "cases of those of which each run ends in a bundle that verify accepts",
+        "bundles that these cases ended in",
     ],
 ];
 const LOG: [&[&str]; 4] = [

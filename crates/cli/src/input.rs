@@ -24,20 +24,14 @@ pub fn read(path: &Path, what: &str, most: usize) -> Outcome<Vec<u8>> {
     if bytes.len() > most { Err(too_large(&shown(path), what, most)) } else { Ok(bytes) }
 }
 
-/// Reads a whole regular file of at most `most` bytes, whose name somebody else chose: nothing else is waited for or read from, whatever
-/// takes the file's place meanwhile. The last part of the path may be no link.
-pub fn read_regular(path: &Path, what: &str, most: usize) -> Outcome<Vec<u8>> {
-    let mut options = File::options();
-    options.read(true);
-    // Opening a pipe or a device can wait for ever, and what a name stands for is only known once it is open.
-    #[cfg(unix)]
-    {
-        use rustix::fs::OFlags;
-        use std::os::unix::fs::OpenOptionsExt as _;
-        let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY).bits();
-        options.custom_flags(i32::try_from(flags).unwrap_or_default());
-    }
-    let file = options.open(path).map_err(|error| unreadable(path, what, &error))?;
+/// How a file is opened whose name somebody else chose: opening a pipe or a device can wait for ever, and what a name stands for is only
+/// known once it is open.
+#[cfg(unix)]
+pub const UNHELD: rustix::fs::OFlags = rustix::fs::OFlags::NONBLOCK.union(rustix::fs::OFlags::NOCTTY);
+
+/// Reads a whole regular file of at most `most` bytes that was opened by a name that somebody else chose: nothing else is waited for or
+/// read from.
+pub fn read_opened(file: File, path: &Path, what: &str, most: usize) -> Outcome<Vec<u8>> {
     let found = file.metadata().map_err(|error| unreadable(path, what, &error))?;
     if found.is_dir() {
         return Err(is_directory(path, what));
@@ -172,7 +166,8 @@ fn refuse_named_pipe(_: &Path, _: &str) -> Outcome<()> {
     Ok(())
 }
 
-fn unreadable(path: &Path, what: &str, error: &std::io::Error) -> Failure {
+/// Why a file can't be read.
+pub fn unreadable(path: &Path, what: &str, error: &std::io::Error) -> Failure {
     use std::io::ErrorKind;
     let (code, why, hint) = match error.kind() {
         ErrorKind::NotFound => ("file-missing", "does not exist".to_owned(), "check the path"),
@@ -190,43 +185,4 @@ pub fn shown(path: &Path) -> String {
         return "standard input".to_owned();
     }
     shortened(&printable(&path.display().to_string()), SHOWN_CHARS)
-}
-
-#[cfg(all(test, unix))]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-
-    use std::{sync::mpsc, time::Duration};
-
-    use super::*;
-
-    #[test]
-    fn a_pipe_or_a_device_in_the_place_of_a_file_is_not_waited_for() {
-        let dir = tempfile::tempdir().unwrap();
-        let at = |name: &str| dir.path().join(name);
-        std::fs::write(at("file"), "bundle").unwrap();
-        std::os::unix::fs::symlink("file", at("link")).unwrap();
-        let made = std::process::Command::new("mkfifo").arg(at("pipe")).status().unwrap();
-        assert!(made.success());
-        let said = |path: std::path::PathBuf| {
-            let (to, from) = mpsc::channel();
-            std::thread::spawn(move || {
-                to.send(read_regular(&path, "bundle", 6).map_err(|why| why.code().to_owned()))
-            });
-            from.recv_timeout(Duration::from_secs(20)).unwrap()
-        };
-        assert_eq!(said(at("file")), Ok(b"bundle".to_vec()));
-        for (path, code) in [
-            (at("pipe"), "file-not-regular"),
-            ("/dev/zero".into(), "file-not-regular"),
-            ("/dev/ptmx".into(), "file-not-regular"),
-            (at("link"), "file-unreadable"),
-            (at(""), "file-is-directory"),
-            (at("none"), "file-missing"),
-        ] {
-            assert_eq!(said(path.clone()), Err(code.to_owned()), "{}", path.display());
-        }
-        std::fs::write(at("file"), "bundle.").unwrap();
-        assert_eq!(said(at("file")), Err("file-too-large".to_owned()));
-    }
 }

@@ -372,3 +372,124 @@ fn a_link_stays_one_and_no_backup_is_replaced() {
     assert!(!home.desk.path("dotfiles/mcp.json.counterfoil-backup-4").exists());
     assert_eq!(home.desk.read("dotfiles/mcp.json.counterfoil-backup"), "older\n");
 }
+
+#[test]
+fn what_somebody_added_to_the_own_entry_joins_no_other_table() {
+    let home = Home::new();
+    let text = "[mcp_servers.files]\ncommand = \"npx\"\n";
+    for added in ["startup_timeout_sec = 20\n", "[mcp_servers.counterfoil.env]\nTOKEN = \"s3cret\"\n"] {
+        home.write(".codex/config.toml", text);
+        home.install(&["--client", "codex", "--serve"]).good();
+        let more = home.desk.read(".codex/config.toml") + added;
+        home.write(".codex/config.toml", &more);
+        let own = entry("x.toml", &more, "counterfoil");
+        let ran = home.uninstall(&["--client", "codex"]);
+        assert!(
+            ran.code == 1 && ran.stdout.contains("take it out by hand [entry-changed]"),
+            "{}",
+            ran.shown()
+        );
+        let after = home.desk.read(".codex/config.toml");
+        assert!(after.starts_with(text), "{after}");
+        assert_eq!(entry("x.toml", &after, "counterfoil"), own, "{after}");
+        assert_eq!(entry("x.toml", &after, "files"), json!({"command": "npx"}), "{after}");
+    }
+}
+
+#[test]
+fn no_comma_is_left_behind_where_the_own_entry_was_moved_to_the_end() {
+    let home = Home::new();
+    home.write(".cursor/mcp.json", r#"{"mcpServers": {"files": {"command": "npx"}}}"#);
+    home.install(&["--client", "cursor", "--serve"]).good();
+    let with = home.desk.read(".cursor/mcp.json");
+    let (start, end) = (with.find("\"counterfoil\": {").unwrap(), with.find("] }, ").unwrap() + 3);
+    let own = &with[start..end];
+    let moved = with.replace(&format!("{own}, "), "").replace("}}}", &format!("}}, {own}}}}}"));
+    assert!(
+        serde_json::from_str::<Value>(&moved).is_ok() && moved.ends_with(&format!("{own}}}}}")),
+        "{moved}"
+    );
+    home.write(".cursor/mcp.json", &moved);
+    home.uninstall(&["--client", "cursor"]).good();
+    let after: Value = serde_json::from_str(&home.desk.read(".cursor/mcp.json")).unwrap();
+    assert_eq!(after, json!({"mcpServers": {"files": {"command": "npx"}}}));
+}
+
+#[test]
+fn a_copy_of_the_own_entry_in_a_comment_stays() {
+    let home = Home::new();
+    let text = "{\"servers\": {\n  // none\n}}\n";
+    home.write(".vscode/mcp.json", text);
+    home.install(&["--file", ".vscode/mcp.json", "--serve"]).good();
+    let with = home.desk.read(".vscode/mcp.json");
+    let own = &with[with.find("\"counterfoil\"").unwrap()..with.find("] }").unwrap() + 3];
+    home.write(".vscode/mcp.json", &format!("// was: {own}\n{with}"));
+    home.uninstall(&["--file", ".vscode/mcp.json"]).good();
+    assert_eq!(home.desk.read(".vscode/mcp.json"), format!("// was: {own}\n{text}"));
+}
+
+#[test]
+fn an_edit_that_would_leave_what_nobody_can_read_is_not_made() {
+    let home = Home::new();
+    let text = "{\"mcpServers\": {\"a\": {\"command\": \"counterfoil\", \"args\": [\"mcp\", \"gate\", \"--name\", \"a\", \"--\", \"npx\" /* it */ ,]}}}";
+    home.write("any.json", text);
+    let ran = home.uninstall(&["--file", "any.json", "--json"]);
+    assert_eq!(ran.code, 1, "{}", ran.shown());
+    let json: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let server = &json["files"][0]["servers"][0];
+    assert_eq!((&server["fate"], &server["code"]), (&"left".into(), &"config-not-kept".into()), "{json:#}");
+    assert_eq!(home.desk.read("any.json"), text);
+}
+
+#[test]
+fn what_is_there_of_another_directory_or_program_is_named_and_left() {
+    let home = Home::new();
+    home.desk.good(&["init", "other", "--origin", "example.org/other"]);
+    home.write(
+        ".cursor/mcp.json",
+        r#"{"mcpServers": {"files": {"command": "npx"}, "more": {"command": "uvx"}}}"#,
+    );
+    home.install(&["--client", "cursor", "--serve", "files"]).good();
+    let with = home.desk.read(".cursor/mcp.json");
+    let path = |dir: &str| fs::canonicalize(home.desk.path(dir)).unwrap().display().to_string();
+    let (work, other) = (path("work"), path("other"));
+
+    // Those that are meant already are as they would be, and the own server is meant wherever it is asked for.
+    let again = home.install(&["--client", "cursor", "--serve", "files"]);
+    let said = again.stdout.contains("was governed already") && again.stdout.contains("was there already");
+    assert!(again.code == 0 && said, "{}", again.shown());
+    // What somebody told the gate besides is theirs.
+    home.write(".cursor/mcp.json", &with.replace("\"--name\"", "\"--hold\", \"1s\", \"--name\""));
+    assert_eq!(home.install(&["--client", "cursor", "--serve", "files"]).code, 0);
+
+    home.write(".cursor/mcp.json", &with);
+    let elsewhere =
+        home.desk.run(&["mcp", "install", "-C", "other", "--client", "cursor", "--serve", "files"]);
+    assert_eq!(elsewhere.code, 1, "{}", elsewhere.shown());
+    for said in [
+        format!("mcp gate -C {work} …`, and not `"),
+        format!("mcp gate -C {other} …`: uninstall it first to change that [governed-otherwise]"),
+        format!("mcp serve -C {work}`, and not `"),
+        format!("mcp serve -C {other}`: uninstall it first to change that [added-otherwise]"),
+    ] {
+        assert!(elsewhere.stdout.contains(&said), "{said}: {}", elsewhere.stdout);
+    }
+    assert_eq!(home.desk.read(".cursor/mcp.json"), with);
+
+    // The program was somewhere else: no gate is put before what it added.
+    let moved = with.replace(env!("CARGO_BIN_EXE_counterfoil"), "/old/counterfoil");
+    home.write(".cursor/mcp.json", &moved);
+    for options in
+        [&["--client", "cursor", "--serve", "files"][..], &["--client", "cursor", "files", "counterfoil"]]
+    {
+        let ran = home.install(options);
+        assert!(
+            ran.code == 1 && ran.stdout.matches("`/old/counterfoil mcp ").count() == 2,
+            "{}",
+            ran.shown()
+        );
+        assert_eq!(home.desk.read(".cursor/mcp.json"), moved);
+    }
+    home.uninstall(&["--client", "cursor"]).good();
+    assert!(!home.desk.read(".cursor/mcp.json").contains("counterfoil"));
+}

@@ -12,7 +12,12 @@ mod clients;
 mod common;
 mod office;
 
-use std::{thread, time::Duration};
+use std::{
+    panic::resume_unwind,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    thread,
+    time::Duration,
+};
 
 use clients::{
     Sdk::{Py1, Py2, Ts1, Ts2},
@@ -74,24 +79,35 @@ match.any = [
 
 /// A case for each of these clients and servers, all at once. Each ends in bundles of all its runs that convince.
 fn each(pairs: &[(Sdk, Server)], case: fn(&Setting)) {
-    let ended: Vec<Server> = thread::scope(|scope| {
+    // What is counted is what happened, also where one of them fails.
+    let counts = <(AtomicUsize, AtomicUsize, AtomicUsize)>::default();
+    let (begun, published, bundles) = (&counts.0, &counts.1, &counts.2);
+    let ended: Vec<thread::Result<bool>> = thread::scope(|scope| {
         let cases = pairs.iter().map(|(sdk, server)| {
             scope.spawn(move || {
-                let setting = Setting::new(*sdk, *server, POLICY)?;
+                let Some(setting) = Setting::new(*sdk, *server, POLICY) else { return false };
+                begun.fetch_add(1, Relaxed);
+                published.fetch_add(usize::from(*server != Small), Relaxed);
                 case(&setting);
                 setting.nothing_goes_on();
-                setting.office.each_run_convinces();
-                Some(*server)
+                let verified = setting.office.each_run_convinces();
+                bundles.fetch_add(verified, Relaxed);
+                verified > 0
             })
         });
         let cases: Vec<_> = cases.collect();
-        cases.into_iter().filter_map(|case| case.join().unwrap()).collect()
+        cases.into_iter().map(|case| case.join()).collect()
     });
-    let published = ended.iter().filter(|server| **server != Small).count();
-    let ended = ended.len();
-    println!("count cases of clients on the official SDKs {ended}");
+    let convinced = ended.iter().filter(|case| matches!(case, Ok(true))).count();
+    let [begun, published, bundles] = [begun, published, bundles].map(|count| count.load(Relaxed));
+    println!("count cases of clients on the official SDKs {begun}");
     println!("count cases of those in front of published servers {published}");
-    println!("count cases of those of which each run ends in a bundle that verify accepts {ended}");
+    println!("count cases of those of which each run ends in a bundle that verify accepts {convinced}");
+    println!("count bundles that these cases ended in {bundles}");
+    if let Some(fault) = ended.into_iter().find_map(Result::err) {
+        resume_unwind(fault);
+    }
+    assert_eq!(convinced, begun, "each case ends in bundles");
 }
 
 fn said(result: &Value) -> &str {

@@ -6,19 +6,18 @@
 
 mod common;
 mod office;
+mod tools;
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Write as _},
-    process::{Child, ChildStdin, Stdio},
-    sync::mpsc,
     time::{Duration, Instant},
 };
 
 use common::copy;
-use office::{Office, PATIENCE};
+use office::Office;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use tools::{OPENED, STATELESS, said};
 
 const POLICY: &str = r#"
 language = "counterfoil-policy/1"
@@ -36,144 +35,10 @@ effect = "deny"
 match.tool = "drop"
 "#;
 
-/// Revisions of the protocol: one that is opened, and one in which each request says who asks.
-const OPENED: &str = "2025-11-25";
-const STATELESS: &str = "2026-07-28";
-
-/// A client of a server of tools.
-struct Client {
-    server: Child,
-    stdin: Option<ChildStdin>,
-    lines: mpsc::Receiver<Value>,
-    revision: &'static str,
-    calls: i64,
-}
-
 impl Office {
     fn new() -> Self {
         Self::with(POLICY)
     }
-
-    /// Starts the server of tools with these options, and opens the connection.
-    fn client(&self, revision: &'static str, options: &[&str]) -> Client {
-        let mut client = self.silent(revision, options);
-        if revision == STATELESS {
-            let found = client.ask("server/discover", json!({}));
-            let supported = found["result"]["supportedVersions"].as_array().unwrap();
-            assert!(supported.contains(&json!(STATELESS)), "{found}");
-        } else {
-            let who = json!({"protocolVersion": revision, "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
-            let opened = client.ask("initialize", who);
-            assert_eq!(opened["result"]["protocolVersion"], revision, "{opened}");
-            client.say(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}).to_string());
-        }
-        client
-    }
-
-    /// The same, without a word.
-    fn silent(&self, revision: &'static str, options: &[&str]) -> Client {
-        self.silent_at(&self.log.url, revision, options)
-    }
-
-    /// The same, with the log at this address.
-    fn silent_at(&self, url: &str, revision: &'static str, options: &[&str]) -> Client {
-        let line = [&["mcp", "serve", "--server", url], options].concat();
-        let mut server = self.log.desk.command(&line);
-        let mut server = server.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let (stdin, stdout) = (server.stdin.take(), server.stdout.take().unwrap());
-        let (to, lines) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                let _ = to.send(serde_json::from_str(&line).expect("each line is a message"));
-            }
-        });
-        Client { server, stdin, lines, revision, calls: 0 }
-    }
-}
-
-impl Client {
-    fn say(&mut self, line: &str) {
-        let stdin = self.stdin.as_mut().unwrap();
-        stdin.write_all(line.as_bytes()).and_then(|()| stdin.write_all(b"\n")).unwrap();
-    }
-
-    /// Sends a request; gives its id.
-    fn begin(&mut self, method: &str, mut params: Value) -> i64 {
-        self.calls += 1;
-        if self.revision == STATELESS {
-            params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!(STATELESS);
-            params["_meta"]["io.modelcontextprotocol/clientInfo"] = json!({"name": "t", "version": "1"});
-            params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
-        }
-        let request = json!({"jsonrpc": "2.0", "id": self.calls, "method": method, "params": params});
-        self.say(&request.to_string());
-        self.calls
-    }
-
-    fn begin_call(&mut self, tool: &str, arguments: Value) -> i64 {
-        self.begin("tools/call", json!({"name": tool, "arguments": arguments}))
-    }
-
-    fn next(&self) -> Value {
-        self.lines.recv_timeout(PATIENCE).expect("the server answers")
-    }
-
-    fn answer(&self, id: i64) -> Value {
-        let answer = self.next();
-        assert_eq!(answer["id"], id, "{answer}");
-        answer
-    }
-
-    fn ask(&mut self, method: &str, params: Value) -> Value {
-        let id = self.begin(method, params);
-        self.answer(id)
-    }
-
-    /// Calls a tool; gives its result.
-    fn call(&mut self, tool: &str, arguments: Value) -> Value {
-        let answer = self.ask("tools/call", json!({"name": tool, "arguments": arguments}));
-        assert!(answer["result"]["structuredContent"].is_object(), "{answer}");
-        answer["result"].clone()
-    }
-
-    /// Calls a tool that has to give something; gives its structured content.
-    fn good(&mut self, tool: &str, arguments: Value) -> Value {
-        let result = self.call(tool, arguments);
-        assert_ne!(result["isError"], true, "{result:#}");
-        result["structuredContent"].clone()
-    }
-
-    /// Calls a tool that has to refuse; gives the code.
-    fn bad(&mut self, tool: &str, arguments: Value) -> String {
-        let result = self.call(tool, arguments);
-        let code = result["structuredContent"]["error"]["code"].as_str();
-        let code = code.unwrap_or_else(|| panic!("{tool} was not refused: {result:#}")).to_owned();
-        assert_eq!(result["isError"], true, "{result}");
-        assert!(said(&result).contains(&format!("error[{code}]")), "{result}");
-        code
-    }
-
-    /// The same for several calls while another one is open, whose answer comes later.
-    fn bad_later(&mut self, calls: &[(&str, Value)]) -> Vec<String> {
-        calls.iter().map(|(tool, arguments)| self.bad(tool, arguments.clone())).collect()
-    }
-
-    /// Closes the input, and waits for the end.
-    fn close(mut self) -> Option<i32> {
-        drop(self.stdin.take());
-        self.server.wait().unwrap().code()
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-    }
-}
-
-fn said(result: &Value) -> String {
-    result["content"][0]["text"].as_str().unwrap().to_owned()
 }
 
 /// An action for an event.
@@ -333,6 +198,37 @@ fn a_proposal_for_another_runtime_or_of_another_risk_is_another_one() {
     let other = elsewhere.good("propose", within.clone());
     assert_eq!((&other["joined"], &other["run"]), (&json!(false), &first["run"]));
     assert_eq!(client.good("propose", within)["proposal"], first["proposal"]);
+}
+
+#[test]
+fn an_earlier_proposal_in_a_run_that_is_not_sound_is_not_joined() {
+    let office = Office::new();
+    let mut client = office.client(OPENED, &[]);
+    let first = client.good("propose", deploy("1"));
+    assert_eq!(client.good("propose", deploy("1"))["proposal"], first["proposal"]);
+    let owner = client.good("resume", json!({"run": first["run"]}))["owner"]["key"].clone();
+    drop(client);
+    // Somebody else had the agent's key when it signed; the agent gets another one.
+    let made = ["keys", "new", "--role", "agent", "--principal", "agent", "--out", "next.key"];
+    let next = office.log.desk.json(&made)["key"].as_str().unwrap().to_owned();
+    office.log.good(&["keys", "enrol", &next, "--principal", "agent", "--role", "agent"]);
+    office.log.good(&["keys", "revoke", owner.as_str().unwrap(), "--distrust-from", "1"]);
+
+    let mut client = office.client(OPENED, &["--key", "next.key"]);
+    let mut asked = deploy("1");
+    let refused = client.call("propose", asked.clone());
+    let error = &refused["structuredContent"]["error"];
+    assert_eq!((&refused["isError"], &error["code"]), (&json!(true), &json!("not-shown")), "{refused:#}");
+    assert!(said(&refused).contains("authority"), "{refused:#}");
+    let mut within = deploy("1");
+    within.as_object_mut().unwrap().remove("event");
+    within["run"] = first["run"].clone();
+    assert_eq!(client.bad("propose", within), "not-shown");
+    // Another event has no such run, and whoever asks anew is not held up.
+    assert_eq!(client.good("propose", deploy("2"))["joined"], false);
+    asked["again"] = json!(true);
+    let anew = client.good("propose", asked);
+    assert_eq!((&anew["joined"], anew["run"] == first["run"]), (&json!(false), false));
 }
 
 #[test]

@@ -193,6 +193,30 @@ fn another_policy_since_then_is_heeded_and_the_proposal_stands() {
 }
 
 #[test]
+fn a_policy_that_was_replaced_and_came_back_since_then_is_looked_at_anew() {
+    let (log, dir) = (allowing(Lie::Honest), tempfile::tempdir().unwrap());
+    let gate = gate(&log, dir.path());
+    let size = log.world(|world| {
+        let allow = json!([{"effect": "allow", "match": {"always": true}, "name": "all", "uses": 1}]);
+        let before = world.scenario.policy();
+        set_rules(
+            &mut world.scenario,
+            json!([{"effect": "deny", "match": {"always": true}, "name": "none"}]),
+        );
+        set_rules(&mut world.scenario, allow);
+        assert_eq!(world.scenario.policy(), before, "what the gate would name is in force");
+        world.scenario.ledger.size()
+    });
+    let (ended, effects) = begin(&log, &gate);
+    assert!(matches!(ended, Ok(Ended::Ran(_))) && effects == 1, "{ended:?}");
+    let (basis, proposal) = basis_and_proposal(&log);
+    assert!(proposal >= size && basis > proposal, "{basis} {proposal}: decided on what covers the return");
+    assert_eq!(log.records(Type::Execution).len(), 1, "the log took no other");
+    drop(gate);
+    assert_eq!(log.gate(dir.path()).settle_open().unwrap(), [], "nothing is open");
+}
+
+#[test]
 fn no_lie_about_a_run_that_begins_makes_its_effect_run() {
     for (lie, code) in [
         (Lie::Drops, "execution-not-shown"),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use counterfoil_receipt::{
-    Author, Body, Principal, PublicKey, RecordId, Role,
+    Author, Body, Place, Principal, PublicKey, RecordId, Role,
     body::{Endorsement, Genesis, Holder, KeyChange, Keyring, Revocation, RevocationTarget, Type},
     field::Millis,
     text::Group,
@@ -97,6 +97,8 @@ impl Holders {
 #[derive(Clone, Debug)]
 struct Candidate {
     body: Body,
+    /// The record that it follows, if it stands in a chain.
+    prev: Option<RecordId>,
     endorsers: BTreeSet<Principal>,
 }
 
@@ -563,9 +565,13 @@ pub(crate) fn propose(state: &mut State, record: &Record, index: u64) -> Effect 
     let author = record.author();
     let is_root = author.role == Role::Authority;
     let endorsers: BTreeSet<Principal> = is_root.then(|| author.principal.clone()).into_iter().collect();
-    let candidate = Candidate { body: record.body().clone(), endorsers };
+    let prev = match record.place() {
+        Place::Chain { prev, .. } => Some(*prev),
+        _ => None,
+    };
+    let candidate = Candidate { body: record.body().clone(), prev, endorsers };
     if candidate.endorsers.len() as u64 >= state.keys.threshold {
-        return enact(state, record.id(), &candidate.body, index);
+        return enact(state, record.id(), &candidate, index);
     }
     state.keys.candidates.insert(record.id(), candidate);
     Effect::Waits
@@ -581,14 +587,14 @@ fn endorse(state: &mut State, body: &Endorsement, signer: &Principal, index: u64
         return Effect::Waits;
     }
     match state.keys.candidates.remove(&body.candidate) {
-        Some(candidate) => enact(state, body.candidate, &candidate.body, index),
+        Some(candidate) => enact(state, body.candidate, &candidate, index),
         None => Effect::None("the candidate waits for no signature".to_owned()),
     }
 }
 
 /// A candidate takes effect at the index of the signature that completes its threshold, if it is still sound there.
-fn enact(state: &mut State, id: RecordId, body: &Body, index: u64) -> Effect {
-    match body {
+fn enact(state: &mut State, id: RecordId, candidate: &Candidate, index: u64) -> Effect {
+    match &candidate.body {
         Body::Delegation(body) => delegation::enact(state, id, body, None, index),
         Body::Keyring(body) => match change_is_sound(state, body) {
             Ok(()) => {
@@ -599,9 +605,11 @@ fn enact(state: &mut State, id: RecordId, body: &Body, index: u64) -> Effect {
         },
         Body::Policy(body) => match state.read_policy(body) {
             Ok((digest, policy)) => {
+                // One that repeats the document in force makes it no younger, unless another may have been in force between them.
+                let follows_shown = candidate.prev.is_some_and(|prev| state.holds(&prev));
+                let is_shown = follows_shown && !state.policy_in_doubt;
                 state.policy_in_doubt = false;
-                // One that repeats the document in force makes it no younger.
-                if state.policies.last().is_none_or(|last| last.digest != digest) {
+                if !is_shown || state.policies.last().is_none_or(|last| last.digest != digest) {
                     state.policies.push(PolicyInForce { from: index, digest, policy });
                 }
                 Effect::Took

@@ -1,6 +1,6 @@
 //! Where a record stands: in this log, in its run, in its chain, on its basis.
 
-use counterfoil_receipt::{Body, Place, RecordId, body::Type};
+use counterfoil_receipt::{Body, Place, PolicyDigest, RecordId, body::Type};
 
 use crate::{
     fault::{Fault, Shown},
@@ -214,7 +214,7 @@ pub(crate) fn prev_follows_last_snapshot(state: &State, record: &Record) -> bool
 }
 
 /// R-BASIS-01: the basis covers what the record names and is not larger than the record's index. An execution that stands on the policy alone
-/// need not have seen its proposal in the log.
+/// need not have seen its proposal in the log, but that policy.
 pub(crate) fn basis_is_in_range(state: &State, record: &Record, index: u64) -> Result<(), Fault> {
     let Some(basis) = record.body().basis() else { return Ok(()) };
     let size = basis.size.get();
@@ -224,9 +224,11 @@ pub(crate) fn basis_is_in_range(state: &State, record: &Record, index: u64) -> R
             format!("body.basis.size: claims {size}, stands at {index}"),
         ));
     }
+    if let Some(policy) = stands_on_the_policy_alone(record.body()) {
+        return basis_covers_the_policy(state, policy, size);
+    }
     let uncovered = |id: &RecordId| state.index_of(id).is_some_and(|named| named >= size);
-    let mut named = references(record.body()).into_iter();
-    match named.find(|(_, id, _)| uncovered(id) && !stands_on_the_policy_alone(record.body())) {
+    match references(record.body()).into_iter().find(|(_, id, _)| uncovered(id)) {
         None => Ok(()),
         Some((field, id, _)) => Err(Fault::violated(
             Rule::BasisRange,
@@ -235,13 +237,29 @@ pub(crate) fn basis_is_in_range(state: &State, record: &Record, index: u64) -> R
     }
 }
 
-/// Whether this is an execution that names nobody's decision, no reason to go without, and nothing that it tries again.
-fn stands_on_the_policy_alone(body: &Body) -> bool {
+/// The basis covers the entry by which the policy took effect that is in force, if that is the one named; R-EXEC-09 asks whether it is.
+fn basis_covers_the_policy(state: &State, named: &PolicyDigest, size: u64) -> Result<(), Fault> {
+    match state.policies.last() {
+        Some(policy) if !state.policy_in_doubt && policy.digest == *named && policy.from >= size => {
+            let from = policy.from;
+            let why = format!(
+                "body.basis.size: {size} does not cover entry {from}, by which body.policy took effect"
+            );
+            // Where a bundle leaves policies out, one looks younger than it is.
+            Err(state.absent(Rule::BasisRange, why))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The policy of an execution that names nobody's decision, no reason to go without, and nothing that it tries again.
+fn stands_on_the_policy_alone(body: &Body) -> Option<&PolicyDigest> {
     match body {
         Body::Execution(body) => {
-            body.decisions.is_empty() && body.break_glass.is_none() && body.retries.is_none()
+            let is_alone = body.decisions.is_empty() && body.break_glass.is_none() && body.retries.is_none();
+            is_alone.then_some(&body.policy)
         }
-        _ => false,
+        _ => None,
     }
 }
 

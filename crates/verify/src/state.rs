@@ -272,6 +272,11 @@ impl State {
         self.runs.get(run)
     }
 
+    /// Whether a record took its place in the fold.
+    pub(crate) fn holds(&self, record: &RecordId) -> bool {
+        self.entries.get(record).is_some_and(|entry| entry.fault.is_none())
+    }
+
     /// The log index of an entry.
     pub fn index_of(&self, record: &RecordId) -> Option<u64> {
         self.entries.get(record).map(|entry| entry.index)

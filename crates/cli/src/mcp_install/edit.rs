@@ -3,7 +3,11 @@
 
 use std::ops::Range;
 
-use crate::mcp_install::servers::{self, Server, Start, Syntax, Text};
+use super::{
+    plan::Kind,
+    servers::{self, Server, Start, Syntax, Text},
+};
+use crate::text::printable;
 
 /// What stands in the place of a server's command.
 #[derive(Clone, Debug)]
@@ -117,8 +121,43 @@ pub fn uninstall(text: &str, syntax: Syntax, server: &Server) -> Result<String, 
     Ok(edited(text, edits))
 }
 
-/// Whether a server is `mcp serve` of a program that may be this one, with a working directory.
-fn own_words(server: &Server) -> Option<Vec<&str>> {
+/// The gate before a server and the one that would be put there, if they are not of the same program, or not directed the same way.
+pub fn other_gate(server: &Server, gate: &Gate) -> Option<(String, String)> {
+    let (command, arguments, original) = gated(&server.start)?;
+    let words: Vec<&str> = arguments[..original - 1].iter().map(|word| word.says.as_str()).collect();
+    let words = match &words[..] {
+        [before @ .., "--name", _] => before,
+        all => all,
+    };
+    let options: Vec<&str> = gate.options.iter().map(String::as_str).collect();
+    let there = directions(words.get(2..).unwrap_or_default());
+    let is_same = command.says == gate.program && there == directions(&options);
+    let spelled = |program: &str, words: &[&str]| printable(&[&[program], words].concat().join(" "));
+    let would_be = [&["mcp", "gate"], &options[..]].concat();
+    (!is_same).then(|| (spelled(&command.says, words), spelled(&gate.program, &would_be)))
+}
+
+/// Where a gate is told to work, what to trust, what to sign with and whom to ask. Other options are whoever's wrote them.
+fn directions<'w>(words: &[&'w str]) -> Vec<(&'static str, &'w str)> {
+    let mut found = Vec::new();
+    let mut words = words.iter().copied();
+    while let Some(word) = words.next() {
+        for (option, other) in [("--dir", "-C"), ("--trust", ""), ("--key", ""), ("--server", "")] {
+            let joined = word.strip_prefix(option).and_then(|rest| rest.strip_prefix('='));
+            let short = word.strip_prefix(other).filter(|rest| !other.is_empty() && !rest.is_empty());
+            let next = (word == option || word == other).then(|| words.next().unwrap_or_default());
+            if let Some(value) = next.or(joined).or(short) {
+                found.push((option, value));
+                break;
+            }
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
+/// The words of a server that is `mcp serve` of a program that may be this one, with a working directory, and has its name.
+pub fn own_words(server: &Server) -> Option<Vec<&str>> {
     let Start::Command { command, arguments: Some((_, _, arguments)), .. } = &server.start else {
         return None;
     };
@@ -127,14 +166,10 @@ fn own_words(server: &Server) -> Option<Vec<&str>> {
     (is_own && server.name == OWN).then_some(words)
 }
 
-/// Whether a server is this program's own, which proposes and waits: no gate has to stand before it.
-pub fn is_own(server: &Server, program: &str) -> bool {
-    own_words(server).is_some_and(|words| words[0] == program)
-}
-
 /// The entry of Counterfoil's own server, without what stands around it. The spaces in its brackets tell it from one that people wrote.
-fn own_entry(syntax: Syntax, holder: &str, words: &[&str], end: &str) -> String {
-    let (command, arguments) = (quoted(words[0]), words[1..].iter().map(|word| quoted(word)));
+fn own_entry<W: AsRef<str>>(syntax: Syntax, holder: &str, words: &[W], end: &str) -> String {
+    let (command, arguments) =
+        (quoted(words[0].as_ref()), words[1..].iter().map(|word| quoted(word.as_ref())));
     let arguments = arguments.collect::<Vec<_>>().join(", ");
     match syntax {
         Syntax::Json => {
@@ -157,7 +192,7 @@ fn line_end(text: &str) -> &'static str {
 ///
 /// # Errors
 /// Why not.
-pub fn add(text: &str, syntax: Syntax, holders: &[&str], words: &[&str]) -> Result<String, String> {
+pub fn add(text: &str, (syntax, holders): Kind<'_>, words: &[String]) -> Result<String, String> {
     let mut out = text.to_owned();
     match syntax {
         Syntax::Json => {
@@ -176,26 +211,77 @@ pub fn add(text: &str, syntax: Syntax, holders: &[&str], words: &[&str]) -> Resu
     Ok(out)
 }
 
-/// The text without Counterfoil's own server; `None` if this is not the entry that [`add`] wrote, as it wrote it.
-pub fn without(text: &str, syntax: Syntax, holders: &[&str], server: &Server) -> Option<String> {
+/// The text without Counterfoil's own server; `None` if this is not the entry that [`add`] wrote, as it wrote it. What else belongs to the
+/// server, such as a table below it, is not asked.
+pub fn without(text: &str, (syntax, holders): Kind<'_>, server: &Server) -> Option<String> {
     let words = own_words(server)?;
-    let holder = match syntax {
-        Syntax::Json => servers::place(text, holders).ok()?.0,
-        Syntax::Toml => TABLE.to_owned(),
-    };
-    // With the lines of a file as they end now.
+    match syntax {
+        Syntax::Json => {
+            let holder = servers::place(text, holders).ok()?.0;
+            without_member(text, &own_entry(syntax, &holder, &words, ""), server)
+        }
+        Syntax::Toml => without_table(text, &words, server),
+    }
+}
+
+/// The text of JSON without the member of a server, and without one of the commas around it.
+fn without_member(text: &str, entry: &str, server: &Server) -> Option<String> {
+    let Range { start, end } = server.at.clone();
+    if text.get(start..end) != Some(entry) {
+        return None;
+    }
+    let mut edits = vec![remove(start..end)];
+    let (before, after) = (comma_before(text, server), comma_after(text, server));
+    // Of the last member the comma before it goes, unless one stood behind the last before.
+    if let Some(comma) = after.or(before) {
+        let is_next = comma == end && text[comma + 1..].starts_with(' ');
+        edits.push(remove(comma..comma + 1 + usize::from(is_next)));
+    }
+    Some(edited(text, edits))
+}
+
+/// Where the comma is that follows a member, which others may follow.
+fn comma_after(text: &str, server: &Server) -> Option<usize> {
+    comma(text, server.at.end..server.room.end)
+}
+
+fn comma_before(text: &str, server: &Server) -> Option<usize> {
+    comma(text, server.room.start..server.at.start)
+}
+
+/// Where in a range, of which nothing is a value, a comma is that is in no comment.
+fn comma(text: &str, range: Range<usize>) -> Option<usize> {
+    let mut at = range.start;
+    while at < range.end {
+        let rest = &text[at..range.end];
+        at += if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if rest.starts_with("/*") {
+            rest.find("*/").map_or(rest.len(), |end| end + 2)
+        } else if rest.starts_with(',') {
+            return Some(at);
+        } else {
+            rest.chars().next().map_or(1, char::len_utf8)
+        };
+    }
+    None
+}
+
+/// The text of TOML without the table of a server. The lines of a file are as they end now.
+fn without_table(text: &str, words: &[&str], server: &Server) -> Option<String> {
     let end = line_end(text);
-    let entry = own_entry(syntax, &holder, &words, end);
-    let at = text.find(&entry)?;
-    let (before, after) = (&text[..at], &text[at + entry.len()..]);
-    let (before, after) = match syntax {
-        Syntax::Json => (before, after.strip_prefix(", ").unwrap_or(after)),
-        Syntax::Toml => match after.strip_prefix(end) {
-            Some(after) => (before, after),
-            None => (before.strip_suffix(end).unwrap_or(before), after),
-        },
-    };
-    Some([before, after].concat())
+    let entry = own_entry(Syntax::Toml, TABLE, words, end);
+    let start = server.at.start.checked_sub(TABLE.len() + 2)?;
+    let (before, rest) = (text.get(..start)?, text.get(start..)?);
+    let after = rest.strip_prefix(&entry)?;
+    let is_line = before.is_empty() || before.ends_with('\n');
+    match after.strip_prefix(end) {
+        _ if !is_line => None,
+        Some(after) => Some([before, after].concat()),
+        // Where the last line had no end, this one has none.
+        None if after.is_empty() => Some(before.strip_suffix(end).unwrap_or(before).to_owned()),
+        None => None,
+    }
 }
 
 fn insert(at: usize, with: String) -> Edit {
@@ -224,7 +310,7 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mcp_install::{clients::HOLDERS, servers};
+    use crate::mcp_install::clients::HOLDERS;
 
     fn gate() -> Gate {
         Gate {
@@ -287,7 +373,7 @@ mod tests {
 
     #[test]
     fn counterfoils_own_server_is_added_and_taken_away_to_the_byte() {
-        let words = ["/opt/a \"b\"/counterfoil", "mcp", "serve", "-C", "/w, }"];
+        let words = ["/opt/a \"b\"/counterfoil", "mcp", "serve", "-C", "/w, }"].map(str::to_owned);
         for (syntax, text) in [
             (Syntax::Json, r#"{"mcpServers":{"a":{"command":"npx"}}}"#),
             (Syntax::Json, "{\"x\": 1, \"mcpServers\": {\n  // none\n}}\r\n"),
@@ -298,19 +384,19 @@ mod tests {
             (Syntax::Toml, "[mcp_servers.a]\r\ncommand = \"npx\"\r\n"),
             (Syntax::Toml, "[mcp_servers]\na = { command = \"npx\" } # last"),
         ] {
-            let with = add(text, syntax, &HOLDERS, &words).unwrap();
+            let with = add(text, (syntax, &HOLDERS), &words).unwrap();
             let after = servers::read(&with, syntax, &HOLDERS).unwrap();
             let own = after.iter().find(|server| server.name == OWN).unwrap_or_else(|| panic!("{with}"));
-            assert!(is_own(own, words[0]) && !is_own(own, "counterfoil") && !is_gated(own), "{with}");
+            assert!(own_words(own).unwrap() == words && !is_gated(own), "{with}");
             assert_eq!(self::words(own), words, "{with}");
             assert_eq!(after.len(), servers::read(text, syntax, &HOLDERS).unwrap().len() + 1, "{with}");
-            assert_eq!(without(&with, syntax, &HOLDERS, own).as_deref(), Some(text), "{with}");
+            assert_eq!(without(&with, (syntax, &HOLDERS), own).as_deref(), Some(text), "{with}");
         }
-        assert!(add("{}", Syntax::Json, &HOLDERS, &words).is_err());
+        assert!(add("{}", (Syntax::Json, &HOLDERS), &words).is_err());
         // What somebody wrote themselves is theirs.
         let own = r#"{"mcpServers": {"counterfoil": {"command": "counterfoil", "args": ["mcp", "serve", "-C", "/w"]}}}"#;
         let there = servers::read(own, Syntax::Json, &HOLDERS).unwrap();
-        assert_eq!(without(own, Syntax::Json, &HOLDERS, &there[0]), None);
+        assert_eq!(without(own, (Syntax::Json, &HOLDERS), &there[0]), None);
     }
 
     #[test]

@@ -3,7 +3,11 @@
 mod clients;
 mod edit;
 mod file;
+mod plan;
+#[cfg(test)]
+mod properties;
 mod servers;
+mod values;
 
 use std::{
     fs,
@@ -17,14 +21,14 @@ use crate::{
     context::Context,
     error::{Failure, Outcome},
     input::shown,
-    mcp::server_name,
     output,
     text::printable,
 };
 use clients::{Client, HOLDERS, Places};
 use edit::Gate;
 use file::Target;
-use servers::{Server, Start, Syntax};
+use plan::{Changed, Fate, Kind, Left, Wanted};
+use servers::Syntax;
 
 /// Exit status where a server that was meant was left as it is.
 const LEFT: u8 = 1;
@@ -81,9 +85,6 @@ struct Which {
     servers: Vec<String>,
 }
 
-/// How a file is written, and which members of it hold servers.
-type Kind<'k> = (Syntax, &'k [&'k str]);
-
 /// A file, what becomes of it, and of each server in it.
 struct Plan {
     client: Option<Client>,
@@ -93,81 +94,22 @@ struct Plan {
     backup: Option<PathBuf>,
 }
 
-/// What becomes of a server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Fate {
-    /// A gate is put before it.
-    Governed,
-    /// One stood there.
-    WasGoverned,
-    /// The gate is taken away.
-    Released,
-    /// None stood there.
-    WasFree,
-    /// Counterfoil's own server is added.
-    Added,
-    /// It is Counterfoil's own server, which was there.
-    WasAdded,
-    /// Counterfoil's own server is taken away.
-    Removed,
-    /// It is reached by its address.
-    Remote,
-    /// It is left as it is, for this reason.
-    Left(String),
-    /// It was not asked for.
-    NotMeant,
-}
-
 impl Install {
     /// Runs the command.
     pub fn run(&self, context: &Context) -> Outcome {
         let gate = gate(context)?;
-        let own = self.serve.then(|| own(context, &gate)).transpose()?;
-        let change = |text: &str, (syntax, holders): Kind<'_>, server: &Server| {
-            if edit::is_own(server, &gate.program) {
-                return Ok((text.to_owned(), Fate::WasAdded));
-            }
-            if edit::is_gated(server) {
-                return Ok((text.to_owned(), Fate::WasGoverned));
-            }
-            match &server.start {
-                Start::Address => return Ok((text.to_owned(), Fate::Remote)),
-                Start::Unclear(why) => return Err((*why).to_owned()),
-                Start::Command { .. } => {}
-            }
-            if server_name(&server.name).is_none() {
-                return Err(
-                    "its name is no label without a slash or colon, which policies could name: rename it"
-                        .to_owned(),
-                );
-            }
-            let with = edit::install(text, syntax, server, &gate)?;
-            // What can't be undone to the byte is not done.
-            let again = find(&with, syntax, holders, &server.name)?;
-            if !edit::is_gated(&again) || edit::uninstall(&with, syntax, &again)? != text {
-                return Err("it is written in a way that could not be restored: edit it by hand".to_owned());
-            }
-            Ok((with, Fate::Governed))
-        };
-        self.which.run(context, "counterfoil-mcp-install/1", own.as_deref(), change)
+        let own = own(context, &gate)?;
+        let wanted = Wanted { gate: &gate, own: &own, serve: self.serve };
+        self.which.run(context, "counterfoil-mcp-install/1", |text, kind, meant| {
+            plan::install(text, kind, meant, &wanted)
+        })
     }
 }
 
 impl Uninstall {
     /// Runs the command.
     pub fn run(&self, context: &Context) -> Outcome {
-        self.which.run(context, "counterfoil-mcp-uninstall/1", None, |text, (syntax, holders), server| {
-            if let Some(without) = edit::without(text, syntax, holders, server) {
-                servers::read(&without, syntax, holders)?;
-                return Ok((without, Fate::Removed));
-            }
-            if !edit::is_gated(server) {
-                return Ok((text.to_owned(), Fate::WasFree));
-            }
-            let without = edit::uninstall(text, syntax, server)?;
-            find(&without, syntax, holders, &server.name)?;
-            Ok((without, Fate::Released))
-        })
+        self.which.run(context, "counterfoil-mcp-uninstall/1", plan::uninstall)
     }
 }
 
@@ -229,35 +171,17 @@ fn own(context: &Context, gate: &Gate) -> Outcome<Vec<String>> {
     Ok([gate.program.clone(), "mcp".to_owned(), "serve".to_owned()].into_iter().chain(options).collect())
 }
 
-/// The text with Counterfoil's own server, unless something of its name is there.
-fn with_own(text: &str, (syntax, holders): Kind<'_>, words: &[String]) -> Result<String, String> {
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let with = edit::add(text, syntax, holders, &words)?;
-    let added = find(&with, syntax, holders, edit::OWN)?;
-    if edit::without(&with, syntax, holders, &added).as_deref() != Some(text) {
-        return Err("it is written in a way that could not be restored: edit it by hand".to_owned());
-    }
-    Ok(with)
-}
-
-/// A server in a text that was changed.
-fn find(text: &str, syntax: Syntax, holders: &[&str], name: &str) -> Result<Server, String> {
-    let servers = servers::read(text, syntax, holders)?;
-    servers.into_iter().find(|server| server.name == name).ok_or_else(|| "it would be lost".to_owned())
-}
-
 impl Which {
     /// Plans all files, then changes them: what is wrong with one is said before any other is changed.
     fn run(
         &self,
         context: &Context,
         format: &str,
-        own: Option<&[String]>,
-        change: impl Fn(&str, Kind<'_>, &Server) -> Result<(String, Fate), String>,
+        change: impl Fn(&str, Kind<'_>, &[String]) -> Result<Changed, String>,
     ) -> Outcome {
         let mut plans = Vec::new();
         for (path, client) in self.files()? {
-            let plan = self.plan(&path, client, own, &change)?;
+            let plan = self.plan(&path, client, &change)?;
             // Where the current directory is at home, a project's file is that of the user.
             if !plans.iter().any(|other: &Plan| other.target.path == plan.target.path) {
                 plans.push(plan);
@@ -336,50 +260,18 @@ impl Which {
         &self,
         path: &Path,
         client: Option<Client>,
-        own: Option<&[String]>,
-        change: impl Fn(&str, Kind<'_>, &Server) -> Result<(String, Fate), String>,
+        change: impl Fn(&str, Kind<'_>, &[String]) -> Result<Changed, String>,
     ) -> Outcome<Plan> {
         let target = Target::read(path)?;
         let is_toml = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml"));
         let syntax = if is_toml { Syntax::Toml } else { Syntax::Json };
         let holders = client.map_or(HOLDERS.to_vec(), |client| vec![client.holder()]);
-        let found = servers::read(&target.text, syntax, &holders).map_err(|why| {
+        let changed = change(&target.text, (syntax, &holders), &self.servers).map_err(|why| {
             let message =
                 format!("{} can't be read, and nothing was changed: {}", shown(path), printable(&why));
             Failure::new("config-malformed", message, "mend it, or have the client write it anew")
         })?;
-        let (mut text, mut servers) = (target.text.clone(), Vec::new());
-        for name in found.into_iter().map(|server| server.name) {
-            if !self.servers.is_empty() && !self.servers.contains(&name) {
-                servers.push((name, Fate::NotMeant));
-                continue;
-            }
-            // Where it stands now, after what was changed before it.
-            let server = find(&text, syntax, &holders, &name);
-            let changed = server.and_then(|server| change(&text, (syntax, &holders), &server));
-            servers.push(match changed {
-                Ok((with, fate)) => {
-                    text = with;
-                    (name, fate)
-                }
-                Err(why) => (name, Fate::Left(why)),
-            });
-        }
-        if let Some(words) = own.filter(|_| !servers.iter().any(|(_, fate)| *fate == Fate::WasAdded)) {
-            let is_taken = servers.iter().any(|(name, _)| name == edit::OWN);
-            let added = if is_taken {
-                Err("another server has the name counterfoil".to_owned())
-            } else {
-                with_own(&text, (syntax, &holders), words)
-            };
-            servers.push((
-                edit::OWN.to_owned(),
-                added.map_or_else(Fate::Left, |with| {
-                    text = with;
-                    Fate::Added
-                }),
-            ));
-        }
+        let Changed { text, servers } = changed;
         Ok(Plan { client, target, text, servers, backup: None })
     }
 }
@@ -406,11 +298,12 @@ impl Plan {
 
     fn to_json(&self) -> Value {
         let servers = self.servers.iter().map(|(name, fate)| {
-            let why = match fate {
-                Fate::Left(why) => Some(why),
+            let left = match fate {
+                Fate::Left(left) => Some(left),
                 _ => None,
             };
-            json!({"name": name, "fate": fate.as_str(), "why": why})
+            let (code, why) = (left.map(|left| left.code), left.map(|left| &left.why));
+            json!({"name": name, "fate": fate.as_str(), "code": code, "why": why})
         });
         json!({
             "path": self.target.path.to_string_lossy(),
@@ -455,7 +348,7 @@ impl Fate {
                 "is NOT governed: it is reached by its address, and the gate stands before commands only"
                     .to_owned()
             }
-            Self::Left(why) => format!("was LEFT as it is: {}", printable(why)),
+            Self::Left(Left { code, why }) => format!("was LEFT as it is: {} [{code}]", printable(why)),
             Self::NotMeant => "not asked for".to_owned(),
         }
     }

@@ -30,6 +30,10 @@ pub enum Syntax {
 pub struct Server {
     /// What the client calls it.
     pub name: String,
+    /// Where it stands: its member in JSON, its name in TOML.
+    pub at: Range<usize>,
+    /// That and what is around it up to the members beside it, or to the ends of what holds them. In TOML the same as `at`.
+    pub room: Range<usize>,
     /// What starts it, if anything does.
     pub start: Start,
 }
@@ -100,7 +104,11 @@ pub fn place<'t>(text: &'t str, holders: &[&str]) -> Result<(String, usize, bool
     }
 }
 
-fn root(text: &str) -> Result<Object<'_>, String> {
+/// The object that a text of JSON is.
+///
+/// # Errors
+/// Why it is none.
+pub fn root(text: &str) -> Result<Object<'_>, String> {
     let options = ParseOptions {
         allow_comments: true,
         allow_trailing_commas: true,
@@ -127,7 +135,10 @@ fn json(text: &str, holders: &[&str]) -> Result<Vec<Server>, String> {
             return Err(format!("{} is no object", holder.name.as_str()));
         };
         once(entries, holder.name.as_str())?;
-        for entry in &entries.properties {
+        for (at, entry) in entries.properties.iter().enumerate() {
+            let before = at.checked_sub(1).map(|at| entries.properties[at].end());
+            let after = entries.properties.get(at + 1).map(|next| next.start());
+            let room = before.unwrap_or(entries.range.start + 1)..after.unwrap_or(entries.range.end - 1);
             let name = entry.name.as_str().to_owned();
             let start = match &entry.value {
                 Value::Object(object) => {
@@ -136,7 +147,7 @@ fn json(text: &str, holders: &[&str]) -> Result<Vec<Server>, String> {
                 }
                 _ => Start::Unclear("it is no object"),
             };
-            servers.push(Server { name, start });
+            servers.push(Server { name, at: entry.start()..entry.end(), room, start });
         }
     }
     Ok(servers)
@@ -208,11 +219,12 @@ fn toml(text: &str, holders: &[&str]) -> Result<Vec<Server>, String> {
                 DeValue::Table(entry) => toml_start(entry),
                 _ => Start::Unclear("it is no table"),
             };
-            servers.push((name.span().start, Server { name: name.get_ref().to_string(), start }));
+            let (at, room) = (name.span(), name.span());
+            servers.push(Server { name: name.get_ref().to_string(), at, room, start });
         }
     }
-    servers.sort_by_key(|(at, _)| *at);
-    Ok(servers.into_iter().map(|(_, server)| server).collect())
+    servers.sort_by_key(|server| server.at.start);
+    Ok(servers)
 }
 
 fn toml_start(entry: &DeTable<'_>) -> Start {

@@ -4,6 +4,7 @@
 //! about a run stands on a bundle that was verified under the trust file, but for `approvals`, which says that it does not.
 
 mod answer;
+mod bundles;
 mod handler;
 mod limits;
 mod lines;
@@ -63,7 +64,7 @@ pub struct Agent {
     context: Context,
     actor: Actor,
     audience: Audience,
-    bundles: Option<PathBuf>,
+    bundles: Option<bundles::Bundles>,
     /// Held while something is proposed, so that the same is not proposed twice at once.
     proposing: Mutex<()>,
     /// Set once the client is gone.
@@ -91,7 +92,7 @@ impl Serve {
             let message = format!("the key of {} is one of role {}", actor.key.principal(), actor.key.role());
             return Err(Failure::new("role-not-allowed", message, "name a key of role agent with --key"));
         }
-        let bundles = self.bundles.as_deref().map(reading::directory).transpose()?;
+        let bundles = self.bundles.as_deref().map(bundles::Bundles::at).transpose()?;
         let gone = Arc::new(AtomicBool::new(false));
         let agent = Agent {
             context: context.clone(),

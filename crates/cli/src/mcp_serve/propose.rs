@@ -99,7 +99,8 @@ impl Agent {
         if wanted.body.supersedes.is_some() {
             return Err(invalid("what supersedes another proposal stands in its run: name the run"));
         }
-        if let (false, Some((run, proposal))) = (again, self.find_earlier(event, &wanted)?) {
+        // Who proposes anew is held up by nothing that is there already.
+        if !again && let Some((run, proposal)) = self.find_earlier(event, &wanted)? {
             return Ok((run, proposal, true));
         }
         let owner = Holder { key: self.actor.key.key(), principal: self.actor.key.principal().clone() };

@@ -1,7 +1,5 @@
 //! What an agent reads: the state of a run to go on from, verdicts, receipts, bundles. All of it is verified here.
 
-use std::path::{Component, Path, PathBuf};
-
 use counterfoil_client::Verified;
 use counterfoil_receipt::{Action, ActionDigest, RunId};
 use counterfoil_verify::{Answer as Shown, Conclusion, Dimension, Receipt};
@@ -19,7 +17,6 @@ use super::{
 };
 use crate::{
     error::{Failure, NOT_SHOWN, Outcome},
-    input,
     reading::{self, Reading},
     record::{record_id, run_id},
     remote, resume,
@@ -111,7 +108,11 @@ impl Agent {
             }
             [None, Some(bundle), None] => reading::read_bytes(bundle.as_bytes(), pinned, now),
             [None, None, Some(path)] => {
-                let bytes = self.bundle_file(path)?;
+                let bundles = self.bundles.as_ref().ok_or_else(|| {
+                    let hint = "give the bundle's text, or its run; the operator may name a directory with --bundles";
+                    Failure::new("files-off", "this server reads no files", hint)
+                })?;
+                let bytes = bundles.read(path)?;
                 reading::read_bytes(&bytes, pinned, now)
             }
             _ => return Err(invalid("name exactly one of run, bundle and path")),
@@ -198,40 +199,6 @@ impl Agent {
             Err(failure) => Err(failure),
         }
     }
-
-    /// A file below the directory that the operator named, whatever links there are in it.
-    fn bundle_file(&self, path: &str) -> Outcome<Vec<u8>> {
-        let outside = || {
-            let message = "the path is not below the directory of bundles";
-            Failure::new("path-outside", message, "name a path relative to that directory, without ..")
-        };
-        let Some(directory) = &self.bundles else {
-            let message = "this server reads no files";
-            let hint = "give the bundle's text, or its run; the operator may name a directory with --bundles";
-            return Err(Failure::new("files-off", message, hint));
-        };
-        let relative = Path::new(path);
-        if !relative.components().all(|part| matches!(part, Component::Normal(_))) {
-            return Err(outside());
-        }
-        let file = directory.join(relative);
-        let real = file
-            .canonicalize()
-            .map_err(|_| Failure::new("file-missing", "there is no such bundle", "check the path"))?;
-        if !real.starts_with(directory) {
-            return Err(outside());
-        }
-        input::read_regular(&real, "bundle", limits::BUNDLE_BYTES)
-    }
-}
-
-/// The directory of bundles, by its real name.
-pub fn directory(path: &Path) -> Outcome<PathBuf> {
-    let real = path.canonicalize().ok().filter(|real| real.is_dir());
-    real.ok_or_else(|| {
-        let message = format!("{} is no directory", input::shown(path));
-        Failure::new("file-missing", message, "name a directory with --bundles")
-    })
 }
 
 /// The name of a run's bundle as a resource.

@@ -87,16 +87,17 @@ impl Office {
         assert!(said.contains("nothing was executed"), "{said}");
     }
 
-    /// That the bundles of all runs with a proposal convince, and there is one.
-    pub fn each_run_convinces(&self) {
+    /// That the bundles of all runs with a proposal convince, and there is one; how many there are.
+    pub fn each_run_convinces(&self) -> usize {
         let page = ask(&self.log.url, "GET", "/v1/approvals", b"").unwrap();
         let page: Value = serde_json::from_slice(&page).unwrap();
         let proposals = page["approvals"].as_array().unwrap();
         assert!(!proposals.is_empty() && page["next"].is_null(), "{page:#}");
         let runs: BTreeSet<&str> = proposals.iter().map(|one| one["run"].as_str().unwrap()).collect();
-        for run in runs {
+        for run in &runs {
             self.verified(run, &["--require", "integrity,authority,inclusion"]);
         }
+        runs.len()
     }
 
     fn verified(&self, run: &str, options: &[&str]) -> String {

@@ -10,7 +10,10 @@ use counterfoil_testkit::{Scenario, WINDOW, action, enrolment, policy_document, 
 use counterfoil_verify::Dimension;
 use serde_json::json;
 
-use super::{Case, Shown, approved, before_two_witnesses, breaks, holds, untouched, without_execution};
+use super::{
+    Case, Shown, approved, before_two_witnesses, breaks, holds, untouched, validity::without_entry,
+    without_execution,
+};
 
 /// How far a ledger's time moves with each record.
 const TICK: u64 = 1_000;
@@ -125,6 +128,27 @@ fn ages() -> Vec<Case> {
 
 fn authority() -> Vec<Case> {
     vec![
+        breaks(
+            "R-BASIS-01",
+            "basis-behind-a-policy-not-shown",
+            &["Fork", "PolicyConfusion"],
+            "The basis covers the policy that allows the action, which was logged again later. The first of the two is left out: that it is covered is not shown.",
+            || {
+                let mut s = Scenario::new();
+                let left_out = s.ledger.size();
+                s.set_policy(allowing());
+                s.ledger.close();
+                let basis = s.ledger.basis();
+                s.set_policy(allowing());
+                let run = s.trigger();
+                let proposal = s.propose(run, action("db.vacuum", json!({"full": false})));
+                let mut body = s.execution(run, proposal, &[]);
+                body.basis = basis;
+                s.ledger.add(&s.cast.gate.clone(), Some(run), body);
+                s.ledger.close();
+                without_entry(&s, run, left_out)
+            },
+        ),
         breaks(
             "R-AUTH-02",
             "authority-not-pinned",

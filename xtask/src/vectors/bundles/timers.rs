@@ -4,12 +4,14 @@ use counterfoil_receipt::{
     RecordId, Role, RunId,
     body::{KeyChange, Ruling},
 };
-use counterfoil_testkit::{Actor, Scenario, enrolment, witness};
+use counterfoil_testkit::{Actor, Scenario, enrolment, policy_document, witness};
 use serde_json::json;
 
 use super::{
     super::logs::links::{by_link, by_links},
-    super::logs::timers::{escalate, escalation, proposed_under, rule, stepped, time_out, windowed},
+    super::logs::timers::{
+        document, escalate, escalation, proposed_under, rule, stepped, time_out, windowed,
+    },
     Case, Shown, before_two_witnesses, breaks, holds,
     validity::without_entry,
     without_execution,
@@ -72,6 +74,25 @@ pub fn cases() -> Vec<Case> {
                 s.ledger.close();
                 s.execute(run, proposal, &[decision]);
                 without_entry(&s, run, left_out)
+            },
+        ),
+        breaks(
+            "R-TIME-01",
+            "timeout-between-policies-not-shown",
+            TIMERS,
+            "The policy came back after the proposal. The one that was in force between is left out: since when this one is in force is not shown.",
+            || {
+                let mut s = Scenario::new();
+                let (run, proposal) = proposed_under(&mut s, &json!([rule("approve")]));
+                let left_out = s.ledger.size();
+                s.set_policy(policy_document(2));
+                s.set_policy(document(&json!([rule("approve")])));
+                s.ledger.wait(OUT);
+                s.ledger.close();
+                let early = windowed(&mut s, run, proposal, 0);
+                s.ledger.force(early.bytes()).expect_err("a policy younger than the proposal");
+                s.ledger.close();
+                without_execution(without_entry(&s, run, left_out))
             },
         ),
         breaks(

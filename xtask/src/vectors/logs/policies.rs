@@ -9,10 +9,13 @@ use counterfoil_receipt::{
 use counterfoil_testkit::{Actor, Scenario, WINDOW, action, pointer, text};
 use serde_json::{Value, json};
 
-use super::{Case, breaks, holds, steps::executed};
+use super::{
+    Case, breaks, holds,
+    steps::{basis_now, executed},
+};
 
 pub fn cases() -> Vec<Case> {
-    [denials(), allowances(), requirements(), terms()].into_iter().flatten().collect()
+    [denials(), allowances(), bases(), requirements(), terms()].into_iter().flatten().collect()
 }
 
 fn denials() -> Vec<Case> {
@@ -78,6 +81,63 @@ fn denials() -> Vec<Case> {
         holds("free-path-listed", "An argument is left unbound that the policy lets be free.", |s| {
             with_free(s, json!([{"paths": ["/attempt"], "tool": "db.*"}]), "/attempt")
         }),
+    ]
+}
+
+/// What an execution must have seen that stands on the policy alone: the log with that policy.
+fn bases() -> Vec<Case> {
+    const UNSEEN: &[&str] = &["Fork", "PolicyConfusion"];
+    vec![
+        holds("allowed-on-the-policy", "The policy is the last entry that the basis covers.", |s| {
+            before(s, json!([allow()]));
+            let basis = basis_now(s);
+            allowed_on(s, basis)
+        }),
+        breaks(
+            "R-BASIS-01",
+            "allowed-before-the-policy",
+            UNSEEN,
+            "The basis is one entry too small to cover the policy that allows the action.",
+            |s| {
+                let basis = before(s, json!([allow()]));
+                allowed_on(s, basis)
+            },
+        ),
+        holds(
+            "allowed-before-the-policy-again",
+            "The policy in force is logged again behind the basis, which changes nothing.",
+            |s| {
+                before(s, json!([allow()]));
+                let basis = before(s, json!([allow()]));
+                allowed_on(s, basis)
+            },
+        ),
+        breaks(
+            "R-BASIS-01",
+            "allowed-before-the-policy-came-back",
+            UNSEEN,
+            "The basis covers the policy that allows the action, but neither the one that replaced it nor its return.",
+            |s| {
+                before(s, json!([allow()]));
+                let basis = before(s, json!([two_of_sre()]));
+                before(s, json!([allow()]));
+                allowed_on(s, basis)
+            },
+        ),
+        breaks(
+            "R-EXEC-09",
+            "allowed-by-a-policy-that-is-over",
+            &["PolicyConfusion"],
+            "The basis covers the policy that allowed the action, and not the one in force, which allows it too.",
+            |s| {
+                before(s, json!([allow()]));
+                let policy = s.policy();
+                let basis = before(s, json!([allow(), glass("glass", false)]));
+                let run = s.trigger();
+                let proposal = s.propose(run, vacuum());
+                executed(s, run, proposal, &[], |body| (body.basis, body.policy) = (basis, policy))
+            },
+        ),
     ]
 }
 
@@ -382,6 +442,20 @@ fn proposed_after_basis(s: &mut Scenario, rules: Value) -> (Basis, RunId, Record
     let run = s.trigger();
     let proposal = s.propose(run, vacuum());
     (basis, run, proposal)
+}
+
+/// `gate` executes what the policy in force allows, and names the log as it was at this size.
+pub(super) fn allowed_on(s: &mut Scenario, basis: Basis) -> UnverifiedRecord {
+    let run = s.trigger();
+    let proposal = s.propose(run, vacuum());
+    executed(s, run, proposal, &[], |body| body.basis = basis)
+}
+
+/// The log as it is before this policy takes effect.
+fn before(s: &mut Scenario, rules: Value) -> Basis {
+    let basis = basis_now(s);
+    s.set_policy(json!({"language": "counterfoil-policy/1", "rules": rules}));
+    basis
 }
 
 /// `ana` and `bo` approve, and `gate` executes.

@@ -1,15 +1,26 @@
 //! What a log is led through before the entry that its vector is about.
 
 use counterfoil_receipt::{
-    Principal, PublicKey, RecordId, Role, RunId, UnverifiedRecord,
+    Principal, PublicKey, RecordId, Role, Root, RunId, UnverifiedRecord,
     body::{
-        Cancel, Decision, Effects, Endorsement, Execution, Genesis, KeyChange, Keyring, Revocation,
+        Basis, Cancel, Decision, Effects, Endorsement, Execution, Genesis, KeyChange, Keyring, Revocation,
         RevocationTarget, Ruling, Settlement, Status,
     },
-    field::{Millis, Whole},
+    field::{Count, Millis, Whole},
 };
 use counterfoil_testkit::{Actor, Scenario, action, enrolment};
+use counterfoil_tlog::{MemoryTree, leaf_hash};
 use serde_json::json;
+
+/// The log as it is now, whether or not a checkpoint was signed of it.
+pub(super) fn basis_now(s: &Scenario) -> Basis {
+    let mut tree = MemoryTree::new();
+    for entry in s.ledger.entries() {
+        tree.push(leaf_hash(entry));
+    }
+    let head = tree.head();
+    Basis { root: Root::from_bytes(*head.root.as_bytes()), size: Count::new(head.size.0).expect("a size") }
+}
 
 pub(super) fn proposed(s: &mut Scenario) -> (RunId, RecordId) {
     let run = s.trigger();

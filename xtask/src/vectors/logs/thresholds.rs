@@ -7,10 +7,12 @@ use counterfoil_receipt::{
     field::Whole,
 };
 use counterfoil_testkit::{Actor, Scenario, delegation, enrolment, policy_document};
+use serde_json::{Value, json};
 
 use super::{
     Case, breaks, holds,
-    steps::{approved, endorse, executed, name, retired, revocation, three_roots, two_roots},
+    policies::allowed_on,
+    steps::{approved, basis_now, endorse, executed, name, retired, revocation, three_roots, two_roots},
 };
 
 pub fn cases() -> Vec<Case> {
@@ -163,6 +165,30 @@ fn endorsements() -> Vec<Case> {
                 s.ledger.add(&s.cast.root.clone(), None, Policy::Document(document.clone()));
                 let policy = counterfoil_receipt::PolicyDigest::of(document.as_str().as_bytes());
                 executed(s, run, proposal, &decisions, |body| body.policy = policy)
+            },
+        ),
+        holds(
+            "allowed-on-the-endorsement-of-the-policy",
+            "The last entry that the basis covers is the endorsement by which the policy took effect.",
+            |s| {
+                *s = agreed();
+                let candidate = s.set_policy(allowing());
+                endorse(s, candidate);
+                let basis = basis_now(s);
+                allowed_on(s, basis)
+            },
+        ),
+        breaks(
+            "R-BASIS-01",
+            "allowed-before-the-endorsement-of-the-policy",
+            &["Fork", "PolicyConfusion"],
+            "The basis covers the policy, and not the endorsement by which it took effect.",
+            |s| {
+                *s = agreed();
+                let candidate = s.set_policy(allowing());
+                let basis = basis_now(s);
+                endorse(s, candidate);
+                allowed_on(s, basis)
             },
         ),
     ]
@@ -385,6 +411,12 @@ fn agreed() -> Scenario {
     }
     s.ledger.close();
     s
+}
+
+/// A policy that allows everything.
+fn allowing() -> Value {
+    let rule = json!({"effect": "allow", "match": {"always": true}, "name": "all", "uses": 1});
+    json!({"language": "counterfoil-policy/1", "rules": [rule]})
 }
 
 /// The revocation of a delegation that the authority has just granted.

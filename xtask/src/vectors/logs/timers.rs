@@ -558,7 +558,7 @@ pub(crate) fn one_of_sre(name: &str) -> Value {
         "segregation": true, "uses": 2, "window": WINDOW})
 }
 
-fn document(rules: &Value) -> Value {
+pub(crate) fn document(rules: &Value) -> Value {
     json!({"language": "counterfoil-policy/1", "rules": rules})
 }
 
