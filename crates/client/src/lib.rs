@@ -17,6 +17,7 @@ mod http;
 pub mod limits;
 mod pinned;
 mod seal;
+mod seen;
 mod session;
 mod store;
 

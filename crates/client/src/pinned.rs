@@ -1,56 +1,42 @@
 //! A log under a reader's trust: submissions whose inclusion is checked, bundles that are verified as they arrive.
 
 use std::{
-    collections::VecDeque,
     fmt,
-    io::{self, BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read},
     num::NonZeroUsize,
-    panic,
-    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
-    thread,
 };
 
 use counterfoil_receipt::{
-    Body, Malformed, Opening, PublicKey, RecordId, RunId, UnverifiedRecord,
+    Malformed, Opening, RecordId, RunId, UnverifiedRecord,
     action::Json,
     bundle::{CheckpointLine, DocumentLine, Header, PayloadLine, read_line, write_line},
     field::Millis,
     limits::LINE_BYTES,
 };
-use counterfoil_tlog::{Hash, LeafIndex, TreeHead, TreeSize, inclusion, leaf_hash};
 use counterfoil_verify::{
     Answer, Dimension, KeyCache, Record, Remembered, Trust, Verdict, Verifier, check_signature,
 };
 
 use crate::{
     answer::{InclusionAnswer, Promise, json},
-    checkpoint::{PinnedCheckpoint, is_continued},
+    checkpoint::PinnedCheckpoint,
     client::{Client, protocol},
     clock::Clock,
     error::{ClientError, SubmitError},
     http::{Reply, broke_off},
     limits,
+    seen::Seen,
     store::CheckpointStore,
 };
-
-/// Checkpoints whose signatures are not checked again: the last one seen, and those on their way.
-const OPENED: usize = 8;
 
 /// Threads that check signatures while a bundle arrives.
 const THREADS: NonZeroUsize = NonZeroUsize::new(2).unwrap();
 
 /// A [`Client`] that holds a log to a [`Trust`], and to every checkpoint that it has shown.
 pub struct PinnedClient {
-    client: Client,
-    trust: Trust,
-    checkpoints: Mutex<Box<dyn CheckpointStore>>,
-    /// Those that were opened last: most are looked at more than once.
-    opened: Mutex<VecDeque<PinnedCheckpoint>>,
-    /// The one that was held against all that was seen before, and kept if it is the larger, last.
-    advanced: Mutex<Option<PinnedCheckpoint>>,
+    seen: Seen,
     /// Records that were checked: the same ones stand in the bundles of many runs.
     checked: Remembered,
-    genesis: OnceLock<UnverifiedRecord>,
 }
 
 /// A record that is in the log: proven under a pinned key, in a tree that continues all that was seen before.
@@ -72,9 +58,6 @@ pub struct Shown {
     /// The run, as of a checkpoint that is no older than those of the answers. `None` if it did not come, or not whole: ask for it.
     pub verified: Option<Result<Verified, ClientError>>,
 }
-
-/// A record that is in the log, and the tree of all entries before it, which its inclusion shows too.
-type Proven = (Included, Option<TreeHead>);
 
 /// The log's signed refusal to admit a record: evidence, worth keeping.
 #[derive(Clone, Debug)]
@@ -111,20 +94,12 @@ pub struct Verified {
 
 impl PinnedClient {
     pub(crate) fn new(client: Client, trust: Trust, checkpoints: Box<dyn CheckpointStore>) -> Self {
-        Self {
-            client,
-            trust,
-            checkpoints: Mutex::new(checkpoints),
-            opened: Mutex::default(),
-            advanced: Mutex::default(),
-            checked: Remembered::default(),
-            genesis: OnceLock::new(),
-        }
+        Self { seen: Seen::new(client, trust, checkpoints), checked: Remembered::default() }
     }
 
     /// The client underneath, for reads that prove themselves.
     pub const fn client(&self) -> &Client {
-        &self.client
+        &self.seen.client
     }
 
     /// The same for hints, once the server is known to serve the pinned log.
@@ -132,17 +107,12 @@ impl PinnedClient {
     /// # Errors
     /// As [`PinnedClient::genesis`].
     pub fn hints(&self) -> Result<&Client, ClientError> {
-        self.genesis().map(|_| &self.client)
-    }
-
-    /// The signatures that were checked in what the log showed.
-    pub const fn checked(&self) -> &Remembered {
-        &self.checked
+        self.genesis().map(|_| self.client())
     }
 
     /// What the log is held to.
     pub const fn trust(&self) -> &Trust {
-        &self.trust
+        &self.seen.trust
     }
 
     /// Submits one record and checks its inclusion. Repeating a submission is safe.
@@ -151,18 +121,17 @@ impl PinnedClient {
     /// [`SubmitError`].
     pub fn submit(&self, record: &UnverifiedRecord) -> Result<Included, SubmitError> {
         self.is_ready()?;
-        let reply = self.client.http.post("/v1/records", "application/json", record.bytes());
+        let reply = self.client().http.post("/v1/records", "application/json", record.bytes());
         let reply = reply.map_err(SubmitError::of_request)?;
         let url = reply.url.clone();
         if reply.status() == 422 && reply.header("Counterfoil-Code").is_some() {
             let bytes = reply.bytes(limits::RECORD_ANSWER_BYTES).map_err(SubmitError::Failed)?;
-            return Err(self.rejected(&url, &bytes, record));
+            return Err(self.seen.rejected(&url, &bytes, record));
         }
         let bytes = reply.ok(limits::INCLUSION_BYTES).map_err(SubmitError::of_request)?;
         let answer: InclusionAnswer<'_> =
             json(&bytes).map_err(|why| SubmitError::Failed(protocol(&url, why)))?;
-        let proven = self.proven(&url, &answer, record, Promise::Integrated).map_err(SubmitError::Failed)?;
-        self.kept(proven)
+        self.seen.included(&url, &answer, record, Promise::Integrated)
     }
 
     /// Submits records with the payloads that they name and policy documents that do not fit a record. Records may name
@@ -195,13 +164,13 @@ impl PinnedClient {
             Promise::Integrated => "/v1/records/batch".to_owned(),
             _ => format!("/v1/records/batch?promise={}", promise.as_str()),
         };
-        let (url, proven, mut rest) = self.post_batch(&path, (records, payloads, documents), promise)?;
+        let (url, lines, mut rest) = self.post_batch(&path, (records, payloads, documents))?;
         let more = rest.fill_buf().map_err(|error| SubmitError::Failed(broke_off(&url, &error)))?;
         if !more.is_empty() {
             let why = format!("more than {} answers to so many records", records.len());
             return Err(SubmitError::Failed(protocol(&url, why)));
         }
-        Ok(proven.into_iter().map(|proven| self.kept(proven?)).collect())
+        Ok(self.seen.answers(&url, &lines, records, promise))
     }
 
     /// Submits records as [`PinnedClient::submit_batch`] does, and has the log show the run that the last of them stands in with its
@@ -217,26 +186,19 @@ impl PinnedClient {
         clock: &dyn Clock,
     ) -> Result<Shown, SubmitError> {
         let path = "/v1/records/batch?bundle=latest";
-        let (url, proven, mut rest) = self.post_batch(path, (records, payloads, &[]), Promise::Integrated)?;
-        let proven = Mutex::new(proven);
-        let keep = || {
-            let proven = std::mem::take(&mut *proven.lock().unwrap_or_else(PoisonError::into_inner));
-            proven.into_iter().map(|proven| self.kept(proven?)).collect()
+        let (url, lines, mut rest) = self.post_batch(path, (records, payloads, &[]))?;
+        // While the log makes the bundle, what the answers bring goes to the disk, and what it will show again is checked.
+        let answers = self.seen.answers(&url, &lines, records, Promise::Integrated);
+        let mut keys = KeyCache::remembering(self.checked.clone());
+        for record in records {
+            // What does not hold is found where it is shown.
+            let _ = check_signature(record.clone(), &mut keys);
+        }
+        let read = match rest.fill_buf() {
+            Ok([]) => None,
+            Ok(_) => Some(self.read(&url, &mut rest, || clock.now())),
+            Err(error) => Some(Err(broke_off(&url, &error))),
         };
-        // What is to be kept goes to the disk while the rest is read; nobody acts on it before.
-        let (answers, read) = thread::scope(|scope| {
-            let keeping = thread::Builder::new().spawn_scoped(scope, keep);
-            let read = match rest.fill_buf() {
-                Ok([]) => None,
-                Ok(_) => Some(self.read(&url, &mut rest, || clock.now())),
-                Err(error) => Some(Err(broke_off(&url, &error))),
-            };
-            let answers: Vec<_> = match keeping.map(thread::ScopedJoinHandle::join) {
-                Ok(kept) => kept.unwrap_or_else(|panicked| panic::resume_unwind(panicked)),
-                Err(_) => keep(),
-            };
-            (answers, read)
-        });
         let last = answers.iter().flatten().map(|included| &included.checkpoint);
         let seen = last.max_by_key(|checkpoint| checkpoint.head().size);
         let verified = match read {
@@ -250,23 +212,20 @@ impl PinnedClient {
         Ok(Shown { answers, verified })
     }
 
-    /// Submits the lines of a batch, and checks the answers to its records. What comes after these is left to be read.
+    /// Submits the lines of a batch; a line for each of its records. What comes after these is left to be read.
     fn post_batch(
         &self,
         path: &str,
         (records, payloads, documents): (&[UnverifiedRecord], &[PayloadLine], &[Json]),
-        promise: Promise,
-    ) -> Result<(String, Vec<Result<Proven, SubmitError>>, impl BufRead + use<>), SubmitError> {
+    ) -> Result<(String, Vec<Vec<u8>>, impl BufRead + use<>), SubmitError> {
         let lines = batch_lines(records, payloads, documents)?;
         self.is_ready()?;
-        let reply = self.client.http.post(path, "application/jsonl", &lines);
+        let reply = self.client().http.post(path, "application/jsonl", &lines);
         let reply: Reply = reply.map_err(SubmitError::of_request)?;
         let url = reply.url.clone();
         let mut body = BufReader::new(reply.ok_reader().map_err(SubmitError::of_request)?);
         let answers = read_answers(&url, &mut body, records.len()).map_err(SubmitError::Failed)?;
-        let answers = answers.iter().zip(records);
-        let proven = answers.map(|(line, record)| self.batch_answer(&url, line, record, promise)).collect();
-        Ok((url, proven, body))
+        Ok((url, answers, body))
     }
 
     /// Submits one record with the payloads that it names and policy documents that do not fit it.
@@ -285,7 +244,8 @@ impl PinnedClient {
         let payloads: Vec<_> =
             payloads.iter().map(|opening| PayloadLine::disclosing(opening.clone(), None)).collect();
         let mut answers = self.submit_batch(std::slice::from_ref(record), &payloads, documents)?;
-        let none = || SubmitError::Failed(protocol(&self.client.http.url("/v1/records/batch"), "no answer"));
+        let none =
+            || SubmitError::Failed(protocol(&self.client().http.url("/v1/records/batch"), "no answer"));
         answers.pop().ok_or_else(none)?
     }
 
@@ -296,10 +256,10 @@ impl PinnedClient {
     /// [`ClientError`]; `Fork` if what it shows and what was seen are not one log.
     pub fn checkpoint(&self) -> Result<PinnedCheckpoint, ClientError> {
         let seen = self.is_ready()?;
-        let note = self.client.unverified_checkpoint()?;
-        let url = self.client.http.url("/checkpoint");
-        let shown = self.open(&note).map_err(|why| ClientError::Untrusted { url, why })?;
-        self.advance(&shown, None)?;
+        let note = self.client().unverified_checkpoint()?;
+        let url = self.client().http.url("/checkpoint");
+        let shown = self.seen.open(&note).map_err(|why| ClientError::Untrusted { url, why })?;
+        self.seen.advance(&shown, None)?;
         Ok(seen.filter(|seen| seen.head().size > shown.head().size).unwrap_or(shown))
     }
 
@@ -308,7 +268,7 @@ impl PinnedClient {
     /// # Errors
     /// [`ClientError::Store`]; `InvalidData` if what was kept does not open under the pinned keys.
     pub fn last_seen(&self) -> Result<Option<PinnedCheckpoint>, ClientError> {
-        self.load(&self.lock())
+        self.seen.last()
     }
 
     /// The genesis, which is the pinned one. Asked for once.
@@ -316,15 +276,7 @@ impl PinnedClient {
     /// # Errors
     /// [`ClientError`]; `OtherLog` if the server names another.
     pub fn genesis(&self) -> Result<&UnverifiedRecord, ClientError> {
-        if let Some(genesis) = self.genesis.get() {
-            return Ok(genesis);
-        }
-        let genesis = self.client.genesis()?;
-        let (found, pinned) = (genesis.id(), self.trust.genesis());
-        if found != pinned {
-            return Err(ClientError::OtherLog { url: self.client.http.url("/v1/log"), found, pinned });
-        }
-        Ok(self.genesis.get_or_init(|| genesis))
+        self.seen.genesis()
     }
 
     /// Fetches the bundle of a run as evidence: its last checkpoint is the newest that a quorum of the log's witnesses
@@ -334,8 +286,8 @@ impl PinnedClient {
     /// As [`PinnedClient::fetch_verified`], without `Stale`.
     pub fn fetch_evidence(&self, run: RunId, now: Millis) -> Result<Verified, ClientError> {
         self.is_ready()?;
-        let url = self.client.http.url(&format!("/v1/runs/{run}/bundle"));
-        let read = self.read(&url, BufReader::new(self.client.bundle(run)?), || Ok(now))?;
+        let url = self.client().http.url(&format!("/v1/runs/{run}/bundle"));
+        let read = self.read(&url, BufReader::new(self.client().bundle(run)?), || Ok(now))?;
         self.verified(run, &url, read)
     }
 
@@ -349,8 +301,8 @@ impl PinnedClient {
     /// [`ClientError`].
     pub fn fetch_verified(&self, run: RunId, now: Millis) -> Result<Verified, ClientError> {
         let seen = self.is_ready()?;
-        let url = self.client.http.url(&format!("/v1/runs/{run}/bundle"));
-        let read = self.read(&url, BufReader::new(self.client.latest_bundle(run)?), || Ok(now))?;
+        let url = self.client().http.url(&format!("/v1/runs/{run}/bundle"));
+        let read = self.read(&url, BufReader::new(self.client().latest_bundle(run)?), || Ok(now))?;
         let verified = self.verified(run, &url, read)?;
         if let Some(shown) = &verified.checkpoint {
             is_not_older(shown, seen.as_ref())?;
@@ -373,8 +325,8 @@ impl PinnedClient {
         }
         let note = last_note(&bundle).map_err(|fault| protocol(url, fault.to_string()))?;
         let untrusted = |why| ClientError::Untrusted { url: url.to_owned(), why };
-        let shown = self.open(&note).map_err(untrusted)?;
-        self.advance(&shown, None)?;
+        let shown = self.seen.open(&note).map_err(untrusted)?;
+        self.seen.advance(&shown, None)?;
         if verdict.checkpoints().last().map(|last| last.head) != Some(shown.head()) {
             return Err(protocol(url, "the last checkpoint is not the one that was verified"));
         }
@@ -389,7 +341,7 @@ impl PinnedClient {
         now: impl FnOnce() -> Result<Millis, ClientError>,
     ) -> Result<(Verdict, Vec<u8>), ClientError> {
         let too_large = || ClientError::TooLarge { url: url.to_owned(), limit: limits::BUNDLE_BYTES };
-        let mut verifier = Verifier::remembering(&self.trust, THREADS, self.checked.clone());
+        let mut verifier = Verifier::remembering(self.trust(), THREADS, self.checked.clone());
         let (mut bundle, mut start) = (Vec::new(), 0);
         loop {
             let read = reader.by_ref().take(LINE_BYTES as u64 + 2).read_until(b'\n', &mut bundle);
@@ -410,165 +362,12 @@ impl PinnedClient {
         Ok((verifier.finish(now()?.get()), bundle))
     }
 
-    /// Opens a note under the pinned keys; one of those that were opened last is not checked again.
-    fn open(&self, note: &str) -> Result<PinnedCheckpoint, String> {
-        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shown) = opened.iter().find(|shown| shown.note() == note) {
-            return Ok(shown.clone());
-        }
-        let shown = PinnedCheckpoint::open(note, &self.trust)?;
-        opened.truncate(OPENED - 1);
-        opened.push_front(shown.clone());
-        Ok(shown)
-    }
-
-    /// Demands that a checkpoint and the last one seen are of one log, and keeps the larger. `before` is a tree that its own is shown to
-    /// continue.
-    fn advance(&self, shown: &PinnedCheckpoint, before: Option<TreeHead>) -> Result<(), ClientError> {
-        let mut store = self.lock();
-        let mut advanced = self.advanced.lock().unwrap_or_else(PoisonError::into_inner);
-        // The answers to the records of a batch all bring the same one, and so does the bundle after them.
-        if advanced.as_ref().is_some_and(|advanced| advanced.note() == shown.note()) {
-            return Ok(());
-        }
-        if let Some(seen) = self.load(&store)? {
-            if before != Some(seen.head()) {
-                let continued = is_continued(&seen, shown, |path| self.client.tile(path));
-                continued.map_err(|fault| stale_without_tiles(fault, &seen, shown))?;
-            }
-            if seen.head().size >= shown.head().size {
-                return Ok(());
-            }
-        }
-        store.store(shown.note()).map_err(|io| store_error(&store, io))?;
-        *advanced = Some(shown.clone());
-        Ok(())
-    }
-
     /// That there is something to hold the server's answers against: the last checkpoint seen can be read, and the server
     /// serves the pinned log. Nothing is submitted before that.
     fn is_ready(&self) -> Result<Option<PinnedCheckpoint>, ClientError> {
         let seen = self.last_seen()?;
         self.genesis()?;
         Ok(seen)
-    }
-
-    fn load(
-        &self,
-        store: &MutexGuard<'_, Box<dyn CheckpointStore>>,
-    ) -> Result<Option<PinnedCheckpoint>, ClientError> {
-        let fault = |io| store_error(store, io);
-        let Some(note) = store.load().map_err(fault)? else { return Ok(None) };
-        let wrong = |why| fault(io::Error::new(io::ErrorKind::InvalidData, why));
-        self.open(&note).map(Some).map_err(wrong)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Box<dyn CheckpointStore>> {
-        self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn batch_answer(
-        &self,
-        url: &str,
-        line: &[u8],
-        record: &UnverifiedRecord,
-        promise: Promise,
-    ) -> Result<Proven, SubmitError> {
-        let answer: InclusionAnswer<'_> =
-            json(line).map_err(|why| SubmitError::Failed(protocol(url, why)))?;
-        match answer.rejection {
-            Some(rejection) if answer.status == "rejected" => {
-                Err(self.rejected(url, rejection.get().as_bytes(), record))
-            }
-            _ => self.proven(url, &answer, record, promise).map_err(SubmitError::Failed),
-        }
-    }
-
-    /// A record whose inclusion is proven, if that is in a tree that continues what was seen before; which is kept.
-    fn kept(&self, (included, before): Proven) -> Result<Included, SubmitError> {
-        match self.advance(&included.checkpoint, before) {
-            Ok(_) => Ok(included),
-            Err(cause @ ClientError::Store { .. }) => {
-                Err(SubmitError::NotKept { included: Box::new(included), cause })
-            }
-            Err(error) => Err(SubmitError::Failed(error)),
-        }
-    }
-
-    /// Checks that an answer proves the inclusion of `record` under a pinned key. Also the tree of all entries before the record, which that
-    /// shows too.
-    fn proven(
-        &self,
-        url: &str,
-        answer: &InclusionAnswer<'_>,
-        record: &UnverifiedRecord,
-        promise: Promise,
-    ) -> Result<Proven, ClientError> {
-        let untrusted = |why: String| ClientError::Untrusted { url: url.to_owned(), why };
-        let Some(index) = answer.index.filter(|_| answer.status == promise.status()) else {
-            return Err(protocol(url, format!("the answer is no inclusion that is {}", promise.as_str())));
-        };
-        if RecordId::parse(&answer.id) != Some(record.id()) {
-            return Err(protocol(
-                url,
-                format!("the answer is about {:?}, not about {}", answer.id, record.id()),
-            ));
-        }
-        let proof: Option<Vec<Hash>> = answer.proof.iter().map(|hash| Hash::from_base64(hash)).collect();
-        let proof = proof.ok_or_else(|| protocol(url, "the proof holds what is no hash"))?;
-        let shown = self.open(&answer.checkpoint).map_err(untrusted)?;
-        inclusion::verify(leaf_hash(record.bytes()), LeafIndex(index), &proof, &shown.head())
-            .map_err(|why| untrusted(format!("inclusion-mismatch: {why}")))?;
-        if promise == Promise::Witnessed {
-            shown.is_witnessed(&self.trust).map_err(untrusted)?;
-        }
-        let before = inclusion::root_before(LeafIndex(index), &proof, shown.head().size);
-        let before = before.ok().flatten().map(|root| TreeHead { size: TreeSize(index), root });
-        Ok((Included { id: record.id(), index, checkpoint: shown }, before))
-    }
-
-    /// What a rejection says about `submitted`, if it is one.
-    fn rejected(&self, url: &str, bytes: &[u8], submitted: &UnverifiedRecord) -> SubmitError {
-        match self.signed_rejection(url, bytes, submitted) {
-            Ok(rejected) => SubmitError::Rejected(Box::new(rejected)),
-            Err(error) => SubmitError::Failed(error),
-        }
-    }
-
-    /// Checks that a rejection is signed, of this log, and about `submitted`.
-    fn signed_rejection(
-        &self,
-        url: &str,
-        bytes: &[u8],
-        submitted: &UnverifiedRecord,
-    ) -> Result<Rejected, ClientError> {
-        let untrusted = |why: String| ClientError::Untrusted { url: url.to_owned(), why };
-        let record = UnverifiedRecord::parse(bytes).map_err(|fault| protocol(url, fault.to_string()))?;
-        let record = check_signature(record, &mut KeyCache::default())
-            .map_err(|(_, fault)| untrusted(fault.to_string()))?;
-        let Body::Rejection(body) = record.body() else {
-            return Err(protocol(url, format!("a {} is no rejection", record.kind())));
-        };
-        if record.log() != Some(self.trust.genesis()) {
-            return Err(untrusted("the rejection is of another log".to_owned()));
-        }
-        if body.id != Some(submitted.id()) && body.statement != Some(submitted.statement()) {
-            return Err(protocol(url, "the rejection is about another record"));
-        }
-        let (code, rule) = (body.code.to_string(), body.rule.to_string());
-        let signer = match self.snapshot_key()? == record.author().key {
-            true => RejectionSigner::Genesis,
-            false => RejectionSigner::Unknown,
-        };
-        Ok(Rejected { record, code, rule, signer })
-    }
-
-    /// The key that the pinned genesis names for snapshots and rejections.
-    fn snapshot_key(&self) -> Result<PublicKey, ClientError> {
-        match self.genesis()?.body() {
-            Body::Genesis(body) => Ok(body.log.snapshot.key),
-            _ => Err(protocol("/v1/log", "the pinned genesis is none")),
-        }
     }
 }
 
@@ -598,20 +397,6 @@ fn last_note(bundle: &[u8]) -> Result<String, Malformed> {
     let last = usize::try_from(header.checkpoints.get()).unwrap_or(usize::MAX);
     let line: CheckpointLine = read_line(lines.nth(last.saturating_sub(1)).unwrap_or_default())?;
     Ok(line.checkpoint.0)
-}
-
-fn store_error(store: &MutexGuard<'_, Box<dyn CheckpointStore>>, io: io::Error) -> ClientError {
-    ClientError::Store { place: store.place(), io }
-}
-
-/// A log that was put back to an earlier state has no tiles of what it showed before: then it is stale, whatever else it is.
-fn stale_without_tiles(fault: ClientError, seen: &PinnedCheckpoint, shown: &PinnedCheckpoint) -> ClientError {
-    match fault {
-        ClientError::Refused(problem) if problem.status == 404 && shown.head().size < seen.head().size => {
-            ClientError::Stale { shown: shown.head().size, seen: seen.head().size }
-        }
-        fault => fault,
-    }
 }
 
 fn is_not_older(shown: &PinnedCheckpoint, seen: Option<&PinnedCheckpoint>) -> Result<(), ClientError> {
@@ -653,7 +438,7 @@ fn batch_lines(
 
 impl fmt::Debug for PinnedClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PinnedClient").field("origin", &self.trust.origin()).finish_non_exhaustive()
+        f.debug_struct("PinnedClient").field("origin", &self.trust().origin()).finish_non_exhaustive()
     }
 }
 

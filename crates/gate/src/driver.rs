@@ -333,7 +333,7 @@ impl<L: Log> Gate<L> {
         effect: &mut dyn Effect,
     ) -> Result<Option<Ended>, GateError> {
         let shown = self.shown_lately()?;
-        let known = shown.as_ref().and_then(|shown| Known::with(shown, begun, self.log.checked()));
+        let known = shown.as_ref().and_then(|shown| Known::with(shown, begun));
         if let Some(known) = known
             // What was signed against it is judged on all that is known now.
             && request.stops.is_empty()

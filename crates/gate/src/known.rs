@@ -3,9 +3,7 @@
 use std::borrow::Cow;
 
 use counterfoil_receipt::{Opening, Root, RunId, UnverifiedRecord, body::Basis, field::Count};
-use counterfoil_verify::{
-    Answer, Dimension, KeyCache, Remembered, Roots, Shown, State, Verdict, check_signature,
-};
+use counterfoil_verify::{Answer, Dimension, Roots, Shown, State, Verdict};
 
 use crate::decide::Refusal;
 
@@ -37,7 +35,7 @@ impl Roots for NoRoots {
 }
 
 impl Begun {
-    /// A run that begins with these, and what opens the proposal's commitments.
+    /// A run that begins with these, which the caller has signed, and what opens the proposal's commitments.
     pub fn new(trigger: UnverifiedRecord, proposal: UnverifiedRecord, openings: Vec<Opening>) -> Self {
         Self { run: RunId::started_by(trigger.id()), records: [trigger, proposal], openings }
     }
@@ -53,13 +51,13 @@ impl Begun {
         vec![(trigger, &[]), (proposal, &self.openings)]
     }
 
-    /// The state with these as the next entries; `None` if one of them breaks a rule there.
-    fn after(&self, verdict: &Verdict, checked: Remembered) -> Option<State> {
+    /// The state with these as the next entries; `None` if one of them breaks a rule there. That their signatures hold is seen when the
+    /// log shows them.
+    fn after(&self, verdict: &Verdict) -> Option<State> {
         let next = shown_basis(verdict)?.size.get()..;
-        let (mut state, mut keys) = (verdict.state().clone(), KeyCache::remembering(checked));
+        let mut state = verdict.state().clone();
         for (record, index) in self.records.iter().zip(next) {
-            let record = check_signature(record.clone(), &mut keys).ok()?;
-            state.fold(&record, index, &NoRoots).ok()?;
+            state.replay(record.clone(), index, &NoRoots).ok()?;
         }
         Some(state)
     }
@@ -74,8 +72,8 @@ impl<'e> Known<'e> {
 
     /// What a verdict on another run of the same log shows, and a run that begins. What else was logged since is not known: who
     /// acts on this has to ask again before it does anything.
-    pub fn with(verdict: &'e Verdict, begun: &Begun, checked: Remembered) -> Option<Self> {
-        let state = Cow::Owned(begun.after(verdict, checked)?);
+    pub fn with(verdict: &'e Verdict, begun: &Begun) -> Option<Self> {
+        let state = Cow::Owned(begun.after(verdict)?);
         Some(Self { verdict, run: Some(begun.run), state, basis: shown_basis(verdict) })
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use counterfoil_client::{ClientError, Clock, Included, PinnedClient, RejectionSigner, SubmitError};
 use counterfoil_receipt::{Opening, RunId, UnverifiedRecord, bundle::PayloadLine, field::Millis};
-use counterfoil_verify::{Dimension, Remembered, Rule, Verdict};
+use counterfoil_verify::{Dimension, Rule, Verdict};
 use thiserror::Error;
 
 /// How often a run is asked for while it is waited on, at the most.
@@ -52,11 +52,6 @@ pub trait Log {
 
     /// What the runtime's trust file demands.
     fn require(&self) -> &[Dimension];
-
-    /// What need not be checked again in what this log shows.
-    fn checked(&self) -> Remembered {
-        Remembered::default()
-    }
 }
 
 /// What became of several records.
@@ -127,10 +122,6 @@ impl Log for PinnedClient {
 
     fn require(&self) -> &[Dimension] {
         self.trust().require()
-    }
-
-    fn checked(&self) -> Remembered {
-        Self::checked(self).clone()
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
 
 use counterfoil_gate::{Attempt, Begun, Ended, Gate, GateError, LogError, Ran, Settled};
 use counterfoil_receipt::{
-    Action, Body, Place, RecordId, RunId, Type,
+    Action, Body, Place, RecordId, RunId, Type, UnverifiedRecord,
     body::{Effects, Status},
 };
 use counterfoil_testkit::{Scenario, trigger_body};
@@ -58,6 +58,14 @@ fn never(_: &Action, _: &Attempt) -> counterfoil_gate::Done {
 
 /// Trigger and proposal of a run that is not in the log.
 fn begun(log: &FakeLog) -> (Begun, RunId, RecordId) {
+    begun_with(log, |proposal| proposal)
+}
+
+/// The same with something else in the place of the proposal.
+fn begun_with(
+    log: &FakeLog,
+    change: impl FnOnce(UnverifiedRecord) -> UnverifiedRecord,
+) -> (Begun, RunId, RecordId) {
     log.world(|world| {
         let scenario = &mut world.scenario;
         let scout = scenario.cast.scout.clone();
@@ -67,7 +75,7 @@ fn begun(log: &FakeLog) -> (Begun, RunId, RecordId) {
         let body = scenario.proposal(world.action.clone());
         let mut draft = scenario.ledger.draft(&scout, Some(run), body);
         draft.place = Place::Run { log: scenario.ledger.log(), run, parents: vec![trigger.id()] };
-        let proposal = draft.sign(scout.signer()).unwrap();
+        let proposal = change(draft.sign(scout.signer()).unwrap());
         // What the log does wrong it does with this one.
         (world.run, world.proposal) = (run, proposal.id());
         let id = proposal.id();
@@ -77,7 +85,15 @@ fn begun(log: &FakeLog) -> (Begun, RunId, RecordId) {
 
 /// Has a run begin; how it ended, and how often the effect ran.
 fn begin(log: &FakeLog, gate: &Gate<FakeLog>) -> (Result<Ended, GateError>, u32) {
-    let ((begun, run, proposal), mut effects) = (begun(log), 0);
+    run_begun(log, gate, begun(log))
+}
+
+fn run_begun(
+    log: &FakeLog,
+    gate: &Gate<FakeLog>,
+    (begun, run, proposal): (Begun, RunId, RecordId),
+) -> (Result<Ended, GateError>, u32) {
+    let mut effects = 0;
     let mut effect = |_: &Action, _: &Attempt| {
         effects += 1;
         succeeded()
@@ -106,6 +122,28 @@ fn what_the_policy_allows_begins_with_its_execution() {
         assert!(basis <= proposal, "{basis} {proposal}: it was decided before it was proposed");
     }
     assert_eq!(log.outcomes(), [(Status::Succeeded, Effects::Complete); 3]);
+}
+
+/// Its signature is not checked before it is submitted, because whoever has a run begin has signed it.
+#[test]
+fn a_proposal_whose_signature_does_not_verify_runs_nothing_even_if_the_log_admits_it() {
+    let forged = |proposal: UnverifiedRecord| {
+        let mut bytes = proposal.bytes().to_vec();
+        let at = proposal.bytes().windows(7).position(|window| window == br#""sig":""#).unwrap() + 20;
+        bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
+        UnverifiedRecord::parse(&bytes).unwrap()
+    };
+    for lie in [Lie::Honest, Lie::AdmitsAnything] {
+        let (log, dir) = (allowing(Lie::Honest), tempfile::tempdir().unwrap());
+        let gate = gate(&log, dir.path());
+        log.world(|world| world.lie = lie);
+        let (ended, effects) = run_begun(&log, &gate, begun_with(&log, forged));
+        assert_eq!(effects, 0, "{lie:?}: {ended:?}");
+        match lie {
+            Lie::Honest => assert!(matches!(ended, Err(GateError::NotProposed(_))), "{ended:?}"),
+            _ => assert!(matches!(ended, Ok(Ended::NotRun { .. })), "{ended:?}"),
+        }
+    }
 }
 
 #[test]

@@ -261,6 +261,7 @@ impl Filler {
         }
         state.indexed = Some(Arc::clone(&batch.checkpoint));
         drop(state);
+        self.shared.backlog.changed.notify_all();
         if let Some(on_commit) = self.on_commit.as_mut().filter(|_| batch.is_new) {
             on_commit(&batch.checkpoint);
         }

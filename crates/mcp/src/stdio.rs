@@ -1,7 +1,7 @@
 //! A connection between this process's standard streams and a server that it starts.
 
 use std::{
-    io::{self, BufRead, BufReader, Write},
+    io::{self, BufReader, Write},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, mpsc},
     thread,
@@ -20,11 +20,24 @@ use crate::{
 
 /// How often it is looked who waited long enough.
 const TICK: Duration = Duration::from_millis(250);
+/// The same for whether what runs has ended, once one side is gone.
+const LOOK: Duration = Duration::from_millis(20);
 
-/// Something that happens to a connection.
-enum Event {
-    Client(io::Result<Option<Line>>),
-    Server(io::Result<Option<Line>>),
+/// Who says no more.
+#[derive(Clone, Copy)]
+enum Gone {
+    Client,
+    Server,
+}
+
+/// Says so when it is dropped, also by a panic.
+struct SaysSo(Gone, mpsc::Sender<Gone>);
+
+impl Drop for SaysSo {
+    fn drop(&mut self) {
+        // Nobody may be waiting for it.
+        let _ = self.1.send(self.0);
+    }
 }
 
 /// Starts the server and serves the client until one of them is gone, or until `told_to_end` says so; how the server ended. What runs
@@ -47,51 +60,50 @@ pub fn serve(
     // There is nobody else who would have to wait.
     let running = limits::RUNNING;
     let proxy = Proxy::new(Arc::new(client), Arc::new(server_in), Arc::clone(&shared), running);
-    let (to, events) = mpsc::sync_channel(64);
-    forward(BufReader::new(client_in), to.clone(), Event::Client)?;
-    forward(BufReader::new(server_out), to, Event::Server)?;
+    let (to, gone) = mpsc::channel();
+    listen(&proxy, client_in, |proxy, line| proxy.from_client(line), SaysSo(Gone::Client, to.clone()))?;
+    listen(
+        &proxy,
+        server_out,
+        |proxy, line| proxy.from_server(line, None),
+        SaysSo(Gone::Server, to.clone()),
+    )?;
     let weak = Arc::downgrade(&proxy);
     watch(&shared, move || weak.upgrade().into_iter().collect())?;
-    pump(&proxy, &events, told_to_end);
+    wait_for_end(&proxy, &gone, told_to_end);
     end(&proxy, &mut server, told_to_end)
 }
 
-/// Passes lines on until one side ends.
-fn pump(proxy: &Arc<Proxy>, events: &mpsc::Receiver<Event>, told_to_end: &dyn Fn() -> bool) {
-    loop {
+/// Waits until one side ends, and then for what runs.
+fn wait_for_end(proxy: &Arc<Proxy>, gone: &mpsc::Receiver<Gone>, told_to_end: &dyn Fn() -> bool) {
+    let first = loop {
         // Who tells the gate to end is its client, or has ended that too.
-        let event = if told_to_end() { Ok(Event::Client(Ok(None))) } else { events.recv_timeout(TICK) };
-        match event {
-            Ok(Event::Client(Ok(Some(line)))) => proxy.from_client(&line),
-            Ok(Event::Server(Ok(Some(line)))) => proxy.from_server(&line, None),
-            Ok(Event::Server(_)) => {
-                proxy.server_gone();
-                // What becomes of its calls is recorded, and said to who waits.
-                let began = Instant::now();
-                while proxy.is_busy() && began.elapsed() < limits::AFTER_SERVER && !told_to_end() {
-                    match events.recv_timeout(Duration::from_millis(20)) {
-                        Ok(Event::Client(Ok(Some(line)))) => proxy.from_client(&line),
-                        Ok(Event::Client(_)) => break,
-                        Ok(Event::Server(_)) | Err(_) => {}
-                    }
-                }
-                return;
-            }
-            Ok(Event::Client(_)) | Err(mpsc::RecvTimeoutError::Disconnected) => {
-                proxy.client_gone();
-                // What runs may still end, and be recorded so.
-                let began = Instant::now();
-                while proxy.is_busy() && began.elapsed() < patience(told_to_end) {
-                    if let Ok(Event::Server(Ok(Some(line)))) = events.recv_timeout(Duration::from_millis(20))
-                    {
-                        proxy.from_server(&line, None);
-                    }
-                }
-                return;
-            }
-            Err(mpsc::RecvTimeoutError::Timeout) => {}
+        let first = if told_to_end() { Ok(Gone::Client) } else { gone.recv_timeout(TICK) };
+        match first {
+            Ok(first) => break first,
+            Err(_) => proxy.tick(),
         }
-        proxy.tick();
+    };
+    let began = Instant::now();
+    match first {
+        Gone::Server => {
+            proxy.server_gone();
+            // What becomes of its calls is recorded, and said to who waits.
+            while proxy.is_busy() && began.elapsed() < limits::AFTER_SERVER && !told_to_end() {
+                if let Ok(Gone::Client) = gone.recv_timeout(LOOK) {
+                    return;
+                }
+            }
+        }
+        Gone::Client => {
+            proxy.client_gone();
+            // What runs may still end, and be recorded so.
+            while proxy.is_busy() && began.elapsed() < patience(told_to_end) {
+                if let Ok(Gone::Server) = gone.recv_timeout(LOOK) {
+                    proxy.server_gone();
+                }
+            }
+        }
     }
 }
 
@@ -134,19 +146,20 @@ fn wait_for_calls(proxy: &Proxy) {
     }
 }
 
-/// Reads lines on a thread of its own.
-fn forward(
-    mut from: impl BufRead + Send + 'static,
-    to: mpsc::SyncSender<Event>,
-    event: impl Fn(io::Result<Option<Line>>) -> Event + Send + 'static,
+/// Hands over the lines of one side on a thread of their own, and says when there are no more.
+fn listen(
+    proxy: &Arc<Proxy>,
+    from: impl io::Read + Send + 'static,
+    take: impl Fn(&Arc<Proxy>, &Line) + Send + 'static,
+    says_so: SaysSo,
 ) -> io::Result<()> {
+    let (proxy, mut from) = (Arc::downgrade(proxy), BufReader::new(from));
     spawn(move || {
-        loop {
-            let line = lines::next(&mut from);
-            let is_last = !matches!(line, Ok(Some(_)));
-            if to.send(event(line)).is_err() || is_last {
-                return;
-            }
+        let _says_so = says_so;
+        while let Ok(Some(line)) = lines::next(&mut from)
+            && let Some(proxy) = proxy.upgrade()
+        {
+            take(&proxy, &line);
         }
     })
 }

@@ -23,6 +23,13 @@ pub const ADDS: usize = counterfoil_log::limits::QUEUE_JOBS;
 /// Bytes up to which an entry bundle is not compressed: with headers it fits into one packet as it is.
 pub const GZIP_BYTES: usize = 256;
 
+/// Bytes of records that are kept as they were read: some thousands. Parsed, they take four times as much; then it begins anew.
+pub const READ_BYTES: usize = 4 << 20;
+
+/// How long a thread waits for the rows of what was just logged, to show it with the answers: they take a tenth of a millisecond. Who is
+/// not shown it asks for it.
+pub const ROWS: Duration = Duration::from_millis(100);
+
 /// Those whose quotas are kept at a time, at some 100 bytes each. They are forgotten once they owe nothing; peers of a raw log that are
 /// more within a minute have 65,536 networks.
 pub const PAYERS: usize = 65_536;

@@ -1,6 +1,9 @@
 //! The projection of the log: rows under which its records are found, and the lookups of a bundle in them.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use counterfoil_log::{ReadError, Reader, Row};
 use counterfoil_receipt::{
@@ -9,6 +12,8 @@ use counterfoil_receipt::{
 };
 use counterfoil_tlog::{Hash, LeafIndex};
 use counterfoil_verify::{IndexKey, Lookup, index_keys};
+
+use crate::limits;
 
 /// Entries by [`IndexKey`], ascending by index.
 const BY_KEY: &str = "by-key";
@@ -115,11 +120,17 @@ pub(crate) fn names_kept(record: &UnverifiedRecord) -> Vec<Name> {
 #[derive(Clone)]
 pub(crate) struct Index {
     reader: Reader,
+    /// Records that were read last, by index: those of the authority stand in the bundles of all runs.
+    read: Arc<Mutex<Read>>,
 }
 
+/// Records, and how many bytes they have together.
+#[derive(Default)]
+struct Read(HashMap<u64, UnverifiedRecord>, usize);
+
 impl Index {
-    pub(crate) const fn new(reader: Reader) -> Self {
-        Self { reader }
+    pub(crate) fn new(reader: Reader) -> Self {
+        Self { reader, read: Arc::default() }
     }
 
     pub(crate) const fn reader(&self) -> &Reader {
@@ -206,8 +217,21 @@ impl Lookup for Index {
     }
 
     fn record(&self, index: u64) -> Result<UnverifiedRecord, LookupError> {
+        let read = || self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(record) = read().0.get(&index) {
+            return Ok(record.clone());
+        }
         let bytes = self.reader.entry(LeafIndex(index))?;
-        UnverifiedRecord::parse(&bytes).map_err(|fault| LookupError::NoRecord { index, fault })
+        let record =
+            UnverifiedRecord::parse(&bytes).map_err(|fault| LookupError::NoRecord { index, fault })?;
+        let Read(records, held) = &mut *read();
+        if *held + bytes.len() > limits::READ_BYTES {
+            (*records, *held) = Default::default();
+        }
+        if records.insert(index, record.clone()).is_none() {
+            *held += bytes.len();
+        }
+        Ok(record)
     }
 }
 

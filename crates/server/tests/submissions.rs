@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _};
+use std::{collections::BTreeMap, io::Read as _, os::unix::fs::PermissionsExt as _};
 
 use common::*;
 use counterfoil_client::{SealedSet, seal_set};
@@ -237,6 +237,15 @@ fn answers_to_a_batch_bring_the_bundle_of_its_run_where_that_is_asked_for() {
     assert_eq!(behind(&answer, 2), bundle(run));
     let verdict = verify(&behind(&answer, 2), &world.trust(), now());
     assert_eq!(verdict.state().run(&run).map(|run| run.count()), Some(2));
+    // The answer is there before the bundle is made.
+    let path = "/v1/records/batch?bundle=latest";
+    let headers = [("content-type", "application/jsonl")];
+    let (mut stream, mut raw) = (begin(world.address(), "POST", path, &headers, trigger.bytes()), Vec::new());
+    stream.read_to_end(&mut raw).unwrap();
+    let lines: Vec<&[u8]> = raw.split(|byte| *byte == b'\n').collect();
+    let body = lines.iter().position(|line| line == b"\r").unwrap() + 1;
+    let first_chunk = usize::from_str_radix(std::str::from_utf8(lines[body]).unwrap().trim(), 16).unwrap();
+    assert_eq!(first_chunk, lines[body + 1].len() + 1, "is the one line that answers");
     // A long one comes in parts.
     let mut last = note.id();
     for round in 0..3 {

@@ -173,11 +173,12 @@ impl State {
         Ok(self.apply(record, index))
     }
 
-    /// Folds an entry that this log's own writer admitted, without checking its signature again. Every positional rule is.
+    /// Folds an entry without checking its signature. Every positional rule is checked.
     ///
-    /// Only for a log that replays its own journal, after the bytes gave the root of a checkpoint that it signed itself:
-    /// it checked the signature before it signed, and other bytes give another root. Whoever reads a log of somebody else
-    /// needs [`check_signature`](crate::check_signature), because there the log's word stands for no signer.
+    /// For a log that replays its own journal, after the bytes gave the root of a checkpoint that it signed itself: it checked
+    /// the signature before it signed, and other bytes give another root. And for whoever signed the record and looks at what the
+    /// state would be, where nothing rests on that before a log has shown it. Whoever reads a log of somebody else needs
+    /// [`check_signature`](crate::check_signature), because there the log's word stands for no signer.
     ///
     /// # Errors
     /// As [`State::fold`].

@@ -15,7 +15,7 @@ use axum::{
 use counterfoil_log::LogCheckpoint;
 use counterfoil_receipt::RunId;
 use counterfoil_verify::Lookup as _;
-use futures_util::{StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, time::Instant};
 use utoipa::{IntoParams, ToSchema};
@@ -276,44 +276,37 @@ pub(crate) async fn bundle(
     let witnesses = app.view.witnesses.clone().filter(|_| last != Some(Last::Latest));
     let run = parse(&text)?;
     let headers = [(header::CONTENT_TYPE, "application/jsonl"), (header::CACHE_CONTROL, "no-cache")];
-    let begun = Begun::of(&app, run, witnesses, with_payloads).await?;
-    Ok((headers, begun.into_body(Vec::new())).into_response())
+    let (begin, latest) = (Begun::begin(&app, run, with_payloads), app.latest().await?);
+    let begun = blocking(move || begin(&latest, witnesses.as_deref())).await?;
+    Ok((headers, begun.into_body()).into_response())
 }
 
 /// A bundle of which the first part was made: it has the run.
-pub(crate) struct Begun {
+struct Begun {
     first: Vec<u8>,
     rest: Bundle,
 }
 
 impl Begun {
-    /// With the latest checkpoint as its last, and with payloads.
-    pub(crate) async fn latest(app: &App, run: RunId) -> Result<Self, Problem> {
-        Self::of(app, run, None, true).await
-    }
-
-    async fn of(
+    /// Begins it as of a checkpoint that the index has.
+    fn begin(
         app: &App,
         run: RunId,
-        witnesses: Option<Arc<Witnesses>>,
         with_payloads: bool,
-    ) -> Result<Self, Problem> {
-        let (log, index, payloads, latest) = (app.log, app.index(), app.payloads(), app.latest().await?);
-        let begin = move || {
-            let as_of = (&*latest, witnesses.as_deref());
-            let mut rest = Bundle::begin(index, payloads, (log, run), as_of, with_payloads)?;
+    ) -> impl FnOnce(&LogCheckpoint, Option<&Witnesses>) -> Result<Self, Problem> + Send + use<> {
+        let (log, index, payloads) = (app.log, app.index(), app.payloads());
+        move |latest, witnesses| {
+            let mut rest = Bundle::begin(index, payloads, (log, run), (latest, witnesses), with_payloads)?;
             let first = rest.chunk().transpose()?.unwrap_or_default();
             Ok(Self { first, rest })
-        };
-        blocking(begin).await
+        }
     }
 
-    /// These bytes, and then its lines.
-    pub(crate) fn into_body(self, mut before: Vec<u8>) -> Body {
-        before.extend(self.first);
-        if self.rest.is_over() {
-            return before.into();
-        }
+    fn into_body(self) -> Body {
+        if self.rest.is_over() { self.first.into() } else { Body::from_stream(self.into_chunks()) }
+    }
+
+    fn into_chunks(self) -> impl Stream<Item = Result<Vec<u8>, String>> {
         let others = stream::unfold(Some(self.rest), |bundle| async {
             let mut bundle = bundle?;
             let made = tokio::task::spawn_blocking(move || (bundle.chunk(), bundle)).await;
@@ -325,8 +318,22 @@ impl Begun {
                 Err(_) => Some((Err("making the bundle failed inside the server".to_owned()), None)),
             }
         });
-        Body::from_stream(stream::once(async { Ok(before) }).chain(others))
+        stream::once(async { Ok(self.first) }).chain(others)
     }
+}
+
+/// These lines, which arrive at once, and then those of the bundle of a run that was logged just now, with the latest checkpoint as its last
+/// and with payloads. Nothing if its rows do not come soon, or it can't be made: it can be asked for.
+pub(crate) fn then_bundle(lines: Vec<u8>, app: &App, run: RunId) -> Body {
+    let (reader, size) = (app.view.reader.clone(), app.view.published().head.size);
+    let begin = Begun::begin(app, run, true);
+    // Whoever waits for rows that are on their way on the thread that reads them has them earlier.
+    let begun = tokio::task::spawn_blocking(move || {
+        let latest = reader.wait_indexed(size, limits::ROWS)?;
+        begin(&latest, None).ok()
+    });
+    let begun = stream::once(begun).flat_map(|begun| stream::iter(begun.ok().flatten()));
+    Body::from_stream(stream::once(async { Ok(lines) }).chain(begun.flat_map(Begun::into_chunks)))
 }
 
 /// The records of a run as they come.

@@ -18,7 +18,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     app::{App, read_body},
     door::{Asker, Place},
-    handlers::{asked, runs::Begun},
+    handlers::{asked, runs::then_bundle},
     limits,
     problem::{Kind, Problem},
     promise::{Asked, Promise, Wanted},
@@ -180,13 +180,9 @@ pub(crate) async fn batch(
         lines.extend(line.map_err(|error| Kind::Unreadable.because(error.to_string()))?);
         lines.push(b'\n');
     }
-    // What was logged is answered, whatever becomes of the bundle: it can be asked for again.
-    let bundle = match run.filter(|_| matches!(answers.last(), Some(Answer::Included(_)))) {
-        Some(run) => Begun::latest(&app, run).await.ok(),
-        None => None,
-    };
-    let body = match bundle {
-        Some(bundle) => bundle.into_body(lines),
+    // What was logged is answered, whatever becomes of the bundle.
+    let body = match run.filter(|_| matches!(answers.last(), Some(Answer::Included(_)))) {
+        Some(run) => then_bundle(lines, &app, run),
         None => lines.into(),
     };
     Ok((status(&wanted), [(header::CONTENT_TYPE, "application/jsonl")], body).into_response())
