@@ -4,10 +4,10 @@ use std::{cell::RefCell, collections::HashMap, fmt, io};
 
 use counterfoil_receipt::{Root, body::Basis, field::Count};
 use counterfoil_tlog::{
-    Frontier, Hash, SignedCheckpoint, TreeHead, UnverifiedNote, VerifierKey, consistency,
+    Frontier, Hash, SignedCheckpoint, TreeHead, UnverifiedNote, consistency,
     tile::{TilePath, TileReader},
 };
-use counterfoil_verify::Trust;
+use counterfoil_verify::{Remembered, Trust};
 
 use crate::{error::ClientError, limits, store::CheckpointStore};
 
@@ -32,16 +32,10 @@ pub struct Fork {
 }
 
 impl PinnedCheckpoint {
-    /// Opens a note under the reader's keys.
-    pub(crate) fn open(note: &str, trust: &Trust) -> Result<Self, String> {
-        let unverified = UnverifiedNote::parse(note.as_bytes()).map_err(|error| error.to_string())?;
-        let none: [&VerifierKey; 0] = [];
-        let signed = SignedCheckpoint::open(unverified, trust.origin(), trust.log_keys(), &none)
-            .map_err(|error| format!("{}: {error}", error.code()))?;
-        if !signed.checkpoint().extensions().is_empty() || signed.head().size.0 == 0 {
-            return Err("the checkpoint has extension lines or an empty tree".to_owned());
-        }
-        Ok(Self { note: note.to_owned(), head: signed.head() })
+    /// Opens a note under the reader's keys, if it was not opened before.
+    pub(crate) fn open(note: &str, trust: &Trust, checked: &Remembered) -> Result<Self, String> {
+        let shown = checked.open_checkpoint(note, trust).map_err(|fault| fault.to_string())?;
+        Ok(Self { note: note.to_owned(), head: shown.head })
     }
 
     /// The checkpoint that was kept last, if one was.
@@ -52,7 +46,7 @@ impl PinnedCheckpoint {
         let fault = |io| ClientError::Store { place: store.place(), io };
         let Some(note) = store.load().map_err(fault)? else { return Ok(None) };
         let wrong = |why| fault(io::Error::new(io::ErrorKind::InvalidData, why));
-        Self::open(&note, trust).map(Some).map_err(wrong)
+        Self::open(&note, trust, &Remembered::default()).map(Some).map_err(wrong)
     }
 
     /// Checks that the reader's quorum of witnesses has cosigned it. A reader who names none takes the log's word.

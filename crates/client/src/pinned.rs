@@ -13,9 +13,7 @@ use counterfoil_receipt::{
     field::Millis,
     limits::LINE_BYTES,
 };
-use counterfoil_verify::{
-    Answer, Dimension, KeyCache, Record, Remembered, Trust, Verdict, Verifier, check_signature,
-};
+use counterfoil_verify::{Answer, Dimension, KeyCache, Record, Trust, Verdict, Verifier, check_signature};
 
 use crate::{
     answer::{InclusionAnswer, Promise, json},
@@ -35,8 +33,6 @@ const THREADS: NonZeroUsize = NonZeroUsize::new(2).unwrap();
 /// A [`Client`] that holds a log to a [`Trust`], and to every checkpoint that it has shown.
 pub struct PinnedClient {
     seen: Seen,
-    /// Records that were checked: the same ones stand in the bundles of many runs.
-    checked: Remembered,
 }
 
 /// A record that is in the log: proven under a pinned key, in a tree that continues all that was seen before.
@@ -94,7 +90,7 @@ pub struct Verified {
 
 impl PinnedClient {
     pub(crate) fn new(client: Client, trust: Trust, checkpoints: Box<dyn CheckpointStore>) -> Self {
-        Self { seen: Seen::new(client, trust, checkpoints), checked: Remembered::default() }
+        Self { seen: Seen::new(client, trust, checkpoints) }
     }
 
     /// The client underneath, for reads that prove themselves.
@@ -189,7 +185,7 @@ impl PinnedClient {
         let (url, lines, mut rest) = self.post_batch(path, (records, payloads, &[]))?;
         // While the log makes the bundle, what the answers bring goes to the disk, and what it will show again is checked.
         let answers = self.seen.answers(&url, &lines, records, Promise::Integrated);
-        let mut keys = KeyCache::remembering(self.checked.clone());
+        let mut keys = KeyCache::remembering(self.seen.checked.clone());
         for record in records {
             // What does not hold is found where it is shown.
             let _ = check_signature(record.clone(), &mut keys);
@@ -341,7 +337,7 @@ impl PinnedClient {
         now: impl FnOnce() -> Result<Millis, ClientError>,
     ) -> Result<(Verdict, Vec<u8>), ClientError> {
         let too_large = || ClientError::TooLarge { url: url.to_owned(), limit: limits::BUNDLE_BYTES };
-        let mut verifier = Verifier::remembering(self.trust(), THREADS, self.checked.clone());
+        let mut verifier = Verifier::remembering(self.trust(), THREADS, self.seen.checked.clone());
         let (mut bundle, mut start) = (Vec::new(), 0);
         loop {
             let read = reader.by_ref().take(LINE_BYTES as u64 + 2).read_until(b'\n', &mut bundle);

@@ -1,14 +1,13 @@
 //! What was seen of a log, and what it is held to: no answer is taken that does not continue the last checkpoint seen.
 
 use std::{
-    collections::VecDeque,
     io,
     sync::{Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use counterfoil_receipt::{Body, PublicKey, RecordId, UnverifiedRecord};
 use counterfoil_tlog::{Hash, LeafIndex, TreeHead, TreeSize, inclusion, leaf_hash};
-use counterfoil_verify::{KeyCache, Trust, check_signature};
+use counterfoil_verify::{KeyCache, Remembered, Trust, check_signature};
 
 use crate::{
     answer::{InclusionAnswer, Promise, json},
@@ -19,16 +18,13 @@ use crate::{
     store::CheckpointStore,
 };
 
-/// Checkpoints whose signatures are not checked again: the last one seen, and those on their way.
-const OPENED: usize = 8;
-
 /// A log, the reader's trust in it, and the last checkpoint seen.
 pub(crate) struct Seen {
     pub client: Client,
     pub trust: Trust,
     checkpoints: Mutex<Box<dyn CheckpointStore>>,
-    /// Those that were opened last: most are looked at more than once.
-    opened: Mutex<VecDeque<PinnedCheckpoint>>,
+    /// Checkpoints and records that were checked: the same ones are answered and stand in the bundles of many runs.
+    pub checked: Remembered,
     /// The one that was held against all that was seen before, and kept if it is the larger, last.
     advanced: Mutex<Option<PinnedCheckpoint>>,
     genesis: OnceLock<UnverifiedRecord>,
@@ -40,7 +36,7 @@ impl Seen {
             client,
             trust,
             checkpoints: Mutex::new(checkpoints),
-            opened: Mutex::default(),
+            checked: Remembered::default(),
             advanced: Mutex::default(),
             genesis: OnceLock::new(),
         }
@@ -64,16 +60,9 @@ impl Seen {
         self.load(&self.lock())
     }
 
-    /// Opens a note under the pinned keys; one of those that were opened last is not checked again.
+    /// Opens a note under the pinned keys.
     pub fn open(&self, note: &str) -> Result<PinnedCheckpoint, String> {
-        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shown) = opened.iter().find(|shown| shown.note() == note) {
-            return Ok(shown.clone());
-        }
-        let shown = PinnedCheckpoint::open(note, &self.trust)?;
-        opened.truncate(OPENED - 1);
-        opened.push_front(shown.clone());
-        Ok(shown)
+        PinnedCheckpoint::open(note, &self.trust, &self.checked)
     }
 
     /// Demands that a checkpoint and the last one seen are of one log, and keeps the larger. `before` is a tree that its own is shown to

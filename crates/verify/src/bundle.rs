@@ -240,7 +240,7 @@ impl<'t> Verifier<'t> {
     }
 
     fn checkpoint_line(&mut self, line: CheckpointLine) -> Result<(), Fault> {
-        match self.checked.checkpoint(&line, self.trust) {
+        match self.checked.open_checkpoint(&line.checkpoint.0, self.trust) {
             Ok(shown) => {
                 if self.checkpoints.last().is_some_and(|before| before.head.size >= shown.head.size) {
                     return Err(line_is_due("the size of a checkpoint does not ascend"));

@@ -48,29 +48,29 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    pub fn new(line: &CheckpointLine, trust: &Trust) -> Result<Self, Fault> {
+    pub fn new(note: &str, trust: &Trust) -> Result<Self, Fault> {
         Ok(Self {
-            note: line.checkpoint.0.clone(),
+            note: note.to_owned(),
             origin: trust.origin.clone(),
             log_keys: trust.log_keys.clone(),
             witnesses: trust.witnesses.witnesses().to_vec(),
-            shown: open(line, trust)?,
+            shown: open(note, trust)?,
         })
     }
 
-    /// Whether it is what this line is under these keys.
-    pub fn is_of(&self, line: &CheckpointLine, trust: &Trust) -> bool {
-        let Self { note, origin, log_keys, witnesses, .. } = self;
-        *note == line.checkpoint.0
+    /// Whether it is what this note is under these keys.
+    pub fn is_of(&self, note: &str, trust: &Trust) -> bool {
+        let Self { note: own, origin, log_keys, witnesses, .. } = self;
+        own == note
             && *origin == trust.origin
             && *log_keys == trust.log_keys
             && *witnesses == trust.witnesses.witnesses()
     }
 }
 
-/// Reads the checkpoint of one line under the reader's keys.
-pub(crate) fn open(line: &CheckpointLine, trust: &Trust) -> Result<ShownCheckpoint, Fault> {
-    let note = UnverifiedNote::parse(line.checkpoint.0.as_bytes())
+/// Reads a checkpoint under the reader's keys.
+pub(crate) fn open(note: &str, trust: &Trust) -> Result<ShownCheckpoint, Fault> {
+    let note = UnverifiedNote::parse(note.as_bytes())
         .map_err(|error| Fault::violated(Rule::CheckpointForm, format!("checkpoint: {error}")))?;
     let mut lines: Vec<String> = note.signatures().iter().map(ToString::to_string).collect();
     lines.sort_unstable();

@@ -6,7 +6,7 @@ use std::{
 };
 
 use counterfoil_policy::{Policy, Unreadable};
-use counterfoil_receipt::{PolicyDigest, PublicKey, RecordId, UnverifiedRecord, bundle::CheckpointLine};
+use counterfoil_receipt::{PolicyDigest, PublicKey, RecordId, UnverifiedRecord};
 use counterfoil_tlog::{Ed25519Key, SignatureCheck};
 
 use crate::{
@@ -103,15 +103,15 @@ impl Remembered {
         Ok(policy)
     }
 
-    /// What the checkpoint of one line shows under the reader's keys.
+    /// What a signed note shows under the reader's keys, if it is a checkpoint as a bundle may have.
     ///
     /// # Errors
-    /// [`Fault`]; that is not kept.
-    pub(crate) fn checkpoint(&self, line: &CheckpointLine, trust: &Trust) -> Result<ShownCheckpoint, Fault> {
-        if let Some(opened) = self.known().checkpoints.iter().find(|opened| opened.is_of(line, trust)) {
+    /// [`Fault`]: R-CP-01 to R-CP-03; that is not kept.
+    pub fn open_checkpoint(&self, note: &str, trust: &Trust) -> Result<ShownCheckpoint, Fault> {
+        if let Some(opened) = self.known().checkpoints.iter().find(|opened| opened.is_of(note, trust)) {
             return Ok(opened.shown.clone());
         }
-        let opened = Opened::new(line, trust)?;
+        let opened = Opened::new(note, trust)?;
         let shown = opened.shown.clone();
         let checkpoints = &mut self.known().checkpoints;
         if checkpoints.len() >= Self::CHECKPOINTS {

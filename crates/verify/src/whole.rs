@@ -3,11 +3,7 @@
 //! Where a bundle shows some entries, an auditor has them all: what is absent does not exist, and each rule that a record
 //! breaks was broken by the log that admitted it.
 
-use counterfoil_receipt::{
-    Malformed, PolicyDigest, RecordId, Type, UnverifiedRecord,
-    bundle::{CheckpointLine, NoteText},
-    field::List,
-};
+use counterfoil_receipt::{Malformed, PolicyDigest, RecordId, Type, UnverifiedRecord};
 use counterfoil_tlog::PosixSeconds;
 
 use crate::{
@@ -26,10 +22,7 @@ use crate::{
 /// # Errors
 /// The rule that does not hold.
 pub fn open_checkpoint(note: &str, trust: &Trust) -> Result<ShownCheckpoint, Fault> {
-    checkpoint::open(
-        &CheckpointLine { checkpoint: NoteText(note.to_owned()), consistency: List(Vec::new()) },
-        trust,
-    )
+    checkpoint::open(note, trust)
 }
 
 /// When a quorum of the reader's witnesses had seen a checkpoint.
