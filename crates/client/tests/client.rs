@@ -328,6 +328,35 @@ fn an_older_state_is_stale() {
 }
 
 #[test]
+fn a_log_that_was_put_back_to_before_a_run_is_stale_and_does_not_just_have_no_such_run() {
+    let log = Honest::new();
+    let old = Honest(Arc::new(std::sync::Mutex::new(log.with(|scenario| scenario.clone()))));
+    let run = log.with(|scenario| {
+        let run = scenario.trigger();
+        scenario.ledger.close();
+        run
+    });
+    let (ahead, behind, is_put_back) = (log.clone(), old, Arc::new(AtomicU32::new(0)));
+    let flag = Arc::clone(&is_put_back);
+    let address = serve(move |asked| match flag.load(SeqCst) {
+        0 => ahead.answer(asked),
+        _ if asked.path.contains(&run.to_string()) => server::problem(404, "run-unknown"),
+        1 if asked.path.starts_with("/tile") => server::problem(404, "tile-unknown"),
+        2 => ahead.answer(asked),
+        _ => behind.answer(asked),
+    });
+    let client = log.pin(&address);
+    client.fetch_verified(run, Millis::new(0).unwrap()).unwrap();
+    is_put_back.store(1, SeqCst);
+    let error = client.fetch_verified(run, Millis::new(0).unwrap()).unwrap_err();
+    assert!(matches!(error, ClientError::Stale { .. }), "{error}");
+    // One that was not says so, too.
+    is_put_back.store(2, SeqCst);
+    let error = client.fetch_verified(run, Millis::new(0).unwrap()).unwrap_err();
+    assert!(matches!(&error, ClientError::Refused(problem) if problem.status == 404), "{error}");
+}
+
+#[test]
 fn what_is_shown_with_the_answers_is_held_to_what_was_shown_before() {
     let log = Honest::new();
     let other = log.with(|scenario| {
