@@ -282,9 +282,27 @@ impl Case {
 
     /// Shows the case, asks, signs, submits.
     fn decide(self, context: &Context, which: &Which, question: &str, vote: Vote) -> Outcome {
+        let is_to_stop = !matches!(vote, Vote::Approve { .. });
         let ballot = self.ballot(context, which, question, vote)?;
         let logged = self.actor.session().decide(&self.view, ballot);
-        self.actor.report(context, Type::Decision, which.run, logged)
+        let status = self.actor.report(context, Type::Decision, which.run, logged)?;
+        if is_to_stop {
+            self.has_stopped(which.run)?;
+        }
+        Ok(status)
+    }
+
+    /// Nobody who said no takes it for stopped where it is not.
+    fn has_stopped(&self, run: RunId) -> Outcome<()> {
+        let view = self.actor.view(run)?;
+        let status = view.run().and_then(|run| view.state().proposal_status(run, &self.proposal));
+        if !matches!(status, Some(ProposalStatus::Open | ProposalStatus::Approved)) {
+            return Ok(());
+        }
+        let hint = "where a rule wants a person to have looked, answer on a terminal, without --yes; else have it stopped by somebody whom \
+                    the policy lets decide";
+        let message = format!("the decision is logged, and proposal {} stands as it did", self.proposal);
+        Err(Failure::new("stops-nothing", message, hint).with_status(VIOLATED))
     }
 
     /// Shows the case, and asks.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use clap::{Args, Subcommand};
 use counterfoil_client::{PinnedClient, SystemClock, View};
 use counterfoil_gate::{
-    Config, Effect, Ended, Gate as Driver, GateError, Idempotent, PolicyPin, Ran, Settled,
+    Config, Effect, Ended, Gate as Driver, GateError, Idempotent, PolicyPin, Ran, Refusal, Settled,
     command::{CommandAction, CommandError},
     heed_in, is_stop,
 };
@@ -180,7 +180,17 @@ impl Run {
         let action = command.to_action().map_err(|error| unfit(&error))?;
         let actor = Actor::new(context, Role::Runtime)?;
         let view = actor.view(self.which.run)?;
-        let proposal = proposal_about(view.state(), view.run(), self.which.proposal, &action)?;
+        let proposal = proposal_about(view.state(), view.run(), self.which.proposal, &action);
+        let proposal = match proposal {
+            Ok(proposal) => proposal,
+            Err(refusal) => {
+                let failure = Failure::from(&refusal);
+                let (gate, _) = driver(context, actor)?;
+                // It stands by itself; its record is a courtesy.
+                let _ = gate.refuse(self.which.run, &action, &refusal);
+                return Err(failure);
+            }
+        };
         if is_unused(&view, &proposal, &action) {
             // What can't start is told before a use of the approval is spent on it. What was not proposed is the gate's to refuse.
             command.can_start().map_err(|error| unfit(&error))?;
@@ -242,7 +252,7 @@ impl Stop {
             let heeded: String = ids.iter().map(|id| format!("heeded: {id}\n")).collect();
             let dir = input::shown(&dir);
             let meant = format!(
-                "Every gate that uses {dir} stops what they may end, as if the log had them. Nothing was logged\n"
+                "Every gate that uses the directory {dir} stops what they may end, as if the log had them. Nothing was logged\n"
             );
             output::print(&format!("{heeded}{meant}"))?;
         }
@@ -270,7 +280,7 @@ pub fn proposal_about(
     run: Option<&RunState>,
     named: Option<RecordId>,
     action: &Action,
-) -> Outcome<RecordId> {
+) -> Result<RecordId, Refusal> {
     if let Some(proposal) = named {
         return Ok(proposal);
     }
@@ -290,7 +300,7 @@ fn no_such_action(
     run: Option<&RunState>,
     proposals: &[(RecordId, &ProposalState)],
     action: &Action,
-) -> Failure {
+) -> Refusal {
     let waits = proposals.iter().rev().find(|(id, _)| {
         let status = run.and_then(|run| state.proposal_status(run, id));
         matches!(status, Some(ProposalStatus::Open | ProposalStatus::Approved))
@@ -305,7 +315,8 @@ fn no_such_action(
             show(difference.right)
         )
     });
-    refused("action-differs", &format!("no proposal of the run is about this{differs}"))
+    let detail = format!("no proposal of the run is about this{differs}");
+    Refusal { code: "action-differs".to_owned(), detail }
 }
 
 impl What {
@@ -499,6 +510,12 @@ pub fn held(why: &str) -> Failure {
 pub fn refused(code: &str, detail: &str) -> Failure {
     Failure::new(code, format!("refused: {}", printable(detail)), crate::advice::when_refused(code))
         .with_status(VIOLATED)
+}
+
+impl From<&Refusal> for Failure {
+    fn from(refusal: &Refusal) -> Self {
+        refused(&refusal.code, &refusal.detail)
+    }
 }
 
 /// What a gate's error means for a person.

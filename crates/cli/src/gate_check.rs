@@ -195,7 +195,8 @@ impl Check {
             let message = format!("run {run} is not shown: {}", printable(&why));
             return Err(Failure::new("run-not-shown", message, "check the run's id").with_status(NOT_SHOWN));
         };
-        let proposal = gate::proposal_about(state, Some(shown), self.proposal, question.action)?;
+        let proposal = gate::proposal_about(state, Some(shown), self.proposal, question.action);
+        let proposal = proposal.map_err(|refusal| Failure::from(&refusal))?;
         self.rule(question, shown, proposal)
     }
 

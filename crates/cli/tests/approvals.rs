@@ -147,6 +147,9 @@ fn an_approval_that_the_policy_does_not_take_was_signed_without_a_word() {
         "{}",
         vain.stderr
     );
+    // Nor does a rejection stop it that the policy does not take; whoever gave it has to know.
+    let in_vain = log.run(&["reject", &run, "--yes"]);
+    in_vain.failed(1, "stops-nothing");
     assert_eq!(log.json(&["approvals", "list", "--limit", "1"])["approvals"][0]["status"], "open");
 }
 

@@ -327,6 +327,10 @@ fn approve_one_command_and_run_another() {
         let refused = work.log.run(&[&["gate", "run", &work.run, "--"][..], &other].concat());
         refused.failed(1, "action-differs");
     }
+    // Each is on record, though no proposal is about it; the same again is counted.
+    work.log.run(&["gate", "run", &work.run, "--", "touch", "other"]).failed(1, "action-differs");
+    work.log.good(&["gate", "settle"]);
+    assert_eq!(work.log.json(&["resume", &work.run])["refusals"], 3);
     let proposal = work.log.json(&["resume", &work.run])["proposals"][0]["id"].as_str().unwrap().to_owned();
     let named = ["gate", "run", &work.run, "--proposal", &proposal, "--", "touch", "other"];
     work.log.run(&named).failed(1, "action-differs");

@@ -151,7 +151,10 @@ fn what_the_policy_denies_reaches_no_server() {
         "{refused}"
     );
     assert!(!office.trace_path("drop").exists());
-    let run = refused["_meta"]["counterfoil/receipt"]["run"].as_str().unwrap();
+    let receipt = &refused["_meta"]["counterfoil/receipt"];
+    // What tells a program that this is no failure of the tool.
+    assert_eq!((&receipt["status"], &receipt["code"]), (&json!("refused"), &json!("policy-denied")));
+    let run = receipt["run"].as_str().unwrap();
     assert!(office.log.good(&["verify", "--help"]).len() > 1 && office.log.run(&["resume", run]).code == 0);
     // A tool that the server does not have is none.
     client.begin(2, "nothing", &json!({}));

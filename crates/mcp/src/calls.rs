@@ -156,11 +156,12 @@ impl Proxy {
         // Until it is known as a call, it counts as being proposed: what is the same must find one or the other.
         let mut state = self.state();
         match asked {
-            Ok(Err((why, run))) => {
+            Ok(Err((refusal, run))) => {
                 let era = state.era();
                 drop(state);
                 let receipt = CallReceipt::new(run, None, None, "refused");
-                let text = format!("refused: {why}. Nothing was run. The refusal is in run {run}.");
+                let text = format!("refused: {refusal}. Nothing was run. The refusal is in run {run}.");
+                let receipt = CallReceipt { code: Some(refusal.code), ..receipt };
                 self.answer(ticket, &Reply::Result(reply::not_run(era, &text, Some(&receipt))));
             }
             Ok(Ok((asked, remembered))) => {
@@ -239,13 +240,18 @@ impl Proxy {
                 Ok(Ok(Ended::Ran(ran))) => self.ran(&digest, &ticket, &ran, result),
                 Ok(Ok(Ended::Refused { refusal, .. })) => {
                     let is_used_up = refusal.code == Rule::UseExceeded.code();
-                    self.refused(&digest, &format!("refused: {refusal}"), None, is_used_up)
+                    let why = format!("refused: {refusal}");
+                    self.refused(&digest, (refusal.code, why), None, is_used_up)
                 }
                 Ok(Ok(Ended::NotRun { execution, refusal, .. })) => {
-                    self.refused(&digest, &format!("not run: {refusal}"), Some(execution), false)
+                    let why = format!("not run: {refusal}");
+                    self.refused(&digest, (refusal.code, why), Some(execution), false)
                 }
                 Ok(Err(fault)) => self.failed(&digest, fault),
-                Err(fault) => self.refused(&digest, &format!("{}: {}", fault.code, fault.why), None, false),
+                Err(NotAsked { code, why }) => {
+                    let why = format!("{code}: {why}");
+                    self.refused(&digest, (code, why), None, false)
+                }
             };
             if !again {
                 return;
@@ -343,7 +349,7 @@ impl Proxy {
     fn refused(
         self: &Arc<Self>,
         digest: &CallDigest,
-        why: &str,
+        (code, why): (String, String),
         execution: Option<RecordId>,
         is_used_up: bool,
     ) -> bool {
@@ -362,6 +368,7 @@ impl Proxy {
             return false;
         }
         let receipt = CallReceipt::new(pending.asked.run, Some(pending.asked.proposal), execution, "refused");
+        let receipt = CallReceipt { code: Some(code), ..receipt };
         let text = format!("{why}. Nothing was run. Its run is {}.", pending.asked.run);
         let reply = Reply::Result(reply::not_run(era, &text, Some(&receipt)));
         for waiter in pending.waiters {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use counterfoil_client::seal;
-use counterfoil_gate::{Ask, AskError, Asked};
+use counterfoil_gate::{Ask, AskError, Asked, Refusal};
 use counterfoil_policy::{Evidence, Policy};
 use counterfoil_receipt::{
     Action, Opening, PolicyDigest, RecordId, RunId,
@@ -236,12 +236,12 @@ impl Desk {
     ///
     /// # Errors
     /// [`NotAsked`] if it is not known whether it is on record.
-    pub fn refuses(&self, ask: &Ask) -> Result<Option<(String, RunId)>, NotAsked> {
+    pub fn refuses(&self, ask: &Ask) -> Result<Option<(Refusal, RunId)>, NotAsked> {
         let denied = self.says().and_then(|says| says.denies(&ask.action, ask.risk, self.asking.principal()));
         let Some(refusal) = denied else { return Ok(None) };
         let run = self.connection()?;
         self.asking.gate.refuse(run, &ask.action, &refusal).map_err(AskError::Gate)?;
-        Ok(Some((refusal.to_string(), run)))
+        Ok(Some((refusal, run)))
     }
 
     /// Whether a request that is no call passes: whether the policy in force allows it. If not, the refusal is on record, equal ones with their

@@ -41,7 +41,10 @@ pub struct CallReceipt {
     /// Where people look at it, while it is held.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub review: Option<String>,
-    /// What became of it: `executed`, `held`, `refused`.
+    /// The stable code of what refused it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// What became of it: `executed`, `held`, `refused`, `failed`.
     pub status: &'static str,
 }
 
@@ -58,6 +61,7 @@ impl CallReceipt {
             proposal: proposal.map(|id| id.to_string()),
             execution: execution.map(|id| id.to_string()),
             review: None,
+            code: None,
             status,
         }
     }
