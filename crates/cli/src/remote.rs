@@ -4,11 +4,11 @@ use std::io::ErrorKind;
 
 use counterfoil_client::{
     Client, ClientError, FileCheckpoints, Included, PinnedCheckpoint, PinnedClient, Problem, Rejected,
-    Session, SubmitError, SystemClock, View,
+    Session, SubmitError, SystemClock, Verified, View,
 };
 use counterfoil_keys::RecordKey;
-use counterfoil_receipt::{Body, DraftError, Place, Role, RunId, body::Type};
-use counterfoil_verify::{Trust, Verdict};
+use counterfoil_receipt::{Body, DraftError, Place, Role, RunId, body::Type, field::Millis};
+use counterfoil_verify::{Dimension, Run, Trust, Verdict};
 use serde_json::json;
 
 use crate::{
@@ -93,6 +93,21 @@ pub fn client(context: &Context) -> Outcome<Client> {
     let url = server_url(context)?;
     let token = std::env::var("COUNTERFOIL_TOKEN").ok().filter(|token| !token.is_empty());
     Ok(Client::new(&url, token.as_deref())?)
+}
+
+/// A run as of the latest checkpoint; where the trust file or the policy demands a quorum of witnesses behind it, and that one does not have
+/// it, as of the newest that has it.
+pub fn fetch_demanded(client: &PinnedClient, run: RunId, now: Millis) -> Result<Verified, ClientError> {
+    let latest = client.fetch_verified(run, now)?;
+    let state = latest.verdict.state();
+    let proposals = state.run(&run).map(Run::proposals).unwrap_or_default();
+    let by_policy = proposals.iter().flat_map(|(_, proposal)| state.demanded(proposal));
+    let mut demanded = client.trust().require().iter().copied().chain(by_policy);
+    let is_demanded = demanded.any(|dimension| dimension == Dimension::Witnessed);
+    if !is_demanded || latest.verdict.answer(Dimension::Witnessed).passes() {
+        return Ok(latest);
+    }
+    client.fetch_evidence(run, now)
 }
 
 /// The server under the trust file, held to every checkpoint that this working directory has seen.

@@ -8,7 +8,7 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
     process::{Child, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use common::Desk;
@@ -103,8 +103,8 @@ fn what_it_can_not_start_with_is_said() {
     assert!(refused.stderr.contains("could cosign a fork"), "{}", refused.stderr);
 }
 
-#[test]
-fn a_run_is_verified_as_witnessed_by_two_witnesses() {
+/// A log that is served with two witnesses, both of which have to cosign, and its address; the trust file in `work` names them.
+fn witnessed() -> (Desk, String, Ended, Vec<Ended>) {
     let desk = Desk::new();
     desk.good(&["init", "work", "--origin", "example.org/log"]);
     let trust = desk.read("work/trust.toml");
@@ -136,6 +136,58 @@ fn a_run_is_verified_as_witnessed_by_two_witnesses() {
     let mut line = String::new();
     BufReader::new(serving.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let url = line.trim().strip_prefix("listening on ").unwrap().to_owned();
+    (desk, url, serving, witnesses)
+}
+
+/// A command about the log at this address.
+fn on_log<'a>(words: &[&'a str], url: &'a str) -> Vec<&'a str> {
+    [words, &["-C", "work", "--server", url]].concat()
+}
+
+#[test]
+fn what_witnesses_have_to_have_seen_runs_once_they_have_and_not_without_them() {
+    let (desk, url, _serving, witnesses) = witnessed();
+    desk.write(
+        "policy.toml",
+        "language = \"counterfoil-policy/1\"\n[[rules]]\nname = \"all\"\neffect = \"allow\"\nuses = 1\nmatch.tool = \"*\"\n\
+         evidence = [\"witnessed\"]\n",
+    );
+    desk.good(&on_log(&["policy", "set", "policy.toml"], &url));
+    let proposed = |file: &str| {
+        let run = desk.json(&on_log(&["trigger", "--source", "alerts", "--id", file], &url))["run"].clone();
+        let run = run.as_str().unwrap().to_owned();
+        desk.write("action.json", desk.good(&["gate", "action", "--", "touch", file]));
+        let propose = ["propose", &run, "--action", "action.json", "--for", "runtime", "--risk", "low"];
+        desk.good(&on_log(&propose, &url));
+        run
+    };
+    let run = proposed("seen");
+    desk.good(&[&on_log(&["gate", "run", &run], &url)[..], &["--", "touch", "seen"]].concat());
+    assert!(desk.path("seen").exists());
+    // What would pass is said to pass once they have cosigned what it stands on.
+    let run = proposed("checked");
+    let check = [&on_log(&["gate", "check", &run], &url)[..], &["--", "touch", "checked"]].concat();
+    let until = Instant::now() + Duration::from_secs(60);
+    while desk.run(&check).code != 0 {
+        assert!(Instant::now() < until, "{}", desk.run(&check).stderr);
+    }
+    // So does whoever goes on with the run, under a trust file that demands it.
+    let demanding = desk.read("work/trust.toml").replace("\"inclusion\"", "\"inclusion\", \"witnessed\"");
+    assert!(demanding.contains("witnessed"), "{demanding}");
+    desk.write("work/trust.toml", demanding);
+    desk.good(&on_log(&["resume", &run], &url));
+    drop(witnesses);
+    let run = proposed("unseen");
+    let unseen = [&on_log(&["gate", "run", &run], &url)[..], &["--", "touch", "unseen"]].concat();
+    let refused = desk.run(&unseen);
+    assert_eq!(desk.run(&on_log(&["resume", &run], &url)).code, 3);
+    refused.failed(1, "evidence-incomplete");
+    assert!(refused.stderr.contains("witnessed is not shown") && !desk.path("unseen").exists());
+}
+
+#[test]
+fn a_run_is_verified_as_witnessed_by_two_witnesses() {
+    let (desk, url, _serving, witnesses) = witnessed();
     let on_log = |words: &[&str]| desk.json(&[words, &["-C", "work", "--server", &url]].concat());
     let run = on_log(&["trigger", "--source", "alerts", "--id", "1"])["run"].as_str().unwrap().to_owned();
     desk.write("note.txt", "seen");

@@ -93,6 +93,11 @@ impl Approved {
         }
     }
 
+    /// Whether what confirms it has to show this.
+    pub(crate) fn demands(&self, dimension: Dimension) -> bool {
+        self.require.contains(&dimension)
+    }
+
     /// The decisions that the execution stands on.
     pub fn decisions(&self) -> &[RecordId] {
         &self.execution.decisions

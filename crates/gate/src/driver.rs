@@ -39,6 +39,11 @@ use crate::{
 /// For how long what the log showed is taken for what it is still like, where it is asked again before anything happens.
 const STILL: Duration = Duration::from_secs(5);
 
+/// How long witnesses are waited for where a quorum of them is demanded, before the execution is logged and after it.
+const WITNESSES: Duration = Duration::from_secs(20);
+/// How often it is asked whether they have cosigned.
+const WITNESS_PAUSE: Duration = Duration::from_millis(250);
+
 /// How a gate is set up.
 pub struct Config {
     /// Where it notes what it has begun; gates of the same runtime may share it.
@@ -300,7 +305,10 @@ impl<L: Log> Gate<L> {
         {
             return Ok((ended, 0));
         }
-        let evidence = self.evidence(run)?;
+        let mut evidence = self.evidence(run)?;
+        if demands_witnesses(&request, &evidence) && !is_witnessed(&evidence) {
+            evidence = self.witnessed(run)?;
+        }
         let records = evidence.state().run(&run).map_or(0, |run| run.count());
         let refused = |refusal: Refusal| {
             let record = self.record_refusal(&request, &evidence, &refusal);
@@ -444,6 +452,12 @@ impl<L: Log> Gate<L> {
         let after = match shown {
             Some(shown) => self.remember(shown),
             None => self.evidence(request.run),
+        };
+        let after = match after {
+            Ok(after) if approved.demands(Dimension::Witnessed) && !is_witnessed(&after) => {
+                self.witnessed(request.run)
+            }
+            after => after,
         };
         let after = after.map_err(|error| self.unconfirmed(&execution, &error))?;
         let now = self.now().map_err(|error| self.unconfirmed(&execution, &error))?;
@@ -616,6 +630,19 @@ impl<L: Log> Gate<L> {
         Draft { place, time, principal, role, body: body.into() }.sign(&*self.signer)
     }
 
+    /// Evidence that a quorum of witnesses has cosigned, once there is some; as it is, if they take too long. It may show less than the log
+    /// has shown before, and nothing but this run is judged on it.
+    fn witnessed(&self, run: RunId) -> Result<Arc<Verdict>, GateError> {
+        let started = Instant::now();
+        loop {
+            let evidence = self.log.witnessed(run, self.now()?).map_err(GateError::NoEvidence)?;
+            if is_witnessed(&evidence) || started.elapsed() >= WITNESSES {
+                return Ok(Arc::new(evidence));
+            }
+            thread::sleep(WITNESS_PAUSE);
+        }
+    }
+
     fn evidence(&self, run: RunId) -> Result<Arc<Verdict>, GateError> {
         self.remember(self.log.evidence(run, self.now()?))
     }
@@ -660,6 +687,18 @@ impl Drop for Running<'_> {
     fn drop(&mut self) {
         lock(self.all).remove(&self.id);
     }
+}
+
+/// Whether the runtime's trust or the policy in force wants a quorum of witnesses behind this.
+fn demands_witnesses(request: &Request, evidence: &Verdict) -> bool {
+    let state = evidence.state();
+    let proposal = state.run(&request.run).and_then(|run| run.proposal(&request.proposal));
+    let by_policy = proposal.map(|proposal| state.demanded(proposal)).unwrap_or_default();
+    request.require.iter().chain(&by_policy).any(|dimension| *dimension == Dimension::Witnessed)
+}
+
+fn is_witnessed(evidence: &Verdict) -> bool {
+    matches!(evidence.answer(Dimension::Witnessed), Answer::Pass(_))
 }
 
 /// The first record that is not logged, and why; before all others one of which it is not known, then one that was not even submitted.

@@ -23,6 +23,14 @@ pub trait Log {
     /// [`LogError`]; the gate lets nothing pass then.
     fn evidence(&self, run: RunId, now: Millis) -> Result<Verdict, LogError>;
 
+    /// The same as of the newest checkpoint that a quorum of the log's witnesses cosigned, if that has all of the run.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    fn witnessed(&self, run: RunId, now: Millis) -> Result<Verdict, LogError> {
+        self.evidence(run, now)
+    }
+
     /// Logs a record with the payloads that it names, and gives its index. The same record may be submitted again.
     ///
     /// # Errors
@@ -86,6 +94,10 @@ pub enum LogError {
 impl Log for PinnedClient {
     fn evidence(&self, run: RunId, now: Millis) -> Result<Verdict, LogError> {
         self.fetch_verified(run, now).map(|verified| verified.verdict).map_err(not_shown)
+    }
+
+    fn witnessed(&self, run: RunId, now: Millis) -> Result<Verdict, LogError> {
+        self.fetch_evidence(run, now).map(|verified| verified.verdict).map_err(not_shown)
     }
 
     fn submit(&self, record: &UnverifiedRecord, payloads: &[Opening]) -> Result<u64, LogError> {
