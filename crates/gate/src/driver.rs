@@ -307,7 +307,7 @@ impl<L: Log> Gate<L> {
         }
         let mut evidence = self.evidence(run)?;
         if demands_witnesses(&request, &evidence) && !is_witnessed(&evidence) {
-            evidence = self.witnessed(run)?;
+            evidence = self.witnessed(run, &evidence)?;
         }
         let records = evidence.state().run(&run).map_or(0, |run| run.count());
         let refused = |refusal: Refusal| {
@@ -455,7 +455,7 @@ impl<L: Log> Gate<L> {
         };
         let after = match after {
             Ok(after) if approved.demands(Dimension::Witnessed) && !is_witnessed(&after) => {
-                self.witnessed(request.run)
+                self.witnessed(request.run, &after)
             }
             after => after,
         };
@@ -630,17 +630,19 @@ impl<L: Log> Gate<L> {
         Draft { place, time, principal, role, body: body.into() }.sign(&*self.signer)
     }
 
-    /// Evidence that a quorum of witnesses has cosigned, once there is some; as it is, if they take too long. It may show less than the log
-    /// has shown before, and nothing but this run is judged on it.
-    fn witnessed(&self, run: RunId) -> Result<Arc<Verdict>, GateError> {
+    /// Evidence that a quorum of witnesses has cosigned and that shows no older tree than this, once there is some; if they take too long,
+    /// this.
+    fn witnessed(&self, run: RunId, shown: &Arc<Verdict>) -> Result<Arc<Verdict>, GateError> {
+        let size = |evidence: &Verdict| evidence.checkpoints().last().map(|last| last.head.size);
         let started = Instant::now();
-        loop {
+        while started.elapsed() < WITNESSES {
             let evidence = self.log.witnessed(run, self.now()?).map_err(GateError::NoEvidence)?;
-            if is_witnessed(&evidence) || started.elapsed() >= WITNESSES {
+            if is_witnessed(&evidence) && size(&evidence) >= size(shown) {
                 return Ok(Arc::new(evidence));
             }
             thread::sleep(WITNESS_PAUSE);
         }
+        Ok(Arc::clone(shown))
     }
 
     fn evidence(&self, run: RunId) -> Result<Arc<Verdict>, GateError> {
