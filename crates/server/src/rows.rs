@@ -124,9 +124,25 @@ pub(crate) struct Index {
     read: Arc<Mutex<Read>>,
 }
 
-/// Records, and how many bytes they have together.
+/// Records by index, and how many bytes they have together.
 #[derive(Default)]
 struct Read(HashMap<u64, UnverifiedRecord>, usize);
+
+impl Read {
+    /// Keeps a record; where they would have more than `most` bytes then, instead of all others.
+    fn keep(&mut self, index: u64, record: UnverifiedRecord, most: usize) {
+        // Another thread may have read it meanwhile.
+        if self.0.contains_key(&index) {
+            return;
+        }
+        let bytes = record.bytes().len();
+        if self.1 + bytes > most {
+            *self = Self::default();
+        }
+        self.0.insert(index, record);
+        self.1 += bytes;
+    }
+}
 
 impl Index {
     pub(crate) fn new(reader: Reader) -> Self {
@@ -224,13 +240,7 @@ impl Lookup for Index {
         let bytes = self.reader.entry(LeafIndex(index))?;
         let record =
             UnverifiedRecord::parse(&bytes).map_err(|fault| LookupError::NoRecord { index, fault })?;
-        let Read(records, held) = &mut *read();
-        if *held + bytes.len() > limits::READ_BYTES {
-            (*records, *held) = Default::default();
-        }
-        if records.insert(index, record.clone()).is_none() {
-            *held += bytes.len();
-        }
+        read().keep(index, record.clone(), limits::READ_BYTES);
         Ok(record)
     }
 }
@@ -263,4 +273,29 @@ fn place(key: &IndexKey, index: u64) -> Vec<u8> {
 /// The index that a key of [`place`] ends with.
 fn index_in(key: &[u8]) -> Option<u64> {
     key.last_chunk().map(|index| u64::from_be_bytes(*index))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use counterfoil_testkit::Scenario;
+
+    use super::*;
+
+    #[test]
+    fn records_that_were_read_are_kept_up_to_the_limit_and_not_over_it() {
+        let scenario = Scenario::new();
+        let entries = scenario.ledger.entries();
+        let records: Vec<_> = entries.iter().map(|bytes| UnverifiedRecord::parse(bytes).unwrap()).collect();
+        let most = records[0].bytes().len() + records[1].bytes().len();
+        let mut read = Read::default();
+        for index in [0, 1, 1] {
+            read.keep(index, records[index as usize].clone(), most);
+        }
+        assert_eq!((read.0.len(), read.1), (2, most), "at the limit");
+        read.keep(2, records[2].clone(), most);
+        assert_eq!((read.0.len(), read.1), (1, records[2].bytes().len()), "over it");
+        assert_eq!(read.0[&2].id(), records[2].id());
+    }
 }
