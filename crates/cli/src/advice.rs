@@ -153,6 +153,9 @@ pub fn when_refused(code: &str) -> &'static str {
     match code {
         "action-differs" => "do exactly what was proposed, or propose this instead",
         "use-consumed" | "use-exceeded" => "propose it again if it is to be done again",
+        "outcome-unknown" => {
+            "look at what it changed, and say what became of it: `counterfoil settle`; then propose it again if it is to be done again"
+        }
         "proposal-ended" | "supersede-target" => "it was rejected, withdrawn or replaced: propose anew",
         "decision-not-approval" | "quorum-not-met" | "segregation" => {
             "have it approved by enough people who neither asked for it nor execute it"

@@ -223,6 +223,7 @@ impl Check {
             runtime,
             nonce: counterfoil_keys::random_nonce().map_err(|why| signing::key_failure(&why))?,
             is_idempotent: self.idempotent,
+            may_repeat: false,
             break_glass: None,
             stops,
             require: trust.require().to_vec(),

@@ -181,7 +181,7 @@ fn after_a_crash_the_outcome_is_unknown_and_nothing_runs_on_or_again() {
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(work.desk.read("tmp/checking"), beats, "the check runs on");
     // The next gate settles what the last one left, and lets nothing more pass on this approval.
-    assert_eq!(work.apply(&[]), (1, "use-exceeded".to_owned()));
+    assert_eq!(work.apply(&[]), (1, "outcome-unknown".to_owned()));
     assert_eq!(work.executions()[0]["status"], "unknown");
     assert!(!work.has_branch());
 }

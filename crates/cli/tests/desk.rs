@@ -188,7 +188,7 @@ fn without_a_log_nothing_is_called() {
 fn the_caller_changes_the_arguments_after_the_approval() {
     let log = Log::new();
     let desk = desk(&log);
-    let asked = desk.propose(&ask("shop/refund", &json!({"order": "17", "cents": 1})), false).unwrap();
+    let asked = desk.propose(&ask("shop/refund", &json!({"order": "17", "cents": 1}))).unwrap();
     let swapped =
         Asked { action: ask("shop/refund", &json!({"order": "17", "cents": 400})).action, ..asked.clone() };
     let mut called = Function::new(|_: Value| -> Result<(), String> { panic!("called") });
@@ -210,7 +210,7 @@ fn what_is_asked_for_in_a_run_stands_there_and_may_revise_what_is_there() {
         done += refund.cents;
         Ok(refund.cents)
     });
-    let first = desk.propose(&ask("shop/refund", &json!({"order": "17", "cents": 900})), false).unwrap();
+    let first = desk.propose(&ask("shop/refund", &json!({"order": "17", "cents": 900}))).unwrap();
     let smaller = ask("shop/refund", &json!({"order": "17", "cents": 400}));
     let second = desk.propose_in(first.run, &smaller, Some(first.proposal)).unwrap();
     assert_eq!(second.run, first.run);

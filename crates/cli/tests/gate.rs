@@ -261,7 +261,7 @@ fn a_command_that_is_idempotent_is_tried_again_after_the_gate_was_killed_under_t
     gate.kill().unwrap();
     gate.wait().unwrap();
     // Without the word of whoever runs it, it is not tried again.
-    work.run(&[]).failed(1, "use-exceeded");
+    work.run(&[]).failed(1, "outcome-unknown");
     work.run(&["--idempotent"]).good();
     let keys = work.log.desk.read("heard");
     let keys: Vec<&str> = keys.lines().collect();

@@ -30,7 +30,7 @@ language = "counterfoil-policy/1"
 name = "harmless"
 effect = "allow"
 uses = 1
-match.any = [{tool = "box/read"}, {tool = "box/fail"}, {tool = "box/slow"}, {tool = "box/crash"}, {tool = "box/refuse"}, {tool = "box:resources/*"}]
+match.any = [{tool = "box/read"}, {tool = "box/fail"}, {tool = "box/slow"}, {tool = "box/crash"}, {tool = "box/refuse"}, {tool = "box/peek"}, {tool = "box:resources/*"}]
 [[rules]]
 name = "ask"
 effect = "require"
@@ -243,17 +243,72 @@ fn a_server_that_dies_within_a_call_leaves_it_unknown() {
     assert_eq!(client.gate.wait().unwrap().code(), Some(3), "as the server ended");
 }
 
+/// A gate whose end nobody saw was followed by one that did the same again.
+#[test]
+fn a_call_that_may_have_happened_is_not_done_again_until_somebody_says_what_became_of_it() {
+    let office = Office::new();
+    let text = |text: &str| json!({"text": text});
+    // The server ends within the call, and so does the gate.
+    let gone = office.client(&[]).call(1, "crash", &text("x"));
+    assert_eq!(office.outcome(&gone), "unknown");
+    let receipt = |result: &Value| result["_meta"]["counterfoil/receipt"].clone();
+    let (run, mut client) = (receipt(&gone)["run"].as_str().unwrap().to_owned(), office.client(&[]));
+    for id in 1..=2 {
+        let again = client.call(id, "crash", &text("x"));
+        assert_eq!((&again["isError"], &receipt(&again)["code"]), (&json!(true), &json!("outcome-unknown")));
+        assert!(receipt(&again)["run"] == run && said(&again).contains("counterfoil settle"), "{again}");
+    }
+    assert_eq!(office.trace("crash"), "x\n");
+    // Other arguments are another call, and so is the same once it is known how that ended.
+    assert_eq!(said(&client.call(3, "read", &text("x"))), "done");
+    office.log.good(&["settle", &run, "--status", "failed", "--effects", "none"]);
+    let anew = client.call(4, "crash", &text("x"));
+    assert!(receipt(&anew)["run"] != run && office.outcome(&anew) == "unknown", "{anew}");
+    assert_eq!(office.trace("crash"), "x\nx\n");
+    assert_eq!(office.each_run_convinces(), 3);
+}
+
+#[test]
+fn a_call_of_a_killed_gate_is_not_done_again_by_the_next_nor_by_one_that_finds_no_notes_of_it() {
+    let office = Office::new();
+    let mut client = office.client(&[]);
+    client.begin(1, "slow", &json!({"text": "x"}));
+    office.wait_for("slow");
+    client.gate.kill().unwrap();
+    client.gate.wait().unwrap();
+    let run = office.run_that_is("executing", 1);
+    let notes = office.log.desk.path("gate");
+    std::fs::rename(&notes, office.log.desk.path("kept")).unwrap();
+    for status in ["executing", "unknown"] {
+        let again = office.client(&[]).call(2, "slow", &json!({"text": "x"}));
+        let receipt = &again["_meta"]["counterfoil/receipt"];
+        assert_eq!((&receipt["code"], &receipt["run"]), (&json!("outcome-unknown"), &json!(run)), "{again}");
+        assert_eq!(office.run_that_is(status, 1), run);
+        // The next finds them.
+        let _ = std::fs::remove_dir_all(&notes);
+        let _ = std::fs::rename(office.log.desk.path("kept"), &notes);
+    }
+    assert_eq!(office.trace("slow"), "x\n");
+}
+
+#[test]
+fn what_changes_nothing_is_called_anew_though_nobody_knows_what_became_of_it() {
+    let office = Office::new();
+    std::fs::write(office.trace_path("peeking"), "").unwrap();
+    for count in 1..=2 {
+        let gone = office.client(&[]).call(1, "peek", &json!({"text": "x"}));
+        assert_eq!(office.outcome(&gone), "unknown");
+        assert_eq!(office.trace("peek"), "x\n".repeat(count));
+    }
+    office.run_that_is("unknown", 2);
+}
+
 #[test]
 fn a_client_that_goes_lets_a_call_end_and_be_recorded() {
     let office = Office::new();
     let mut client = office.client(&[]);
     client.begin(1, "read", &json!({"text": "x"}));
-    for _ in 0..400 {
-        if office.trace_path("read").exists() {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    office.wait_for("read");
     client.close();
     assert_eq!(office.run_that_is("succeeded", 1).len(), 71);
 }
@@ -263,12 +318,7 @@ fn a_gate_that_is_told_to_end_records_what_runs_as_unknown() {
     let office = Office::new();
     let mut client = office.client(&[]);
     client.begin(1, "slow", &json!({"text": "x"}));
-    for _ in 0..400 {
-        if office.trace_path("slow").exists() {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    office.wait_for("slow");
     kill_process(Pid::from_child(&client.gate), Signal::TERM).unwrap();
     assert!(client.gate.wait().unwrap().code().is_some(), "it ends by itself");
     assert_eq!((office.approvals("unknown").len(), office.approvals("executing").len()), (1, 0));

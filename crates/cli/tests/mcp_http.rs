@@ -225,6 +225,14 @@ fn whatever_is_no_answer_leaves_a_call_unknown_and_is_not_repeated() {
         let result = client.call(1, tool, &json!({"text": "x"})).message()["result"].clone();
         assert_eq!(result["isError"], true, "{tool}: {result}");
         assert_eq!(net.office.outcome(&result), "unknown", "{tool}");
+        // The same call again, in the same session or another, is not sent.
+        for client in [client, gate.without_session()] {
+            let client = if *tool == "status404" { gate.session() } else { client };
+            let again = client.call(2, tool, &json!({"text": "x"})).message()["result"].clone();
+            let receipt = &again["_meta"]["counterfoil/receipt"];
+            assert_eq!(receipt["code"], "outcome-unknown", "{tool}: {again}");
+            assert_eq!(receipt["run"], result["_meta"]["counterfoil/receipt"]["run"]);
+        }
         assert_eq!(net.trace(tool), "x\n", "{tool}");
     }
     assert_eq!(net.heard("tools/call").len(), tools.len());

@@ -355,6 +355,16 @@ fn what_runs_when_its_client_exits_is_recorded_as_unknown() {
     });
 }
 
+/// That the same call again is not made, because it was begun, unless its server says that it changes nothing.
+fn is_in_doubt(setting: &Setting, client: &mut Client) {
+    if setting.server != Small {
+        return;
+    }
+    let result = client.call(setting.slow(20));
+    assert_eq!(result["isError"], true, "{result}");
+    assert_eq!(result["_meta"]["counterfoil/receipt"]["code"], "outcome-unknown", "{result}");
+}
+
 #[test]
 fn what_a_server_was_at_when_it_crashed_is_unknown_and_not_repeated() {
     each(&[(Ts1, Everything), (Py2, Small)], |setting| {
@@ -369,6 +379,7 @@ fn what_a_server_was_at_when_it_crashed_is_unknown_and_not_repeated() {
         client.exit();
         let mut client = setting.client(&[]);
         assert!(said(&client.call(setting.allowed())).contains("hello"));
+        is_in_doubt(setting, &mut client);
         client.exit();
         assert_eq!(office.approvals("unknown").len(), 1);
         setting.began_once();
@@ -410,6 +421,7 @@ fn what_a_killed_gate_was_at_is_unknown_and_not_repeated() {
         let mut client = setting.client(&[]);
         assert!(said(&client.call(setting.allowed())).contains("hello"));
         assert_eq!(office.run_that_is("unknown", 1), run);
+        is_in_doubt(setting, &mut client);
         office.convinces(&run);
         setting.began_once();
         client.exit();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use counterfoil_receipt::{
     Action, Author, Principal, RecordId, Role, RunId, UnverifiedRecord,
-    body::{BreakGlass, Execution},
+    body::{BreakGlass, Execution, Status},
     field::{Millis, Set, Uses},
     limits::DECISIONS,
     text::{Nonce, Text},
@@ -12,6 +12,9 @@ use counterfoil_receipt::{
 use counterfoil_verify::{Dimension, ExecutionState, Fault, ProposalState, Rule, Run, State, Verdict};
 
 use crate::{approved::Approved, known::Known, stops};
+
+/// The code of an action that may have happened: the use is held by an execution, and nobody knows what became of it.
+pub const OUTCOME_UNKNOWN: &str = "outcome-unknown";
 
 /// How many of those whose approval does not help a ruling names: the text stays one that a person reads.
 const REASONS: usize = 6;
@@ -33,6 +36,9 @@ pub struct Request {
     /// Whether what is behind does once what it is asked for twice under one idempotency key, so that a use whose outcome nobody
     /// knows may be tried again where the policy lets it.
     pub is_idempotent: bool,
+    /// Whether it may be the same request as one before it, made again by somebody who heard of no end: then it takes no further use while
+    /// nobody knows what became of one.
+    pub may_repeat: bool,
     /// Why it can't wait for approval, where somebody says that. It counts only where nothing else lets the action pass, and the policy
     /// allows break-glass.
     pub break_glass: Option<Text>,
@@ -56,7 +62,8 @@ pub enum Ruling {
 }
 
 /// Why not, with the stable code of the reason: of the rule that does not hold, or one of the gate's own
-/// (`evidence-foreign`, `evidence-incomplete`, `not-a-runtime`, `policy-differs`, `stop-in-doubt`, and what an effect says of itself).
+/// (`evidence-foreign`, `evidence-incomplete`, `not-a-runtime`, `outcome-unknown`, `policy-differs`, `stop-in-doubt`, and what an effect says
+/// of itself).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The stable code.
@@ -110,6 +117,9 @@ fn judge(request: &Request, known: &Known<'_>, now: Millis) -> Result<(Execution
     require.extend(&request.require);
     let again = if request.is_idempotent { to_retry(state, run, proposal, &request.runtime) } else { None };
     let held = again.and_then(|(_, execution)| Uses::new(execution.use_number));
+    if request.may_repeat && held.is_none() {
+        in_doubt(run, proposal, |status| status.is_none_or(|status| status == Status::Unknown))?;
+    }
     let use_number = held.map_or_else(|| next_use(proposal), Ok)?;
     let approvals = Approvals::sort(state, run, request, use_number.get(), now.get());
     let execution = Execution {
@@ -141,7 +151,18 @@ fn judge(request: &Request, known: &Known<'_>, now: Millis) -> Result<(Execution
     if is_outstanding(&fault, state, run, &execution, now.get()) {
         return Err(No::NotYet(approvals.what_is_missing(&fault)));
     }
+    if fault.rule == Rule::UseExceeded {
+        in_doubt(run, proposal, |status| status == Some(Status::Unknown))?;
+    }
     Err(fault.into())
+}
+
+/// Refuses what may have happened: where an execution that holds a use ended so, as far as is known.
+fn in_doubt(run: &Run, proposal: &ProposalState, ended: impl Fn(Option<Status>) -> bool) -> Result<(), No> {
+    let mut holders = proposal.uses.values().filter_map(|id| Some((id, run.execution(id)?.status())));
+    let Some((id, status)) = holders.find(|(_, status)| ended(*status)) else { return Ok(()) };
+    let why = if status.is_none() { "has no outcome" } else { "has an outcome that nobody knows" };
+    Err(refused(OUTCOME_UNKNOWN, format!("execution {id} {why}: it may have happened")))
 }
 
 /// The execution that may be tried again: the last one of a use, by this runtime, of which nobody knows what became.

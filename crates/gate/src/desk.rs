@@ -1,16 +1,15 @@
 //! Asking and doing in one: an agent's key proposes, the runtime's gate executes once that may be.
 
 use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
 use counterfoil_client::{ApprovalQuery, ClientError, Clock, Included, PinnedClient, Session, SubmitError};
 use counterfoil_receipt::{
-    Action, ActionDigest, Opening, Place, Principal, RecordId, Role, RunId, Signer, UnverifiedRecord,
+    Action, Opening, Place, Principal, RecordId, Role, RunId, Signer, UnverifiedRecord,
     action::Mode,
-    body::{Audience, Event, Holder, Proposal, Risk, Trigger},
+    body::{Audience, Event, Holder, Proposal, Risk, Status, Trigger},
     bundle::PayloadLine,
     text::{Label, Text},
 };
@@ -18,17 +17,18 @@ use counterfoil_verify::{ProposalStatus, Rule};
 use thiserror::Error;
 
 use crate::{
-    driver::{Ended, Gate, GateError},
+    decide::OUTCOME_UNKNOWN,
+    driver::{Ended, Gate, GateError, Way, lock},
+    earlier::{Earlier, Standing, Stands},
     effect::Effect,
     known::Begun,
     log::{Log as _, LogError},
 };
 
-/// Pages of the log's list on which earlier proposals are looked for: a thousand of each status.
-const EARLIER_PAGES: usize = 10;
-
-/// Proposals that others may go on with: beyond them, the same action is proposed anew.
-const LEFT: usize = 16_384;
+/// Pages of the log's list on which proposals that wait are looked for.
+const WAITING_PAGES: usize = 10;
+/// Pages on which those are looked for that may have happened: beyond them, nothing is done of which that is not known.
+const DOUBTS_PAGES: usize = 16_384;
 
 /// An agent's key beside the gate of a runtime.
 ///
@@ -59,7 +59,7 @@ pub struct Desk {
     agent: Box<dyn Signer + Send + Sync>,
     principal: Principal,
     clock: Box<dyn Clock + Send + Sync>,
-    earlier: Mutex<HashMap<ActionDigest, Earlier>>,
+    earlier: Mutex<Earlier>,
 }
 
 /// What is asked for, and why.
@@ -75,6 +75,8 @@ pub struct Ask {
     pub risk: Risk,
     /// For those who decide.
     pub summary: Option<Text>,
+    /// Whether doing it changes nothing, so that it may be asked for anew where nobody knows what became of it.
+    pub changes_nothing: bool,
 }
 
 /// A proposal.
@@ -88,17 +90,12 @@ pub struct Asked {
     pub action: Action,
     /// Whether it stood before it was asked for.
     pub earlier: bool,
+    /// Whether it was begun by then, and nobody knew how it ended.
+    pub in_doubt: bool,
+    /// Whether doing it changes nothing.
+    pub changes_nothing: bool,
     /// What is to be logged, if it was only signed so far.
     pub begun: Option<Begun>,
-}
-
-/// What the log lists of an earlier proposal.
-#[derive(Clone, Copy, Debug)]
-struct Earlier {
-    run: RunId,
-    proposal: RecordId,
-    /// Whether it was executed, and nobody knows what became of it.
-    is_unknown: bool,
 }
 
 /// Why nothing was asked for, or done.
@@ -123,7 +120,8 @@ impl Ask {
     /// # Errors
     /// [`AskError::NotAsked`] if source or id are no labels.
     pub fn new(source: &str, event: &str, action: Action, risk: Risk) -> Result<Self, AskError> {
-        Ok(Self { event: Self::event(source, event)?, action, openings: Vec::new(), risk, summary: None })
+        let event = Self::event(source, event)?;
+        Ok(Self { event, action, openings: Vec::new(), risk, summary: None, changes_nothing: false })
     }
 
     /// An event, by where it came from and its id there.
@@ -135,6 +133,14 @@ impl Ask {
             Label::new(text).ok_or_else(|| AskError::not_asked("event", format!("{text:?} is no label")))
         };
         Ok(Event { id: label(id)?, kind: None, source: label(source)? })
+    }
+}
+
+impl Asked {
+    /// A proposal that was just made.
+    fn new(run: RunId, proposal: RecordId, ask: &Ask) -> Self {
+        let (action, changes_nothing) = (ask.action.clone(), ask.changes_nothing);
+        Self { run, proposal, action, earlier: false, in_doubt: false, changes_nothing, begun: None }
     }
 }
 
@@ -165,7 +171,7 @@ impl Desk {
         effect: &mut dyn Effect,
         patience: Duration,
     ) -> Result<(Asked, Ended), AskError> {
-        let asked = self.propose(ask, effect.is_idempotent())?;
+        let asked = self.propose(ask)?;
         let began = Instant::now();
         let left = || patience.saturating_sub(began.elapsed());
         let ended = self.wait_and_run(&asked, effect, left())?;
@@ -182,27 +188,45 @@ impl Desk {
         let Some(outcome) = outcome else { return Ok((preview, ended)) };
         let revised =
             self.sign_proposal(asked.run, vec![outcome], ask, &asked.action, Some(asked.proposal))?;
-        let asked = Asked { proposal: revised.id(), earlier: false, begun: None, ..asked };
+        let asked = Asked { proposal: revised.id(), earlier: false, in_doubt: false, begun: None, ..asked };
         self.submit(&[revised], &ask.openings)?;
         let ended = self.wait_and_run(&asked, effect, left())?;
         Ok((asked, ended))
     }
 
-    /// Has a proposal's effect happen if that may be now, as [`Gate::run_soon`] does: [`Gate::log_outcomes`] is to be called soon.
+    /// Has a proposal's effect happen if that may be now, as [`Gate::run_soon`] does: [`Gate::log_outcomes`] is to be called soon. Where it was
+    /// begun before, and nobody knows how that ended, no further use is taken: it is only tried again, where the policy lets it.
     ///
     /// # Errors
     /// [`AskError`]: nothing ran.
     pub fn attempt(&self, asked: &Asked, effect: &mut dyn Effect) -> Result<Ended, AskError> {
-        let begun = asked.begun.as_ref();
-        self.gate.run_soon(asked.run, asked.proposal, &asked.action, effect, begun).map_err(|error| {
-            match error {
-                GateError::NotProposed(LogError::Rejected { code }) => {
-                    AskError::not_asked(code, "the log does not admit the proposal")
-                }
-                GateError::NotProposed(error) => AskError::not_asked("not-proposed", error.to_string()),
-                error => error.into(),
+        let way = Way { begun: asked.begun.as_ref(), is_logged_behind: true, ..Self::way(asked) };
+        let ended = self.gate.attempt(asked.run, asked.proposal, &asked.action, effect, &way);
+        let (ended, _) = ended.map_err(|error| match error {
+            GateError::NotProposed(LogError::Rejected { code }) => {
+                AskError::not_asked(code, "the log does not admit the proposal")
             }
-        })
+            GateError::NotProposed(error) => AskError::not_asked("not-proposed", error.to_string()),
+            error => error.into(),
+        })?;
+        self.keep_doubt(asked, &ended);
+        Ok(ended)
+    }
+
+    fn way(asked: &Asked) -> Way<'static> {
+        Way { may_repeat: asked.in_doubt, ..Way::default() }
+    }
+
+    /// What may have happened is not asked for anew.
+    fn keep_doubt(&self, asked: &Asked, ended: &Ended) {
+        let in_doubt = match ended {
+            Ended::Ran(ran) => ran.done.status == Status::Unknown,
+            Ended::Refused { refusal, .. } => refusal.code == OUTCOME_UNKNOWN,
+            Ended::NotRun { .. } | Ended::Held(_) => false,
+        };
+        if in_doubt && !asked.changes_nothing {
+            self.leave(&Asked { in_doubt, ..asked.clone() });
+        }
     }
 
     fn wait_and_run(
@@ -211,7 +235,10 @@ impl Desk {
         effect: &mut dyn Effect,
         patience: Duration,
     ) -> Result<Ended, GateError> {
-        self.gate.run_when_approved(asked.run, asked.proposal, &asked.action, effect, patience)
+        let what = (asked.run, asked.proposal, &asked.action);
+        let ended = self.gate.wait_and_attempt(what, effect, &Self::way(asked), patience)?;
+        self.keep_doubt(asked, &ended);
+        Ok(ended)
     }
 
     /// Previews what is asked for, under a proposal of its own in the same run; how that ended.
@@ -224,7 +251,8 @@ impl Desk {
     ) -> Result<(Asked, Ended), AskError> {
         let action = Action { mode: Mode::Preview, ..asked.action.clone() };
         let proposal = self.sign_proposal(asked.run, self.heads(asked.run)?, ask, &action, None)?;
-        let preview = Asked { run: asked.run, proposal: proposal.id(), action, earlier: false, begun: None };
+        let (run, proposal_id) = (asked.run, proposal.id());
+        let preview = Asked { action, ..Asked::new(run, proposal_id, ask) };
         self.submit(&[proposal], &ask.openings)?;
         let ended = self.wait_and_run(&preview, effect, patience)?;
         Ok((preview, ended))
@@ -240,17 +268,26 @@ impl Desk {
         self.submit(&[trigger], &[]).map(|_| run)
     }
 
-    /// Looks for what this agent proposed before, of the tools that `tool` matches, and what still waits. What the log lists is a hint: what
-    /// runs is verified as everything is.
+    /// Looks for what this agent proposed before, of the tools that `tool` matches: what still waits, and what was begun and has no known
+    /// end. What the log lists is a hint: what runs is verified as everything is.
     ///
     /// # Errors
     /// [`AskError::NotAsked`] if the log gives no answer.
     pub fn find_earlier(&self, tool: &str) -> Result<(), AskError> {
         let log = self.gate.log().hints().map_err(|fault| failed(&fault))?;
-        let mut found = HashMap::new();
-        for status in [ProposalStatus::Unknown, ProposalStatus::Open, ProposalStatus::Approved] {
+        let mut found = Earlier::default();
+        for doubt in self.gate.in_doubt() {
+            let one = Standing { run: doubt.run, proposal: doubt.proposal, in_doubt: true };
+            found.keep(doubt.action, one);
+        }
+        for (status, in_doubt) in [
+            (ProposalStatus::Unknown, true),
+            (ProposalStatus::Executing, true),
+            (ProposalStatus::Open, false),
+            (ProposalStatus::Approved, false),
+        ] {
             let mut before = None;
-            for _ in 0..EARLIER_PAGES {
+            for _ in 0..if in_doubt { DOUBTS_PAGES } else { WAITING_PAGES } {
                 let query = ApprovalQuery {
                     status: Some(status),
                     principal: Some(self.principal.clone()),
@@ -259,28 +296,30 @@ impl Desk {
                     ..ApprovalQuery::default()
                 };
                 let page = log.approvals(&query).map_err(|fault| failed(&fault))?;
-                let theirs = page.approvals.into_iter().filter(|one| one.proposer == self.principal);
-                let is_unknown = status == ProposalStatus::Unknown;
-                found.extend(theirs.map(|one| {
-                    (one.action.digest, Earlier { run: one.run, proposal: one.proposal, is_unknown })
-                }));
+                for one in page.approvals.into_iter().filter(|one| one.proposer == self.principal) {
+                    found
+                        .keep(one.action.digest, Standing { run: one.run, proposal: one.proposal, in_doubt });
+                }
                 before = page.next;
                 if before.is_none() {
                     break;
                 }
             }
+            if in_doubt && before.is_some() {
+                found.doubt_more();
+            }
         }
-        *self.earlier.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        *lock(&self.earlier) = found;
         Ok(())
     }
 
-    /// Proposes in a run of its own, unless [`Desk::find_earlier`] found that it stands. What was begun and has no known end is proposed
-    /// anew, unless it is idempotent: then it may be tried again.
+    /// Proposes in a run of its own, unless the same stands: it waits, or it was begun, and nobody knows how that ended. That is then what
+    /// is gone on with, and it is done again only as the policy lets it be tried again. What changes nothing is proposed anew.
     ///
     /// # Errors
-    /// [`AskError::NotAsked`].
-    pub fn propose(&self, ask: &Ask, is_idempotent: bool) -> Result<Asked, AskError> {
-        let mut asked = self.prepare(ask, is_idempotent)?;
+    /// [`AskError::NotAsked`]; `outcomes-unknown` if too much was begun and has no known end to say of this that it was not.
+    pub fn propose(&self, ask: &Ask) -> Result<Asked, AskError> {
+        let mut asked = self.prepare(ask)?;
         if let Some(begun) = asked.begun.take() {
             let (records, openings) = begun.into_parts();
             self.submit(&records, &openings)?;
@@ -292,18 +331,23 @@ impl Desk {
     ///
     /// # Errors
     /// [`AskError::NotAsked`].
-    pub fn prepare(&self, ask: &Ask, is_idempotent: bool) -> Result<Asked, AskError> {
-        let digest = ask.action.digest();
-        let earlier = self.earlier.lock().unwrap_or_else(PoisonError::into_inner).remove(&digest);
-        if let Some(Earlier { run, proposal, .. }) = earlier.filter(|one| is_idempotent || !one.is_unknown) {
-            return Ok(Asked { run, proposal, action: ask.action.clone(), earlier: true, begun: None });
+    pub fn prepare(&self, ask: &Ask) -> Result<Asked, AskError> {
+        match lock(&self.earlier).take(&ask.action.digest(), ask.changes_nothing) {
+            Stands::This(Standing { run, proposal, in_doubt }) => {
+                return Ok(Asked { earlier: true, in_doubt, ..Asked::new(run, proposal, ask) });
+            }
+            Stands::NotKnown => {
+                let why = "too many actions were begun of which nobody knows the end; settle them: `counterfoil approvals list --status unknown`";
+                return Err(AskError::not_asked("outcomes-unknown", why));
+            }
+            Stands::Nothing => {}
         }
         let trigger = self.sign_trigger(ask.event.clone())?;
         let run = RunId::started_by(trigger.id());
         let proposal = self.sign_proposal(run, vec![trigger.id()], ask, &ask.action, None)?;
         let id = proposal.id();
         let begun = Some(Begun::new(trigger, proposal, ask.openings.clone()));
-        Ok(Asked { run, proposal: id, action: ask.action.clone(), earlier: false, begun })
+        Ok(Asked { begun, ..Asked::new(run, id, ask) })
     }
 
     /// Proposes in a run that the agent owns, after all that is in it; the log refuses what is another's. Nothing earlier is looked for.
@@ -314,25 +358,18 @@ impl Desk {
         let proposal = self.sign_proposal(run, self.heads(run)?, ask, &ask.action, supersedes)?;
         let id = proposal.id();
         self.submit(&[proposal], &ask.openings)?;
-        Ok(Asked { run, proposal: id, action: ask.action.clone(), earlier: false, begun: None })
+        Ok(Asked::new(run, id, ask))
     }
 
-    /// Leaves a proposal that is held to whoever proposes the same action next, as if [`Desk::find_earlier`] had found it.
+    /// Leaves a proposal to whoever proposes the same action next, as if [`Desk::find_earlier`] had found it.
     pub fn leave(&self, asked: &Asked) {
-        let mut earlier = self.earlier.lock().unwrap_or_else(PoisonError::into_inner);
-        if earlier.len() < LEFT {
-            let one = Earlier { run: asked.run, proposal: asked.proposal, is_unknown: false };
-            earlier.insert(asked.action.digest(), one);
-        }
+        let Asked { run, proposal, in_doubt, .. } = *asked;
+        lock(&self.earlier).keep(asked.action.digest(), Standing { run, proposal, in_doubt });
     }
 
     /// Leaves a proposal to nobody any more: it has ended.
     pub fn end(&self, asked: &Asked) {
-        let mut earlier = self.earlier.lock().unwrap_or_else(PoisonError::into_inner);
-        let digest = asked.action.digest();
-        if earlier.get(&digest).is_some_and(|one| one.proposal == asked.proposal) {
-            earlier.remove(&digest);
-        }
+        lock(&self.earlier).end(&asked.action.digest(), &asked.proposal);
     }
 
     fn sign_trigger(&self, event: Event) -> Result<UnverifiedRecord, AskError> {

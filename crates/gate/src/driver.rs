@@ -33,6 +33,7 @@ use crate::{
     open::{OpenExecutions, SignedOutcome},
     pin::PolicyPin,
     refusals::{Kind, Refusals},
+    settle::Doubt,
     stops::Stops,
 };
 
@@ -66,6 +67,8 @@ pub struct Gate<L> {
     pub(crate) open: OpenExecutions,
     pub(crate) behind: Behind,
     pub(crate) settled: AtomicBool,
+    /// What was found begun, and has no known end.
+    pub(crate) doubts: Mutex<Vec<Doubt>>,
     pub(crate) runtime: Author,
     /// Executions that this process has begun and not ended.
     pub(crate) running: Mutex<BTreeSet<RecordId>>,
@@ -167,6 +170,7 @@ impl<L: Log> Gate<L> {
             outcome_patience: config.outcome_patience,
             refusals: Refusals::new(config.dir.join("refusals"), config.refusal_pause)?,
             settled: AtomicBool::new(false),
+            doubts: Mutex::default(),
             running: Mutex::default(),
             pin: None,
             shown: Mutex::default(),
@@ -231,7 +235,7 @@ impl<L: Log> Gate<L> {
         effect: &mut dyn Effect,
         begun: Option<&Begun>,
     ) -> Result<Ended, GateError> {
-        let way = Way { break_glass: None, begun, is_logged_behind: true };
+        let way = Way { begun, is_logged_behind: true, ..Way::default() };
         self.attempt(run, proposal, action, effect, &way).map(|(ended, _)| ended)
     }
 
@@ -264,9 +268,20 @@ impl<L: Log> Gate<L> {
         effect: &mut dyn Effect,
         patience: Duration,
     ) -> Result<Ended, GateError> {
+        self.wait_and_attempt((run, proposal, action), effect, &Way::default(), patience)
+    }
+
+    /// One request, again whenever something was decided, for as long as there is patience.
+    pub(crate) fn wait_and_attempt(
+        &self,
+        (run, proposal, action): (RunId, RecordId, &Action),
+        effect: &mut dyn Effect,
+        way: &Way<'_>,
+        patience: Duration,
+    ) -> Result<Ended, GateError> {
         let started = Instant::now();
         loop {
-            let (ended, records) = self.attempt(run, proposal, action, effect, &Way::default())?;
+            let (ended, records) = self.attempt(run, proposal, action, effect, way)?;
             let left = patience.saturating_sub(started.elapsed());
             if left.is_zero() || !matches!(ended, Ended::Held(_)) {
                 return Ok(ended);
@@ -276,7 +291,7 @@ impl<L: Log> Gate<L> {
     }
 
     /// One request on one state of the log; also says how many records the run had then.
-    fn attempt(
+    pub(crate) fn attempt(
         &self,
         run: RunId,
         proposal: RecordId,
@@ -296,6 +311,7 @@ impl<L: Log> Gate<L> {
             runtime: self.runtime.clone(),
             nonce,
             is_idempotent: effect.is_idempotent(),
+            may_repeat: way.may_repeat,
             break_glass: way.break_glass.clone(),
             stops: self.stops.read()?,
             require,
@@ -663,13 +679,15 @@ impl<L: Log> Gate<L> {
 
 /// How an effect is to happen.
 #[derive(Default)]
-struct Way<'w> {
+pub(crate) struct Way<'w> {
     /// Why it can't wait for people.
-    break_glass: Option<Text>,
+    pub break_glass: Option<Text>,
     /// The run, if it was just begun.
-    begun: Option<&'w Begun>,
+    pub begun: Option<&'w Begun>,
     /// Whether the outcome may be logged later.
-    is_logged_behind: bool,
+    pub is_logged_behind: bool,
+    /// Whether it may be asked for a second time by somebody who heard of no end.
+    pub may_repeat: bool,
 }
 
 /// An execution that this process works on, until this goes out of scope.

@@ -18,6 +18,7 @@ pub mod command;
 mod decide;
 mod desk;
 mod driver;
+mod earlier;
 mod effect;
 mod function;
 mod known;
@@ -32,7 +33,7 @@ mod shown;
 mod stops;
 
 pub use approved::{Approved, Permit};
-pub use decide::{Refusal, Request, Ruling, decide};
+pub use decide::{OUTCOME_UNKNOWN, Refusal, Request, Ruling, decide};
 pub use desk::{Ask, AskError, Asked, Desk};
 pub use driver::{Config, Ended, Gate, GateError, Ran};
 pub use effect::{Attempt, Done, Effect, Idempotent, ResultPayload};

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use counterfoil_receipt::{
-    Body, RecordId, RunId, UnverifiedRecord,
+    ActionDigest, Body, RecordId, RunId, UnverifiedRecord,
     body::{Effects, Status},
 };
 use counterfoil_verify::{Answer, Dimension, Rule, Shown, Verdict};
@@ -36,7 +36,27 @@ pub enum Settled {
     Open(RecordId, String),
 }
 
+/// What was begun in this directory, and has no known end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Doubt {
+    pub run: RunId,
+    pub proposal: RecordId,
+    pub action: ActionDigest,
+}
+
+impl Doubt {
+    fn of(execution: &UnverifiedRecord) -> Option<Self> {
+        let Body::Execution(body) = execution.body() else { return None };
+        Some(Self { run: execution.run()?, proposal: body.proposal, action: body.action.digest() })
+    }
+}
+
 impl<L: Log> Gate<L> {
+    /// What [`Gate::settle_open`] found begun that has no known end.
+    pub(crate) fn in_doubt(&self) -> Vec<Doubt> {
+        lock(&self.doubts).clone()
+    }
+
     /// Settles what earlier processes left open: logs the outcome that was noted, or else that the outcome is unknown.
     /// Runs nothing.
     ///
@@ -44,6 +64,7 @@ impl<L: Log> Gate<L> {
     /// [`GateError`]; the gate then lets nothing pass.
     pub fn settle_open(&self) -> Result<Vec<Settled>, GateError> {
         self.settled.store(false, Ordering::Release);
+        lock(&self.doubts).clear();
         let mut settled = Vec::new();
         // What another runtime began in this directory only it can report.
         let is_own = |execution: &UnverifiedRecord| execution.author().principal == self.runtime.principal;
@@ -67,6 +88,19 @@ impl<L: Log> Gate<L> {
     }
 
     fn settle(&self, place: &OpenExecutions, execution: &UnverifiedRecord) -> Result<Settled, GateError> {
+        let settled = self.settle_one(place, execution)?;
+        if matches!(settled, Settled::Open(..)) {
+            self.doubt(execution);
+        }
+        Ok(settled)
+    }
+
+    /// Nobody knows what became of it.
+    fn doubt(&self, execution: &UnverifiedRecord) {
+        lock(&self.doubts).extend(Doubt::of(execution));
+    }
+
+    fn settle_one(&self, place: &OpenExecutions, execution: &UnverifiedRecord) -> Result<Settled, GateError> {
         let id = execution.id();
         let Some(run) = execution.run() else { return Ok(Settled::Open(id, "names no run".to_owned())) };
         let evidence = match self.log.evidence(run, self.now()?) {
@@ -91,7 +125,10 @@ impl<L: Log> Gate<L> {
                 Ok(Settled::NeverLogged(id))
             }
             None => Ok(Settled::Open(id, "it is not logged, and could still be".to_owned())),
-            Some(Some(_)) => {
+            Some(Some(status)) => {
+                if status == Status::Unknown {
+                    self.doubt(execution);
+                }
                 place.clear(id)?;
                 Ok(Settled::Known(id))
             }
@@ -131,6 +168,9 @@ impl<L: Log> Gate<L> {
                 outcome
             }
         };
+        if matches!(outcome.record.body(), Body::Outcome(body) if body.status == Status::Unknown) {
+            self.doubt(execution);
+        }
         match self.submit_outcome(&outcome) {
             Ok(()) => {
                 place.clear(id)?;

@@ -5,7 +5,7 @@
 use counterfoil_gate::{Attempt, Refusal, Request, Ruling, decide};
 use counterfoil_receipt::{
     Author, RecordId, Role, RunId,
-    body::{Audience, Decision, Ruling as Vote, Status, Window},
+    body::{Audience, Decision, Effects, Ruling as Vote, Settlement, Status, Window},
     field::{Millis, Whole},
     text::Nonce,
 };
@@ -38,6 +38,7 @@ impl Case {
             runtime,
             nonce: Nonce::new("nonce-of-a-gate-test-01").unwrap(),
             is_idempotent: false,
+            may_repeat: false,
             break_glass: None,
             stops: Vec::new(),
             require: Vec::new(),
@@ -295,6 +296,7 @@ fn the_requester_can_not_be_the_approver_and_others_still_can() {
         runtime: author(&scenario.cast.gate),
         nonce: Nonce::new("nonce-of-a-gate-test-02").unwrap(),
         is_idempotent: false,
+        may_repeat: false,
         break_glass: None,
         stops: Vec::new(),
         require: Vec::new(),
@@ -617,6 +619,36 @@ fn what_the_policy_allows_passes_without_decisions_as_often_as_it_says() {
     assert_eq!(case.passes(), []);
     case.scenario.execute(case.run, case.proposal, &[]);
     case.is_refused("use-exceeded");
+}
+
+/// A further use was taken by what was asked for again because nobody had heard of an end.
+#[test]
+fn what_may_repeat_another_request_takes_no_further_use_while_nobody_knows_how_that_ended() {
+    let mut case =
+        under(json!([{"effect": "allow", "match": {"tool": "db.*"}, "name": "databases", "uses": 3}]));
+    let execution = case.scenario.execute(case.run, case.proposal, &[]);
+    for is_idempotent in [false, true] {
+        (case.request.may_repeat, case.request.is_idempotent) = (true, is_idempotent);
+        assert!(case.is_refused("outcome-unknown").detail.contains("has no outcome"));
+    }
+    case.request.may_repeat = false;
+    assert_eq!(case.passes(), [], "a further use is granted");
+    case.scenario.report(case.run, execution, Status::Unknown);
+    assert_eq!(case.passes(), []);
+    case.request.may_repeat = true;
+    assert!(case.is_refused("outcome-unknown").detail.contains(&execution.to_string()));
+    let (ana, settlement) = (
+        case.scenario.cast.ana.clone(),
+        Settlement {
+            effects: Effects::None,
+            evidence: None,
+            execution,
+            reason: None,
+            status: Status::Failed,
+        },
+    );
+    case.scenario.ledger.add(&ana, Some(case.run), settlement);
+    assert_eq!(case.passes(), [], "it is known now");
 }
 
 #[test]

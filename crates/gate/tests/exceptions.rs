@@ -274,7 +274,7 @@ fn an_idempotent_effect_is_tried_again_under_the_same_key_as_often_as_the_policy
         });
         assert!(matches!(request(&log, dir.path(), &mut effect), Ended::Ran(_)));
     }
-    refused(request(&log, dir.path(), &mut Idempotent(never)), "use-exceeded");
+    refused(request(&log, dir.path(), &mut Idempotent(never)), "outcome-unknown");
     let executions: Vec<RecordId> = log.records(Type::Execution).iter().map(UnverifiedRecord::id).collect();
     let known: Vec<Attempt> =
         executions.iter().map(|id| Attempt { execution: *id, idempotency_key: executions[0] }).collect();
@@ -295,11 +295,11 @@ fn what_is_not_idempotent_or_may_not_be_retried_or_is_known_is_not_tried_again()
     let dir = || tempfile::tempdir().unwrap();
     let (log, dir_of_plain) = (with_policy(json!({"retries": 2})), dir());
     request(&log, dir_of_plain.path(), &mut lost);
-    refused(request(&log, dir_of_plain.path(), &mut never), "use-exceeded");
+    refused(request(&log, dir_of_plain.path(), &mut never), "outcome-unknown");
 
     let (log, dir_without) = (with_policy(json!({})), dir());
     request(&log, dir_without.path(), &mut Idempotent(lost));
-    refused(request(&log, dir_without.path(), &mut Idempotent(never)), "use-exceeded");
+    refused(request(&log, dir_without.path(), &mut Idempotent(never)), "outcome-unknown");
 
     for status in [Status::Succeeded, Status::Failed] {
         let (log, dir) = (with_policy(json!({"retries": 2})), dir());

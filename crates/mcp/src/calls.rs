@@ -6,7 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use counterfoil_gate::{AskError, Asked, Attempt, Done, Ended, GateError, Ran, Refusal, ResultPayload};
+use counterfoil_gate::{
+    AskError, Asked, Attempt, Done, Ended, GateError, OUTCOME_UNKNOWN, Ran, Refusal, ResultPayload,
+};
 use counterfoil_receipt::{
     Action, Opening, RecordId, RunId,
     body::{Effects, Status},
@@ -53,6 +55,11 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
+    /// Nobody knows what became of it.
+    fn doubt(&mut self) {
+        (self.asked.earlier, self.asked.in_doubt, self.asked.begun) = (true, true, None);
+    }
+
     /// Whether nobody attempts it and nobody waits for it.
     pub(crate) fn is_idle(&self) -> bool {
         !self.busy && self.waiters.is_empty()
@@ -149,7 +156,7 @@ impl Proxy {
                 // Before anything is prepared: what an earlier gate left is taken from there.
                 None => {
                     let remembered = self.remember(&ask.openings)?;
-                    Ok((desk.asking.prepare(&ask, call.tool.idempotent)?, remembered))
+                    Ok((desk.asking.prepare(&ask)?, remembered))
                 }
             })
         });
@@ -238,6 +245,9 @@ impl Proxy {
             let again = match ended {
                 Ok(Ok(Ended::Held(why))) => self.held(&digest, why),
                 Ok(Ok(Ended::Ran(ran))) => self.ran(&digest, &ticket, &ran, result),
+                Ok(Ok(Ended::Refused { refusal, .. })) if refusal.code == OUTCOME_UNKNOWN => {
+                    self.in_doubt(&digest, &refusal.to_string())
+                }
                 Ok(Ok(Ended::Refused { refusal, .. })) => {
                     let is_used_up = refusal.code == Rule::UseExceeded.code();
                     let why = format!("refused: {refusal}");
@@ -257,6 +267,30 @@ impl Proxy {
                 return;
             }
         }
+    }
+
+    /// A call may have happened, and nobody knows: it is not done again until somebody says what became of it.
+    fn in_doubt(&self, digest: &CallDigest, why: &str) -> bool {
+        let mut state = self.state();
+        let era = state.era();
+        let Some(pending) = state.calls.get_mut(digest) else { return false };
+        pending.doubt();
+        self.leave_to_others(pending);
+        pending.busy = false;
+        let waiters = std::mem::take(&mut pending.waiters);
+        let Asked { run, proposal, .. } = pending.asked;
+        drop(state);
+        let receipt = CallReceipt::new(run, Some(proposal), None, "refused");
+        let receipt = CallReceipt { code: Some(OUTCOME_UNKNOWN.to_owned()), ..receipt };
+        let text = format!(
+            "refused: {why}. Nothing was run now. Look at what the earlier call changed before anything else is done about it. Once a \
+             person says what became of it, with `counterfoil settle {run} --status … --effects …`, the same call is another one."
+        );
+        let reply = Reply::Result(reply::not_run(era, &text, Some(&receipt)));
+        for waiter in waiters {
+            self.answer(&waiter.ticket, &reply);
+        }
+        false
     }
 
     /// A call waits for people. Whether to attempt it at once again, because something changed meanwhile.
@@ -303,9 +337,11 @@ impl Proxy {
         let (held, call, asked) = (pending.held, pending.call.clone(), pending.asked.clone());
         let waiters: Vec<Ticket> = pending.waiters.drain(..).map(|waiter| waiter.ticket).collect();
         (pending.busy, pending.ran) = (false, true);
-        // What may be tried again is not over.
-        let again = call.tool.idempotent && ran.done.status == Status::Unknown;
-        if !held && !again {
+        // What may have happened is not over: the same call is this one.
+        let in_doubt = ran.done.status == Status::Unknown && !asked.changes_nothing;
+        if in_doubt {
+            pending.doubt();
+        } else if !held {
             state.forget(digest);
         }
         drop(state);
@@ -325,7 +361,7 @@ impl Proxy {
                 self.join_later(waiter, *digest, call.clone());
             }
         }
-        if held && !again {
+        if held && !in_doubt {
             self.forget_if_used_up(digest, &asked);
         }
         false

@@ -380,6 +380,7 @@ impl Desk {
         ask.event.kind = Label::new("tools/call");
         ask.summary = Text::new(format!("A call of {} through MCP.", ask.action.tool));
         ask.openings = openings;
+        ask.changes_nothing = call.tool.read_only;
         Ok(ask)
     }
 }

@@ -18,6 +18,9 @@ pub struct Tool {
     /// Whether its server says of it that a call with the same arguments changes nothing more. That is the server's word; whether it counts
     /// is the policy's to say.
     pub idempotent: bool,
+    /// Whether its server says of it that it changes nothing, so that it may be called anew where nobody knows what became of a call. Who does
+    /// what it says that it does not has the same done twice by itself.
+    pub read_only: bool,
 }
 
 /// The tools that a server listed.
@@ -67,8 +70,10 @@ impl Page {
         let mut tools = Vec::new();
         for tool in listed {
             let name = tool.get("name").and_then(Value::as_str).ok_or("a tool has no name")?.to_owned();
-            let idempotent = tool.pointer("/annotations/idempotentHint") == Some(&Value::Bool(true));
-            tools.push((name, Tool { definition: digest(tool)?, idempotent }, tool.clone()));
+            let hints = |name: &str| tool.pointer(name) == Some(&Value::Bool(true));
+            let idempotent = hints("/annotations/idempotentHint");
+            let read_only = hints("/annotations/readOnlyHint");
+            tools.push((name, Tool { definition: digest(tool)?, idempotent, read_only }, tool.clone()));
         }
         let next = match result.get("nextCursor") {
             None | Some(Value::Null) => None,

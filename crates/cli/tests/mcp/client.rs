@@ -60,6 +60,17 @@ impl Office {
         std::fs::read_to_string(self.trace_path(tool)).unwrap_or_default()
     }
 
+    /// Waits until a tool left something behind.
+    pub fn wait_for(&self, tool: &str) {
+        for _ in 0..2_000 {
+            if self.trace_path(tool).exists() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("nobody called {tool}");
+    }
+
     pub fn trace_path(&self, tool: &str) -> PathBuf {
         self.log.desk.path("box").join(tool)
     }

@@ -18,8 +18,11 @@ def tools():
     # A definition that changes when somebody asks for it.
     description = "Appends. " + (open("description").read() if os.path.exists("description") else "")
     named = ["append", "read", "drop", "fail", "slow", "crash", "refuse", "confirm"]
+    # One that says of itself that it changes nothing, whatever it leaves.
+    named += ["peek"] if os.path.exists("peeking") else []
     named += [f"tool-{number}" for number in range(130)] if os.path.exists("many") else []
-    return [{"name": name, "description": description, "inputSchema": schema} for name in named]
+    harmless = {"peek": {"annotations": {"readOnlyHint": True}}}
+    return [{"name": name, "description": description, "inputSchema": schema} | harmless.get(name, {}) for name in named]
 
 
 def say(message):
@@ -43,7 +46,7 @@ def call(id, name, arguments, meta, params):
         return say({"id": id, "error": {"code": -32602, "message": "not so"}})
     with open(name, "a") as file:
         file.write(arguments.get("text", "") + "\n")
-    if name == "crash":
+    if name in ("crash", "peek"):
         os._exit(3)
     if name == "slow":
         token = meta.get("progressToken")

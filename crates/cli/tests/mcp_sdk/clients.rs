@@ -59,7 +59,8 @@ pub struct Setting {
     /// The log.
     pub office: Office,
     sdk: Sdk,
-    server: Server,
+    /// What it is in front of.
+    pub server: Server,
     packages: PathBuf,
 }
 

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Has a connection remember a call that is held, with so many bytes of large arguments.
 pub(crate) fn remember(proxy: &Proxy, number: usize, large: usize, waiters: Vec<Waiter>) {
-    let tool = Tool { definition: SchemaDigest::of(b"a tool"), idempotent: false };
+    let tool = Tool { definition: SchemaDigest::of(b"a tool"), idempotent: false, read_only: false };
     let arguments = Map::from_iter([("n".to_owned(), number.into())]);
     let action = Action {
         arguments: Json::from_value(&Value::Object(arguments.clone())).unwrap(),
@@ -38,7 +38,15 @@ pub(crate) fn remember(proxy: &Proxy, number: usize, large: usize, waiters: Vec<
     let digest = call.digest().unwrap();
     let pending = Pending {
         call,
-        asked: Asked { run: RunId::started_by(proposal), proposal, action, earlier: false, begun: None },
+        asked: Asked {
+            run: RunId::started_by(proposal),
+            proposal,
+            action,
+            earlier: false,
+            in_doubt: false,
+            changes_nothing: false,
+            begun: None,
+        },
         waiters,
         busy: false,
         changed: false,
