@@ -3,17 +3,25 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on stops")]
 
 mod common;
+mod office;
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
     process::{Child, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
 use common::Desk;
 use counterfoil_verify::Trust;
+use office::before_the_log;
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 
 const LOG: &str = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k";
 
@@ -103,8 +111,9 @@ fn what_it_can_not_start_with_is_said() {
     assert!(refused.stderr.contains("could cosign a fork"), "{}", refused.stderr);
 }
 
-/// A log that is served with two witnesses, both of which have to cosign, and its address; the trust file in `work` names them.
-fn witnessed() -> (Desk, String, Ended, Vec<Ended>) {
+/// A log that is served with two witnesses, both of which have to cosign, and its address; the trust file in `work` names them. What they say
+/// is kept back while that is so.
+fn witnessed(keeps_back: &Arc<AtomicBool>) -> (Desk, String, Ended, Vec<Ended>) {
     let desk = Desk::new();
     desk.good(&["init", "work", "--origin", "example.org/log"]);
     let trust = desk.read("work/trust.toml");
@@ -117,8 +126,9 @@ fn witnessed() -> (Desk, String, Ended, Vec<Ended>) {
         let made = desk.json(&init);
         let (child, address) = run_in(&desk, &directory);
         witnesses.push(Ended(child));
+        let address = before_the_log(&format!("http://{address}"), keeps_back);
         for (kind, vkey) in ["ed", "ml"].iter().zip(made["vkeys"].as_array().unwrap()) {
-            policy += &format!("witness {name}-{kind} {} http://{address}\n", vkey.as_str().unwrap());
+            policy += &format!("witness {name}-{kind} {} {address}\n", vkey.as_str().unwrap());
         }
         policy += &format!("group {name} any {name}-ed {name}-ml\n");
         groups += &format!(" {name}");
@@ -146,7 +156,8 @@ fn on_log<'a>(words: &[&'a str], url: &'a str) -> Vec<&'a str> {
 
 #[test]
 fn what_witnesses_have_to_have_seen_runs_once_they_have_and_not_without_them() {
-    let (desk, url, _serving, witnesses) = witnessed();
+    let keeps_back = Arc::default();
+    let (desk, url, _serving, witnesses) = witnessed(&keeps_back);
     desk.write(
         "policy.toml",
         "language = \"counterfoil-policy/1\"\n[[rules]]\nname = \"all\"\neffect = \"allow\"\nuses = 1\nmatch.tool = \"*\"\n\
@@ -164,6 +175,33 @@ fn what_witnesses_have_to_have_seen_runs_once_they_have_and_not_without_them() {
     let run = proposed("seen");
     desk.good(&[&on_log(&["gate", "run", &run], &url)[..], &["--", "touch", "seen"]].concat());
     assert!(desk.path("seen").exists());
+    // What witnesses are slow about waits for them.
+    keeps_back.store(true, Ordering::Release);
+    let run = proposed("late");
+    let late = [&on_log(&["gate", "run", &run], &url)[..], &["--", "touch", "late"]].concat();
+    let mut gate = desk.command(&late).stdout(Stdio::null()).spawn().unwrap();
+    thread::sleep(Duration::from_secs(2));
+    assert!(gate.try_wait().unwrap().is_none() && !desk.path("late").exists());
+    keeps_back.store(false, Ordering::Release);
+    assert!(gate.wait().unwrap().success() && desk.path("late").exists());
+    // So does a call through MCP.
+    let mcp = || {
+        let server = format!("{}/tests/mcp/server.py", env!("CARGO_MANIFEST_DIR"));
+        let python = std::env::var("COUNTERFOIL_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+        let gate = on_log(&["mcp", "gate", "--name", "box"], &url);
+        let mut gate = desk.command(&[&gate[..], &["--", &python, &server]].concat());
+        let mut gate = gate.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "read", "arguments": {}}});
+        let mut stdin = gate.stdin.take().unwrap();
+        writeln!(stdin, "{call}").unwrap();
+        let mut line = String::new();
+        BufReader::new(gate.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        drop(stdin);
+        gate.wait().unwrap();
+        serde_json::from_str::<Value>(&line).unwrap()["result"].take()
+    };
+    let called = mcp();
+    assert_eq!(called["_meta"]["counterfoil/receipt"]["status"], "executed", "{called}");
     // What would pass is said to pass once they have cosigned what it stands on.
     let run = proposed("checked");
     let check = [&on_log(&["gate", "check", &run], &url)[..], &["--", "touch", "checked"]].concat();
@@ -179,15 +217,20 @@ fn what_witnesses_have_to_have_seen_runs_once_they_have_and_not_without_them() {
     drop(witnesses);
     let run = proposed("unseen");
     let unseen = [&on_log(&["gate", "run", &run], &url)[..], &["--", "touch", "unseen"]].concat();
-    let refused = desk.run(&unseen);
+    let (refused, called) = thread::scope(|scope| {
+        let called = scope.spawn(mcp);
+        (desk.run(&unseen), called.join().unwrap())
+    });
     assert_eq!(desk.run(&on_log(&["resume", &run], &url)).code, 3);
+    assert_eq!(called["_meta"]["counterfoil/receipt"]["code"], "evidence-incomplete", "{called}");
+    assert_eq!(desk.read("read").lines().count(), 1);
     refused.failed(1, "evidence-incomplete");
     assert!(refused.stderr.contains("witnessed is not shown") && !desk.path("unseen").exists());
 }
 
 #[test]
 fn a_run_is_verified_as_witnessed_by_two_witnesses() {
-    let (desk, url, _serving, witnesses) = witnessed();
+    let (desk, url, _serving, witnesses) = witnessed(&Arc::default());
     let on_log = |words: &[&str]| desk.json(&[words, &["-C", "work", "--server", &url]].concat());
     let run = on_log(&["trigger", "--source", "alerts", "--id", "1"])["run"].as_str().unwrap().to_owned();
     desk.write("note.txt", "seen");

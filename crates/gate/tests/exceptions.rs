@@ -13,7 +13,7 @@ use counterfoil_receipt::{
     body::{Cancel, Revocation, RevocationTarget, Ruling, Status},
 };
 use counterfoil_testkit::{Actor, Scenario, text};
-use fake::{FakeLog, Lie, succeeded};
+use fake::{FakeLog, Lie, Witness, succeeded};
 use serde_json::{Value, json};
 
 /// One request for the proposal of a log.
@@ -257,6 +257,21 @@ fn with_policy(more: Value) -> FakeLog {
         scenario.decide(run, proposal, &ana, Ruling::Approve);
         scenario.ledger.close();
     })
+}
+
+/// One request that failed while witnesses were waited for spent the use.
+#[test]
+fn witnesses_are_waited_for_before_and_after_the_execution_also_where_the_log_does_not_answer_meanwhile() {
+    use Witness::{Cosigns, Late, Silent};
+    let (log, dir) = (with_policy(json!({"evidence": ["witnessed"]})), tempfile::tempdir().unwrap());
+    log.world(|world| world.witness = Some([Silent, Late, Cosigns, Late, Silent, Cosigns].into()));
+    let mut effects = 0;
+    let ended = request(&log, dir.path(), &mut |_: &Action, _: &Attempt| {
+        effects += 1;
+        succeeded()
+    });
+    assert!(matches!(ended, Ended::Ran(_)) && effects == 1, "{ended:?}");
+    assert_eq!(log.world(|world| world.witness.take()), Some([].into()), "no less was waited for");
 }
 
 fn lost(_: &Action, _: &Attempt) -> Done {

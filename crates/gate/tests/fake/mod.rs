@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 use std::{
+    collections::VecDeque,
     path::Path,
     sync::{Arc, Mutex},
     time::Duration,
@@ -14,8 +15,8 @@ use counterfoil_receipt::{
     body::{Effects, Ruling, Status},
     field::Millis,
 };
-use counterfoil_testkit::{Actor, Scenario};
-use counterfoil_verify::{Dimension, Verdict, verify};
+use counterfoil_testkit::{Actor, Scenario, witness};
+use counterfoil_verify::{Dimension, Trust, Verdict, verify};
 
 /// What a log does wrong with an execution that it is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,17 @@ pub enum Lie {
     AdmitsAnything,
 }
 
+/// What happens where evidence is asked for that a witness cosigned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Witness {
+    /// Nobody answers.
+    Silent,
+    /// It has not cosigned yet.
+    Late,
+    /// It has.
+    Cosigns,
+}
+
 pub struct World {
     pub scenario: Scenario,
     pub run: RunId,
@@ -62,6 +74,8 @@ pub struct World {
     pub hides_runs: bool,
     /// What it says to outcomes of one execution.
     pub outcomes_of: Option<(RecordId, LogError)>,
+    /// What happens where evidence is asked for that a witness cosigned, one after another; none where nobody demands that.
+    pub witness: Option<VecDeque<Witness>>,
     /// Stop (as a process that is killed) at the step of this number, counted down.
     pub crash_in: Option<u32>,
     pub steps: u32,
@@ -98,6 +112,7 @@ impl FakeLog {
             reachable: true,
             hides_runs: false,
             outcomes_of: None,
+            witness: None,
             crash_in: None,
             steps: 0,
             on_submit: None,
@@ -178,6 +193,19 @@ impl World {
             Some(left) => *left -= 1,
             None => {}
         }
+    }
+
+    /// What this runtime trusts.
+    fn trust(&self) -> Trust {
+        let mut trust = self.scenario.ledger.trust();
+        if self.witness.is_some() {
+            let vkey = counterfoil_tlog::Signer::key(&witness("seen")).to_string();
+            trust.witnesses = trust.witnesses.replace("none", "seen");
+            trust
+                .witnesses
+                .insert_str(trust.witnesses.find("quorum").unwrap(), &format!("witness seen {vkey}\n"));
+        }
+        trust.trust()
     }
 
     fn bundle(&self, run: RunId) -> Vec<u8> {
@@ -302,9 +330,21 @@ impl Log for FakeLog {
     fn evidence(&self, run: RunId, now: Millis) -> Result<Verdict, LogError> {
         self.world(|world| {
             world.step();
-            let trust = world.scenario.ledger.trust().trust();
+            let trust = world.trust();
             world.evidence(run).map(|bundle| verify(&bundle, &trust, now.get()))
         })
+    }
+
+    fn witnessed(&self, run: RunId, now: Millis) -> Result<Verdict, LogError> {
+        match self.world(|world| world.witness.as_mut().and_then(VecDeque::pop_front)) {
+            Some(Witness::Silent) => return Err(LogError::Unknown("no answer".to_owned())),
+            Some(Witness::Cosigns) => self.world(|world| {
+                let seconds = world.scenario.ledger.now() / 1_000;
+                world.scenario.ledger.cosign(&witness("seen"), seconds);
+            }),
+            Some(Witness::Late) | None => {}
+        }
+        self.evidence(run, now)
     }
 
     fn submit(&self, record: &UnverifiedRecord, _: &[Opening]) -> Result<u64, LogError> {
