@@ -153,6 +153,12 @@ pub fn when_refused(code: &str) -> &'static str {
     match code {
         "action-differs" => "do exactly what was proposed, or propose this instead",
         "use-consumed" | "use-exceeded" => "propose it again if it is to be done again",
+        "preview-missing" => {
+            "have its preview executed first, then propose it anew after that outcome: docs/policy.md, \"Looking before doing\""
+        }
+        "preview-unsupported" => {
+            "say --preview if the command changes nothing where COUNTERFOIL_PREVIEW is 1"
+        }
         "outcome-unknown" => {
             "look at what it changed, and say what became of it: `counterfoil settle`; then propose it again if it is to be done again"
         }

@@ -10,7 +10,7 @@ use counterfoil_gate::{
     heed_in, is_stop,
 };
 use counterfoil_receipt::{
-    Action, RecordId, Role, RunId, UnverifiedRecord, body::Status, limits, text::Text,
+    Action, RecordId, Role, RunId, UnverifiedRecord, action::Mode, body::Status, limits, text::Text,
 };
 use counterfoil_verify::{KeyCache, ProposalState, ProposalStatus, Run as RunState, State, check_signature};
 use serde_json::{Value, json};
@@ -142,6 +142,9 @@ pub struct Where {
     /// Where it runs [default: here]
     #[arg(long, value_name = "DIR")]
     cwd: Option<String>,
+    /// The preview of the command, an action of its own: COUNTERFOIL_PREVIEW is 1 for it, and then it has to change nothing
+    #[arg(long)]
+    preview: bool,
 }
 
 impl Gate {
@@ -196,8 +199,12 @@ impl Run {
             command.can_start().map_err(|error| unfit(&error))?;
         }
         let interrupt = Interrupt::default();
-        let effect =
-            Tethered { tether: Tether::start()?, interrupt: interrupt.clone(), pass_on: !context.json };
+        let effect = Tethered {
+            tether: Tether::start()?,
+            interrupt: interrupt.clone(),
+            pass_on: !context.json,
+            previews: self.which.what.place.preview,
+        };
         let mut effect = Uninterrupted { interrupt, effect };
         let mut idempotent;
         let effect: &mut dyn Effect = if self.idempotent {
@@ -349,7 +356,8 @@ impl Where {
                     )
                 })?,
         };
-        Ok(CommandAction { argv: argv.to_vec(), cwd, env })
+        let mode = if self.preview { Mode::Preview } else { Mode::Apply };
+        Ok(CommandAction { argv: argv.to_vec(), cwd, env, mode })
     }
 }
 

@@ -40,6 +40,8 @@ pub struct Tethered {
     pub interrupt: Interrupt,
     /// Whether the command's output is written to this process's own standard streams, too.
     pub pass_on: bool,
+    /// Whether the command changes nothing where it is told that it is a preview.
+    pub previews: bool,
 }
 
 impl Tether {
@@ -115,7 +117,12 @@ impl Effect for Tethered {
                 let _ = running.send(());
             };
             let group = Some(group.as_raw_pid());
-            let mut command = RunCommand { pass_on: self.pass_on, group, started: Some(&mut started) };
+            let mut command = RunCommand {
+                pass_on: self.pass_on,
+                previews: self.previews,
+                group,
+                started: Some(&mut started),
+            };
             let done = command.run(action, attempt);
             drop(running);
             (done, passing.join().unwrap_or_default())
@@ -126,6 +133,10 @@ impl Effect for Tethered {
             done.detail = Some(done.detail.map_or(told.clone(), |how| format!("{how}; {told}")));
         }
         done
+    }
+
+    fn previews(&self) -> bool {
+        self.previews
     }
 }
 

@@ -271,6 +271,42 @@ fn a_command_that_is_idempotent_is_tried_again_after_the_gate_was_killed_under_t
     work.run(&["--idempotent"]).failed(1, "use-exceeded");
 }
 
+/// `gate run` ended in `preview-missing` whatever was previewed.
+#[test]
+fn a_command_is_previewed_first_and_applied_after_that_where_the_policy_wants_it() {
+    let log = Log::new();
+    let rule = |name: &str, mode: &str, rest: &str| {
+        format!(
+            "[[rules]]\nname = \"{name}\"\nuses = 1\n{rest}\nmatch.all = [{{tool = \"command\"}}, {{mode = \"{mode}\"}}]\n"
+        )
+    };
+    let terms = "effect = \"require\"\nwindow = \"15m\"\nsegregation = false\npreview = true\nrequirements = [{count = 1, surfaces = [\"none\"]}]";
+    let rules = rule("look", "preview", "effect = \"allow\"") + &rule("do", "apply", terms);
+    log.desk.write("policy.toml", format!("language = \"counterfoil-policy/1\"\n{rules}"));
+    log.good(&["policy", "set", "policy.toml"]);
+    let script = "if [ \"$COUNTERFOIL_PREVIEW\" = 1 ]; then echo would drop 3 tables; else touch dropped; fi";
+    let work = Work::proposed(log, &["sh", "-c", script]);
+    let propose = |options: &[&str]| {
+        let action = work.log.good(&before_dashes(&work.line(&["gate", "action"]), options));
+        work.log.desk.write("action.json", action);
+        let propose = ["propose", &work.run, "--action", "action.json", "--for", "runtime", "--risk", "low"];
+        work.log.json(&propose)["id"].as_str().unwrap().to_owned()
+    };
+    let missing = work.run(&[]);
+    missing.failed(1, "preview-missing");
+    assert!(missing.stderr.contains("preview executed first"), "{}", missing.stderr);
+    propose(&["--preview"]);
+    assert!(work.run(&["--preview"]).good().contains("would drop 3 tables"));
+    let proposal = propose(&[]);
+    let shown = work.log.run(&["approve", &work.run, "--proposal", &proposal, "--yes"]);
+    assert!(shown.code == 0 && shown.shown().contains("would drop 3 tables"), "{}", shown.shown());
+    assert!(!work.log.desk.path("dropped").exists());
+    work.run(&[]).good();
+    assert!(work.log.desk.path("dropped").exists());
+    work.log.good(&["bundle", &work.run, "--out", "run.jsonl"]);
+    work.log.good(&["verify", "run.jsonl"]);
+}
+
 #[test]
 fn of_the_proposals_of_a_command_the_gate_takes_the_last_that_is_approved() {
     let work = Work::new(&["touch", "done"]);

@@ -53,6 +53,28 @@ fn a_gate_that_holds_to_a_policy_lets_nothing_pass_under_another() {
     assert_eq!(office.trace("read"), "two\n");
 }
 
+/// Tools were listed that no call could have passed, and calls of them proposed.
+#[test]
+fn what_the_policy_wants_previewed_is_not_listed_and_a_call_of_it_says_why_it_is_refused() {
+    let rule = |name: &str, rest: &str| {
+        format!(
+            "[[rules]]\nname = \"{name}\"\neffect = \"allow\"\nuses = 1\nmatch.tool = \"box/{name}\"\n{rest}"
+        )
+    };
+    let rules = rule("read", "preview = true\n") + &rule("fail", "");
+    let office = Office::with_box(&format!("language = \"counterfoil-policy/1\"\n{rules}"));
+    let mut client = office.client(&[]);
+    client.say(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#);
+    let listed = client.answer(1)["result"]["tools"].clone();
+    assert_eq!((listed[0]["name"].as_str(), listed[1].is_null()), (Some("fail"), true), "{listed}");
+    let refused = client.call(2, "read", &json!({}));
+    assert_eq!(refused["_meta"]["counterfoil/receipt"]["code"], "preview-missing");
+    assert!(said(&refused).contains("a call through MCP has none"), "{refused}");
+    for status in ["open", "approved"] {
+        assert!(office.approvals(status).is_empty(), "it was proposed");
+    }
+}
+
 #[test]
 fn a_client_hears_that_another_policy_shows_other_tools() {
     let office = Office::with_box(&policy("before", "box/*"));

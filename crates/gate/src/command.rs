@@ -2,7 +2,7 @@
 //!
 //! The action says everything that decides what is run: the arguments, the working directory and the whole environment.
 //! What is added is `COUNTERFOIL_EXECUTION`, the execution's id, and `COUNTERFOIL_IDEMPOTENCY_KEY`, the id of the first execution of the
-//! same use, for the command to pass on.
+//! same use, for the command to pass on; and for a preview `COUNTERFOIL_PREVIEW`, which says that it is to change nothing.
 
 use std::{
     collections::BTreeMap,
@@ -35,6 +35,9 @@ pub const EXECUTION_VARIABLE: &str = "COUNTERFOIL_EXECUTION";
 /// The variable that tells the command what the effect is to be known by, the same however often it is tried.
 pub const KEY_VARIABLE: &str = "COUNTERFOIL_IDEMPOTENCY_KEY";
 
+/// The variable that is `1` where the command is to change nothing, and to say what it would do.
+pub const PREVIEW_VARIABLE: &str = "COUNTERFOIL_PREVIEW";
+
 /// A command, as an action names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandAction {
@@ -44,6 +47,8 @@ pub struct CommandAction {
     pub cwd: String,
     /// The whole environment.
     pub env: BTreeMap<String, String>,
+    /// Whether it is to do something, or to say what it would do.
+    pub mode: Mode,
 }
 
 /// Why an action is no command, or none that could start.
@@ -76,6 +81,8 @@ pub enum CommandError {
 pub struct RunCommand<'a> {
     /// Whether output is written to this process's own standard streams, too.
     pub pass_on: bool,
+    /// Whether the command changes nothing where [`PREVIEW_VARIABLE`] says so. Of one of which this is not known nothing is previewed.
+    pub previews: bool,
     /// The process group that the command joins, on Unix; `None` for that of this process.
     pub group: Option<i32>,
     /// Called once the command has started.
@@ -95,7 +102,7 @@ impl CommandAction {
             committed: None,
             connector: None,
             free: None,
-            mode: Mode::Apply,
+            mode: self.mode,
             precondition: None,
             target: None,
             tool: Label::new(TOOL).ok_or_else(|| shape("tool"))?,
@@ -107,7 +114,7 @@ impl CommandAction {
     /// # Errors
     /// [`CommandError`].
     pub fn from_action(action: &Action) -> Result<Self, CommandError> {
-        let command = Self::read(&action.arguments.to_value())?;
+        let command = Self { mode: action.mode, ..Self::read(&action.arguments.to_value())? };
         // An action with anything besides, a target or a precondition, asks for more than running a command.
         if command.to_action()?.to_canonical() != action.to_canonical() {
             return Err(shape("the action says more than a command"));
@@ -148,7 +155,7 @@ impl CommandAction {
         let env =
             env.and_then(|env| env.iter().map(|(name, value)| Some((name.clone(), text(value)?))).collect());
         match (argv, text(&arguments["cwd"]), env) {
-            (Some(argv), Some(cwd), Some(env)) => Ok(Self { argv, cwd, env }),
+            (Some(argv), Some(cwd), Some(env)) => Ok(Self { argv, cwd, env, mode: Mode::Apply }),
             _ => Err(shape("arguments are argv, cwd and env")),
         }
     }
@@ -162,7 +169,7 @@ impl CommandAction {
         if !self.cwd.starts_with('/') {
             return Err(shape("cwd is no absolute path"));
         }
-        let is_ours = |name: &str| [EXECUTION_VARIABLE, KEY_VARIABLE].contains(&name);
+        let is_ours = |name: &str| [EXECUTION_VARIABLE, KEY_VARIABLE, PREVIEW_VARIABLE].contains(&name);
         let variable = |name: &str| !name.is_empty() && !name.contains('=') && !is_ours(name);
         if self.env.keys().any(|name| !variable(name)) {
             return Err(shape("env names what is no variable, or one that the gate sets"));
@@ -181,6 +188,9 @@ impl Effect for RunCommand<'_> {
             Ok(command) => command,
             Err(error) => return Done::not_started(error.to_string()),
         };
+        if command.mode == Mode::Preview && !self.previews {
+            return Done::not_started("it is a preview, and the command would do it");
+        }
         let mut child = match self.start(&command, attempt) {
             Ok(child) => child,
             Err(error) => return Done::not_started(format!("{} did not start: {error}", command.argv[0])),
@@ -200,6 +210,9 @@ impl Effect for RunCommand<'_> {
             Err(error) => Done::unknown(format!("the command's end is not known: {error}")),
         }
     }
+    fn previews(&self) -> bool {
+        self.previews
+    }
 }
 
 impl RunCommand<'_> {
@@ -212,6 +225,7 @@ impl RunCommand<'_> {
             .envs(&command.env)
             .env(EXECUTION_VARIABLE, attempt.execution.to_string())
             .env(KEY_VARIABLE, attempt.idempotency_key.to_string())
+            .envs((command.mode == Mode::Preview).then_some((PREVIEW_VARIABLE, "1")))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -20,6 +20,7 @@ fn command(argv: &[&str]) -> CommandAction {
         argv: argv.iter().map(|word| (*word).to_owned()).collect(),
         cwd: "/".to_owned(),
         env: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
+        mode: Mode::Apply,
     }
 }
 
@@ -43,16 +44,33 @@ fn an_action_is_read_back_as_the_command_that_it_was_made_of() {
 #[test]
 fn an_action_that_says_more_than_a_command_is_none() {
     let action = command(&["true"]).to_action().unwrap();
-    let mut preview = action.clone();
-    preview.mode = Mode::Preview;
     let mut aimed = action.clone();
     aimed.target = counterfoil_receipt::text::Label::new("db-1");
     let mut conditional = action.clone();
     conditional.precondition = Some(action.arguments.clone());
-    for other in [preview, aimed, conditional] {
+    for other in [aimed, conditional] {
         assert!(CommandAction::from_action(&other).is_err(), "{other:?}");
         let done = RunCommand::default().run(&other, &attempt());
         assert_eq!((done.status, done.effects), (Status::Failed, Effects::None));
+    }
+}
+
+#[test]
+fn a_command_is_told_that_it_is_previewed_and_runs_so_only_if_it_is_known_to_heed_that() {
+    let script = ["sh", "-c", "echo \"preview: $COUNTERFOIL_PREVIEW\""];
+    for (mode, previews, said) in [
+        (Mode::Apply, false, Some("preview: \n")),
+        (Mode::Apply, true, Some("preview: \n")),
+        (Mode::Preview, true, Some("preview: 1\n")),
+        (Mode::Preview, false, None),
+    ] {
+        let command = CommandAction { mode, ..command(&script) };
+        let action = command.to_action().unwrap();
+        assert_eq!((action.mode, CommandAction::from_action(&action).unwrap()), (mode, command));
+        let done = RunCommand { previews, ..RunCommand::default() }.run(&action, &attempt());
+        let result = done.result.map(|result| serde_json::from_slice::<Value>(&result.content).unwrap());
+        assert_eq!(result.as_ref().and_then(|result| result["stdout"]["text"].as_str()), said);
+        assert_eq!(done.status == Status::Succeeded, said.is_some());
     }
 }
 
@@ -64,7 +82,7 @@ fn what_would_leave_open_what_is_run_is_no_command() {
     assert!(CommandAction { cwd: "tmp".to_owned(), ..command(&["true"]) }.to_action().is_err());
     assert!(command(&["echo", "a\0b"]).to_action().is_err());
     let mut forged = command(&["true"]);
-    for name in ["COUNTERFOIL_EXECUTION", "COUNTERFOIL_IDEMPOTENCY_KEY"] {
+    for name in ["COUNTERFOIL_EXECUTION", "COUNTERFOIL_IDEMPOTENCY_KEY", "COUNTERFOIL_PREVIEW"] {
         forged.env = BTreeMap::from([(name.to_owned(), "mine".to_owned())]);
         assert!(forged.to_action().is_err());
     }

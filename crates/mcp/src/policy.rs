@@ -47,6 +47,13 @@ impl Says {
         let Some(policy) = &self.policy else { return Some(denied("no policy is in force".to_owned())) };
         match policy.assess(&Request::new(action, risk, &[], agent, &self.groups)) {
             Assessment::Denied(denial) => Some(denied(format!("{denial}{}", self.definition_of(action)))),
+            said if said.wants_preview() => Some(Refusal {
+                code: Rule::PreviewMissing.code().to_owned(),
+                detail: format!(
+                    "{}: the policy wants a preview first, and a call through MCP has none",
+                    action.tool
+                ),
+            }),
             Assessment::Allowed(_) | Assessment::Required(_) => None,
         }
     }
@@ -63,7 +70,8 @@ impl Says {
     /// Whether a call of a tool could pass with some arguments.
     pub(crate) fn lists(&self, action: &Action, risk: Risk, agent: &Principal) -> bool {
         let request = Request::new(action, risk, &[], agent, &self.groups).with_any_arguments();
-        self.differs.is_none() && self.policy.as_ref().is_some_and(|policy| policy.could_pass(&request))
+        let could = |policy: &Policy| policy.could_pass(&request) && !policy.always_wants_preview(&request);
+        self.differs.is_none() && self.policy.as_ref().is_some_and(could)
     }
 
     /// Why a request that is no call does not pass, unless the policy allows it. It can't wait for people, and leaves no receipt on which they

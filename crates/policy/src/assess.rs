@@ -156,6 +156,23 @@ impl Policy {
         self.could(request, true)
     }
 
+    /// Whether an action like this one is executed only after a preview of it, whatever is unresolved about it.
+    pub fn always_wants_preview(&self, request: &Request<'_>) -> bool {
+        let case = Case::new(request, &self.costs);
+        let mut every = true;
+        for Rule { matcher, effect, .. } in &self.rules {
+            match (effect, matcher.test(&case)) {
+                (Effect::Require(quorum), Answer::Yes) if quorum.conduct.preview => return true,
+                (Effect::Allow { conduct, .. }, Answer::Yes | Answer::Unresolved) => every &= conduct.preview,
+                (Effect::Require(quorum), Answer::Yes | Answer::Unresolved) => {
+                    every &= quorum.conduct.preview
+                }
+                (Effect::Deny, _) | (Effect::Allow { .. } | Effect::Require(_), Answer::No) => {}
+            }
+        }
+        every && self.could_pass(request)
+    }
+
     fn could(&self, request: &Request<'_>, without_approval: bool) -> bool {
         let case = Case::new(request, &self.costs);
         let mut passes = false;

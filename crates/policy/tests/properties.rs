@@ -454,13 +454,15 @@ proptest! {
     #[test]
     fn what_could_pass_with_no_arguments_at_all_is_denied_with_every(document in document(), asked in asked()) {
         let policy = policy(&document);
-        let (could, alone, is_denied, is_allowed) = with(&asked, &[], |request, _| {
+        let (could, alone, is_denied, is_allowed, is_looked_at) = with(&asked, &[], |request, _| {
             let Request { action, risk, tags, proposer, groups, chain, .. } = *request;
             let any = Request::new(action, risk, tags, proposer, groups).under(chain).with_any_arguments();
             let said = policy.assess(request);
             let (is_denied, is_allowed) = (matches!(said, Assessment::Denied(_)), matches!(said, Assessment::Allowed(_)));
-            (policy.could_pass(&any), policy.could_be_allowed(&any), is_denied, is_allowed)
+            let is_looked_at = !policy.always_wants_preview(&any) || is_denied || said.wants_preview();
+            (policy.could_pass(&any), policy.could_be_allowed(&any), is_denied, is_allowed, is_looked_at)
         });
+        prop_assert!(is_looked_at);
         prop_assert!(could || is_denied);
         prop_assert!(alone || !is_allowed);
         prop_assert!(could || !alone);
