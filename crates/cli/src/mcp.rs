@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use counterfoil_client::SystemClock;
 use counterfoil_gate::PolicyPin;
 use counterfoil_keys::RecordKey;
-use counterfoil_mcp::{Desk, NotAsked, Settings, Shared, Times, stdio, tools_of};
+use counterfoil_mcp::{Desk, NotAsked, Settings, Shared, Times, limits::ROUNDS, stdio, tools_of};
 use counterfoil_receipt::{Role, body::Risk, hashes::SchemaDigest, text::Label};
 use serde_json::json;
 
@@ -77,6 +77,9 @@ struct Gate {
     /// How long a call waits for people before the client is told to ask again; clients give up at 60 s
     #[arg(long, value_name = "DURATION", default_value = "45s", value_parser = time::parse_duration)]
     hold: u64,
+    /// How often a client of the revision 2026-07-28 goes on waiting so long by itself, before it is told to ask again; 0 to 9
+    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(..=i64::from(ROUNDS)))]
+    rounds: u32,
     /// Hold to this policy: while another one is in force, refuse everything
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
@@ -128,7 +131,7 @@ impl Gate {
             gate.desk(&at, (name.clone(), session.clone()), pin.clone())
                 .map_err(|failure| not_asked(&failure))
         };
-        let times = Times { hold: Duration::from_millis(self.hold), progress: PROGRESS };
+        let times = Times { hold: Duration::from_millis(self.hold), rounds: self.rounds, progress: PROGRESS };
         let note = Box::new(|said: &str| output::note(&format!("mcp gate: {}\n", printable(said))));
         let shared = Shared::new(Box::new(open), times, note);
         // A signal is heeded once the outcome of what runs is recorded.

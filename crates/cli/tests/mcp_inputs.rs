@@ -75,7 +75,7 @@ fn what_a_client_answers_goes_on_as_a_call_of_its_own() {
 #[test]
 fn approve_a_call_and_answer_its_question_otherwise() {
     let office = Office::with_box(&policy(&allow("asked", "box:elicitation/create")));
-    let mut client = office.client(&["--hold", "1s"]);
+    let mut client = office.client(&["--hold", "1s", "--rounds", "0"]);
     let approve = || {
         let run = office.run_that_is("open", 1);
         office.log.good(&["approve", &run, "--yes"]);
@@ -96,6 +96,44 @@ fn approve_a_call_and_answer_its_question_otherwise() {
     assert_eq!(office.trace("confirm"), "");
     assert_eq!(said(&client.confirm(7, "x", &answered("x"))["result"]), "done");
     assert_eq!((office.trace("begun"), office.trace("confirm")), ("x\n".to_owned(), "x\n".to_owned()));
+}
+
+#[test]
+fn a_held_call_spans_requests_that_its_client_makes_by_itself_and_then_its_model_is_told() {
+    let office = Office::with_box(&policy(&allow("asked", "box:elicitation/create")));
+    let mut client = office.client(&["--hold", "1s", "--rounds", "2"]);
+    let mut waiting = json!({});
+    for id in 1..=2 {
+        let held = client.confirm(id, "x", &waiting)["result"].clone();
+        let receipt = &held["_meta"]["counterfoil/receipt"];
+        assert_eq!((&held["resultType"], &receipt["status"]), (&json!("input_required"), &json!("held")));
+        assert!(held.get("inputRequests").is_none() && receipt["review"].is_string(), "{held}");
+        waiting = json!({"requestState": held["requestState"]});
+    }
+    let told = client.confirm(3, "x", &waiting);
+    assert!(said(&told["result"]).starts_with("Not approved yet"), "{told}");
+    // All of that is one proposal, also for whoever comes back to another gate.
+    let run = office.run_that_is("open", 1);
+    drop(client);
+    office.log.good(&["approve", &run, "--yes"]);
+    let mut client = office.client(&["--hold", "1s", "--rounds", "2"]);
+    let first = client.confirm(4, "x", &waiting)["result"].clone();
+    assert_eq!((&first["requestState"], office.trace("begun").as_str()), (&json!("state x"), "x\n"));
+    // What goes on with an answer goes on with it after having waited.
+    let held = client.confirm(5, "x", &answered("x"))["result"].clone();
+    let waiting = json!({"requestState": held["requestState"]});
+    assert_eq!(held["_meta"]["counterfoil/receipt"]["status"], "held");
+    let with_more = json!({"requestState": held["requestState"], "inputResponses": {"sure": {}}});
+    let damaged = json!({"requestState": "counterfoil/held:{}"});
+    for (id, wrong) in [(6, with_more), (7, damaged)] {
+        let refused = client.confirm(id, "x", &wrong);
+        assert_eq!(refused["error"]["data"]["code"], "mcp-params", "{refused}");
+    }
+    office.log.good(&["approve", &office.run_that_is("open", 1), "--yes"]);
+    assert_eq!(said(&client.confirm(8, "x", &waiting)["result"]), "done");
+    let heard = office.trace("heard");
+    assert!(heard.lines().last().unwrap().contains(r#""requestState":"state x""#), "{heard}");
+    assert_eq!(office.trace("confirm"), "x\n");
 }
 
 #[test]

@@ -355,6 +355,23 @@ fn what_runs_when_its_client_exits_is_recorded_as_unknown() {
     });
 }
 
+/// People take longer than one request may.
+#[test]
+fn what_is_held_longer_than_a_request_may_last_runs_once_it_is_approved_without_its_client_calling_anew() {
+    each(&[(Ts2, Small), (Py2, Small)], |setting| {
+        let mut client = setting.client(&["--hold", "2s", "--rounds", "9"]);
+        let call = client.begin(setting.asked("patient"));
+        let run = held(setting);
+        thread::sleep(Duration::from_secs(5));
+        setting.office.log.good(&["approve", &run, "--yes"]);
+        let result = client.end(call).unwrap();
+        ran(setting, &result);
+        assert_eq!(result["_meta"]["counterfoil/receipt"]["run"], *run);
+        setting.has_left(&["patient"]);
+        client.exit();
+    });
+}
+
 /// That the same call again is not made, because it was begun, unless its server says that it changes nothing.
 fn is_in_doubt(setting: &Setting, client: &mut Client) {
     if setting.server != Small {

@@ -26,6 +26,7 @@ use crate::{
     proxy::{Answer, FAILED, Open, Proxy, Reply, State, parameters},
     reply::{self, CallReceipt, EXECUTION, Era, IDEMPOTENCY_KEY},
     shared::{Remembered, Shared},
+    waiting::{Waiting, read_inputs},
 };
 
 #[cfg(test)]
@@ -71,6 +72,8 @@ impl Pending {
 pub(crate) struct Ticket {
     pub id: Id,
     pub serial: u64,
+    /// How often its client came back to go on waiting.
+    pub round: u32,
 }
 
 impl Ticket {
@@ -92,15 +95,17 @@ impl Proxy {
     /// A call of a tool, from the request to the answer, unless it has to wait.
     pub(crate) fn call(self: &Arc<Self>, ticket: &Ticket, params: &Map<String, Value>) {
         let _answered = OnPanic(|| self.answer(ticket, &failed_within(None)));
-        let call = self.read_call(ticket, params);
-        let digest = call.and_then(|call| Ok((call.digest().map_err(|fault| self.not_asked(&fault))?, call)));
-        match digest {
-            Ok((digest, call)) => self.join(ticket, digest, call),
+        let read = self.read_call(ticket, params).and_then(|(call, round)| {
+            Ok((call.digest().map_err(|fault| self.not_asked(&fault))?, call, round))
+        });
+        match read {
+            Ok((digest, call, round)) => self.join(&Ticket { round, ..ticket.clone() }, digest, call),
             Err(reply) => self.answer(ticket, &reply),
         }
     }
 
-    fn read_call(&self, ticket: &Ticket, params: &Map<String, Value>) -> Result<Call, Reply> {
+    /// The call, and how often its client came back with it.
+    fn read_call(&self, ticket: &Ticket, params: &Map<String, Value>) -> Result<(Call, u32), Reply> {
         let known = ["name", "arguments", "_meta", "inputResponses", "requestState"];
         let most = if self.state().era == Some(Era::Request) { known.len() } else { 3 };
         if let Some(name) = params.keys().find(|name| !known[..most].contains(&name.as_str())) {
@@ -117,9 +122,9 @@ impl Proxy {
         if let Some(name) = [RESPONSES, STATE].into_iter().find(|name| arguments.contains_key(*name)) {
             return Err(parameters(format!("the argument {name:?} is this gate's own")));
         }
-        let inputs = read_inputs(params)?;
+        let (inputs, round) = read_inputs(params)?;
         let tool = self.definition(name, limits::DEFINITIONS, self.meta_of(ticket).as_ref())?;
-        Ok(Call { name: name.clone(), tool, arguments, inputs })
+        Ok((Call { name: name.clone(), tool, arguments, inputs }, round))
     }
 
     /// What a request under [`Era::Request`] says of itself.
@@ -565,9 +570,11 @@ impl Proxy {
             let receipt = CallReceipt::new(pending.asked.run, Some(pending.asked.proposal), None, "held");
             for waiter in &mut pending.waiters {
                 if waiter.until <= now {
+                    let again = (era == Era::Request && waiter.ticket.round < self.shared.times.rounds)
+                        .then(|| Waiting::next(waiter.ticket.round, pending.call.inputs.as_ref()));
                     over.push((
                         waiter.ticket.clone(),
-                        pending.why.clone(),
+                        (pending.why.clone(), again),
                         pending.asked.clone(),
                         receipt.clone(),
                     ));
@@ -597,9 +604,14 @@ impl Proxy {
                 self.to_client(&text);
             }
         }
-        for (ticket, why, asked, receipt) in over {
+        for (ticket, (why, again), asked, receipt) in over {
             let proposal = asked.proposal;
             let review = desk.review_url(&proposal);
+            if let Some(state) = again.and_then(|again| again.to_text()) {
+                let receipt = CallReceipt { review: Some(review), ..receipt };
+                self.answer(&ticket, &Reply::Result(reply::come_back(&state, &receipt)));
+                continue;
+            }
             let definition = desk.definition_of(&asked.action);
             let text = format!(
                 "Not approved yet: {why}{definition}. It waits as proposal {proposal} of run {}; nothing was run. Whoever may approve it finds it at \
@@ -744,21 +756,6 @@ impl counterfoil_gate::Effect for Effect<'_> {
 fn payload(result: &str) -> Option<ResultPayload> {
     let (label, media_type) = Label::new("result.json").zip(Label::new("application/json"))?;
     Some(ResultPayload { label, media_type, content: result.as_bytes().to_vec() })
-}
-
-/// What the client answers to an earlier result, if this call goes on with one.
-fn read_inputs(params: &Map<String, Value>) -> Result<Option<Inputs>, Reply> {
-    let responses = match params.get("inputResponses") {
-        None => None,
-        Some(Value::Object(responses)) => Some(responses.clone()),
-        Some(_) => return Err(parameters("inputResponses is no object".to_owned())),
-    };
-    let state = match params.get("requestState") {
-        None => None,
-        Some(Value::String(state)) => Some(state.clone()),
-        Some(_) => return Err(parameters("requestState is no text".to_owned())),
-    };
-    Ok((responses.is_some() || state.is_some()).then_some(Inputs { responses, state }))
 }
 
 /// What a server's answer says of an effect; also the result, as it was sent.

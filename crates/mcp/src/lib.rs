@@ -21,6 +21,7 @@ mod reply;
 mod shared;
 pub mod stdio;
 mod tools;
+mod waiting;
 mod watch;
 mod writer;
 

@@ -22,6 +22,8 @@ pub const CALLS: usize = 16_384;
 /// Bytes of arguments too large for a record that all connections remember at a time; a call that has more is not proposed. A record commits
 /// to such arguments with salts of its own, so a call with them that was forgotten is proposed anew when it comes again.
 pub const CALLS_BYTES: usize = 268_435_456;
+/// How often a client may be asked to go on waiting for one call: the official SDKs give up at ten.
+pub const ROUNDS: u32 = 9;
 /// Requests that wait for their turn at a time, where each waits to be asked: what one client may have open.
 pub const QUEUED: usize = OPEN_REQUESTS;
 /// Lists of tools that are shown at a time.

@@ -15,6 +15,7 @@ use crate::{
     pool::OnPanic,
     proxy::{CAPABILITIES, FAILED, Open, Proxy, Reply, busy, parameters},
     reply::{self, Era},
+    waiting::OURS,
 };
 
 /// What a client may ask its server for whatever the policy says: that concerns the connection alone. Lists are emptied where
@@ -318,6 +319,10 @@ impl Proxy {
         let kind = result.get("resultType").unwrap_or(&Value::Null);
         if kind != "input_required" {
             return Err(malformed(format!("it is of type {kind}")));
+        }
+        let state = result.get("requestState").and_then(Value::as_str);
+        if state.is_some_and(|state| state.starts_with(OURS)) {
+            return Err(malformed(format!("its state begins with {OURS:?}, as only this gate's do")));
         }
         let none = Map::new();
         let inputs = match result.get("inputRequests") {

@@ -322,7 +322,7 @@ impl Proxy {
         if method == "tools/call" {
             let token = params.get("_meta").and_then(|meta| meta.get("progressToken")).cloned();
             state.numbered += 1;
-            let ticket = Ticket { id: id.clone(), serial: state.numbered };
+            let ticket = Ticket { id: id.clone(), serial: state.numbered, round: 0 };
             let (proxy, serial) = (Arc::clone(self), ticket.serial);
             let wanted =
                 self.shared.pool.offer(Some(&self.share), params, move |params| proxy.call(&ticket, &params));

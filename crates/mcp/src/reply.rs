@@ -94,6 +94,11 @@ pub fn not_run(era: Era, why: &str, receipt: Option<&CallReceipt>) -> String {
     result.to_string()
 }
 
+/// That a call waits, and that the client is to come back with this state: then it goes on waiting (2026-07-28).
+pub fn come_back(state: &str, receipt: &CallReceipt) -> String {
+    json!({"resultType": "input_required", "requestState": state, "_meta": {RECEIPT: receipt}}).to_string()
+}
+
 /// The server's result of a call with its receipt; all else stays the bytes that they were. `None` if it is no object, or names
 /// something twice.
 pub fn with_receipt(result: &str, receipt: &CallReceipt) -> Option<String> {

@@ -20,6 +20,8 @@ use crate::{
 pub struct Times {
     /// How long a call waits for people before the client is told to ask again.
     pub hold: Duration,
+    /// How often a client of 2026-07-28 is asked to go on waiting before that.
+    pub rounds: u32,
     /// How often a client that wants to know is told that its call waits.
     pub progress: Duration,
 }
@@ -177,7 +179,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn with(open: OpenDesk) -> Arc<Shared> {
-        Shared::new(open, Times { hold: LONG, progress: LONG }, Box::new(|_| ()))
+        Shared::new(open, Times { hold: LONG, rounds: 0, progress: LONG }, Box::new(|_| ()))
     }
 
     #[test]

@@ -94,7 +94,7 @@ fn a_call_in_which_the_gate_panics_is_answered_and_may_come_again() {
 fn a_call_whose_attempt_panics_is_not_busy_for_ever() {
     let server = Told::new(|_| Some(one_tool()));
     let (proxy, client) = between(with(Box::new(|| unreachable!("a fault of this gate"))), &server);
-    let ticket = Ticket { id: Id::Number(1), serial: 1 };
+    let ticket = Ticket { id: Id::Number(1), serial: 1, round: 0 };
     let wanted = proxy.shared.pool.offer(None, (), |()| ()).unwrap();
     let call = Open::Call { token: None, serial: 1, meta: None, _wanted: wanted };
     proxy.state().open.insert(ticket.id.clone(), call);

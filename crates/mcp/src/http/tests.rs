@@ -647,7 +647,7 @@ fn connections_remember_as_many_calls_together_as_they_may_and_forget_what_nobod
     let (one, other) = (open("one"), open("other"));
     let count = |connection: &Connection| connection.proxy.state().calls.len();
     let now = Instant::now();
-    let ticket = Ticket { id: Id::Number(1), serial: 1 };
+    let ticket = Ticket { id: Id::Number(1), serial: 1, round: 0 };
     let waiter = Waiter { ticket, until: now + PATIENCE, told: now + PATIENCE, steps: 0 };
     remember(&other.proxy, 0, 0, vec![waiter]);
     remember(&other.proxy, 1, 0, Vec::new());
