@@ -129,16 +129,19 @@ fn denied_calls_in_a_loop_are_one_refusal_on_record_however_often_the_gate_is_st
             let refused = client.call(id, "drop", &json!({}));
             assert!(said(&refused).contains("policy-denied"), "{refused}");
             runs.insert(refused["_meta"]["counterfoil/receipt"]["run"].as_str().unwrap().to_owned());
+            // A tool that the server has not was refused on no record.
+            client.begin(100 + id, "invented", &json!({"at": id}));
+            assert_eq!(client.answer(100 + id)["error"]["data"]["code"], "tool-unknown");
         }
         client.close();
     }
-    // For each connection a trigger and the first refusal, and perhaps a snapshot after each.
-    assert!(entries() - before <= 8, "{} entries", entries() - before);
+    // For each connection a trigger and the first refusal of each kind, and perhaps a snapshot after each.
+    assert!(entries() - before <= 12, "{} entries", entries() - before);
     assert_eq!(runs.len(), 2);
     assert_eq!(office.log.good(&["gate", "settle"]), "no execution was open\n");
     let counted: u64 =
         runs.iter().map(|run| office.log.json(&["resume", run])["refusals"].as_u64().unwrap()).sum();
-    assert_eq!(counted, 40, "all are on record in the end");
+    assert_eq!(counted, 80, "all are on record in the end");
 }
 
 #[test]

@@ -32,7 +32,7 @@ use crate::{
     log::{Log, LogError, Submitted},
     open::{OpenExecutions, SignedOutcome},
     pin::PolicyPin,
-    refusals::{Kind, Refusals},
+    refusals::{Due, Kind, Refusals},
     settle::Doubt,
     stops::Stops,
 };
@@ -393,14 +393,14 @@ impl<L: Log> Gate<L> {
         let kind = Kind { run, proposal: None, action: action.digest(), code: refusal.code.clone() };
         let now = self.now()?.get();
         let Some(count) = self.refusals.count(&kind, now) else { return Ok(None) };
+        let detail = &refusal.detail;
         let record = self.evidence(run).map(|evidence| {
-            self.submit_refusal(&evidence, &kind, Some(action.clone()), Some(refusal.detail.clone()), count)
-                .ok()
+            self.submit_refusal(&evidence, &kind, Some(action.clone()), Some(detail.clone()), count)
         });
-        if !matches!(record, Ok(Some(_))) {
-            self.refusals.put_back(&kind, count, now);
+        if !matches!(record, Ok(Ok(_) | Err(LogError::Rejected { .. }))) {
+            self.refusals.put_back(&kind, (count, detail), now);
         }
-        record
+        record.map(Result::ok)
     }
 
     /// Logs the refusals that were counted and have no record yet.
@@ -411,8 +411,8 @@ impl<L: Log> Gate<L> {
     /// Logs refusals that were counted: all, or those that waited long enough.
     pub(crate) fn log_refusals(&self, all: bool) {
         let Ok(now) = self.now() else { return };
-        for (kind, count) in self.refusals.due(now.get(), all) {
-            let detail = format!("{count} more refusals like the one before");
+        for Due { kind, count, detail } in self.refusals.due(now.get(), all) {
+            let detail = detail.unwrap_or_else(|| format!("{count} more refusals like the one before"));
             let Ok(evidence) = self.evidence(kind.run) else { continue };
             match self.submit_refusal(&evidence, &kind, None, Some(detail), count) {
                 // What the log will never take waits for nothing.
@@ -581,8 +581,9 @@ impl<L: Log> Gate<L> {
         let count = self.refusals.count(&kind, now)?;
         let (action, detail) = (Some(request.action.clone()), Some(refusal.detail.clone()));
         let record = self.submit_refusal(evidence, &kind, action, detail, count);
-        if record.is_err() {
-            self.refusals.put_back(&kind, count, now);
+        // What the log takes from this runtime never, another one is not to say in its name.
+        if !matches!(record, Ok(_) | Err(LogError::Rejected { .. })) {
+            self.refusals.put_back(&kind, (count, &refusal.detail), now);
         }
         record.ok()
     }

@@ -35,6 +35,18 @@ struct Counted {
     code: String,
     since: u64,
     waiting: u64,
+    /// Why the first of those that wait was refused, if that is on no record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+}
+
+/// Refusals of one kind that have no record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Due {
+    pub kind: Kind,
+    pub count: u64,
+    /// Why the first of them was refused, if no record of its kind says so.
+    pub detail: Option<String>,
 }
 
 /// Counts refusals between records, for all gates of a directory.
@@ -61,6 +73,7 @@ impl Refusals {
                     return None;
                 }
                 counted.since = now;
+                counted.detail = None;
                 return Some(std::mem::take(&mut counted.waiting));
             }
             if all.len() >= KINDS {
@@ -74,24 +87,30 @@ impl Refusals {
         counted.unwrap_or(Some(1))
     }
 
-    /// Puts back what could not be logged.
-    pub(crate) fn put_back(&self, kind: &Kind, count: u64, now: u64) {
+    /// Puts back what could not be logged, and why it was refused.
+    pub(crate) fn put_back(&self, kind: &Kind, (count, detail): (u64, &str), now: u64) {
         // A count that is lost here was no record before, either; the first refusal of its kind is one.
         let _ = self.change(|all| {
             if all.len() < KINDS || all.contains_key(&kind.name()) {
-                all.entry(kind.name()).or_insert_with(|| kind.counted(now, 0)).waiting += count;
+                let counted = all.entry(kind.name()).or_insert_with(|| kind.counted(now, 0));
+                counted.waiting += count;
+                counted.detail.get_or_insert_with(|| detail.to_owned());
             }
         });
     }
 
     /// What was counted and has no record: all of it, or what is due at `now`. It stays counted until it is [`Refusals::logged`].
-    pub(crate) fn due(&self, now: u64, everything: bool) -> Vec<(Kind, u64)> {
+    pub(crate) fn due(&self, now: u64, everything: bool) -> Vec<Due> {
         let due = self.change(|all| {
             all.retain(|_, counted| counted.waiting > 0 || !self.is_due(counted, now));
             let due = all
                 .values()
                 .filter(|counted| counted.waiting > 0 && (everything || self.is_due(counted, now)));
-            due.filter_map(|counted| Some((Kind::of(counted)?, counted.waiting))).collect()
+            let due = due.filter_map(|counted| {
+                let (kind, detail) = (Kind::of(counted)?, counted.detail.clone());
+                Some(Due { kind, count: counted.waiting, detail })
+            });
+            due.collect()
         });
         due.unwrap_or_default()
     }
@@ -102,6 +121,7 @@ impl Refusals {
         let _ = self.change(|all| {
             if let Some(counted) = all.get_mut(&kind.name()) {
                 counted.waiting = counted.waiting.saturating_sub(count);
+                counted.detail = None;
             }
         });
     }
@@ -143,6 +163,7 @@ impl Kind {
             code: self.code.clone(),
             since,
             waiting,
+            detail: None,
         }
     }
 
@@ -174,6 +195,23 @@ mod tests {
         Kind { run, proposal: Some(RecordId::of(b"proposal")), action, code: code.to_owned() }
     }
 
+    fn due(code: &str, count: u64, detail: Option<&str>) -> Due {
+        Due { kind: kind(code), count, detail: detail.map(str::to_owned) }
+    }
+
+    /// A refusal that could not be logged at once was one of some later, and nobody was told why.
+    #[test]
+    fn what_could_not_be_logged_keeps_why_it_was_refused_until_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Refusals::new(dir.path().into(), Duration::from_secs(60)).unwrap();
+        assert_eq!(open().count(&kind("a"), 0), Some(1));
+        open().put_back(&kind("a"), (1, "no quorum"), 0);
+        assert_eq!(open().count(&kind("a"), 1), None);
+        assert_eq!(open().due(1, true), vec![due("a", 2, Some("no quorum"))]);
+        open().logged(&kind("a"), 2);
+        assert_eq!((open().count(&kind("a"), 2), open().due(2, true)), (None, vec![due("a", 1, None)]));
+    }
+
     #[test]
     fn equal_refusals_wait_for_each_other_and_none_is_lost() {
         let dir = tempfile::tempdir().unwrap();
@@ -183,9 +221,9 @@ mod tests {
         assert_eq!(open().count(&kind("b"), 1), Some(1));
         assert_eq!(open().count(&kind("a"), 59_999), None);
         assert_eq!(open().due(59_999, false), Vec::new());
-        assert_eq!(open().due(59_999, true), vec![(kind("a"), 2)]);
+        assert_eq!(open().due(59_999, true), vec![due("a", 2, None)]);
         // Until it is logged, whoever was killed meanwhile.
-        assert_eq!(open().due(59_999, true), vec![(kind("a"), 2)]);
+        assert_eq!(open().due(59_999, true), vec![due("a", 2, None)]);
         open().logged(&kind("a"), 2);
         assert_eq!(open().due(59_999, true), Vec::new());
     }
@@ -195,10 +233,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let refusals = Refusals::new(dir.path().into(), Duration::from_secs(60)).unwrap();
         assert_eq!(refusals.count(&kind("a"), 0), Some(1));
-        refusals.put_back(&kind("a"), 1, 0);
+        refusals.put_back(&kind("a"), (1, "why"), 0);
         assert_eq!(refusals.count(&kind("a"), 60_000), Some(2));
         assert_eq!(refusals.count(&kind("a"), 60_001), None);
-        assert_eq!(refusals.due(120_000, false), vec![(kind("a"), 1)]);
+        assert_eq!(refusals.due(120_000, false), vec![due("a", 1, None)]);
     }
 
     #[test]

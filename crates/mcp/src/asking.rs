@@ -10,10 +10,13 @@ use serde_json::{Map, Value, json};
 use crate::{
     limits,
     message::{self, Id},
-    proxy::{Answer, OWN, Proxy, Reply, parameters, without_tasks},
+    proxy::{Answer, OWN, Proxy, Reply, without_tasks},
     reply,
     tools::{Page, Tool, Tools},
 };
+
+/// The code of a call of a tool that the server has not.
+pub(crate) const TOOL_UNKNOWN: &str = "tool-unknown";
 
 /// What the server was asked for its tools.
 #[derive(Default)]
@@ -39,7 +42,11 @@ impl Proxy {
     /// would ask.
     pub(crate) fn definition(&self, tool: &str, age: Duration, meta: Option<&Value>) -> Result<Tool, Reply> {
         let found = self.tools(age, meta)?.get(tool);
-        found.ok_or_else(|| parameters(format!("the server has no tool {tool:?}")))
+        found.ok_or_else(|| Reply::Error {
+            number: message::INVALID_PARAMS,
+            code: TOOL_UNKNOWN,
+            why: format!("the server has no tool {tool:?}"),
+        })
     }
 
     /// All of them, asked for as a request with these parameters would be.

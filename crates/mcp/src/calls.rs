@@ -18,6 +18,7 @@ use counterfoil_verify::Rule;
 use serde_json::{Map, Value, json};
 
 use crate::{
+    asking::TOOL_UNKNOWN,
     desk::{Call, CallDigest, Inputs, NotAsked, RESPONSES, STATE},
     limits,
     message::{self, Id},
@@ -123,7 +124,14 @@ impl Proxy {
             return Err(parameters(format!("the argument {name:?} is this gate's own")));
         }
         let (inputs, round) = read_inputs(params)?;
-        let tool = self.definition(name, limits::DEFINITIONS, self.meta_of(ticket).as_ref())?;
+        let tool = self.definition(name, limits::DEFINITIONS, self.meta_of(ticket).as_ref());
+        if let Err(Reply::Error { code: TOOL_UNKNOWN, why, .. }) = &tool
+            && let Ok(desk) = self.desk()
+        {
+            // It stands by itself; its record is a courtesy.
+            let _ = desk.refuse_unknown(name, TOOL_UNKNOWN, why);
+        }
+        let tool = tool?;
         Ok((Call { name: name.clone(), tool, arguments, inputs }, round))
     }
 

@@ -244,6 +244,17 @@ impl Desk {
         Ok(Some((refusal, run)))
     }
 
+    /// Records that a tool was called which the server has not: equal ones with their number, whatever their arguments.
+    ///
+    /// # Errors
+    /// [`NotAsked`] if it is not on record.
+    pub fn refuse_unknown(&self, tool: &str, code: &str, why: &str) -> Result<(), NotAsked> {
+        let (action, _) = action(format!("{}/{tool}", self.settings.server), None, Map::new())?;
+        let refusal = Refusal { code: code.to_owned(), detail: why.to_owned() };
+        self.asking.gate.refuse(self.connection()?, &action, &refusal).map_err(AskError::Gate)?;
+        Ok(())
+    }
+
     /// Whether a request that is no call passes: whether the policy in force allows it. If not, the refusal is on record, equal ones with their
     /// number.
     ///
