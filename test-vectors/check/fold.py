@@ -1022,7 +1022,7 @@ class Fold:
         if self.policy is None:
             return decision.record.role == "human"  # if no policy is in force, any human's does
         said = language.assess(self.policy.document, self.proposals[body["proposal"]].request)
-        return said.entitles(decision.approval)
+        return said.entitles_against(decision.approval)
 
     def apply_escalation(self, index: int, record: Record) -> None:
         self.start(index, record)

@@ -322,6 +322,12 @@ class Assessment:
             return one.role == "human"
         return any(_entitles(rule, place, one) for rule in self.rules for place in rule["requirements"])
 
+    def entitles_against(self, one: Approval) -> bool:
+        """Whom a rule asks may say no on every surface, with every key of theirs."""
+        if self.says != "required" or one.role != "human":
+            return self.entitles(one)
+        return any(_asks(rule, place, one) for rule in self.rules for place in rule["requirements"])
+
     def timed(self, name: str) -> dict[str, Any] | None:
         """The rule of that name, if it applies and can have timers."""
         found = [rule for rule in self.rules if self.says == "required" and rule["name"] == name]
@@ -541,7 +547,7 @@ def _number(value: Any) -> Decimal | None:
 # Approvals ------------------------------------------------------------------------------------------------------------
 
 
-def _entitles(rule: dict[str, Any], requirement: dict[str, Any], one: Approval) -> bool:
+def _asks(rule: dict[str, Any], requirement: dict[str, Any], one: Approval) -> bool:
     belongs = "principals" not in requirement and "groups" not in requirement
     belongs = belongs or one.principal in requirement.get("principals", [])
     belongs = belongs or bool(one.groups & set(requirement.get("groups", [])))
@@ -549,10 +555,14 @@ def _entitles(rule: dict[str, Any], requirement: dict[str, Any], one: Approval) 
         if (rule["name"], number) in one.escalated:
             belongs = belongs or one.principal in step["to"].get("principals", [])
             belongs = belongs or bool(one.groups & set(step["to"].get("groups", [])))
+    return belongs
+
+
+def _entitles(rule: dict[str, Any], requirement: dict[str, Any], one: Approval) -> bool:
     usual = ["independent_page", "operator_page", "terminal"]
     return (
         (one.role == "human" or (one.is_link and "no_links" not in rule))
-        and belongs
+        and _asks(rule, requirement, one)
         and one.scheme in requirement.get("schemes", SCHEMES)
         and one.surface in requirement.get("surfaces", usual)
     )

@@ -1796,6 +1796,18 @@ class Timing(unittest.TestCase):
         clock.execute(proposal, decisions=[clock.link(proposal, "fay")])
         self.assertEqual(self.found(clock), ["R-EXEC-06"])
 
+    def test_who_is_asked_says_no_anywhere_with_any_key(self) -> None:
+        for more, surface in (({}, "none"), ({"schemes": ["mldsa44"]}, "terminal")):
+            rule = Office.REQUIRE | {"requirements": [{"count": 1, "groups": ["finance"]} | more]}
+            clock = Clock()
+            clock.document = {"language": "counterfoil-policy/1", "rules": [rule]}
+            clock.add("policy", "root", "authority", {"document": clock.document}, prev=clock.head)
+            for who, rules in (("fay", "R-EXEC-04"), ("cid", "R-EXEC-06")):  # who is asked, and who is not
+                proposal = clock.propose("clerk", None)
+                clock.decide(proposal, who, surface=surface, verdict="reject")
+                clock.execute(proposal)
+                self.assertEqual(self.found(clock)[-1], rules, (surface, who))
+
     def test_an_approver_by_link_is_not_involved(self) -> None:
         clock = self.clock
         own: dict[str, Any] = {"change": "enrol", "principal": "clerk", "key": clock.key("clerk-2"), "role": "human"}

@@ -299,8 +299,7 @@ impl Case {
         if !matches!(status, Some(ProposalStatus::Open | ProposalStatus::Approved)) {
             return Ok(());
         }
-        let hint = "where a rule wants a person to have looked, answer on a terminal, without --yes; else have it stopped by somebody whom \
-                    the policy lets decide";
+        let hint = "have it stopped by somebody whom the policy asks, or withdrawn by the owner of its run";
         let message = format!("the decision is logged, and proposal {} stands as it did", self.proposal);
         Err(Failure::new("stops-nothing", message, hint).with_status(VIOLATED))
     }

@@ -130,27 +130,36 @@ fn what_waits_for_somebody_comes_with_the_command_that_decides_it() {
 #[test]
 fn an_approval_that_the_policy_does_not_take_was_signed_without_a_word() {
     let log = Log::new();
-    log.desk.write(
-        "policy.toml",
-        "language = \"counterfoil-policy/1\"\n[[rules]]\nname = \"one\"\neffect = \"require\"\nmatch.always = true\n\
-         requirements = [{ count = 1, principals = [\"human\"] }]\nsegregation = true\nuses = 1\nwindow = \"1h\"\n",
-    );
+    let asks = |who: &str| {
+        let rules = format!(
+            "language = \"counterfoil-policy/1\"\n[[rules]]\nname = \"one\"\neffect = \"require\"\nmatch.always = true\n\
+             requirements = [{{ count = 1, principals = [\"{who}\"] }}]\nsegregation = true\nuses = 1\nwindow = \"1h\"\n"
+        );
+        log.desk.write("policy.toml", rules);
+        log.good(&["policy", "set", "policy.toml", "--key", "keys/authority.key"]);
+    };
     let (run, _) = propose(&log, "db.vacuum", "db-1");
     // The policy of `init` takes what nobody looked at on a terminal.
     let taken = log.run(&["approve", &run, "--yes"]);
     assert!(taken.code == 0 && !taken.stderr.contains("will not count"), "{}", taken.stderr);
-    log.good(&["policy", "set", "policy.toml", "--key", "keys/authority.key"]);
+    asks("human");
     let (run, _) = propose(&log, "db.vacuum", "db-2");
     let vain = log.run(&["approve", &run, "--yes"]);
     assert!(
-        vain.stderr.contains("this approval will not count: no rule lets human decide so; a rule that"),
+        vain.stderr.contains("this approval will not count: human decided at the surface none, and the policy takes independent_page"),
         "{}",
         vain.stderr
     );
-    // Nor does a rejection stop it that the policy does not take; whoever gave it has to know.
+    // Whoever is asked says no from anywhere; it stopped nothing without a terminal.
+    log.good(&["reject", &run, "--yes"]);
+    let status = || log.json(&["approvals", "list", "--limit", "1"])["approvals"][0]["status"].clone();
+    assert_eq!(status(), "rejected");
+    // Whoever is not asked stops nothing, and has to know.
+    asks("somebody");
+    let (run, _) = propose(&log, "db.vacuum", "db-3");
     let in_vain = log.run(&["reject", &run, "--yes"]);
     in_vain.failed(1, "stops-nothing");
-    assert_eq!(log.json(&["approvals", "list", "--limit", "1"])["approvals"][0]["status"], "open");
+    assert_eq!(status(), "open");
 }
 
 #[test]

@@ -678,7 +678,9 @@ fn each_requirement_of_each_rule_is_waited_for_and_only_who_is_needed_is_named()
     case.approve_with(&ana, |_| {});
     case.is_held("0 of 1");
     case.approve_with(&eve, |body| body.surface = counterfoil_receipt::body::Surface::Link);
-    case.is_held("eve is not entitled");
+    case.is_held(
+        "eve decided at the surface link, and the policy takes independent_page, operator_page, terminal",
+    );
     case.approve_with(&eve, |_| {});
     case.scenario.ledger.close();
     assert_eq!(case.passes().len(), 3);

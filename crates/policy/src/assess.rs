@@ -1,5 +1,7 @@
 //! What a policy says of an action, and whether approvals are what it asks for (`spec/policy.md`).
 
+use std::collections::BTreeSet;
+
 use counterfoil_receipt::{
     Principal,
     text::{Group, Pointer, RuleName},
@@ -200,7 +202,7 @@ impl Policy {
 }
 
 impl Assessment<'_> {
-    /// Whether this signer's word counts, for or against.
+    /// Whether this signer's word counts for the action.
     pub fn entitles(&self, approver: &Approver<'_>) -> bool {
         match self {
             Self::Allowed(_) | Self::Denied(_) => approver.voice == Voice::Own,
@@ -210,6 +212,46 @@ impl Assessment<'_> {
                     || rule.quorum.is_timed_out(rule.rule, approver)
             }),
         }
+    }
+
+    /// Whether this signer's word counts against the action: of whom a rule asks it does whichever of their keys signed it, and wherever they
+    /// saw what it is about. Whoever would rather not have something done needs no page for that.
+    pub fn entitles_against(&self, approver: &Approver<'_>) -> bool {
+        self.entitles(approver) || (approver.voice == Voice::Own && self.asking(approver).next().is_some())
+    }
+
+    /// Why this signer's word does not count for the action.
+    pub fn why_not(&self, approver: &Approver<'_>) -> String {
+        let who = approver.principal;
+        if approver.voice != Voice::Own || self.asking(approver).next().is_none() {
+            return format!("{who} is not entitled to decide");
+        }
+        let wanted: BTreeSet<&str> = self
+            .asking(approver)
+            .filter(|requirement| !requirement.surfaces.contains(&approver.surface))
+            .flat_map(|requirement| requirement.surfaces.iter().map(|surface| surface.as_str()))
+            .collect();
+        if wanted.is_empty() {
+            return format!(
+                "{who} decided with a key of the scheme {}, which the policy does not take",
+                approver.scheme
+            );
+        }
+        let wanted: Vec<&str> = wanted.into_iter().collect();
+        let at = approver.surface.as_str();
+        format!("{who} decided at the surface {at}, and the policy takes {}", wanted.join(", "))
+    }
+
+    /// The requirements that ask this signer.
+    fn asking<'q>(&'q self, approver: &Approver<'q>) -> impl Iterator<Item = &'q Requirement> {
+        let rules = match self {
+            Self::Required(rules) => rules.as_slice(),
+            Self::Allowed(_) | Self::Denied(_) => &[],
+        };
+        rules.iter().flat_map(move |rule| {
+            let requirements = rule.quorum.requirements.iter();
+            requirements.filter(move |requirement| rule.quorum.asks(rule.rule, requirement, approver))
+        })
     }
 
     /// The rule of this name, if it applies and asks for approvals.

@@ -191,18 +191,22 @@ impl Rule {
 }
 
 impl Quorum {
-    /// Whether one of its requirements, as a requirement of the rule of this name, entitles this principal by this decision.
+    /// Whether one of its requirements, as a requirement of the rule of this name, entitles this principal to approve by this decision.
     pub(crate) fn entitles(
         &self,
         rule: &RuleName,
         requirement: &Requirement,
         approver: &Approver<'_>,
     ) -> bool {
+        requirement.accepts(approver) && self.asks(rule, requirement, approver)
+    }
+
+    /// Whether a requirement asks this principal: itself, or by an escalation that stands.
+    pub(crate) fn asks(&self, rule: &RuleName, requirement: &Requirement, approver: &Approver<'_>) -> bool {
         let asked = |escalated: &(RuleName, u64)| {
             self.step(rule, escalated).is_some_and(|step| step.to.include(approver))
         };
-        requirement.accepts(approver)
-            && (requirement.approvers.include(approver) || approver.escalated.iter().any(asked))
+        requirement.approvers.include(approver) || approver.escalated.iter().any(asked)
     }
 
     /// The step, counted from 1, of the rule of this name, if that is the one that is meant.

@@ -387,10 +387,11 @@ fn ours(policy: &Policy, asked: &Asked, given: &[Given]) -> naive::Answer {
             explained.rules.iter().filter(|one| one.applies).map(|one| one.rule.clone()).collect();
         assert_eq!(applying, rules, "the explanation names the rules that apply");
         let entitled = approvals.iter().map(|one| assessment.entitles(&one.approver)).collect();
+        let against = approvals.iter().map(|one| assessment.entitles_against(&one.approver)).collect();
         let (break_glass, retries) = (assessment.allows_break_glass(), assessment.retries());
         let evidence = assessment.evidence().into_iter().map(|one| one.as_str().to_owned()).collect();
         let preview = assessment.wants_preview();
-        naive::Answer { says, rules, result, break_glass, retries, preview, evidence, entitled }
+        naive::Answer { says, rules, result, break_glass, retries, preview, evidence, entitled, against }
     })
 }
 

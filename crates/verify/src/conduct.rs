@@ -207,7 +207,7 @@ pub(crate) fn apply(state: &mut State, record: &Record, index: u64) -> Effect {
             run.propose(record, body, index, groups, chain)
         }
         Body::Decision(_) => match decision {
-            Some((decision, entitled)) => run.decide(record.id(), decision, entitled),
+            Some((decision, without_effect)) => run.decide(record.id(), decision, without_effect),
             None => Effect::None("is no decision".to_owned()),
         },
         Body::Cancel(body) => run.cancel(record.id(), body, index),
@@ -270,7 +270,7 @@ pub(crate) fn decision(
     body: &Decision,
     index: u64,
     run: RunId,
-) -> (DecisionState, bool) {
+) -> (DecisionState, Option<String>) {
     let approver = body.approver.as_ref().unwrap_or(&record.author().principal);
     let proposal = state.runs.get(&run).and_then(|run| run.proposals.get(&body.proposal));
     let in_force = state.policy_in_force().map(|(digest, _)| digest);
@@ -294,10 +294,20 @@ pub(crate) fn decision(
     };
     let assessment = proposal.and_then(|proposal| state.assess(proposal));
     let human = record.author().role == Role::Human;
-    // That a time is out was checked.
-    let entitled = body.rule.is_some()
-        || assessment.map_or(human, |assessment| assessment.entitles(&decision.approver()));
-    (decision, entitled)
+    let approver = decision.approver();
+    let without_effect = match assessment {
+        // That a time is out was checked.
+        _ if body.rule.is_some() => None,
+        None => (!human).then(|| format!("{} is not entitled to decide", decision.approver)),
+        Some(assessment) => {
+            let entitled = match body.verdict {
+                Ruling::Approve => assessment.entitles(&approver),
+                Ruling::Reject | Ruling::RequestChanges => assessment.entitles_against(&approver),
+            };
+            (!entitled).then(|| assessment.why_not(&approver))
+        }
+    };
+    (decision, without_effect)
 }
 
 impl Run {
@@ -369,7 +379,7 @@ impl Run {
         }
     }
 
-    fn decide(&mut self, id: RecordId, decision: DecisionState, entitled: bool) -> Effect {
+    fn decide(&mut self, id: RecordId, decision: DecisionState, without_effect: Option<String>) -> Effect {
         let Some(proposal) = self.proposals.get_mut(&decision.proposal) else {
             return Effect::None("names no proposal".to_owned());
         };
@@ -379,11 +389,7 @@ impl Run {
             Ruling::Reject => Some(End::Rejected(id)),
             Ruling::RequestChanges => Some(End::ChangesRequested(id)),
         };
-        let effect = if entitled {
-            proposal.end(decision.index, end)
-        } else {
-            Effect::None(format!("{} is not entitled to decide", decision.approver))
-        };
+        let effect = without_effect.map_or_else(|| proposal.end(decision.index, end), Effect::None);
         self.decisions.insert(id, decision);
         effect
     }

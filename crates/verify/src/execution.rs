@@ -209,7 +209,7 @@ pub(crate) fn would_count(
         Err(fault) if fault.rule != Rule::QuorumNotMet => Err(fault),
         Ok(_) | Err(_) if assessment.entitles(&decision.approver()) => Ok(()),
         Ok(_) | Err(_) => {
-            let why = format!("body.decisions: no rule lets {} decide so", decision.approver);
+            let why = format!("body.decisions: {}", assessment.why_not(&decision.approver()));
             Err(Fault::violated(Rule::QuorumNotMet, why))
         }
     }

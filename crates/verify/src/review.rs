@@ -40,7 +40,7 @@ impl State {
         decided.sort_unstable_by_key(|(_, decision)| decision.index);
         let objects = decided.iter().find(|(_, decision)| {
             let entitles =
-                |approver| self.assess(proposal).is_some_and(|assessment| assessment.entitles(approver));
+                |approver| self.assess(proposal).is_some_and(|said| said.entitles_against(approver));
             decision.ruling != Ruling::Approve
                 && decision.cancelled.is_none()
                 && entitles(&decision.approver())

@@ -466,17 +466,12 @@ impl State {
         }
         let decision = run.decision(approval);
         let assessment = run.proposal(proposal).and_then(|proposal| self.assess(proposal));
-        let entitles = |(decision, assessment): (&DecisionState, Assessment<'_>)| {
-            assessment.entitles(&decision.approver())
+        let why = match decision.zip(assessment) {
+            Some((decision, assessment)) if assessment.entitles(&decision.approver()) => return Ok(()),
+            Some((decision, assessment)) => assessment.why_not(&decision.approver()),
+            None => "its signer is not entitled to approve".to_owned(),
         };
-        if decision.zip(assessment).is_some_and(entitles) {
-            return Ok(());
-        }
-        let signer = decision.map_or("its signer", |decision| decision.approver.as_str());
-        Err(Fault::violated(
-            Rule::QuorumNotMet,
-            format!("body.decisions: {signer} is not entitled to approve"),
-        ))
+        Err(Fault::violated(Rule::QuorumNotMet, format!("body.decisions: {why}")))
     }
 }
 

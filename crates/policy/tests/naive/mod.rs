@@ -1,6 +1,6 @@
 //! `counterfoil-policy/1` once more, from its specification alone and by the simplest means.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Asked, Given, INVOLVED, Spoken};
 
@@ -14,7 +14,9 @@ pub struct Answer {
     pub retries: u64,
     pub preview: bool,
     pub evidence: Vec<String>,
+    /// Whose word counts for the action, and whose against it.
     pub entitled: Vec<bool>,
+    pub against: Vec<bool>,
 }
 
 /// Whether an execution would stand on the approvals, with how many uses.
@@ -66,10 +68,26 @@ pub fn answer(document: &Value, asked: &Asked, given: &[Given]) -> Answer {
             preview: allowing.iter().any(|rule| rule["preview"] == true),
             evidence: evidence(&allowing),
             entitled: given.iter().map(|one| one.voice == Spoken::Own).collect(),
+            against: given.iter().map(|one| one.voice == Spoken::Own).collect(),
         };
     }
+    // Wherever somebody says no whom a requirement asks, of every rule.
+    let says_no = |one: &Given| {
+        requiring.iter().any(|rule| {
+            let all = ["independent_page", "link", "none", "operator_page", "terminal"];
+            is_time_out(rule, one)
+                || list(&rule["requirements"]).iter().any(|wanted| {
+                    let mut anywhere = wanted.clone();
+                    if one.voice == Spoken::Own {
+                        anywhere["surfaces"] = json!(all);
+                    }
+                    entitles(rule, &anywhere, one)
+                })
+        })
+    };
     Answer {
         says: "required",
+        against: given.iter().map(says_no).collect(),
         rules: names(&requiring),
         result: judged(&requiring, given),
         break_glass: requiring.iter().all(|rule| rule["break_glass"] == true),
@@ -89,7 +107,7 @@ pub fn answer(document: &Value, asked: &Asked, given: &[Given]) -> Answer {
 }
 
 fn denied(says: &'static str, rules: Vec<String>, given: &[Given]) -> Answer {
-    let entitled = given.iter().map(|one| one.voice == Spoken::Own).collect();
+    let entitled: Vec<bool> = given.iter().map(|one| one.voice == Spoken::Own).collect();
     Answer {
         says,
         rules,
@@ -98,6 +116,7 @@ fn denied(says: &'static str, rules: Vec<String>, given: &[Given]) -> Answer {
         retries: 0,
         preview: false,
         evidence: Vec::new(),
+        against: entitled.clone(),
         entitled,
     }
 }

@@ -308,14 +308,29 @@ fn requirements() -> Vec<Case> {
                 executed(s, run, proposal, &decisions, |_| {})
             },
         ),
-        holds(
-            "rejection-by-link",
-            "A rejection by a link, which the rule does not name, ends nothing.",
+        breaks(
+            "R-EXEC-04",
+            "rejected-elsewhere",
+            &["EndedProposal"],
+            "Somebody whom the rule asks rejected on a surface that it does not name: who says no needs none.",
             |s| {
                 let (run, proposal) = proposed_under(s, json!([two_of_sre()]), vacuum());
                 decided_by_link(s, run, proposal, Ruling::Reject);
                 let decisions = s.approve(run, proposal);
                 executed(s, run, proposal, &decisions, |_| {})
+            },
+        ),
+        breaks(
+            "R-EXEC-04",
+            "rejected-with-another-key",
+            &["EndedProposal"],
+            "Somebody whom a rule asks asked for changes with a key of a scheme that it does not take.",
+            |s| {
+                let hardware =
+                    require("hardware", json!([{"count": 1, "groups": ["sre"], "schemes": ["mldsa44"]}]));
+                let (run, proposal) = proposed_under(s, json!([hardware]), vacuum());
+                s.decide(run, proposal, &s.cast.bo.clone(), Ruling::RequestChanges);
+                executed(s, run, proposal, &[], |_| {})
             },
         ),
         breaks(
