@@ -3,7 +3,10 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on stops")]
 
+#[path = "mcp/client.rs"]
+mod client;
 mod common;
+mod office;
 
 use std::{
     collections::BTreeMap,
@@ -12,9 +15,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Log, before_dashes};
+use client::said;
+use common::{Log, ask, before_dashes};
 use counterfoil_testkit::Effort;
-use serde_json::Value;
+use office::Office;
+use serde_json::{Value, json};
 
 /// Gates that work at a time.
 const LANES: usize = 4;
@@ -68,6 +73,89 @@ fn whenever_gates_are_killed_there_is_one_effect_at_most_for_each_execution_and_
         println!("count executions of those gates that ended as {status} {count}");
     }
     assert!(counts.get("succeeded").is_some_and(|count| *count > 0), "{counts:?}");
+}
+
+/// Calls of one client at a time, besides a slow one.
+const CALLS: i64 = 6;
+
+/// As above, through MCP: calls are under way when the gate is killed, and the next settles what it left.
+#[test]
+fn whenever_a_gate_of_mcp_calls_is_killed_effects_and_log_agree_and_what_is_unknown_can_be_settled() {
+    let kills = Effort::from_env().of(8, 150);
+    let policy = POLICY.replace("match.tool = \"command\"", "match.tool = \"box/*\"");
+    let office = Office::with_box(&policy);
+    let call_all = |client: &mut client::Client, round: &str| {
+        client.begin(0, "slow", &json!({"text": format!("{round}/slow")}));
+        for id in 1..=CALLS {
+            client.begin(id, "read", &json!({"text": format!("{round}/{id}")}));
+        }
+    };
+    let mut client = office.client(&[]);
+    let began = Instant::now();
+    call_all(&mut client, "undisturbed");
+    for _ in 0..=CALLS {
+        assert_eq!(said(&client.next()["result"]), "done");
+    }
+    let usual = began.elapsed();
+    client.close();
+    for kill in 0..kills {
+        let mut client = office.client(&[]);
+        call_all(&mut client, &format!("killed-{kill}"));
+        thread::sleep(usual.mul_f64(seeded(kill as u64) * 1.5));
+        client.gate.kill().unwrap();
+        client.gate.wait().unwrap();
+    }
+    office.log.good(&["gate", "settle"]);
+
+    // What the server was told names the execution of each text; what it left names the text.
+    let heard = office.trace("heard");
+    let told = heard.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let told = told.filter(|line| line["method"] == "tools/call").map(|line| {
+        let params = &line["params"];
+        let execution = params["_meta"]["counterfoil/execution"].as_str().unwrap().to_owned();
+        (params["arguments"]["text"].as_str().unwrap().to_owned(), execution)
+    });
+    let mut of_text = BTreeMap::new();
+    for (text, execution) in told {
+        assert_eq!(of_text.insert(text, execution), None, "a call was made twice");
+    }
+    let effects = [office.trace("read"), office.trace("slow")].concat();
+    let effects: Vec<&str> = effects.lines().map(|text| of_text[text].as_str()).collect();
+    let (mut counts, mut executions, mut unknown) = (BTreeMap::new(), 0, None);
+    for approval in all_approvals(&office.log) {
+        let list = approval["executions"].as_array().unwrap();
+        assert!(list.len() <= 1, "{approval:#}");
+        for execution in list {
+            let happened: String =
+                effects.iter().filter(|id| execution["id"] == **id).map(|id| format!("{id}\n")).collect();
+            holds(approval["run"].as_str().unwrap(), list, &happened, &mut counts);
+            executions += 1;
+            if execution["status"] == "unknown" {
+                unknown = approval["run"].as_str().map(str::to_owned);
+            }
+        }
+    }
+    assert!(effects.len() <= executions, "{} effects, {executions} executions", effects.len());
+    println!("count kills -9 of gates of MCP calls, after which effects and log agree {kills}");
+    for (status, count) in &counts {
+        println!("count executions of those MCP calls that ended as {status} {count}");
+    }
+    let run = unknown.expect("slow calls were under way");
+    office.log.good(&["settle", &run, "--status", "failed", "--effects", "none"]);
+    assert_eq!(office.log.json(&["resume", &run])["executions"][0]["status"], "failed");
+    office.convinces(&run);
+}
+
+/// All proposals of a log.
+fn all_approvals(log: &Log) -> Vec<Value> {
+    let (mut all, mut before) = (Vec::new(), String::new());
+    loop {
+        let page = ask(&log.url, "GET", &format!("/v1/approvals?limit=100{before}"), b"").unwrap();
+        let mut page: Value = serde_json::from_slice(&page).unwrap();
+        all.append(page["approvals"].as_array_mut().unwrap());
+        let Some(next) = page["next"].as_u64() else { return all };
+        before = format!("&before={next}");
+    }
 }
 
 /// Proposes to leave a trace, has a gate do it, kills that after a while, and has another gate try.
