@@ -1,8 +1,10 @@
 //! Attacks on what a reader is handed.
 
-use counterfoil_testkit::Scenario;
+use counterfoil_receipt::{Place, RecordId, body::Cancel};
+use counterfoil_testkit::{Scenario, TrustFile, action};
 use counterfoil_tlog::{LeafIndex, MemoryTree, TreeSize, inclusion, leaf_hash};
-use counterfoil_verify::{Answer, Conclusion, Dimension, verify};
+use counterfoil_verify::{Answer, Conclusion, Dimension, RunState, verify};
+use serde_json::json;
 
 use crate::violations;
 
@@ -26,6 +28,38 @@ fn another_record_s_proof_passes() {
     assert!(inclusion::verify(entry(4), LeafIndex(3), &proof, &tree.head()).is_err());
     assert!(inclusion::verify(entry(3), LeafIndex(4), &proof, &tree.head()).is_err());
     assert!(inclusion::verify(entry(3), LeafIndex(3), &proof, &tree.head_at(TreeSize(9)).unwrap()).is_err());
+}
+
+#[test]
+fn a_run_is_resumed_with_parents_age_and_proofs_unchecked() {
+    let mut s = Scenario::new();
+    let run = s.trigger();
+    let open = s.propose(run, action("db.drop", json!({})));
+    s.approve(run, open);
+    let (trust, now) = (s.ledger.trust(), s.ledger.now());
+    let resumed = |bundle: &[u8], trust: &TrustFile, now: u64| {
+        let (trust, shown) = (trust.trust(), verify(bundle, &trust.trust(), now));
+        RunState::of(&shown, run, trust.require()).map(|_| ()).map_err(|why| why.code)
+    };
+    let bundle = s.ledger.bundle(run);
+    assert_eq!(resumed(&bundle, &trust, now), Ok(()));
+    let fresh = TrustFile { max_age: Some("10m".to_owned()), ..trust.clone() };
+    assert_eq!(resumed(&bundle, &fresh, now + 700_000), Err("checkpoint-stale"));
+    let mut swapped = s.ledger.assembly(run);
+    let differ = swapped.segments.windows(2).position(|two| two[0] != two[1]).unwrap();
+    swapped.segments.swap(differ, differ + 1);
+    assert_eq!(resumed(&swapped.to_bytes().unwrap(), &trust, now), Err("inclusion-mismatch"));
+    // The log lets in what follows records that are not there.
+    let scout = s.cast.scout.clone();
+    let cancel = Cancel { reason: None, target: open };
+    let mut draft = s.ledger.draft(&scout, Some(run), cancel);
+    let Place::Run { parents, .. } = &mut draft.place else { panic!("it is of a run") };
+    *parents = vec![RecordId::of(b"elsewhere")];
+    let orphan = draft.sign(scout.signer()).unwrap();
+    assert_eq!(s.ledger.append(orphan.bytes()).unwrap_err().code, "parent-unknown");
+    s.ledger.force(orphan.bytes()).unwrap_err();
+    s.ledger.close();
+    assert_eq!(resumed(&s.ledger.bundle(run), &trust, s.ledger.now()), Err("parent-unknown"));
 }
 
 #[test]

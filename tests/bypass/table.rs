@@ -33,6 +33,11 @@ fn each_failure_has_a_test() {
             assert!(source.contains(&format!("#[test]\nfn {test}() {{")), "{failure}: no {file}::{test}");
         }
     }
+    let named: BTreeSet<_> = rows.iter().flat_map(|(_, tests)| tests).collect();
+    println!(
+        "count attacks that these names are of, in this corpus and beside what they attack {}",
+        named.len()
+    );
     println!("count failures of other systems, each attacked by name {}", rows.len());
     let (attacks, lies) = (tests(&folder), tests(&folder.join("lying")) + count(&folder.join("lying.rs")));
     assert!(lies > 0 && attacks > lies);

@@ -21,7 +21,6 @@ use common::Desk;
 use counterfoil_verify::Trust;
 use office::before_the_log;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::{Value, json};
 
 const LOG: &str = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k";
 
@@ -185,21 +184,7 @@ fn what_witnesses_have_to_have_seen_runs_once_they_have_and_not_without_them() {
     keeps_back.store(false, Ordering::Release);
     assert!(gate.wait().unwrap().success() && desk.path("late").exists());
     // So does a call through MCP.
-    let mcp = || {
-        let server = format!("{}/tests/mcp/server.py", env!("CARGO_MANIFEST_DIR"));
-        let python = std::env::var("COUNTERFOIL_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-        let gate = on_log(&["mcp", "gate", "--name", "box"], &url);
-        let mut gate = desk.command(&[&gate[..], &["--", &python, &server]].concat());
-        let mut gate = gate.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "read", "arguments": {}}});
-        let mut stdin = gate.stdin.take().unwrap();
-        writeln!(stdin, "{call}").unwrap();
-        let mut line = String::new();
-        BufReader::new(gate.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        drop(stdin);
-        gate.wait().unwrap();
-        serde_json::from_str::<Value>(&line).unwrap()["result"].take()
-    };
+    let mcp = || desk.mcp_call(&on_log(&["mcp", "gate", "--name", "box"], &url))["result"].take();
     let called = mcp();
     assert_eq!(called["_meta"]["counterfoil/receipt"]["status"], "executed", "{called}");
     // What would pass is said to pass once they have cosigned what it stands on.

@@ -118,6 +118,23 @@ impl Desk {
         self.run(arguments).good()
     }
 
+    /// Calls the tool `read` once through a gate that this line starts, in front of the tests' server, which runs here; what is answered.
+    pub fn mcp_call(&self, gate: &[&str]) -> serde_json::Value {
+        let server = format!("{}/tests/mcp/server.py", env!("CARGO_MANIFEST_DIR"));
+        let python = std::env::var("COUNTERFOIL_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+        let mut gate = self.command(&[gate, &["--", &python, &server]].concat());
+        let mut gate = gate.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let params = serde_json::json!({"name": "read", "arguments": {}});
+        let call = serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+        let mut stdin = gate.stdin.take().unwrap();
+        writeln!(stdin, "{call}").unwrap();
+        let mut line = String::new();
+        BufReader::new(gate.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        drop(stdin);
+        gate.wait().unwrap();
+        serde_json::from_str(&line).unwrap()
+    }
+
     /// Makes a key file.
     pub fn key(&self, role: &str, principal: &str, file: &str) {
         self.good(&["keys", "new", "--role", role, "--principal", principal, "--out", file]);
