@@ -19,6 +19,7 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use client::said;
 use office::{Office, before_the_log};
 use rustix::process::{Pid, Signal, kill_process};
@@ -30,7 +31,7 @@ language = "counterfoil-policy/1"
 name = "harmless"
 effect = "allow"
 uses = 1
-match.any = [{tool = "box/read"}, {tool = "box/fail"}, {tool = "box/slow"}, {tool = "box/crash"}, {tool = "box/refuse"}, {tool = "box/peek"}, {tool = "box:resources/*"}]
+match.any = [{tool = "box/read"}, {tool = "box/fail"}, {tool = "box/slow"}, {tool = "box/crash"}, {tool = "box/refuse"}, {tool = "box/peek"}, {tool = "box/later"}, {tool = "box:resources/*"}]
 [[rules]]
 name = "ask"
 effect = "require"
@@ -233,6 +234,32 @@ fn a_gate_that_is_killed_leaves_the_proposal_to_the_next() {
     let mut client = office.client(&["--hold", "1s"]);
     assert_eq!(said(&client.call(1, "append", &json!({"text": "x"}))), "done");
     assert_eq!((office.trace("append"), office.approvals("open").len()), ("x\n".to_owned(), 0));
+}
+
+#[test]
+fn answers_out_of_order_go_to_whom_they_are_for_and_each_outcome_commits_to_what_its_client_got() {
+    let office = Office::new();
+    std::fs::write(office.trace_path("waiting"), "").unwrap();
+    let mut client = office.client(&[]);
+    client.begin(1, "later", &json!({"text": "first"}));
+    office.wait_for("later");
+    client.begin(2, "read", &json!({"text": "second"}));
+    let answers = [client.next(), client.next()];
+    for (id, text) in [(1, "first"), (2, "second")] {
+        let mut result = answers.iter().find(|answer| answer["id"] == id).unwrap()["result"].clone();
+        assert_eq!(result["structuredContent"]["of"], text, "{result}");
+        assert_eq!(office.outcome(&result), "succeeded");
+        let meta = result.as_object_mut().unwrap().remove("_meta").unwrap();
+        let run = meta["counterfoil/receipt"]["run"].as_str().unwrap();
+        let bundle = office.log.good(&["bundle", run, "--out", "-"]);
+        let payload = bundle
+            .lines()
+            .find(|line| line.contains("\"label\":\"result.json\"") && line.contains("\"content\""));
+        let payload: Value = serde_json::from_str(payload.expect("the result's content")).unwrap();
+        let content = BASE64_URL_SAFE_NO_PAD.decode(payload["content"].as_str().unwrap()).unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&content).unwrap(), result);
+        assert!(String::from_utf8(content).unwrap().contains("9007199254740993"), "to the byte");
+    }
 }
 
 #[test]

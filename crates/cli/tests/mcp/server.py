@@ -13,6 +13,9 @@ LISTS = {
 }
 
 
+held = []
+
+
 def tools():
     schema = {"type": "object", "properties": {"text": {"type": "string"}}}
     # A definition that changes when somebody asks for it.
@@ -21,6 +24,8 @@ def tools():
     # One that says of itself that it changes nothing, whatever it leaves.
     named += ["peek"] if os.path.exists("peeking") else []
     named += [f"tool-{number}" for number in range(130)] if os.path.exists("many") else []
+    # One that is answered only after the next call.
+    named += ["later"] if os.path.exists("waiting") else []
     harmless = {"peek": {"annotations": {"readOnlyHint": True}}}
     return [{"name": name, "description": description, "inputSchema": schema} | harmless.get(name, {}) for name in named]
 
@@ -57,8 +62,12 @@ def call(id, name, arguments, meta, params):
     if VERSION in meta:
         more["resultType"] = "complete"
     # A number that not every reader can hold goes through as it is.
-    more["structuredContent"] = {"big": 9007199254740993}
-    say({"id": id, "result": done("done", **more)})
+    more["structuredContent"] = {"big": 9007199254740993, "of": arguments.get("text")}
+    answer = {"id": id, "result": done("done", **more)}
+    if name == "later":
+        return held.append(answer)
+    for answer in [answer] + [held.pop() for _ in list(held)]:
+        say(answer)
 
 
 with open("environment", "w") as file:
