@@ -20,6 +20,10 @@ trap 'exit 143' TERM
 report=$scratch/report.md
 header=$scratch/header
 
+if ! command -v counterfoil > /dev/null; then
+  echo "error[counterfoil-missing]: no counterfoil in PATH: install.sh builds it" >&2
+  exit 2
+fi
 status=0
 counterfoil gate check --action "$COUNTERFOIL_ACTION" --server "$COUNTERFOIL_SERVER" --trust "$COUNTERFOIL_TRUST" \
   ${COUNTERFOIL_RUNTIME:+--for "$COUNTERFOIL_RUNTIME"} --markdown "$report" || status=$?

@@ -74,6 +74,8 @@ struct Found {
     proposal: RecordId,
     /// Who approved it; nobody where the policy allows it without people.
     by: Vec<String>,
+    /// The last execution, if there was one.
+    executed: Option<RecordId>,
     size: u64,
 }
 
@@ -211,7 +213,9 @@ impl Check {
             )
         })?;
         let size = evidence.checkpoints().last().map_or(0, |shown| shown.head.size.0);
-        let mut found = Found { ruling: Ruling::Hold(String::new()), run, proposal, by: Vec::new(), size };
+        let executed = shown.proposal(&proposal).and_then(|proposal| proposal.executions.last().copied());
+        let ruling = Ruling::Hold(String::new());
+        let mut found = Found { ruling, run, proposal, by: Vec::new(), executed, size };
         let runtime = match self.runtime(context, evidence.state(), shown, &proposal) {
             Ok(runtime) => runtime,
             Err(refusal) => return Ok(Found { ruling: Ruling::Refuse(refusal), ..found }),
@@ -348,6 +352,10 @@ impl Found {
         let link = format!("[{}]({server}/review/{proposal})", code(&proposal.to_string()));
         let mut rows =
             vec![("action", named(action)), ("proposal", link), ("run", code(&self.run.to_string()))];
+        if let Some(executed) = &self.executed {
+            let link = format!("[{}]({server}/v1/receipts/{executed})", code(&executed.to_string()));
+            rows.push(("receipt of what was executed", link));
+        }
         if !self.by.is_empty() {
             rows.push(("approved by", self.by.iter().map(|name| code(name)).collect::<Vec<_>>().join(", ")));
         }

@@ -157,7 +157,7 @@ fn a_job_goes_on_only_with_what_was_approved_and_says_so_on_the_pull_request() {
         said.contains("approved by | `human`") && said.contains(&format!("]({}/review/sha256:", it.log.url)),
         "{said}"
     );
-    assert!(it.log.desk.read("summary.md").ends_with(&said));
+    assert!(it.log.desk.read("summary.md").ends_with(&said) && !said.contains("/v1/receipts/"));
     // What is pushed afterwards is another action.
     it.action("pushed.json", "89abcde");
     let (status, said) = it.job("pushed.json", &it.log.url);
@@ -187,7 +187,7 @@ fn a_token_is_no_argument_of_a_program_and_is_left_in_no_file() {
 fn the_action_fails_while_nobody_decided_unless_it_is_told_not_to() {
     let it = Deployment::new();
     let action = std::fs::read_to_string(example("action.yml")).unwrap();
-    let (_, step) = action.split_once("      run: |\n").unwrap();
+    let (_, step) = action.rsplit_once("      run: |\n").unwrap();
     let step = |fail: &str, action: &str| {
         let mut bash = it.shell(Path::new("bash"));
         bash.args(["-e", "-o", "pipefail", "-c", step]).env("GITHUB_ACTION_PATH", example("."));
@@ -201,6 +201,46 @@ fn the_action_fails_while_nobody_decided_unless_it_is_told_not_to() {
     assert_eq!(step("false", "pushed.json"), 1);
     it.approve();
     assert_eq!(step("true", "deploy.json"), 0);
+}
+
+/// The workflow of the README ended with 127: nothing installed a program.
+#[test]
+fn a_job_without_counterfoil_builds_it_from_the_source_of_the_action_and_else_could_not_ask() {
+    let it = Deployment::new();
+    let desk = &it.log.desk;
+    let action = std::fs::read_to_string(example("action.yml")).unwrap();
+    let (step, _) = action.split_once("    - name: Ask\n").unwrap();
+    let (_, step) = step.split_once("      run: |\n").unwrap();
+    std::fs::create_dir(desk.path("tools")).unwrap();
+    desk.write("tools/cargo", "#!/bin/sh\necho \"$@\" > built\nmkdir -p \"$7/bin\"\n");
+    std::fs::set_permissions(desk.path("tools/cargo"), Permissions::from_mode(0o755)).unwrap();
+    // The PATH of a job that has the usual tools, and this besides.
+    let job = |more: &str, source: &str| {
+        let _ = std::fs::remove_file(desk.path("path"));
+        let mut bash = Command::new("bash");
+        bash.current_dir(desk.path(".")).args(["-e", "-o", "pipefail", "-c", step]);
+        bash.env("PATH", format!("{more}:/usr/bin:/bin")).env("GITHUB_ACTION_PATH", example("."));
+        bash.env("GITHUB_PATH", "path").envs([("COUNTERFOIL_SOURCE", source), ("COUNTERFOIL_ROOT", "root")]);
+        let ended = bash.output().unwrap();
+        let added = std::fs::read_to_string(desk.path("path")).unwrap_or_default();
+        (ended.status.code().unwrap(), added, String::from_utf8_lossy(&ended.stderr).into_owned())
+    };
+    let has = Path::new(env!("CARGO_BIN_EXE_counterfoil")).parent().unwrap().display().to_string();
+    assert_eq!(job(&has, ""), (0, format!("{has}\n"), String::new()));
+    assert!(!desk.path("built").exists());
+    let tools = desk.path("tools").display().to_string();
+    assert_eq!(job(&tools, ""), (0, "root/bin\n".to_owned(), String::new()));
+    let built = desk.read("built");
+    assert!(
+        built.starts_with("install --quiet --locked --path ") && built.contains("/crates/cli --root root"),
+        "{built}"
+    );
+    let (status, added, said) = job(&tools, "nowhere");
+    assert!(status == 2 && added.is_empty() && said.contains("counterfoil-missing"), "{said}");
+    // Nothing passes without it.
+    let check = Command::new(example("check.sh")).env("PATH", "/usr/bin:/bin").output().unwrap();
+    assert_eq!(check.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&check.stderr).contains("counterfoil-missing"));
 }
 
 #[test]

@@ -315,6 +315,25 @@ fn of_the_proposals_of_a_command_the_gate_takes_the_last_that_is_approved() {
     let check = work.log.run(&["gate", "check", &work.run, "--action", "action.json"]);
     assert_eq!((check.code, work.run(&[]).code), (0, 0), "{}: what is checked is what runs", check.stderr);
     assert!(work.log.desk.path("done").exists());
+    // Whoever asks again is led to what was executed.
+    let first = work.executions()[0]["proposal"].as_str().unwrap().to_owned();
+    let check = [
+        "gate",
+        "check",
+        &work.run,
+        "--proposal",
+        &first,
+        "--action",
+        "action.json",
+        "--markdown",
+        "said.md",
+    ];
+    work.log.run(&check).failed(1, "use-exceeded");
+    let (said, executed) = (work.log.desk.read("said.md"), work.executions()[0]["id"].clone());
+    assert!(
+        said.contains(&format!("({}/v1/receipts/{})", work.log.url, executed.as_str().unwrap())),
+        "{said}"
+    );
 }
 
 #[test]
