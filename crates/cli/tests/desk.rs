@@ -144,6 +144,31 @@ impl Effect for Close {
 }
 
 #[test]
+fn the_example_pays_what_is_allowed_or_approved_once_and_nothing_else() {
+    let built = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples/refund");
+    if !built.exists() {
+        assert!(std::env::var_os("CI").is_none(), "cargo build --examples");
+        println!("NOT TESTED the example of an async function: cargo build --examples");
+        return;
+    }
+    let ran = std::process::Command::new(built).output().unwrap();
+    let said = String::from_utf8(ran.stdout).unwrap();
+    assert!(ran.status.success(), "{said}{}", String::from_utf8_lossy(&ran.stderr));
+    let paid: Vec<&str> = said.lines().filter_map(|line| line.trim().strip_prefix("paid: ")).collect();
+    assert_eq!(paid, ["order-17 of 450 cents", "nothing", "order-18 of 4500 cents", "nothing", "nothing"]);
+    for (what, how) in [
+        ("4500 cents", "waits: 0 of 1"),
+        ("  and again", "refused: use-exceeded"),
+        ("45000 cents", "refused: policy-denied"),
+    ] {
+        assert!(said.contains(&format!("{what:<12} {how}")), "{said}");
+    }
+    let shown =
+        said.lines().filter(|line| line.ends_with(": shown: integrity, authority, conformity, inclusion"));
+    assert_eq!(shown.count(), 2, "{said}");
+}
+
+#[test]
 fn what_the_policy_wants_previewed_is_previewed_first_under_its_own_execution_and_approvers_see_that() {
     let log = Log::new();
     let desk = desk(&log);

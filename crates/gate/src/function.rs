@@ -15,7 +15,7 @@ use crate::effect::{Attempt, Done, Effect, ResultPayload};
 ///
 /// It knows of no precondition and no tool's definition, so an action that names one does not run ([`Effect::check`]).
 ///
-/// An `async` function is called from a thread that may block:
+/// An `async` function is called from a thread that may block; the whole of it, from a log to what was paid, is `examples/refund.rs`:
 ///
 /// ```
 /// use counterfoil_gate::Function;
