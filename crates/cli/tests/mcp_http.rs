@@ -65,7 +65,7 @@ fn what_the_policy_allows_runs_in_both_revisions_and_what_it_denies_does_not() {
 #[test]
 fn what_people_approve_runs_once_for_whoever_asks_again_in_another_session() {
     let net = Net::new();
-    let gate = net.gate(&["--hold", "1s"]);
+    let gate = net.gate(&["--hold", "1s", "--rounds", "0"]);
     let text = json!({"text": "approved"});
     let held = gate.session().call(1, "append", &text).message();
     assert!(said(&held["result"]).starts_with("Not approved yet"), "{held}");
@@ -84,6 +84,20 @@ fn what_people_approve_runs_once_for_whoever_asks_again_in_another_session() {
     let first = gate.without_session().call(2, "append", &text).message();
     assert!(said(&first["result"]).starts_with("Not approved yet"), "{first}");
     assert_eq!((net.trace("append"), net.office.approvals("open").len()), ("approved\n".to_owned(), 1));
+}
+
+#[test]
+fn a_client_without_a_session_comes_back_by_itself_to_go_on_waiting() {
+    let net = Net::new();
+    let gate = net.gate(&["--hold", "1s", "--rounds", "1"]);
+    let client = gate.without_session();
+    let held = client.call(1, "append", &json!({"text": "patient"})).message()["result"].clone();
+    assert_eq!(held["resultType"], "input_required", "{held}");
+    net.office.log.good(&["approve", &net.office.run_that_is("open", 1), "--yes"]);
+    let params =
+        json!({"name": "append", "arguments": {"text": "patient"}, "requestState": held["requestState"]});
+    let ran = client.ask(2, "tools/call", params).message();
+    assert_eq!((said(&ran["result"]), net.trace("append").as_str()), ("done", "patient\n"), "{ran}");
 }
 
 #[test]
@@ -108,7 +122,7 @@ fn a_decision_reaches_the_exchange_that_waits_for_it() {
 #[test]
 fn equal_calls_at_one_moment_are_one_proposal_and_each_is_answered() {
     let net = Net::new();
-    let gate = net.gate(&["--hold", "3s"]);
+    let gate = net.gate(&["--hold", "3s", "--rounds", "0"]);
     let client = gate.without_session();
     for round in 0..4 {
         let text = json!({"text": format!("round {round}")});
@@ -125,7 +139,7 @@ fn equal_calls_at_one_moment_are_one_proposal_and_each_is_answered() {
 #[test]
 fn who_waits_long_is_answered_with_a_stream_and_told_that_it_waits() {
     let net = Net::new();
-    let gate = net.gate(&["--hold", "14s"]);
+    let gate = net.gate(&["--hold", "14s", "--rounds", "0"]);
     let client = gate.without_session();
     let params = json!({"name": "append", "arguments": {"text": "x"}, "_meta": {"progressToken": "mine"}});
     let answered = client.ask("one", "tools/call", params);
@@ -264,7 +278,7 @@ fn a_gate_that_is_killed_leaves_what_is_held_to_the_next() {
     let run = net.office.run_that_is("open", 1);
     drop((gate, waiting));
     net.office.log.good(&["approve", &run, "--yes"]);
-    let gate = net.gate(&["--hold", "1s"]);
+    let gate = net.gate(&["--hold", "1s", "--rounds", "0"]);
     // Sessions are the old gate's.
     let old = Asking { url: gate.url.clone(), ..client };
     assert_eq!(old.ask(2, "tools/list", json!({})).status, 404);
@@ -596,7 +610,7 @@ fn there_are_as_many_exchanges_as_there_may_be_a_share_for_each_client_and_who_c
 #[test]
 fn what_people_approved_once_is_left_to_nobody_after_it_ran() {
     let net = Net::new();
-    let gate = net.gate(&["--hold", "1s"]);
+    let gate = net.gate(&["--hold", "1s", "--rounds", "0"]);
     let (text, entries) = (json!({"text": "once"}), || {
         let answer = common::ask(&net.office.log.url, "GET", "/v1/log", b"").unwrap();
         serde_json::from_slice::<Value>(&answer).unwrap()["size"].as_u64().unwrap()
@@ -622,7 +636,7 @@ fn what_people_approved_once_is_left_to_nobody_after_it_ran() {
 fn what_is_held_is_found_again_after_a_log_gave_one_connection_no_answer() {
     let (net, keeps_back) = (Net::new(), Arc::new(AtomicBool::new(false)));
     let url = office::before_the_log(&net.office.log.url, &keeps_back);
-    let gate = net.gate(&["--server", &url, "--hold", "1s"]);
+    let gate = net.gate(&["--server", &url, "--hold", "1s", "--rounds", "0"]);
     let text = json!({"text": "x"});
     for keeps in [false, true, false] {
         keeps_back.store(keeps, Ordering::Release);
