@@ -13,6 +13,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     thread,
+    time::Duration,
 };
 
 use common::Log;
@@ -314,6 +315,96 @@ fn what_the_policy_allows_without_people_is_called_allowed() {
     assert!(said.contains("### Counterfoil: allowed") && !said.contains("approved"), "{said}");
     let json = it.log.json(&["gate", "check", &run, "--action", "deploy.json"]);
     assert_eq!((&json["ruling"], &json["approved_by"]), (&json!("execute"), &json!([])));
+}
+
+#[test]
+fn an_approval_that_is_over_does_not_pass_a_check_online_or_from_its_bundle() {
+    let it = Deployment::new();
+    it.log.desk.write("brief.toml", BRIEF);
+    it.log.good(&["policy", "set", "brief.toml"]);
+    let run = it.log.trigger();
+    it.propose(&run);
+    it.log.good(&["approve", &run, "--yes"]);
+    let check =
+        |more: &[&str]| it.log.run(&[&["gate", "check", &run, "--action", "deploy.json"], more].concat());
+    assert_eq!(check(&[]).code, 0);
+    it.log.good(&["bundle", &run, "--out", "run.jsonl"]);
+    thread::sleep(Duration::from_millis(2_100));
+    check(&[]).failed(1, "window-closed");
+    check(&["--bundle", "run.jsonl"]).failed(1, "window-closed");
+    // That it was approved is shown still; that it may be done is another question.
+    let verified = it.log.good(&["verify", "run.jsonl", "--require", "integrity,authority,inclusion"]);
+    assert!(verified.contains("nothing was executed"), "{verified}");
+    assert_eq!(it.log.run(&["verify", "run.jsonl"]).code, 3);
+}
+
+const BRIEF: &str = r#"
+language = "counterfoil-policy/1"
+
+[[rules]]
+name = "in-haste"
+effect = "require"
+uses = 1
+window = "2s"
+segregation = false
+requirements = [{ count = 1, surfaces = ["none"] }]
+match.tool = "deploy"
+"#;
+
+#[test]
+fn the_receipt_of_another_log_or_of_another_run_approves_nothing_here() {
+    let (it, other) = (Deployment::new(), Deployment::new());
+    other.approve();
+    other.log.good(&["bundle", &other.run, "--out", "run.jsonl"]);
+    std::fs::copy(other.log.desk.path("run.jsonl"), it.log.desk.path("foreign.jsonl")).unwrap();
+    let check = |words: &[&str]| {
+        it.log.run(&[&["gate", "check", "--for", "runtime", "--action", "deploy.json"], words].concat())
+    };
+    // It is good where it belongs, and shows nothing here: not as it is, and not as one of the run that waits here.
+    let there = ["gate", "check", "--bundle", "run.jsonl", "--for", "runtime", "--action", "deploy.json"];
+    assert_eq!(other.log.run(&there).code, 0);
+    let foreign = check(&["--bundle", "foreign.jsonl"]);
+    foreign.failed(1, "genesis-not-pinned");
+    check(&[&it.run, "--bundle", "foreign.jsonl"]).failed(3, "run-not-shown");
+    let verified = it.log.run(&["verify", "foreign.jsonl"]);
+    assert!(verified.code == 1 && verified.stdout.contains("✗ genesis-not-pinned"), "{}", verified.shown());
+    it.log
+        .desk
+        .run(&["gate", "check", &it.run, "--action", "deploy.json", "--server", &other.log.url])
+        .failed(2, "log-mismatch");
+    // Nor does what was approved in one run of this log approve the same in another, or anything else in its own.
+    it.approve();
+    it.log.good(&["bundle", &it.run, "--out", "approved.jsonl"]);
+    assert_eq!(check(&["--bundle", "approved.jsonl"]).code, 0);
+    let second = it.log.trigger();
+    it.propose(&second);
+    check(&[&second, "--bundle", "approved.jsonl"]).failed(3, "run-not-shown");
+    assert_eq!(check(&[&second]).code, 4);
+    it.action("deploy.json", "89abcde");
+    check(&["--bundle", "approved.jsonl"]).failed(1, "action-differs");
+}
+
+#[test]
+fn a_receipt_tells_what_was_done_from_what_was_not_and_from_another_log_s() {
+    let (it, other) = (Deployment::new(), Deployment::new());
+    let proposal = |it: &Deployment| {
+        it.log.json(&["resume", &it.run])["proposals"][0]["id"].as_str().unwrap().to_owned()
+    };
+    let (own, foreign) = (proposal(&it), proposal(&other));
+    // What nobody executed shows no conformity, approved or rejected; and what was rejected is no success.
+    for decide in ["approve", "reject"] {
+        it.log.good(&[decide, &it.run, "--yes"]);
+        let shown = it.log.run(&["receipt", &own, "--json"]);
+        assert_eq!(shown.code, 3, "{}", shown.shown());
+        let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+        assert_eq!(
+            (&shown["conclusion"], &shown["exit_code"]),
+            (&json!("not_shown"), &json!(3)),
+            "{shown:#}"
+        );
+    }
+    it.log.run(&["receipt", &foreign]).failed(2, "record-unknown");
+    it.log.desk.run(&["receipt", &foreign, "--server", &other.log.url]).failed(2, "log-mismatch");
 }
 
 const ALLOW: &str = r#"

@@ -6,7 +6,7 @@ use counterfoil_gate::{Claim, Proven, Refusal, prove};
 use counterfoil_receipt::{
     Action, Principal, RecordId, RunId,
     body::{BreakGlass, Execution, Ruling, Status},
-    field::Millis,
+    field::{Millis, Whole},
 };
 use counterfoil_testkit::{Scenario, WINDOW, action, policy_document, text};
 use counterfoil_verify::{Dimension, Trust};
@@ -157,4 +157,34 @@ fn an_execution_that_no_checkpoint_covers_or_a_cut_bundle_is_refused() {
         cut.remove(left_out);
         assert!(prove(&cut.concat(), &case.trust(), &claim, now).is_err(), "without line {left_out}");
     }
+}
+
+#[test]
+fn the_receipt_of_another_log_or_of_another_run_proves_nothing() {
+    let approved = |scenario: &mut Scenario, run, proposal| {
+        let decisions = scenario.approve(run, proposal);
+        scenario.execution(run, proposal, &decisions)
+    };
+    let case = Case::new();
+    // Another log with keys, people and policy of the same names, and the same approved there.
+    let mut elsewhere = Scenario::founded(|genesis| genesis.limits.run_records = Whole::new(999).unwrap());
+    elsewhere.enrol_cast();
+    elsewhere.set_policy(policy_document(2));
+    elsewhere.ledger.close();
+    let other = Case::of(elsewhere, approved);
+    let code = |bundle: &[u8], of: &Case, trust: &Case| {
+        let claim = Claim { execution: of.execution, action: &of.action, runtime: &of.runtime };
+        let now = Millis::new(of.scenario.ledger.now()).unwrap();
+        prove(bundle, &trust.trust(), &claim, now)
+            .map_or_else(|refusal| refusal.code, |_| "proven".to_owned())
+    };
+    let foreign = other.scenario.ledger.bundle(other.run);
+    assert_eq!(code(&foreign, &other, &other), "proven");
+    assert_eq!(code(&foreign, &other, &case), "genesis-not-pinned");
+    // The same was approved in another run of this log: what shows the one shows nothing of the other.
+    let second = Case::of(case.scenario.clone(), approved);
+    assert_ne!(second.run, case.run);
+    assert_eq!(code(&second.scenario.ledger.bundle(second.run), &second, &second), "proven");
+    assert_eq!(code(&second.scenario.ledger.bundle(second.run), &case, &second), "execution-not-shown");
+    assert_eq!(code(&second.scenario.ledger.bundle(case.run), &second, &second), "execution-not-shown");
 }
