@@ -298,6 +298,23 @@ fn a_call_that_may_have_happened_is_not_done_again_until_somebody_says_what_beca
     assert_eq!(office.each_run_convinces(), 3);
 }
 
+/// Every error of a server was taken for an end that nobody knows, so that the same call was in doubt.
+#[test]
+fn a_server_that_answers_with_an_error_has_failed_and_one_in_whose_place_it_is_said_has_not() {
+    let office = Office::new();
+    let mut client = office.client(&[]);
+    for (id, code, known) in
+        [(1, -32_603, "failed"), (2, 7, "failed"), (3, -32_001, "unknown"), (4, -32_000, "unknown")]
+    {
+        let failed = client.call(id, "fail", &json!({"code": code}));
+        assert!(failed["isError"] == true && said(&failed).contains("broken"), "{failed}");
+        assert_eq!(office.outcome(&failed), known, "{code}");
+        let again = client.call(10 + id, "fail", &json!({"code": code}));
+        let in_doubt = again["_meta"]["counterfoil/receipt"]["code"] == "outcome-unknown";
+        assert_eq!(in_doubt, known == "unknown", "{again}");
+    }
+}
+
 #[test]
 fn a_call_of_a_killed_gate_is_not_done_again_by_the_next_nor_by_one_that_finds_no_notes_of_it() {
     let office = Office::new();

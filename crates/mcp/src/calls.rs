@@ -6,13 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use counterfoil_gate::{
-    AskError, Asked, Attempt, Done, Ended, GateError, OUTCOME_UNKNOWN, Ran, Refusal, ResultPayload,
-};
+use counterfoil_gate::{AskError, Asked, Attempt, Done, Ended, GateError, OUTCOME_UNKNOWN, Ran, Refusal};
 use counterfoil_receipt::{
     Action, Opening, RecordId, RunId,
     body::{Effects, Status},
-    text::Label,
 };
 use counterfoil_verify::Rule;
 use serde_json::{Map, Value, json};
@@ -22,6 +19,7 @@ use crate::{
     desk::{Call, CallDigest, Inputs, NotAsked, RESPONSES, STATE},
     limits,
     message::{self, Id},
+    outcome::{done, payload},
     passing,
     pool::OnPanic,
     proxy::{Answer, FAILED, Open, Proxy, Reply, State, parameters},
@@ -757,42 +755,5 @@ impl counterfoil_gate::Effect for Effect<'_> {
 
     fn is_idempotent(&self) -> bool {
         self.call.tool.idempotent
-    }
-}
-
-/// A result as evidence of what became of a call.
-fn payload(result: &str) -> Option<ResultPayload> {
-    let (label, media_type) = Label::new("result.json").zip(Label::new("application/json"))?;
-    Some(ResultPayload { label, media_type, content: result.as_bytes().to_vec() })
-}
-
-/// What a server's answer says of an effect; also the result, as it was sent.
-fn done(answer: Answer) -> (Done, Option<String>) {
-    match answer {
-        Answer::Result(result) => {
-            let Some(members) = reply::members(&result) else {
-                return (Done::unknown("the server's result is no object, or names something twice"), None);
-            };
-            let is = |name: &str, value: &str| members.get(name).is_some_and(|member| member.get() == value);
-            if members.contains_key("resultType") && !is("resultType", "\"complete\"") {
-                let kind = members.get("resultType").map_or("", |kind| kind.get());
-                return (Done::unknown(format!("the server's result is of type {kind}")), None);
-            }
-            let (status, effects) = if is("isError", "true") {
-                (Status::Failed, Effects::Unknown)
-            } else {
-                (Status::Succeeded, Effects::Complete)
-            };
-            (Done { status, effects, result: payload(&result), detail: None }, Some(result))
-        }
-        Answer::Error { code, message } if [message::INVALID_PARAMS, message::NO_METHOD].contains(&code) => {
-            (Done::not_started(format!("the server refused the call: {message} ({code})")), None)
-        }
-        Answer::Error { code, message } => {
-            (Done::unknown(format!("the server says: {message} ({code})")), None)
-        }
-        Answer::Gone(why) => (Done::unknown(why), None),
-        Answer::Lost(why) => (Done::unknown(why), None),
-        Answer::NotSent(why) => (Done::not_started(why), None),
     }
 }

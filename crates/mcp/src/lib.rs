@@ -13,6 +13,7 @@ pub mod limits;
 pub mod lines;
 mod listing;
 pub mod message;
+mod outcome;
 mod passing;
 mod policy;
 mod pool;

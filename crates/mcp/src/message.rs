@@ -22,6 +22,8 @@ pub const NO_METHOD: i64 = -32_601;
 pub const INVALID_PARAMS: i64 = -32_602;
 /// JSON-RPC: something else went wrong.
 pub const INTERNAL: i64 = -32_603;
+/// What SDKs answer in a server's place, which closed its connection or took too long: they heard of no end.
+pub const UNHEARD: [i64; 2] = [-32_000, -32_001];
 
 /// The id of a request. `1` and `"1"` are two.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -51,6 +51,8 @@ def call(id, name, arguments, meta, params):
         return say({"id": id, "error": {"code": -32602, "message": "not so"}})
     with open(name, "a") as file:
         file.write(arguments.get("text", "") + "\n")
+    if name == "fail" and "code" in arguments:
+        return say({"id": id, "error": {"code": arguments["code"], "message": "broken"}})
     if name in ("crash", "peek"):
         os._exit(3)
     if name == "slow":

@@ -9,6 +9,8 @@ use counterfoil_receipt::{
     hashes::SchemaDigest,
 };
 
+use counterfoil_receipt::text::Label;
+
 use super::*;
 use crate::{
     asking::tests::{Told, between, one_tool},
