@@ -7,9 +7,8 @@ use std::thread;
 use counterfoil_receipt::{
     action::{Json, Mode},
     hashes::SchemaDigest,
+    text::Label,
 };
-
-use counterfoil_receipt::text::Label;
 
 use super::*;
 use crate::{
