@@ -3,8 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on stops")]
 
 mod common;
+mod office;
 
-use std::{cell::RefCell, time::Duration};
+use std::{
+    cell::RefCell,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use common::Log;
 use counterfoil_client::{Client, FileCheckpoints, SystemClock};
@@ -224,6 +232,46 @@ fn the_caller_changes_the_arguments_after_the_approval() {
     let mut heard = Function::new(|refund: Refund| -> Result<u64, String> { Ok(refund.cents) });
     desk.attempt(&asked, &mut heard).unwrap();
     assert_eq!(heard.returned(), Some(Ok(1)));
+}
+
+#[test]
+fn what_may_have_happened_is_not_done_again_also_after_the_log_gave_no_answer_or_another_process_asks() {
+    let log = Log::new();
+    let keeps_back = Arc::new(AtomicBool::new(false));
+    let url = office::before_the_log(&log.url, &keeps_back);
+    let (desk, mut times) = (desk_at(&log, &url), 0);
+    let mut lost = |_: &Action, _: &Attempt| {
+        times += 1;
+        Done::unknown("the line went dead")
+    };
+    let refund = ask("shop/refund", &json!({"order": "17", "cents": 1}));
+    let (asked, ended) = desk.perform(&refund, &mut lost, Duration::ZERO).unwrap();
+    assert!(matches!(ended, Ended::Ran(_)), "{ended:?}");
+    keeps_back.store(true, Ordering::Release);
+    desk.perform(&refund, &mut lost, Duration::ZERO).unwrap_err();
+    keeps_back.store(false, Ordering::Release);
+    let in_doubt = |ended: Ended| {
+        let Ended::Refused { refusal, .. } = ended else { panic!("{ended:?}") };
+        assert_eq!(refusal.code, "outcome-unknown");
+    };
+    in_doubt(desk.perform(&refund, &mut lost, Duration::ZERO).unwrap().1);
+    drop(desk);
+    let next = self::desk(&log);
+    next.find_earlier("shop/*").unwrap();
+    in_doubt(next.perform(&refund, &mut lost, Duration::ZERO).unwrap().1);
+    // A policy that lets nothing pass for a while ends no doubt.
+    log.desk.write("none.toml", "language = \"counterfoil-policy/1\"\n[[rules]]\nname = \"none\"\neffect = \"deny\"\nmatch.always = true\n");
+    log.good(&["policy", "set", "none.toml"]);
+    next.perform(&refund, &mut lost, Duration::ZERO).unwrap();
+    log.good(&["policy", "set", "policy.toml"]);
+    in_doubt(next.perform(&refund, &mut lost, Duration::ZERO).unwrap().1);
+    log.good(&["settle", &asked.run.to_string(), "--status", "failed", "--effects", "none"]);
+    // Known now: the use is spent, and the same is another proposal after that.
+    let (_, ended) = next.perform(&refund, &mut lost, Duration::ZERO).unwrap();
+    assert!(matches!(&ended, Ended::Refused { refusal, .. } if refusal.code == "use-exceeded"), "{ended:?}");
+    let (again, ended) = next.perform(&refund, &mut lost, Duration::ZERO).unwrap();
+    assert!(matches!(ended, Ended::Ran(_)) && again.run != asked.run, "{ended:?}");
+    assert_eq!(times, 2);
 }
 
 #[test]

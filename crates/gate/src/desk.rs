@@ -202,27 +202,28 @@ impl Desk {
     pub fn attempt(&self, asked: &Asked, effect: &mut dyn Effect) -> Result<Ended, AskError> {
         let way = Way { begun: asked.begun.as_ref(), is_logged_behind: true, ..Self::way(asked) };
         let ended = self.gate.attempt(asked.run, asked.proposal, &asked.action, effect, &way);
-        let (ended, _) = ended.map_err(|error| match error {
+        let ended = ended.map(|(ended, _)| ended);
+        self.keep_doubt(asked, ended.as_ref().ok());
+        ended.map_err(|error| match error {
             GateError::NotProposed(LogError::Rejected { code }) => {
                 AskError::not_asked(code, "the log does not admit the proposal")
             }
             GateError::NotProposed(error) => AskError::not_asked("not-proposed", error.to_string()),
             error => error.into(),
-        })?;
-        self.keep_doubt(asked, &ended);
-        Ok(ended)
+        })
     }
 
     fn way(asked: &Asked) -> Way<'static> {
         Way { may_repeat: asked.in_doubt, ..Way::default() }
     }
 
-    /// What may have happened is not asked for anew.
-    fn keep_doubt(&self, asked: &Asked, ended: &Ended) {
+    /// What may have happened is not asked for anew; nor what was in doubt before, unless this shows what became of it.
+    fn keep_doubt(&self, asked: &Asked, ended: Option<&Ended>) {
         let in_doubt = match ended {
-            Ended::Ran(ran) => ran.done.status == Status::Unknown,
-            Ended::Refused { refusal, .. } => refusal.code == OUTCOME_UNKNOWN,
-            Ended::NotRun { .. } | Ended::Held(_) => false,
+            Some(Ended::Ran(ran)) => ran.done.status == Status::Unknown,
+            Some(Ended::Refused { refusal, .. }) if refusal.code == OUTCOME_UNKNOWN => true,
+            Some(Ended::Refused { refusal, .. }) if refusal.code == Rule::UseExceeded.code() => false,
+            Some(Ended::Refused { .. } | Ended::NotRun { .. } | Ended::Held(_)) | None => asked.in_doubt,
         };
         if in_doubt && !asked.changes_nothing {
             self.leave(&Asked { in_doubt, ..asked.clone() });
@@ -236,9 +237,9 @@ impl Desk {
         patience: Duration,
     ) -> Result<Ended, GateError> {
         let what = (asked.run, asked.proposal, &asked.action);
-        let ended = self.gate.wait_and_attempt(what, effect, &Self::way(asked), patience)?;
-        self.keep_doubt(asked, &ended);
-        Ok(ended)
+        let ended = self.gate.wait_and_attempt(what, effect, &Self::way(asked), patience);
+        self.keep_doubt(asked, ended.as_ref().ok());
+        ended
     }
 
     /// Previews what is asked for, under a proposal of its own in the same run; how that ended.

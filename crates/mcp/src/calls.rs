@@ -257,7 +257,8 @@ impl Proxy {
                 Ok(Ok(Ended::Held(why))) => self.held(&digest, why),
                 Ok(Ok(Ended::Ran(ran))) => self.ran(&digest, &ticket, &ran, result),
                 Ok(Ok(Ended::Refused { refusal, .. })) if refusal.code == OUTCOME_UNKNOWN => {
-                    self.in_doubt(&digest, &refusal.to_string())
+                    let why = format!("refused: {refusal}");
+                    self.in_doubt(&digest, &refusal.code, &why)
                 }
                 Ok(Ok(Ended::Refused { refusal, .. })) => {
                     let is_used_up = refusal.code == Rule::UseExceeded.code();
@@ -281,7 +282,7 @@ impl Proxy {
     }
 
     /// A call may have happened, and nobody knows: it is not done again until somebody says what became of it.
-    fn in_doubt(&self, digest: &CallDigest, why: &str) -> bool {
+    fn in_doubt(&self, digest: &CallDigest, code: &str, why: &str) -> bool {
         let mut state = self.state();
         let era = state.era();
         let Some(pending) = state.calls.get_mut(digest) else { return false };
@@ -292,9 +293,9 @@ impl Proxy {
         let Asked { run, proposal, .. } = pending.asked;
         drop(state);
         let receipt = CallReceipt::new(run, Some(proposal), None, "refused");
-        let receipt = CallReceipt { code: Some(OUTCOME_UNKNOWN.to_owned()), ..receipt };
+        let receipt = CallReceipt { code: Some(code.to_owned()), ..receipt };
         let text = format!(
-            "refused: {why}. Nothing was run now. Look at what the earlier call changed before anything else is done about it. Once a \
+            "{why}. Nothing was run now. Look at what the earlier call changed before anything else is done about it. Once a \
              person says what became of it, with `counterfoil settle {run} --status … --effects …`, the same call is another one."
         );
         let reply = Reply::Result(reply::not_run(era, &text, Some(&receipt)));
@@ -402,6 +403,10 @@ impl Proxy {
     ) -> bool {
         let mut state = self.state();
         let era = state.era();
+        if state.calls.get(digest).is_some_and(|pending| pending.asked.in_doubt && !is_used_up) {
+            drop(state);
+            return self.in_doubt(digest, &code, &why);
+        }
         let Some(pending) = state.forget(digest) else { return false };
         drop(state);
         if let Some(desk) = self.shared.opened_desk() {
@@ -453,9 +458,14 @@ impl Proxy {
         let mut state = self.state();
         let Some(pending) = state.calls.get_mut(digest) else { return };
         pending.busy = false;
+        let is_over = pending.asked.changes_nothing && !pending.held;
+        if !pending.asked.changes_nothing {
+            // It may have begun.
+            pending.doubt();
+        }
         self.leave_to_others(pending);
         let (waiters, run) = (std::mem::take(&mut pending.waiters), pending.asked.run);
-        if !pending.held {
+        if is_over {
             state.forget(digest);
         }
         for waiter in &waiters {
