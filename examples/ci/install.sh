@@ -17,5 +17,8 @@ if [ ! -f "$source/crates/cli/Cargo.toml" ]; then
   echo "error[counterfoil-missing]: no counterfoil in PATH, and $source is no checkout of its source: set COUNTERFOIL_SOURCE" >&2
   exit 2
 fi
-cargo install --quiet --locked --path "$source/crates/cli" --root "$root" >&2 || exit 2
+mkdir -p "$root"
+root=$(cd "$root" && pwd)
+# Not in the directory of the job: that may be the change's, and its rust-toolchain.toml would say which cargo it is that runs.
+(cd "$source" && cargo install --quiet --locked --path crates/cli --root "$root" >&2) || exit 2
 echo "$root/bin"

@@ -213,7 +213,8 @@ fn a_job_without_counterfoil_builds_it_from_the_source_of_the_action_and_else_co
     let (step, _) = action.split_once("    - name: Ask\n").unwrap();
     let (_, step) = step.split_once("      run: |\n").unwrap();
     std::fs::create_dir(desk.path("tools")).unwrap();
-    desk.write("tools/cargo", "#!/bin/sh\necho \"$@\" > built\nmkdir -p \"$7/bin\"\n");
+    let built = desk.path("built").display().to_string();
+    desk.write("tools/cargo", format!("#!/bin/sh\necho \"$PWD: $@\" > '{built}'\nmkdir -p \"$7/bin\"\n"));
     std::fs::set_permissions(desk.path("tools/cargo"), Permissions::from_mode(0o755)).unwrap();
     // The PATH of a job that has the usual tools, and this besides.
     let job = |more: &str, source: &str| {
@@ -230,18 +231,99 @@ fn a_job_without_counterfoil_builds_it_from_the_source_of_the_action_and_else_co
     assert_eq!(job(&has, ""), (0, format!("{has}\n"), String::new()));
     assert!(!desk.path("built").exists());
     let tools = desk.path("tools").display().to_string();
-    assert_eq!(job(&tools, ""), (0, "root/bin\n".to_owned(), String::new()));
-    let built = desk.read("built");
-    assert!(
-        built.starts_with("install --quiet --locked --path ") && built.contains("/crates/cli --root root"),
-        "{built}"
-    );
+    let root = desk.path(".").canonicalize().unwrap().join("root").display().to_string();
+    assert_eq!(job(&tools, ""), (0, format!("{root}/bin\n"), String::new()));
+    // Where the source is, and not where the change is: a rust-toolchain.toml there would name another cargo.
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap();
+    let wanted = format!("{}: install --quiet --locked --path crates/cli --root {root}\n", source.display());
+    assert_eq!(desk.read("built"), wanted);
     let (status, added, said) = job(&tools, "nowhere");
     assert!(status == 2 && added.is_empty() && said.contains("counterfoil-missing"), "{said}");
-    // Nothing passes without it.
-    let check = Command::new(example("check.sh")).env("PATH", "/usr/bin:/bin").output().unwrap();
+    // Nothing passes without it, and whoever looks at the change reads why.
+    let mut check = Command::new(example("check.sh"));
+    check.env("PATH", "/usr/bin:/bin").env("GITHUB_STEP_SUMMARY", desk.path("none.md"));
+    let check = check.output().unwrap();
     assert_eq!(check.status.code(), Some(2));
+    assert!(desk.read("none.md").starts_with("### Counterfoil: not asked"));
     assert!(String::from_utf8_lossy(&check.stderr).contains("counterfoil-missing"));
+}
+
+/// Reads YAML as the sites do, and prints it as JSON.
+const READ_YAML: &str = "import json, sys, yaml; print(json.dumps(yaml.safe_load(open(sys.argv[1]))))";
+
+/// A file of the examples, read by a reader of YAML; without one, that is said loudly.
+fn yaml(name: &str) -> Option<Value> {
+    let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/venv/bin/python");
+    let python = std::env::var_os("COUNTERFOIL_PYTHON").map_or(venv, PathBuf::from);
+    let has = Command::new(&python).args(["-c", "import yaml"]).output();
+    if !has.is_ok_and(|output| output.status.success()) {
+        let why = format!("{} has no yaml: cargo xtask test installs it", python.display());
+        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{why}");
+        eprintln!("NOT TESTED: {name} as YAML: {why}");
+        return None;
+    }
+    let output = Command::new(&python).args(["-c", READ_YAML]).arg(example(name)).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(serde_json::from_slice(&output.stdout).unwrap())
+}
+
+#[test]
+fn the_action_is_yaml_and_hands_each_input_on_to_a_step_that_reads_it() {
+    let Some(action) = yaml("action.yml") else { return };
+    assert_eq!(action["runs"]["using"], "composite");
+    let mut handed: Vec<String> = Vec::new();
+    for step in action["runs"]["steps"].as_array().unwrap() {
+        let script = step["run"].as_str().unwrap();
+        // What is handed on is no part of a script.
+        assert!(step["shell"] == "bash" && !script.contains("${{"), "{script}");
+        let values = step["env"].as_object().unwrap().values().filter_map(Value::as_str);
+        let input = |value: &str| Some(value.strip_prefix("${{ inputs.")?.strip_suffix(" }}")?.to_owned());
+        handed.extend(values.filter_map(input));
+    }
+    handed.sort();
+    let mut inputs: Vec<String> = action["inputs"].as_object().unwrap().keys().cloned().collect();
+    inputs.sort();
+    assert_eq!(handed, inputs);
+}
+
+#[test]
+fn a_job_of_gitlab_takes_counterfoil_from_one_commit_and_from_no_branch() {
+    let Some(jobs) = yaml("gitlab-ci.yml") else { return };
+    for job in ["approved", "deploy"] {
+        let lines = jobs[job]["script"].as_array().unwrap();
+        assert!(lines.iter().all(Value::is_string), "{job}: {lines:?}");
+        assert!(jobs[job]["extends"] == ".counterfoil" && jobs[job].get("before_script").is_none(), "{job}");
+    }
+    let lines = jobs[".counterfoil"]["before_script"].as_array().unwrap();
+    let lines: Vec<&str> = lines.iter().map(|line| line.as_str().unwrap()).collect();
+    let desk = common::Desk::new();
+    for name in ["repository/examples/ci", "job"] {
+        std::fs::create_dir_all(desk.path(name)).unwrap();
+    }
+    std::fs::copy(example("install.sh"), desk.path("repository/examples/ci/install.sh")).unwrap();
+    let git = |arguments: &[&str]| {
+        let mut git = Command::new("git");
+        git.args(["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "core.hooksPath=/dev/null"]);
+        let output = git.args(arguments).current_dir(desk.path("repository")).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    git(&["init", "-q", "-b", "main"]);
+    git(&["add", "."]);
+    git(&["commit", "-q", "-m", "one"]);
+    let commit = git(&["rev-parse", "HEAD"]);
+    let has = Path::new(env!("CARGO_BIN_EXE_counterfoil")).parent().unwrap().display().to_string();
+    let job = |revision: &str| {
+        let mut bash = Command::new("bash");
+        bash.args(["-e", "-o", "pipefail", "-c", &format!("{}\ncommand -v counterfoil\n", lines.join("\n"))]);
+        bash.current_dir(desk.path("job")).env("TMPDIR", desk.path("job"));
+        bash.env("PATH", format!("{has}:/usr/bin:/bin")).env("COUNTERFOIL_REVISION", revision);
+        let output = bash.env("COUNTERFOIL_REPOSITORY", desk.path("repository")).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    assert_eq!(job(&commit), (true, format!("{has}/counterfoil\n")));
+    assert!(!job("main").0, "a branch is no commit that somebody chose");
+    assert!(!job("").0, "nor is what a variable that is not set fetches");
 }
 
 #[test]
