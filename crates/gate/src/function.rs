@@ -15,29 +15,33 @@ use crate::effect::{Attempt, Done, Effect, ResultPayload};
 ///
 /// It knows of no precondition and no tool's definition, so an action that names one does not run ([`Effect::check`]).
 ///
-/// An `async` function is called from a thread that may block; the whole of it, from a log to what was paid, is `examples/refund.rs`:
+/// An `async` function stays what it is: the gate has a thread that may block, and the function is awaited where it was called from. The whole
+/// of it, from a log to what was paid, is `examples/refund.rs`, which runs and is tested:
 ///
-/// ```
-/// use counterfoil_gate::Function;
+/// ```no_run
+/// use std::{sync::Arc, time::Duration};
+/// use counterfoil_gate::{Ask, AskError, Desk, Ended, Function};
 ///
-/// # #[derive(serde::Deserialize)]
-/// # struct Refund { order: String, cents: u64 }
+/// #[derive(serde::Deserialize)]
+/// struct Refund { order: String, cents: u64 }
+///
 /// async fn refund(refund: Refund) -> Result<String, String> {
 ///     Ok(format!("{} gets {} back", refund.order, refund.cents))
 /// }
 ///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-/// let handle = runtime.handle().clone();
-/// let mut effect = Function::new(move |arguments: Refund| handle.block_on(refund(arguments)));
-/// // … in `tokio::task::spawn_blocking`: desk.perform(&ask, &mut effect, patience)
-/// # use counterfoil_gate::{Attempt, Effect as _};
-/// # let id = counterfoil_receipt::RecordId::of(b"");
-/// # let action = counterfoil_testkit::action("shop/refund", serde_json::json!({"order": "17", "cents": 5}));
-/// # effect.run(&action, &Attempt { execution: id, idempotency_key: id });
-/// assert_eq!(effect.returned(), Some(Ok("17 gets 5 back".to_owned())));
-/// # Ok(())
-/// # }
+/// /// Calls `refund` with the arguments of the ask's action, if the policy or people let it: once, logged before and after.
+/// async fn governed(
+///     desk: Arc<Desk>,
+///     ask: Ask,
+/// ) -> Result<Result<(Ended, Option<Result<String, String>>), AskError>, tokio::task::JoinError> {
+///     let application = tokio::runtime::Handle::current();
+///     let performed = tokio::task::spawn_blocking(move || {
+///         let mut effect = Function::new(|arguments: Refund| application.block_on(refund(arguments)));
+///         let (_, ended) = desk.perform(&ask, &mut effect, Duration::from_secs(600))?;
+///         Ok((ended, effect.returned()))
+///     });
+///     performed.await
+/// }
 /// ```
 #[derive(Debug)]
 pub struct Function<F, A, R, E> {
