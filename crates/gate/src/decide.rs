@@ -151,6 +151,17 @@ fn judge(request: &Request, known: &Known<'_>, now: Millis) -> Result<(Execution
     if is_outstanding(&fault, state, run, &execution, now.get()) {
         return Err(No::NotYet(approvals.what_is_missing(&fault)));
     }
+    if fault.rule == Rule::ProposalEnded
+        && let Some((_, end)) = proposal.ended
+        && known.state.index_of(&end.by()).is_none()
+    {
+        let detail = format!(
+            "it was {} by {}, which this gate was handed and the log does not have",
+            end.how(),
+            end.by()
+        );
+        return Err(refused(fault.rule.code(), detail));
+    }
     if fault.rule == Rule::UseExceeded {
         in_doubt(run, proposal, |status| status == Some(Status::Unknown))?;
     }

@@ -87,7 +87,15 @@ fn a_signed_reject_cancel_or_revocation_stops_a_gate_that_holds_it_and_no_log_ha
         match (request(&log, dir.path(), &mut never), code) {
             // With one approver gone there is no quorum, until somebody else approves.
             (Ended::Held(why), "held") => assert!(why.contains("1 of 2"), "{why}"),
-            (ended, code) => drop(refused(ended, code)),
+            // It was said to stand in the log, at an entry that there is not.
+            (ended, code) => {
+                let why = refused(ended, code).detail;
+                assert!(
+                    why.contains(&stop.id().to_string()) && why.contains("the log does not have"),
+                    "{why}"
+                );
+                assert!(!why.contains("entry"), "{why}");
+            }
         }
         assert_eq!(log.records(Type::Execution), []);
     }

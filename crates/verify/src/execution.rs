@@ -259,12 +259,7 @@ fn use_is_granted(granted: u64, use_number: u64) -> Result<(), Fault> {
 fn proposal_is_open(proposal: &ProposalState) -> Result<(), Fault> {
     match proposal.ended {
         Some((at, end)) => {
-            let (how, by) = match end {
-                crate::run::End::Rejected(by) => ("rejected", by),
-                crate::run::End::ChangesRequested(by) => ("sent back for changes", by),
-                crate::run::End::Cancelled(by) => ("cancelled", by),
-                crate::run::End::Superseded(by) => ("superseded", by),
-            };
+            let (how, by) = (end.how(), end.by());
             Err(Fault::violated(
                 Rule::ProposalEnded,
                 format!("body.proposal: was {how} at entry {at} by {by}"),

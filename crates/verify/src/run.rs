@@ -95,6 +95,27 @@ pub enum End {
     Superseded(RecordId),
 }
 
+impl End {
+    /// The record that ends it.
+    pub const fn by(self) -> RecordId {
+        match self {
+            Self::Rejected(by) | Self::ChangesRequested(by) | Self::Cancelled(by) | Self::Superseded(by) => {
+                by
+            }
+        }
+    }
+
+    /// What it was, for a person.
+    pub const fn how(self) -> &'static str {
+        match self {
+            Self::Rejected(_) => "rejected",
+            Self::ChangesRequested(_) => "sent back for changes",
+            Self::Cancelled(_) => "cancelled",
+            Self::Superseded(_) => "superseded",
+        }
+    }
+}
+
 /// A time-out or an escalation that stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fired {

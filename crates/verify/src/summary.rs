@@ -19,7 +19,7 @@ use crate::{
     limits::{SUMMARY_BYTES, SUMMARY_TEXT_BYTES},
     next::Next,
     record::Record,
-    run::{End, ExecutionState, ProposalState, ProposalStatus},
+    run::{ExecutionState, ProposalState, ProposalStatus},
     run_state::{LinkLeft, RunState, UsesLeft},
 };
 
@@ -209,12 +209,7 @@ fn proposed(state: &RunState<'_>, id: RecordId, status: ProposalStatus, proposal
     }
     let mut records = vec![id];
     if let Some((_, end)) = proposal.ended {
-        let (word, by) = match end {
-            End::Rejected(by) => ("rejected", by),
-            End::ChangesRequested(by) => ("sent back for changes", by),
-            End::Cancelled(by) => ("cancelled", by),
-            End::Superseded(by) => ("superseded", by),
-        };
+        let (word, by) = (end.how(), end.by());
         text.push_str(&format!("; {word} by record {by}"));
         records.push(by);
     }
