@@ -296,12 +296,13 @@ impl Case {
     fn has_stopped(&self, run: RunId) -> Outcome<()> {
         let view = self.actor.view(run)?;
         let status = view.run().and_then(|run| view.state().proposal_status(run, &self.proposal));
-        if !matches!(status, Some(ProposalStatus::Open | ProposalStatus::Approved)) {
+        use ProposalStatus::{Approved, Denied, Expired, Open};
+        // What is denied or expired now may be approved again.
+        if !matches!(status, Some(Open | Approved | Denied | Expired)) {
             return Ok(());
         }
-        let hint = "have it stopped by somebody whom the policy asks, or withdrawn by the owner of its run";
         let message = format!("the decision is logged, and proposal {} stands as it did", self.proposal);
-        Err(Failure::new("stops-nothing", message, hint).with_status(VIOLATED))
+        Err(stops_nothing(message))
     }
 
     /// Shows the case, and asks.
@@ -332,13 +333,12 @@ impl Case {
     /// Says so where the policy does not take an approval of this key, or from where it is given.
     fn note_in_vain(&self, surface: Surface) {
         let (state, signer) = (self.view.state(), self.actor.key.author());
-        let counts = self
-            .view
-            .run()
-            .map(|run| state.approval_would_count(run, &self.proposal, &signer.principal, &signer, surface));
-        if let Some(Err(fault)) = counts {
-            let hint = if surface == Surface::None {
-                "; a rule that wants a person to have looked takes no --yes: answer on a terminal"
+        let Some(run) = self.view.run() else { return };
+        let counts =
+            |surface| state.approval_would_count(run, &self.proposal, &signer.principal, &signer, surface);
+        if let Err(fault) = counts(surface) {
+            let hint = if surface == Surface::None && counts(Surface::Terminal).is_ok() {
+                ": answer on a terminal, without --yes"
             } else {
                 ""
             };
@@ -368,6 +368,12 @@ fn ask(context: &Context, shown: &str, yes: bool) -> Outcome<Surface> {
         return Ok(if seen { Surface::Terminal } else { Surface::None });
     }
     Err(Failure::new("not-confirmed", "nothing was signed", "answer y, or add --yes").with_status(HELD))
+}
+
+/// What somebody signed to stop something, and does not.
+pub fn stops_nothing(message: String) -> Failure {
+    let hint = "have it stopped by somebody whom the policy asks, or withdrawn by the owner of its run";
+    Failure::new("stops-nothing", message, hint).with_status(VIOLATED)
 }
 
 fn only_open_proposal(view: &View) -> Outcome<RecordId> {

@@ -7,19 +7,16 @@ use counterfoil_client::{PinnedClient, SystemClock, View};
 use counterfoil_gate::{
     Config, Effect, Ended, Gate as Driver, GateError, Idempotent, PolicyPin, Ran, Refusal, Settled,
     command::{CommandAction, CommandError},
-    heed_in, is_stop,
 };
-use counterfoil_receipt::{
-    Action, RecordId, Role, RunId, UnverifiedRecord, action::Mode, body::Status, limits, text::Text,
-};
-use counterfoil_verify::{KeyCache, ProposalState, ProposalStatus, Run as RunState, State, check_signature};
+use counterfoil_receipt::{Action, RecordId, Role, RunId, action::Mode, body::Status, text::Text};
+use counterfoil_verify::{ProposalState, ProposalStatus, Run as RunState, State};
 use serde_json::{Value, json};
 
 use crate::{
     apply,
     context::Context,
     error::{Failure, HELD, NOT_SHOWN, Outcome, VIOLATED},
-    gate_check, input,
+    gate_check, gate_stop, input,
     interrupt::{Interrupt, Uninterrupted},
     output,
     policy_file::PolicyFile,
@@ -50,7 +47,7 @@ enum Command {
     Run(Run),
     Apply(apply::Apply),
     Check(gate_check::Check),
-    Stop(Stop),
+    Stop(gate_stop::Stop),
     Action(MakeAction),
     Settle(SettleOpen),
     /// Hold what a gate runs; for the gate's own use
@@ -87,18 +84,6 @@ struct Run {
     /// Don't wait for people, for this reason, if the policy allows break-glass: it is on record, and people review it afterwards
     #[arg(long, value_name = "REASON", conflicts_with = "wait")]
     break_glass: Option<String>,
-}
-
-/// Heed signed rejects, cancels and revocations from now on, whether the log has them or not.
-///
-/// Every gate that uses this working directory stops as if they were the next entries of the log. Each file is a record, as
-/// `counterfoil record` prints it, or as whoever signed it handed it over. Heeded is kept, not judged: one whose signer may not say
-/// that stops nothing, and none is in the log before somebody submits it.
-#[derive(Args, Debug)]
-struct Stop {
-    /// Records as they were signed
-    #[arg(required = true, value_name = "FILE")]
-    records: Vec<std::path::PathBuf>,
 }
 
 /// Print the action that running a command is, for `counterfoil propose --action`.
@@ -223,47 +208,6 @@ impl Run {
         let unfit =
             || Failure::new("field-invalid", "--break-glass is no reason", "say why it can't wait, in words");
         text.map(Patience::BreakGlass).ok_or_else(unfit)
-    }
-}
-
-impl Stop {
-    fn run(&self, context: &Context) -> Outcome {
-        let dir = context.file("gate");
-        let mut kept = Vec::new();
-        for path in &self.records {
-            let bytes = input::read(path, "record", limits::RECORD_BYTES + 1)?;
-            let unfit = |why: String| {
-                let message = format!("{}: {why}", printable(&path.display().to_string()));
-                Failure::new(
-                    "not-a-stop",
-                    message,
-                    "give a signed reject, cancel, revocation or endorsement of one",
-                )
-            };
-            let record = UnverifiedRecord::parse(bytes.strip_suffix(b"\n").unwrap_or(&bytes));
-            let record = record.map_err(|fault| unfit(fault.to_string()))?;
-            if !is_stop(&record) {
-                return Err(unfit(format!("it is a {} that stops nothing", record.kind())));
-            }
-            check_signature(record.clone(), &mut KeyCache::default())
-                .map_err(|(_, fault)| unfit(fault.to_string()))?;
-            kept.push(record);
-        }
-        for record in &kept {
-            heed_in(&dir, record).map_err(|error| output::unwritable(&dir, &error))?;
-        }
-        let ids: Vec<String> = kept.iter().map(|record| record.id().to_string()).collect();
-        if context.json {
-            output::print_json(&json!({"heeded": ids}))?;
-        } else {
-            let heeded: String = ids.iter().map(|id| format!("heeded: {id}\n")).collect();
-            let dir = input::shown(&dir);
-            let meant = format!(
-                "Every gate that uses the directory {dir} stops what they may end, as if the log had them. Nothing was logged\n"
-            );
-            output::print(&format!("{heeded}{meant}"))?;
-        }
-        Ok(0)
     }
 }
 

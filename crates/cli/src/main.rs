@@ -18,6 +18,7 @@ mod error;
 mod evidence;
 mod gate;
 mod gate_check;
+mod gate_stop;
 mod git;
 mod git_apply;
 mod init;

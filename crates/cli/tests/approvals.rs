@@ -146,7 +146,7 @@ fn an_approval_that_the_policy_does_not_take_was_signed_without_a_word() {
     let (run, _) = propose(&log, "db.vacuum", "db-2");
     let vain = log.run(&["approve", &run, "--yes"]);
     assert!(
-        vain.stderr.contains("this approval will not count: human decided at the surface none, and the policy takes independent_page"),
+        vain.stderr.contains("this approval will not count: human decided at the surface none, and the policy takes independent_page, operator_page, terminal: answer on a terminal, without --yes\n"),
         "{}",
         vain.stderr
     );
@@ -159,7 +159,14 @@ fn an_approval_that_the_policy_does_not_take_was_signed_without_a_word() {
     let (run, _) = propose(&log, "db.vacuum", "db-3");
     let in_vain = log.run(&["reject", &run, "--yes"]);
     in_vain.failed(1, "stops-nothing");
+    assert!(
+        in_vain.stdout.contains("it changes nothing: human is not entitled to decide"),
+        "{}",
+        in_vain.shown()
+    );
     assert_eq!(status(), "open");
+    let vain = log.run(&["approve", &run, "--yes"]);
+    assert!(vain.stderr.contains("will not count: human is not entitled to decide\n"), "{}", vain.stderr);
 }
 
 #[test]

@@ -225,10 +225,37 @@ fn a_reject_that_the_log_never_saw_stops_the_gate_that_was_handed_it() {
     let rejected = work.log.run(&["reject", &work.run, "--yes", "--to", "reject.json"]);
     assert!(rejected.shown().contains("signed, and not logged"), "{}", rejected.shown());
     work.log.desk.run(&["gate", "stop", "action.json"]).failed(2, "not-a-stop");
-    work.log.desk.good(&["gate", "stop", "reject.json"]);
+    // The log is elsewhere, and does not answer: it is heeded all the same.
+    let heeded = work.log.desk.run(&["gate", "stop", "reject.json"]);
+    assert!(heeded.code == 0 && heeded.stderr.contains("not shown whether sha256:"), "{}", heeded.shown());
+    let heeded = work.log.run(&["gate", "stop", "reject.json"]);
+    assert!(heeded.code == 0 && heeded.stderr.is_empty(), "{}", heeded.shown());
     work.run(&[]).failed(1, "proposal-ended");
     assert!(!work.log.desk.path("ran").exists());
     assert_eq!(work.executions(), Vec::<Value>::new());
+}
+
+#[test]
+fn a_stop_that_stops_nothing_was_heeded_without_a_word() {
+    let work = Work::under("", &["touch", "ran"]);
+    work.log.good(&["reject", &work.run, "--yes", "--to", "reject.json"]);
+    // Nothing of who signed it is in the run yet.
+    let in_doubt = work.log.run(&["gate", "stop", "reject.json"]);
+    assert!(in_doubt.code == 0 && in_doubt.stderr.contains("until it is shown"), "{}", in_doubt.shown());
+    work.run(&[]).failed(1, "stop-in-doubt");
+    work.log.good(&["approve", &work.run, "--yes"]);
+    let other = work.log.desk.read("policy.toml").replace("count = 1", "count = 1, principals = [\"ana\"]");
+    work.log.desk.write("other.toml", other);
+    work.log.good(&["policy", "set", "other.toml"]);
+    let vain = work.log.run(&["gate", "stop", "reject.json"]);
+    vain.failed(1, "stops-nothing");
+    assert!(vain.stdout.starts_with("heeded: sha256:"), "{}", vain.shown());
+    assert!(vain.stderr.contains("human is not entitled to decide"), "{}", vain.shown());
+    // What is kept is judged anew each time.
+    work.run(&[]).failed(4, "held");
+    work.log.good(&["policy", "set", "policy.toml"]);
+    work.run(&[]).failed(1, "proposal-ended");
+    work.log.good(&["gate", "stop", "reject.json"]);
 }
 
 #[test]

@@ -44,4 +44,4 @@ pub use pin::PolicyPin;
 pub use proven::{Claim, Proven, prove};
 pub use settle::Settled;
 pub use shown::NotShown;
-pub use stops::{heed_in, heeded_in, is_stop};
+pub use stops::{Stopping, heed_in, heeded_in, is_stop, stopping};

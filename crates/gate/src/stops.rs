@@ -10,7 +10,7 @@ use counterfoil_receipt::{
     body::{RevocationTarget, Ruling},
     limits,
 };
-use counterfoil_verify::{KeyCache, Run, Shown, State, check_signature};
+use counterfoil_verify::{Effect, Fault, KeyCache, Run, Shown, State, check_signature};
 
 use crate::{
     decide::{Refusal, Request},
@@ -87,19 +87,8 @@ pub(crate) fn heed(state: &State, next: u64, request: &Request) -> Result<Option
         if now.index_of(&stop.id()).is_some() {
             continue;
         }
-        // Its signer may have seen more of the log than this gate.
-        let next = match stop.body() {
-            Body::Decision(body) => next.max(body.basis.size.get()),
-            _ => next,
-        };
-        let Ok(record) = check_signature(stop.clone(), &mut keys) else { continue };
-        match now.check(&record, next, &NoRoots) {
-            Ok(()) => {
-                let mut then = now.clone();
-                // What can be folded was just checked.
-                let _ = then.fold(&record, next, &NoRoots);
-                supposed = Some(then);
-            }
+        match as_next_entry(now, next, stop, &mut keys) {
+            Ok((then, _)) => supposed = Some(then),
             Err(fault) if fault.shown == Shown::NotShown => {
                 let why =
                     format!("{} was handed to this gate and may end the action: {}", stop.id(), fault.detail);
@@ -113,6 +102,65 @@ pub(crate) fn heed(state: &State, next: u64, request: &Request) -> Result<Option
         Some(fault) => Err(Refusal::new(fault.rule.code(), fault.detail)),
         None => Ok(supposed),
     }
+}
+
+/// The state as it would be if this record stood in the log next, at `next`, and what that does.
+fn as_next_entry(
+    state: &State,
+    next: u64,
+    stop: &UnverifiedRecord,
+    keys: &mut KeyCache,
+) -> Result<(State, Effect), Fault> {
+    // Its signer may have seen more of the log than this gate.
+    let next = match stop.body() {
+        Body::Decision(body) => next.max(body.basis.size.get()),
+        _ => next,
+    };
+    let record = check_signature(stop.clone(), keys).map_err(|(_, fault)| fault)?;
+    state.check(&record, next, &NoRoots)?;
+    let mut then = state.clone();
+    let effect = then.fold(&record, next, &NoRoots)?;
+    Ok((then, effect))
+}
+
+/// What a signed reject, request for changes or cancel does to the run that it is about, judged as a gate judges it that heeds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stopping {
+    /// What it is about is over, by it or by something before it.
+    Stops,
+    /// It is not shown whether it may; it stops until that is shown.
+    InDoubt(String),
+    /// Nothing, and why.
+    Nothing(String),
+    /// It belongs to no run: which one it ends is seen when one is about to act.
+    OfNoRun,
+}
+
+/// What heeding a record does to its run, in a state in which the log's next entry would stand at `next`.
+pub fn stopping(state: &State, next: u64, stop: &UnverifiedRecord) -> Stopping {
+    let Some(id) = stop.run() else { return Stopping::OfNoRun };
+    let (then, why) = if state.index_of(&stop.id()).is_some() {
+        (state.clone(), None)
+    } else {
+        match as_next_entry(state, next, stop, &mut KeyCache::default()) {
+            Ok((then, Effect::None(why))) => (then, Some(why)),
+            Ok((then, Effect::Took | Effect::Waits)) => (then, None),
+            Err(fault) if fault.shown == Shown::NotShown => return Stopping::InDoubt(fault.detail),
+            Err(fault) => return Stopping::Nothing(fault.detail),
+        }
+    };
+    let is_over = then.run(&id).is_some_and(|run| match stop.body() {
+        Body::Decision(body) => run.proposal(&body.proposal).is_some_and(|proposal| proposal.ended.is_some()),
+        Body::Cancel(body) => {
+            run.proposal(&body.target).is_some_and(|proposal| proposal.ended.is_some())
+                || run.decision(&body.target).is_some_and(|decision| decision.cancelled.is_some())
+        }
+        _ => false,
+    });
+    if is_over {
+        return Stopping::Stops;
+    }
+    Stopping::Nothing(why.unwrap_or_else(|| "it is in the log, and changed nothing there".to_owned()))
 }
 
 /// Keeps a signed reject, cancel or revocation in a gate's directory: every gate that uses it heeds it from now on, whether the log

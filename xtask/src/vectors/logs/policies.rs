@@ -320,6 +320,20 @@ fn requirements() -> Vec<Case> {
                 executed(s, run, proposal, &decisions, |_| {})
             },
         ),
+        holds(
+            "rejected-elsewhere-by-a-stranger",
+            "Somebody whom no rule asks rejected it: on no surface that ends anything.",
+            |s| {
+                let stranger = Actor::new("dee", Role::Human);
+                s.enrol(&stranger, &["finance"]);
+                let (run, proposal) = proposed_under(s, json!([two_of_sre()]), vacuum());
+                let mut body = s.decision(run, proposal, Ruling::Reject);
+                body.surface = Surface::None;
+                s.ledger.add(&stranger, Some(run), body);
+                let decisions = s.approve(run, proposal);
+                executed(s, run, proposal, &decisions, |_| {})
+            },
+        ),
         breaks(
             "R-EXEC-04",
             "rejected-with-another-key",
