@@ -170,6 +170,8 @@ fn each_client_is_governed_and_released_to_the_byte() {
         let ran = home.uninstall(&["--client", client]);
         assert!(ran.code == 0 && ran.stdout.contains("is governed no longer"), "{}", ran.shown());
         assert_eq!(home.desk.read(path), text, "{client}");
+        assert!(ran.stdout.contains("said the same, and is removed"), "{}", ran.shown());
+        assert!(!home.desk.path(&backup).exists() && !home.desk.path(&format!("{backup}-2")).exists());
         assert_eq!(home.uninstall(&["--client", client]).code, 0);
         assert_eq!(home.desk.read(path), text, "{client}");
     }
@@ -306,6 +308,45 @@ fn only_those_that_are_named_change_and_a_dry_run_changes_none() {
     home.uninstall(&["--client", "cursor"]).good();
     let released = home.desk.read(".cursor/mcp.json");
     assert_eq!(entry("x.json", &released, "c"), json!({"command": "y", "args": ["z", "more"]}));
+}
+
+#[test]
+fn a_backup_that_says_something_else_is_kept_and_named() {
+    let home = Home::new();
+    let text = r#"{"mcpServers": {"a": {"command": "x"}}}"#;
+    home.write("any.json", text);
+    home.install(&["--file", "any.json"]).good();
+    let with = home.desk.read("any.json").replacen('{', "{\"mine\": 1, ", 1);
+    home.desk.write("any.json", &with);
+    let ran = home.uninstall(&["--file", "any.json"]);
+    assert!(
+        ran.code == 0 && ran.stdout.contains("counterfoil-backup says something else, and is kept"),
+        "{}",
+        ran.shown()
+    );
+    assert_eq!(home.desk.read("any.json.counterfoil-backup"), text);
+    assert_eq!(home.desk.read("any.json.counterfoil-backup-2"), with);
+}
+
+#[test]
+fn a_server_that_is_reached_by_an_address_was_left_with_status_0() {
+    let home = Home::new();
+    home.write("any.json", r#"{"mcpServers": {"far": {"url": "https://host.example/mcp"}}}"#);
+    let ran = home.install(&["--file", "any.json"]);
+    assert_eq!(ran.code, 1, "{}", ran.shown());
+    assert!(
+        ran.stdout.contains("is NOT governed") && ran.stderr == "nothing was changed\n",
+        "{}",
+        ran.shown()
+    );
+    // From it nothing is taken away.
+    assert_eq!(home.uninstall(&["--file", "any.json"]).code, 0);
+    home.write(
+        "any.json",
+        r#"{"mcpServers": {"far": {"url": "https://host.example/mcp"}, "near": {"command": "x"}}}"#,
+    );
+    assert_eq!(home.install(&["--file", "any.json"]).code, 1);
+    assert_eq!(home.install(&["--file", "any.json", "near"]).code, 0);
 }
 
 #[test]

@@ -87,8 +87,7 @@ impl Target {
     fn back_up(&self) -> Outcome<PathBuf> {
         let bytes = self.bytes(&self.text);
         for number in 1..=BACKUPS {
-            let name = if number == 1 { "backup".to_owned() } else { format!("backup-{number}") };
-            let path = self.beside(&name);
+            let path = self.backup(number);
             match self.write_new(&path, &bytes) {
                 Ok(()) => return Ok(path),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -104,6 +103,28 @@ impl Target {
         }
         let message = format!("{} has {BACKUPS} backups", shown(&self.path));
         Err(Failure::new("output-exists", message, "look at them, and remove what nobody needs"))
+    }
+
+    /// After it says `text` again: removes the backup that kept just that, and then what was replaced is no loss, so its own backup too. Gives
+    /// the own one if it stays; what is removed is noted. A backup that can't be removed is one that stays.
+    pub fn forget(&self, text: &str, own: PathBuf, forgotten: &mut Vec<PathBuf>) -> Option<PathBuf> {
+        let bytes = self.bytes(text);
+        let undone = (1..=BACKUPS).map(|number| self.backup(number)).find(|path| {
+            *path != own && fs::read(path).is_ok_and(|kept| kept == bytes) && fs::remove_file(path).is_ok()
+        });
+        let Some(undone) = undone else { return Some(own) };
+        forgotten.push(undone);
+        if fs::remove_file(&own).is_ok() { None } else { Some(own) }
+    }
+
+    /// Its backups, but for one.
+    pub fn backups_besides(&self, one: &Path) -> Vec<PathBuf> {
+        (1..=BACKUPS).map(|number| self.backup(number)).filter(|path| path != one && path.exists()).collect()
+    }
+
+    /// Where a backup is.
+    fn backup(&self, number: usize) -> PathBuf {
+        self.beside(&if number == 1 { "backup".to_owned() } else { format!("backup-{number}") })
     }
 
     fn bytes(&self, text: &str) -> Vec<u8> {

@@ -92,6 +92,27 @@ struct Plan {
     text: String,
     servers: Vec<(String, Fate)>,
     backup: Option<PathBuf>,
+    /// Backups that were removed: the file says again what they kept.
+    forgotten: Vec<PathBuf>,
+    /// Backups that were there and stay, because they say something else.
+    kept: Vec<PathBuf>,
+}
+
+/// Which of the two is done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Install,
+    Uninstall,
+}
+
+impl Way {
+    /// What the answer is called in JSON.
+    const fn format(self) -> &'static str {
+        match self {
+            Self::Install => "counterfoil-mcp-install/1",
+            Self::Uninstall => "counterfoil-mcp-uninstall/1",
+        }
+    }
 }
 
 impl Install {
@@ -100,16 +121,14 @@ impl Install {
         let gate = gate(context)?;
         let own = own(context, &gate)?;
         let wanted = Wanted { gate: &gate, own: &own, serve: self.serve };
-        self.which.run(context, "counterfoil-mcp-install/1", |text, kind, meant| {
-            plan::install(text, kind, meant, &wanted)
-        })
+        self.which.run(context, Way::Install, |text, kind, meant| plan::install(text, kind, meant, &wanted))
     }
 }
 
 impl Uninstall {
     /// Runs the command.
     pub fn run(&self, context: &Context) -> Outcome {
-        self.which.run(context, "counterfoil-mcp-uninstall/1", plan::uninstall)
+        self.which.run(context, Way::Uninstall, plan::uninstall)
     }
 }
 
@@ -176,7 +195,7 @@ impl Which {
     fn run(
         &self,
         context: &Context,
-        format: &str,
+        way: Way,
         change: impl Fn(&str, Kind<'_>, &[String]) -> Result<Changed, String>,
     ) -> Outcome {
         let mut plans = Vec::new();
@@ -201,11 +220,26 @@ impl Which {
         for plan in plans.iter_mut().filter(|plan| plan.is_change() && !self.dry_run) {
             let backup = plan.target.replace(&plan.text).map_err(|failure| failure.after(&changed))?;
             changed.push_str(&format!("{} is changed; ", shown(&plan.target.path)));
-            plan.backup = Some(backup);
+            plan.backup = match way {
+                Way::Install => Some(backup),
+                Way::Uninstall => {
+                    let own = plan.target.forget(&plan.text, backup.clone(), &mut plan.forgotten);
+                    plan.kept = plan.target.backups_besides(&backup);
+                    own
+                }
+            };
         }
+        let is_left = |(name, fate): &(String, Fate)| match fate {
+            Fate::Left(_) => true,
+            // Nobody takes it for governed; and from it nothing was to be taken away.
+            Fate::Remote => way == Way::Install || self.servers.contains(name),
+            Fate::Governed | Fate::WasGoverned | Fate::Released | Fate::WasFree => false,
+            Fate::Added | Fate::WasAdded | Fate::Removed | Fate::NotMeant => false,
+        };
+        let is_any_left = plans.iter().flat_map(|plan| &plan.servers).any(is_left);
         if context.json {
             let files: Vec<Value> = plans.iter().map(Plan::to_json).collect();
-            output::print_json(&json!({"format": format, "dry_run": self.dry_run, "files": files}))?;
+            output::print_json(&json!({"format": way.format(), "dry_run": self.dry_run, "files": files}))?;
         } else {
             plans.iter().try_for_each(|plan| output::print(&plan.to_text(self.dry_run)))?;
             let changed = plans.iter().any(Plan::is_change);
@@ -214,16 +248,11 @@ impl Which {
                 (true, false) => {
                     "restart the clients, or have them start their servers again: until then they use those that run\n"
                 }
+                (false, _) if is_any_left => "nothing was changed\n",
                 (false, _) => "nothing to change\n",
             });
         }
-        let is_left = |(name, fate): &(String, Fate)| match fate {
-            Fate::Left(_) => true,
-            Fate::Remote => self.servers.contains(name),
-            Fate::Governed | Fate::WasGoverned | Fate::Released | Fate::WasFree => false,
-            Fate::Added | Fate::WasAdded | Fate::Removed | Fate::NotMeant => false,
-        };
-        Ok(if plans.iter().flat_map(|plan| &plan.servers).any(is_left) { LEFT } else { 0 })
+        Ok(if is_any_left { LEFT } else { 0 })
     }
 
     /// The files that are meant and there.
@@ -272,7 +301,7 @@ impl Which {
             Failure::new("config-malformed", message, "mend it, or have the client write it anew")
         })?;
         let Changed { text, servers } = changed;
-        Ok(Plan { client, target, text, servers, backup: None })
+        Ok(Plan { client, target, text, servers, backup: None, forgotten: Vec::new(), kept: Vec::new() })
     }
 }
 
@@ -293,6 +322,12 @@ impl Plan {
         if let Some(backup) = &self.backup {
             out.push_str(&format!("  what was there is in {}\n", shown(backup)));
         }
+        for forgotten in &self.forgotten {
+            out.push_str(&format!("  the backup {} said the same, and is removed\n", shown(forgotten)));
+        }
+        for kept in &self.kept {
+            out.push_str(&format!("  the backup {} says something else, and is kept\n", shown(kept)));
+        }
         out
     }
 
@@ -310,6 +345,7 @@ impl Plan {
             "client": self.client.map(Client::as_str),
             "changes": self.is_change(),
             "backup": self.backup.as_ref().map(|backup| backup.to_string_lossy()),
+            "removed_backups": self.forgotten.iter().map(|backup| backup.to_string_lossy()).collect::<Vec<_>>(),
             "servers": servers.collect::<Vec<_>>(),
         })
     }
