@@ -126,6 +126,7 @@ impl Gate {
         self.keys(context)?;
         let pin = gate::pin(self.policy.as_deref())?;
         let session = session_name()?;
+        say_if_nobody_answers(context);
         let (gate, at) = (self.clone(), context.clone());
         let open = move || {
             gate.desk(&at, (name.clone(), session.clone()), pin.clone())
@@ -188,6 +189,20 @@ impl Gate {
         desk.find_earlier().map_err(|fault| Failure::new(fault.code, printable(&fault.why), ""))?;
         Ok(desk)
     }
+}
+
+/// Says so if the log does not answer: the gate starts all the same, at once, and refuses until it does.
+fn say_if_nobody_answers(context: &Context) {
+    let context = context.clone();
+    std::thread::spawn(move || {
+        let asked = remote::client(&context).and_then(|client| client.size().map_err(Failure::from));
+        if let Err(failure) = asked {
+            output::note(&format!(
+                "mcp gate: no answer from the log, and every call is refused until there is one: {}\n",
+                failure.message()
+            ));
+        }
+    });
 }
 
 impl Tools {

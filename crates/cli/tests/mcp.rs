@@ -10,7 +10,7 @@ mod common;
 mod office;
 
 use std::{
-    io::Write as _,
+    io::{BufRead as _, Write as _},
     process::Stdio,
     sync::{
         Arc,
@@ -80,6 +80,29 @@ fn what_the_policy_allows_runs_and_its_receipt_convinces() {
     assert!(said(&refused).contains("not so"), "{refused}");
     assert_eq!(office.outcome(&refused), "failed");
     assert_eq!(client.close(), Some(0));
+}
+
+#[test]
+fn a_gate_before_a_log_that_does_not_answer_started_without_a_word() {
+    let office = Office::new();
+    let mut command = office.log.desk.command(&[
+        "mcp",
+        "gate",
+        "--name",
+        "box",
+        "--server",
+        "http://127.0.0.1:9",
+        "--",
+        "sleep",
+        "60",
+    ]);
+    let mut gate =
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    std::io::BufReader::new(gate.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    gate.kill().unwrap();
+    gate.wait().unwrap();
+    assert!(said.starts_with("mcp gate: no answer from the log, and every call is refused until there is one: http://127.0.0.1:9"), "{said}");
 }
 
 #[test]

@@ -32,7 +32,7 @@ use crate::{
 pub(crate) mod tests;
 
 /// The code of a call of which the log did not say whether it holds the proposal.
-const NOT_PROPOSED: &str = "not-proposed";
+pub(crate) const NOT_PROPOSED: &str = "not-proposed";
 
 /// A call that was proposed.
 pub(crate) struct Pending {

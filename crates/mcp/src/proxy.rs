@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use crate::{
     announcing::{self, Announcing},
     asking::Listing,
-    calls::{Pending, Ticket},
+    calls::{NOT_PROPOSED, Pending, Ticket},
     desk::{CallDigest, Desk, NotAsked},
     limits,
     lines::Line,
@@ -527,11 +527,7 @@ impl Proxy {
 
     pub(crate) fn not_asked(&self, fault: &NotAsked) -> Reply {
         let era = self.state().era();
-        Reply::Result(reply::not_run(
-            era,
-            &format!("not proposed: {}: {}. Nothing was run.", fault.code, fault.why),
-            None,
-        ))
+        Reply::Result(reply::not_run(era, &said_of(fault), None))
     }
 
     /// Answers a request of the client, once; nobody who cancelled it.
@@ -625,6 +621,12 @@ pub(crate) fn without_tasks(params: &mut Map<String, Value>) {
     }
 }
 
+/// Why nothing was proposed, for the model: a code that says so by itself says it once.
+fn said_of(fault: &NotAsked) -> String {
+    let what = if fault.code == NOT_PROPOSED { "" } else { "not proposed: " };
+    format!("{what}{}: {}. Nothing was run.", fault.code, fault.why)
+}
+
 /// As many requests wait for their turn as may.
 pub(crate) fn busy() -> Reply {
     let why = format!("{} requests wait for their turn", limits::QUEUED);
@@ -642,4 +644,17 @@ pub(crate) const fn parameters(why: String) -> Reply {
 /// What is behind a mutex; nothing here is left half done by a panic.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_proposed_was_said_twice() {
+        let said =
+            |code: &str| said_of(&NotAsked { code: code.to_owned(), why: "the log is away".to_owned() });
+        assert_eq!(said(NOT_PROPOSED), "not-proposed: the log is away. Nothing was run.");
+        assert_eq!(said("key-unknown"), "not proposed: key-unknown: the log is away. Nothing was run.");
+    }
 }
