@@ -263,6 +263,15 @@ impl HandOver {
         let (items, openings) = payload::seal_all(&self.items)?;
         let summary = payload::text(self.summary.as_ref())?;
         let view = actor.view(self.run)?;
+        let owner = view.run().map(|run| view.state().owner(run).0);
+        if owner.is_some_and(|owner| owner == to) {
+            let message = format!("{} owns the run already, with this key", to.principal);
+            return Err(Failure::new(
+                "owner-already",
+                message,
+                "name another agent, or another key with --to-key",
+            ));
+        }
         let logged = actor.session().handoff(&view, to, items, summary, &openings);
         report(context, Type::Handoff, Some(self.run), logged)
     }

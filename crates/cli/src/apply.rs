@@ -28,7 +28,8 @@ use crate::{
 /// check runs there; then it becomes a commit and a new branch. Your checkout is not touched, and no hook runs. INT, TERM and
 /// HUP end a check that runs, and nothing is committed then; a check does not outlive the gate.
 ///
-/// Exit status: 0 it was applied, 1 refused or failed, 3 no evidence, 4 not decided yet.
+/// Exit status: 0 it was applied, 1 refused or failed, 2 wrongly used, or something that could not be read or written, 3 no evidence, also
+/// where the log does not answer, 4 not decided yet.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:
   counterfoil propose sha256:… --action action.json --commit /patch=fix.patch --for runtime --risk high
@@ -62,7 +63,7 @@ impl Apply {
     pub fn run(&self, context: &Context) -> Outcome {
         let repository = Repository::open(&self.repo)?;
         let actor = Actor::new(context, Role::Runtime)?;
-        let view = actor.view(self.run)?;
+        let view = actor.evidence(self.run)?;
         let (id, proposal) = self.proposal(&view)?;
         let action = self
             .action

@@ -7,7 +7,7 @@ use counterfoil_client::{
     ApprovalQuery, ApprovalView, Approvals as Listed, Client, ClientError, PinnedClient,
 };
 use counterfoil_policy::Glob;
-use counterfoil_receipt::{Principal, RecordId, Role};
+use counterfoil_receipt::{Principal, RecordId, Role, RunId};
 use counterfoil_verify::ProposalStatus;
 use serde_json::json;
 
@@ -180,7 +180,13 @@ impl List {
 impl Show {
     fn run(&self, context: &Context) -> Outcome {
         let client = remote::connect(context)?;
-        let view = client.hints()?.approval(self.proposal)?;
+        let log = client.hints()?;
+        let view = match log.approval(self.proposal) {
+            Err(ClientError::Refused(problem)) if problem.code == "proposal-unknown" => {
+                return Err(self.unknown(log, ClientError::Refused(problem)));
+            }
+            view => view?,
+        };
         match self.format {
             _ if context.json => {
                 output::print_json(&json!({"format": "counterfoil-approval/1", "approval": view}))?
@@ -191,6 +197,21 @@ impl Show {
             }
         }
         Ok(0)
+    }
+}
+
+impl Show {
+    /// A run has the id of its trigger, which looks like that of a proposal.
+    fn unknown(&self, log: &Client, error: ClientError) -> Failure {
+        let failure = Failure::from(error);
+        match log.run(RunId::started_by(self.proposal)) {
+            Ok(run) => {
+                let message = format!("{} is a run, and no proposal", self.proposal);
+                let hint = format!("list its proposals with `counterfoil resume {}`", run.run);
+                Failure::new(failure.code(), message, hint).with_status(failure.status())
+            }
+            Err(_) => failure,
+        }
     }
 }
 

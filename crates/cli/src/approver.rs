@@ -96,6 +96,8 @@ pub struct RequestChanges {
 }
 
 /// Say what became of an execution whose outcome stayed unknown.
+///
+/// One that a gate of this directory runs now is left to it: `still-running`. Of one that runs elsewhere nobody here knows.
 #[derive(Args, Debug)]
 pub struct Settle {
     /// The run
@@ -194,6 +196,7 @@ impl Settle {
             Some(execution) => execution,
             None => only_open_execution(&view)?,
         };
+        is_over(context, &view, &execution)?;
         let (evidence, openings) = payload::seal_all(&self.evidence)?;
         let reason = payload::text(self.reason.as_ref())?;
         let body = Settlement { effects: self.effects, evidence, execution, reason, status: self.status };
@@ -368,6 +371,29 @@ fn ask(context: &Context, shown: &str, yes: bool) -> Outcome<Surface> {
         return Ok(if seen { Surface::Terminal } else { Surface::None });
     }
     Err(Failure::new("not-confirmed", "nothing was signed", "answer y, or add --yes").with_status(HELD))
+}
+
+/// That no gate of this directory runs it now, and a word of it where no runtime has said how it ended: what one says later would be refused.
+fn is_over(context: &Context, view: &View, execution: &RecordId) -> Outcome<()> {
+    let said = view.run().and_then(|run| run.execution(execution)).map(|executed| executed.status());
+    if said != Some(None) {
+        return Ok(());
+    }
+    let dir = context.file("gate");
+    let runs = counterfoil_gate::runs_in(&dir, execution).unwrap_or_else(|error| {
+        let failure = input::unreadable(&dir, "notes of the gates in", &error);
+        output::note(&format!("note: not shown whether a gate runs it now: {}\n", failure.message()));
+        false
+    });
+    if runs {
+        let message = format!("execution {execution} runs now: a gate of {} has it", input::shown(&dir));
+        let hint = "wait for it, or end that gate: what becomes of it is logged then";
+        return Err(Failure::new("still-running", message, hint).with_status(VIOLATED));
+    }
+    output::note(
+        "note: its runtime has logged no outcome yet. If it still runs, elsewhere, what it says later is refused\n",
+    );
+    Ok(())
 }
 
 /// What somebody signed to stop something, and does not.

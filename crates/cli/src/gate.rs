@@ -57,8 +57,9 @@ enum Command {
 
 /// Run the command if exactly it was approved: log the execution, check it, run, log the outcome.
 ///
-/// Exit status: 0 it ran and succeeded, 1 refused or failed, 3 no evidence, 4 not decided yet. The command's output is passed
-/// on; its environment is what --env says and nothing else.
+/// Exit status: 0 it ran and succeeded, 1 refused or failed, 2 wrongly used, or something that could not be read or written, 3 no evidence,
+/// also where the log does not answer, 4 not decided yet. The command's output is passed on; its environment is what --env says and nothing
+/// else.
 ///
 /// The command runs in a process group of its own, without input and without a terminal. INT, TERM and HUP are passed on to the
 /// group, once; the gate waits for the command, and logs what became of it. If the gate itself is killed, the group is killed
@@ -167,7 +168,7 @@ impl Run {
         let command = self.which.what.command()?;
         let action = command.to_action().map_err(|error| unfit(&error))?;
         let actor = Actor::new(context, Role::Runtime)?;
-        let view = actor.view(self.which.run)?;
+        let view = actor.evidence(self.which.run)?;
         let proposal = proposal_about(view.state(), view.run(), self.which.proposal, &action);
         let proposal = match proposal {
             Ok(proposal) => proposal,

@@ -18,7 +18,7 @@ use crate::{
     record::{record_id, run_id},
     remote, signing,
     text::printable,
-    time, trust,
+    time, trust, verify,
 };
 
 /// Say whether an action would be let pass now, without logging or running anything.
@@ -156,24 +156,15 @@ impl Check {
         let now = time::now();
         if let Some(path) = &self.bundle {
             let verdict = reading::read(path, trust, now)?.verdict;
-            let unread = || {
-                let why = verdict.findings().first().map_or("nothing".to_owned(), ToString::to_string);
-                let hint = "fetch it again with `counterfoil bundle RUN --out FILE`";
-                Failure::new(
-                    "bundle-unreadable",
-                    format!("the bundle shows no run: {}", printable(&why)),
-                    hint,
-                )
-                .with_status(NOT_SHOWN)
-            };
-            let run = self.run.or(verdict.run_id()).ok_or_else(unread)?;
-            return Ok((verdict, run));
+            let Some(shown) = verdict.run_id() else { return Err(verify::no_bundle(path, &verdict)) };
+            return Ok((verdict, self.run.unwrap_or(shown)));
         }
         let client = remote::connect(context)?;
         let run = match self.run {
             Some(run) => run,
             None => {
-                let listed = client.hints().and_then(|log| listed_run(log, action)).map_err(no_answer)?;
+                let listed =
+                    client.hints().and_then(|log| listed_run(log, action)).map_err(remote::no_answer)?;
                 listed.ok_or_else(|| {
                     let message = "no recent proposal is about exactly this action";
                     Failure::new("action-differs", message, "propose it, or name the run")
@@ -181,7 +172,7 @@ impl Check {
                 })?
             }
         };
-        let fetched = remote::fetch_demanded(&client, run, time::millis(now)?).map_err(no_answer)?;
+        let fetched = remote::fetch_demanded(&client, run, time::millis(now)?).map_err(remote::no_answer)?;
         Ok((fetched.verdict, run))
     }
 
@@ -292,30 +283,6 @@ fn listed_run(log: &Client, action: &Action) -> Result<Option<RunId>, ClientErro
         }
     }
     Ok(None)
-}
-
-/// A server that does not answer shows nothing, and is no fault of whoever asked.
-fn no_answer(error: ClientError) -> Failure {
-    let is_silent = match &error {
-        ClientError::Unreachable { .. }
-        | ClientError::NoAnswer { .. }
-        | ClientError::Busy { .. }
-        | ClientError::Protocol { .. }
-        | ClientError::TooLarge { .. } => true,
-        ClientError::Refused(problem) => problem.status == 429 || problem.status >= 500,
-        ClientError::OtherLog { .. }
-        | ClientError::Untrusted { .. }
-        | ClientError::Fork(_)
-        | ClientError::Stale { .. }
-        | ClientError::NotShown { .. }
-        | ClientError::Store { .. }
-        | ClientError::Draft(_)
-        | ClientError::Misuse(_)
-        | ClientError::Random(_)
-        | ClientError::Clock => false,
-    };
-    let failure = Failure::from(error);
-    if is_silent { failure.with_status(NOT_SHOWN) } else { failure }
 }
 
 /// The same summary where no proposal was found to rule on.

@@ -64,6 +64,11 @@ impl Actor {
         Ok(self.session().view(run)?)
     }
 
+    /// The same for a gate, to which a server that does not answer shows nothing.
+    pub fn evidence(&self, run: RunId) -> Outcome<View> {
+        self.session().view(run).map_err(no_answer)
+    }
+
     /// Signs and submits a record that belongs to no run.
     pub fn submit(&self, context: &Context, place: Place, body: impl Into<Body>) -> Outcome {
         let record = signing::sign(&self.key, place, body)?;
@@ -178,6 +183,30 @@ pub fn server_url(context: &Context) -> Outcome<String> {
         _ => listen.to_owned(),
     };
     Ok(listen.map_or(DEFAULT_SERVER.to_owned(), |listen| format!("http://{}", reachable(listen))))
+}
+
+/// A server that does not answer shows nothing, and is no fault of whoever asked.
+pub fn no_answer(error: ClientError) -> Failure {
+    let is_silent = match &error {
+        ClientError::Unreachable { .. }
+        | ClientError::NoAnswer { .. }
+        | ClientError::Busy { .. }
+        | ClientError::Protocol { .. }
+        | ClientError::TooLarge { .. } => true,
+        ClientError::Refused(problem) => problem.status == 429 || problem.status >= 500,
+        ClientError::OtherLog { .. }
+        | ClientError::Untrusted { .. }
+        | ClientError::Fork(_)
+        | ClientError::Stale { .. }
+        | ClientError::NotShown { .. }
+        | ClientError::Store { .. }
+        | ClientError::Draft(_)
+        | ClientError::Misuse(_)
+        | ClientError::Random(_)
+        | ClientError::Clock => false,
+    };
+    let failure = Failure::from(error);
+    if is_silent { failure.with_status(NOT_SHOWN) } else { failure }
 }
 
 impl From<ClientError> for Failure {

@@ -29,7 +29,7 @@ use crate::{
 /// this directory's last checkpoint allows, or where the log contradicts itself, it says which evidence is against it, and nothing may
 /// follow.
 ///
-/// Exit status: 0 verified, 1 violated, 3 not shown.
+/// Exit status: 0 verified, 1 violated, 2 wrongly used, unreadable, or no server answers, 3 not shown.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   counterfoil resume sha256:…

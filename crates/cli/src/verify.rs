@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use counterfoil_tlog::VerifierKey;
-use counterfoil_verify::{Dimension, Trust};
+use counterfoil_verify::{Dimension, Trust, Verdict};
 
 use crate::{
     advice,
@@ -48,6 +48,21 @@ pub struct Verify {
     log_key: Option<VerifierKey>,
 }
 
+/// That a file whose verdict names no run is no bundle.
+pub fn no_bundle(path: &Path, verdict: &Verdict) -> Failure {
+    let what = shown(path);
+    match verdict.findings().first() {
+        Some(finding) => {
+            let message = format!("{what} is no bundle ({}): {}", finding.rule, printable(&finding.detail));
+            Failure::new(finding.code, message, advice::on(finding.code))
+        }
+        None => {
+            let hint = "fetch it again with `counterfoil bundle RUN --out FILE`";
+            Failure::new("bundle-malformed", format!("{what} is no bundle"), hint)
+        }
+    }
+}
+
 impl Verify {
     /// Runs the command.
     pub fn run(&self, context: &Context) -> Outcome {
@@ -83,12 +98,8 @@ impl Verify {
         require.sort_unstable();
         require.dedup();
         let reading = reading::read_lines(lines, trust, now)?;
-        if let (None, false, Some(finding)) =
-            (reading.verdict.run_id(), context.json, reading.verdict.findings().first())
-        {
-            let what = shown(&self.file);
-            let message = format!("{what} is no bundle ({}): {}", finding.rule, printable(&finding.detail));
-            return Err(Failure::new(finding.code, message, advice::on(finding.code)));
+        if reading.verdict.run_id().is_none() && !context.json {
+            return Err(no_bundle(&self.file, &reading.verdict));
         }
         let asked = Asked { reading: &reading, require: &require, now };
         if let Some(path) = &self.report {

@@ -165,7 +165,7 @@ fn what_can_t_start_costs_no_use_and_what_fails_is_on_record() {
     assert_eq!((executions.len(), &executions[0]["status"]), (1, &json!("failed")));
     drop(work.server);
     let gone = work.desk.run(&["gate", "apply", &work.run, "--repo", "shop", "--server", &work.url]);
-    assert_eq!(gone.code, 2, "{}", gone.stderr);
+    assert_eq!(gone.code, 3, "{}", gone.stderr);
 }
 
 #[test]

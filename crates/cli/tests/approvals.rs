@@ -173,6 +173,7 @@ fn an_approval_that_the_policy_does_not_take_was_signed_without_a_word() {
 fn wrong_input_is_named() {
     let log = Log::new();
     let unknown = "sha256:0000000000000000000000000000000000000000000000000000000000000001";
+    let (run, _) = propose(&log, "db.vacuum", "db-1");
     for (words, code, says) in [
         (&["approvals", "list", "--status", "pending"][..], "usage", "one of open, approved, denied"),
         (&["approvals", "list", "--since", "yesterday"], "usage", "neither a duration such as 24h"),
@@ -180,6 +181,12 @@ fn wrong_input_is_named() {
         (&["approvals", "list", "--limit", "0"], "usage", "--limit"),
         (&["approvals", "list", "--format", "xml"], "usage", "table, csv, jsonl"),
         (&["approvals", "show", unknown], "proposal-unknown", "counterfoil approvals list"),
+        (
+            &["approvals", "show", &run],
+            "proposal-unknown",
+            &format!("is a run, and no proposal\nhint: list its proposals with `counterfoil resume {run}`"),
+        ),
+        (&["handoff", &run, "--to", "agent"], "owner-already", "agent owns the run already"),
         (&["pending", "--approver", "A B"], "usage", "A B"),
         (&["pending", "--key", "keys/agent.key"], "role-not-allowed", "--approver"),
         (&["pending", "--key", "none.key"], "key-file-missing", "none.key"),

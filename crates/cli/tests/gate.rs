@@ -236,6 +236,45 @@ fn a_reject_that_the_log_never_saw_stops_the_gate_that_was_handed_it() {
 }
 
 #[test]
+fn what_shows_nothing_had_other_statuses_for_each_command() {
+    let work = Work::new(&["touch", "ran"]);
+    let nowhere = ["--server", "http://127.0.0.1:9"];
+    for words in [["gate", "run"], ["gate", "check"]] {
+        let line = work.line(&[words[0], words[1], &work.run]);
+        work.log.desk.run(&before_dashes(&line, &nowhere)).failed(3, "unreachable");
+    }
+    assert!(work.log.desk.run(&["gate", "apply", "--help"]).good().contains("3 no evidence, also"));
+    // A file that is no bundle is wrong input, whoever reads it.
+    work.log.desk.write("none.jsonl", "{}\n");
+    work.log.desk.write("empty.jsonl", "");
+    for file in ["none.jsonl", "empty.jsonl"] {
+        let verified = work.log.run(&["verify", file]);
+        let checks = [
+            vec!["gate", "check", "--bundle", file, "--action", "action.json"],
+            vec!["gate", "check", &work.run, "--bundle", file, "--action", "action.json"],
+            vec!["resume", &work.run, "--bundle", file],
+        ];
+        for words in checks {
+            let ran = work.log.run(&words);
+            assert_eq!((verified.code, ran.code), (2, 2), "{words:?} {}", ran.shown());
+        }
+    }
+}
+
+#[test]
+fn what_a_gate_runs_now_was_settled_under_its_hands() {
+    let work = Work::new(&["sh", "-c", "touch ready; sleep 60"]);
+    let mut gate = work.start("ready");
+    let settle = ["settle", &work.run, "--status", "failed", "--effects", "none"];
+    work.log.run(&settle).failed(1, "still-running");
+    gate.kill().unwrap();
+    gate.wait().unwrap();
+    let settled = work.log.run(&settle);
+    assert!(settled.code == 0 && settled.stderr.contains("logged no outcome yet"), "{}", settled.shown());
+    assert_eq!(work.executions()[0]["status"], "failed");
+}
+
+#[test]
 fn a_stop_that_stops_nothing_was_heeded_without_a_word() {
     let work = Work::under("", &["touch", "ran"]);
     work.log.good(&["reject", &work.run, "--yes", "--to", "reject.json"]);

@@ -643,7 +643,7 @@ fn a_server_that_is_not_there() {
     $ counterfoil gate run ID --key runtime.key --proposal ID --server http://127.0.0.1:9 -- true
     error[unreachable]: http://127.0.0.1:9/v1/log: io: Connection refused (os error 111)
     hint: start it with `counterfoil serve`, or name another with --server URL
-    [exit 2]
+    [exit 3]
 
     $ counterfoil submit text --server http://127.0.0.1:9
     error[json-syntax]: line 1 of text is not well formed (R-JSON-02): byte 0: not JSON

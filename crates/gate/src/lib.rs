@@ -40,6 +40,7 @@ pub use effect::{Attempt, Done, Effect, Idempotent, ResultPayload};
 pub use function::Function;
 pub use known::Begun;
 pub use log::{Log, LogError, Submitted};
+pub use open::runs_in;
 pub use pin::PolicyPin;
 pub use proven::{Claim, Proven, prove};
 pub use settle::Settled;

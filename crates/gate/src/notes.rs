@@ -128,6 +128,25 @@ impl Notes {
         }
     }
 
+    /// Whether a file says of an execution that it was begun, and not how it ended. The file is only read, and somebody may be writing it.
+    pub fn say_it_runs(path: &Path, execution: &RecordId) -> io::Result<bool> {
+        let bytes = match fs::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            read => read?,
+        };
+        let (mut at, mut runs) = (0, false);
+        while let Some(note) = Note::read(&bytes, at) {
+            at = note.content.end + 1;
+            if note.execution == *execution {
+                runs = match note.kind {
+                    Kind::Begun => true,
+                    Kind::Ended | Kind::Over => false,
+                };
+            }
+        }
+        Ok(runs)
+    }
+
     /// Makes durable what is not yet.
     pub fn sync(&mut self) -> io::Result<()> {
         if self.is_broken {

@@ -33,6 +33,31 @@ use crate::{
 /// Gates of one runtime that work in one directory at a time.
 const PLACES: u32 = 64;
 
+/// Whether a gate that works in this directory now, in whatever process, runs this execution, as far as its notes say.
+///
+/// # Errors
+/// If the notes of one can't be read.
+pub fn runs_in(dir: &Path, execution: &RecordId) -> io::Result<bool> {
+    for number in 0..PLACES {
+        let place = dir.join(number.to_string());
+        let lock = match File::open(place.join("lock")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            opened => opened?,
+        };
+        match lock.try_lock_shared() {
+            // Nobody works there: what was left is for the next gate to settle.
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                if Notes::say_it_runs(&place.join("notes"), execution)? {
+                    return Ok(true);
+                }
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Ok(false)
+}
+
 /// A place for open executions, held by one process.
 #[derive(Debug)]
 pub(crate) struct OpenExecutions {

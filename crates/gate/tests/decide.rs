@@ -268,7 +268,7 @@ fn an_approval_under_an_earlier_policy_counts_no_more_and_without_any_policy_not
     let mut case = Case::approved();
     case.scenario.set_policy(policy_document(1));
     case.is_held("0 of 1");
-    case.is_held("in force is");
+    case.is_held("names policy sha256:");
     let ana = case.scenario.cast.ana.clone();
     case.approve_with(&ana, |_| {});
     assert_eq!(case.passes().len(), 1);

@@ -421,11 +421,12 @@ fn policy_is_in_force<'a>(state: &'a State, named: &PolicyDigest) -> Result<&'a 
         Some((digest, policy)) if digest == *named => Ok(policy),
         Some((digest, _)) => Err(Fault::violated(
             Rule::PolicyNotInForce,
-            format!("body.policy: names {named}, in force is {digest}"),
+            format!("body.policy: names policy {named}; the policy in force is {digest}"),
         )),
-        None => {
-            Err(state.absent(Rule::PolicyNotInForce, format!("body.policy: names {named}, none is in force")))
-        }
+        None => Err(state.absent(
+            Rule::PolicyNotInForce,
+            format!("body.policy: names policy {named}, and no policy is in force"),
+        )),
     }
 }
 
@@ -436,7 +437,7 @@ fn decisions_name_the_policy(named: &[&DecisionState], in_force: PolicyDigest) -
         Some(decision) => Err(Fault::violated(
             Rule::PolicyNotInForce,
             format!(
-                "body.decisions: entry {} names {}, in force is {in_force}",
+                "body.decisions: entry {} names policy {}; the policy in force is {in_force}",
                 decision.index, decision.policy
             ),
         )),

@@ -194,7 +194,10 @@ impl Claim<'_> {
                 return Err(Fault::not_shown(Rule::TimerUnknown, why));
             }
             Some(policy) if policy.digest != self.policy => {
-                let why = format!("body.policy: names {}, in force is {}", self.policy, policy.digest);
+                let why = format!(
+                    "body.policy: names policy {}; the policy in force is {}",
+                    self.policy, policy.digest
+                );
                 return Err(timer_is_the_policys(why));
             }
             Some(policy) if policy.from > proposal.index => {
