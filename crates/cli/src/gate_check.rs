@@ -6,7 +6,7 @@ use clap::Args;
 use counterfoil_client::{ApprovalQuery, Client, ClientError};
 use counterfoil_gate::{Refusal, Request, Ruling, decide, heeded_in};
 use counterfoil_receipt::{Action, Author, Principal, RecordId, Role, RunId, Signer as _, body::Audience};
-use counterfoil_verify::{ProposalStatus, Run, State, Trust, Verdict};
+use counterfoil_verify::{Dimension, ProposalStatus, Run, State, Trust, Verdict};
 use serde_json::json;
 
 use crate::{
@@ -48,7 +48,7 @@ pub struct Check {
     /// Who would execute it [default: whose runtime key is here, or else whom the proposal names]
     #[arg(long = "for", value_name = "NAME", value_parser = |name: &str| Principal::new(name).ok_or("no name"))]
     runtime: Option<Principal>,
-    /// Read this bundle instead of asking the server
+    /// Read this bundle instead of asking the server; one from before what this directory has seen is refused
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
     /// Hold to this policy: while another one is in force, nothing would pass
@@ -157,6 +157,10 @@ impl Check {
         if let Some(path) = &self.bundle {
             let verdict = reading::read(path, trust, now)?.verdict;
             let Some(shown) = verdict.run_id() else { return Err(verify::no_bundle(path, &verdict)) };
+            // What is not shown to be of the log is refused for that, and proves nothing of it.
+            if verdict.answer(Dimension::Inclusion).passes() {
+                remote::is_current(context, trust, &verdict)?;
+            }
             return Ok((verdict, self.run.unwrap_or(shown)));
         }
         let client = remote::connect(context)?;

@@ -420,6 +420,21 @@ fn an_approval_that_is_over_does_not_pass_a_check_online_or_from_its_bundle() {
     assert_eq!(it.log.run(&["verify", "run.jsonl"]).code, 3);
 }
 
+/// `gate check --bundle` said yes to a bundle from before a rejection that its directory had seen.
+#[test]
+fn a_bundle_from_before_what_was_seen_does_not_pass_a_check() {
+    let it = Deployment::new();
+    it.approve();
+    it.log.good(&["bundle", &it.run, "--out", "old.jsonl"]);
+    let check = || it.log.run(&["gate", "check", "--bundle", "old.jsonl", "--action", "deploy.json"]);
+    assert_eq!(check().code, 0);
+    it.log.good(&["reject", &it.run, "--yes"]);
+    check().failed(3, "stale");
+    // Who has seen nothing else can't know, but for the age that its trust file accepts.
+    std::fs::remove_dir_all(it.log.desk.path("seen")).unwrap();
+    assert_eq!(check().code, 0);
+}
+
 const BRIEF: &str = r#"
 language = "counterfoil-policy/1"
 
@@ -455,11 +470,11 @@ fn the_receipt_of_another_log_or_of_another_run_approves_nothing_here() {
         .run(&["gate", "check", &it.run, "--action", "deploy.json", "--server", &other.log.url])
         .failed(2, "log-mismatch");
     // Nor does what was approved in one run of this log approve the same in another, or anything else in its own.
+    let second = it.log.trigger();
+    it.propose(&second);
     it.approve();
     it.log.good(&["bundle", &it.run, "--out", "approved.jsonl"]);
     assert_eq!(check(&["--bundle", "approved.jsonl"]).code, 0);
-    let second = it.log.trigger();
-    it.propose(&second);
     check(&[&second, "--bundle", "approved.jsonl"]).failed(3, "run-not-shown");
     assert_eq!(check(&[&second]).code, 4);
     it.action("deploy.json", "89abcde");

@@ -430,7 +430,11 @@ fn a_gate_in_front_of_a_log_that_forked_runs_nothing() {
     for (directory, summary) in [("one", "Here."), ("two", "There.")] {
         let (_serving, url) = desk.serve_in(directory);
         good(&["observe", &run, "--summary", summary], directory, &url);
+        good(&["bundle", &run, "--out", &format!("{directory}.jsonl")], directory, &url);
     }
+    // A bundle of the other one, with a tree as large, tells it without any server.
+    let offline = ["gate", "check", "--bundle", "two.jsonl", "--action", "action.json", "--for", "runtime"];
+    desk.run(&[&offline[..], &["-C", "one"]].concat()).failed(1, "log-forked");
     let (_serving, url) = desk.serve_in("two");
     let gate = ["gate", "run", run.as_str(), "--", "touch", "ran"];
     for words in [&gate[..], &["gate", "check", &run, "--", "touch", "ran"]] {
