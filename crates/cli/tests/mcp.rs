@@ -10,6 +10,7 @@ mod common;
 mod office;
 
 use std::{
+    collections::BTreeMap,
     io::{BufRead as _, Write as _},
     process::Stdio,
     sync::{
@@ -21,9 +22,10 @@ use std::{
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use client::said;
+use counterfoil_receipt::{Opening, Salt, text::Label};
 use office::{Office, before_the_log};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 
 const POLICY: &str = r#"
 language = "counterfoil-policy/1"
@@ -268,20 +270,34 @@ fn answers_out_of_order_go_to_whom_they_are_for_and_each_outcome_commits_to_what
     office.wait_for("later");
     client.begin(2, "read", &json!({"text": "second"}));
     let answers = [client.next(), client.next()];
+    let heard = client.heard.lock().unwrap().clone();
     for (id, text) in [(1, "first"), (2, "second")] {
-        let mut result = answers.iter().find(|answer| answer["id"] == id).unwrap()["result"].clone();
+        let result = &answers.iter().find(|answer| answer["id"] == id).unwrap()["result"];
         assert_eq!(result["structuredContent"]["of"], text, "{result}");
-        assert_eq!(office.outcome(&result), "succeeded");
-        let meta = result.as_object_mut().unwrap().remove("_meta").unwrap();
-        let run = meta["counterfoil/receipt"]["run"].as_str().unwrap();
-        let bundle = office.log.good(&["bundle", run, "--out", "-"]);
-        let payload = bundle
-            .lines()
-            .find(|line| line.contains("\"label\":\"result.json\"") && line.contains("\"content\""));
-        let payload: Value = serde_json::from_str(payload.expect("the result's content")).unwrap();
-        let content = BASE64_URL_SAFE_NO_PAD.decode(payload["content"].as_str().unwrap()).unwrap();
-        assert_eq!(serde_json::from_slice::<Value>(&content).unwrap(), result);
-        assert!(String::from_utf8(content).unwrap().contains("9007199254740993"), "to the byte");
+        assert_eq!(office.outcome(result), "succeeded");
+        let receipt = &result["_meta"]["counterfoil/receipt"];
+        let bundle = office.log.good(&["bundle", receipt["run"].as_str().unwrap(), "--out", "-"]);
+        let lines: Vec<Value> = bundle.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let outcome = lines.iter().find(|line| line["body"]["execution"] == receipt["execution"]).unwrap();
+        let item = &outcome["body"]["result"];
+        let opened =
+            lines.iter().find(|line| line["commitment"] == item["commitment"] && line["content"].is_string());
+        let opened = opened.expect("the result's content");
+        let content = BASE64_URL_SAFE_NO_PAD.decode(opened["content"].as_str().unwrap()).unwrap();
+        // What the client got is what the outcome commits to, each member by the same bytes, and the receipt.
+        let start = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":"#);
+        let got = heard.iter().find_map(|line| line.strip_prefix(&start)?.strip_suffix('}')).unwrap();
+        let mut got: BTreeMap<String, Box<RawValue>> = serde_json::from_str(got).unwrap();
+        got.remove("_meta").unwrap();
+        let committed: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(&content).unwrap();
+        let bytes = |members: &BTreeMap<String, Box<RawValue>>| serde_json::to_string(members).unwrap();
+        assert_eq!(bytes(&committed), bytes(&got));
+        assert!(got["structuredContent"].get().contains("9007199254740993"), "to the byte");
+        assert_eq!((&item["label"], &item["size"]), (&json!("result.json"), &json!(content.len())));
+        let label = Label::new("result.json").unwrap();
+        let salt = Salt::parse(opened["salt"].as_str().unwrap()).unwrap();
+        let commitment = Opening { salt, label, content }.commitment();
+        assert_eq!(item["commitment"], commitment.to_string());
     }
 }
 

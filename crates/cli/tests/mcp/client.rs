@@ -7,7 +7,7 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Stdio},
-    sync::mpsc,
+    sync::{Arc, Mutex, mpsc},
     time::Duration,
 };
 
@@ -20,6 +20,8 @@ pub struct Client {
     pub gate: Child,
     pub stdin: Option<ChildStdin>,
     pub lines: mpsc::Receiver<Value>,
+    /// All lines so far, as they came.
+    pub heard: Arc<Mutex<Vec<String>>>,
 }
 
 impl Office {
@@ -47,12 +49,16 @@ impl Office {
         let mut gate = gate.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (stdin, stdout) = (gate.stdin.take(), gate.stdout.take().unwrap());
         let (to, lines) = mpsc::channel();
+        let heard = Arc::<Mutex<Vec<String>>>::default();
+        let all = Arc::clone(&heard);
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                let _ = to.send(serde_json::from_str(&line).expect("each line is a message"));
+                let message = serde_json::from_str(&line).expect("each line is a message");
+                all.lock().unwrap().push(line);
+                let _ = to.send(message);
             }
         });
-        Client { gate, stdin, lines }
+        Client { gate, stdin, lines, heard }
     }
 
     /// What a tool left behind.
