@@ -9,7 +9,7 @@ mod common;
 mod office;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     process::Stdio,
     thread,
     time::{Duration, Instant},
@@ -61,18 +61,16 @@ fn whenever_gates_are_killed_there_is_one_effect_at_most_for_each_execution_and_
 
     let settled = log.run(&["gate", "settle"]);
     assert_eq!(settled.code, 0, "{}", settled.shown());
-    let mut counts = BTreeMap::new();
+    let mut tally = Tally::default();
     for run in std::fs::read_to_string(log.desk.path("runs")).unwrap().lines() {
         let (name, run) = run.split_once(' ').unwrap();
         let executions = log.json(&["resume", run])["executions"].clone();
         let effects = std::fs::read_to_string(log.desk.path("effects").join(name)).unwrap_or_default();
-        holds(name, executions.as_array().unwrap(), &effects, &mut counts);
+        let effects: Vec<&str> = effects.lines().collect();
+        tally.add(name, executions.as_array().unwrap(), &effects);
     }
+    tally.holds("those gates");
     println!("count kills -9 of gates, after which effects and log agree {kills}");
-    for (status, count) in &counts {
-        println!("count executions of those gates that ended as {status} {count}");
-    }
-    assert!(counts.get("succeeded").is_some_and(|count| *count > 0), "{counts:?}");
 }
 
 /// Calls of one client at a time, besides a slow one.
@@ -121,25 +119,22 @@ fn whenever_a_gate_of_mcp_calls_is_killed_effects_and_log_agree_and_what_is_unkn
     }
     let effects = [office.trace("read"), office.trace("slow")].concat();
     let effects: Vec<&str> = effects.lines().map(|text| of_text[text].as_str()).collect();
-    let (mut counts, mut executions, mut unknown) = (BTreeMap::new(), 0, None);
+    let (mut tally, mut logged, mut unknown) = (Tally::default(), BTreeSet::new(), None);
     for approval in all_approvals(&office.log) {
-        let list = approval["executions"].as_array().unwrap();
+        let (run, list) = (approval["run"].as_str().unwrap(), approval["executions"].as_array().unwrap());
         assert!(list.len() <= 1, "{approval:#}");
-        for execution in list {
-            let happened: String =
-                effects.iter().filter(|id| execution["id"] == **id).map(|id| format!("{id}\n")).collect();
-            holds(approval["run"].as_str().unwrap(), list, &happened, &mut counts);
-            executions += 1;
-            if execution["status"] == "unknown" {
-                unknown = approval["run"].as_str().map(str::to_owned);
-            }
+        let is_of_list = |id: &&&str| list.iter().any(|execution| execution["id"] == **id);
+        let happened: Vec<&str> = effects.iter().filter(is_of_list).copied().collect();
+        tally.add(run, list, &happened);
+        logged.extend(happened);
+        if list.iter().any(|execution| execution["status"] == "unknown") {
+            unknown = Some(run.to_owned());
         }
     }
-    assert!(effects.len() <= executions, "{} effects, {executions} executions", effects.len());
+    let orphans: Vec<&str> = effects.into_iter().filter(|id| !logged.contains(id)).collect();
+    tally.add("no run", &[], &orphans);
+    tally.holds("those MCP calls");
     println!("count kills -9 of gates of MCP calls, after which effects and log agree {kills}");
-    for (status, count) in &counts {
-        println!("count executions of those MCP calls that ended as {status} {count}");
-    }
     let run = unknown.expect("slow calls were under way");
     office.log.good(&["settle", &run, "--status", "failed", "--effects", "none"]);
     assert_eq!(office.log.json(&["resume", &run])["executions"][0]["status"], "failed");
@@ -188,27 +183,54 @@ fn note(log: &Log, line: &str) {
     file.unwrap().write_all(line.as_bytes()).unwrap();
 }
 
-/// What is in the log of one run, against the traces outside.
-fn holds(name: &str, executions: &[Value], effects: &str, counts: &mut BTreeMap<String, u64>) {
-    let effects: Vec<&str> = effects.lines().collect();
-    assert!(effects.len() <= 1, "{name}: one use was approved, and it happened {} times", effects.len());
-    for effect in &effects {
-        assert!(
-            executions.iter().any(|one| one["id"] == **effect),
-            "{name}: {effect} happened and is not in the log"
-        );
-    }
-    for execution in executions {
-        let happened = effects.iter().filter(|effect| execution["id"] == ***effect).count();
-        let status = execution["status"].as_str().unwrap_or("open").to_owned();
-        match status.as_str() {
-            "succeeded" => assert_eq!(happened, 1, "{name}: {execution}"),
-            // It was confirmed that it did not run.
-            "failed" => assert_eq!(happened, 0, "{name}: {execution}"),
-            "unknown" => {}
-            other => panic!("{name}: {other}: {execution}"),
+/// What is in the log, against the traces outside.
+#[derive(Default)]
+struct Tally {
+    /// Executions by how they ended.
+    ended: BTreeMap<String, u64>,
+    /// Effects that no execution in the log accounts for.
+    beyond: usize,
+    /// Uses that had more than one effect.
+    twice: usize,
+}
+
+impl Tally {
+    /// Adds one run, in which one use was approved.
+    fn add(&mut self, name: &str, executions: &[Value], effects: &[&str]) {
+        let beyond: Vec<_> =
+            effects.iter().filter(|effect| !executions.iter().any(|one| one["id"] == ***effect)).collect();
+        for effect in &beyond {
+            eprintln!("{name}: {effect} happened and is not in the log");
         }
-        *counts.entry(status).or_default() += 1;
+        let of_one_use = effects.len() - beyond.len();
+        if of_one_use > 1 {
+            eprintln!("{name}: one use was approved, and it happened {of_one_use} times");
+        }
+        self.beyond += beyond.len();
+        self.twice += usize::from(of_one_use > 1);
+        for execution in executions {
+            let happened = effects.iter().any(|effect| execution["id"] == **effect);
+            let status = execution["status"].as_str().unwrap_or("open").to_owned();
+            match status.as_str() {
+                "succeeded" => assert!(happened, "{name}: {execution}"),
+                // It was confirmed that it did not run.
+                "failed" => assert!(!happened, "{name}: {execution}"),
+                "unknown" => {}
+                other => panic!("{name}: {other}: {execution}"),
+            }
+            *self.ended.entry(status).or_default() += 1;
+        }
+    }
+
+    /// Says what was counted, and that nothing happened beyond the log or twice.
+    fn holds(&self, of: &str) {
+        for (status, count) in &self.ended {
+            println!("count executions of {of} that ended as {status} {count}");
+        }
+        println!("count effects of killed gates that no execution in the log accounts for {}", self.beyond);
+        println!("count uses of killed gates that had more than one effect {}", self.twice);
+        assert_eq!((self.beyond, self.twice), (0, 0));
+        assert!(self.ended.get("succeeded").is_some_and(|count| *count > 0), "{:?}", self.ended);
     }
 }
 
