@@ -103,12 +103,11 @@ fn whenever_a_gate_of_mcp_calls_is_killed_effects_and_log_agree_and_what_is_unkn
         client.gate.kill().unwrap();
         client.gate.wait().unwrap();
     }
-    // One that was killed before its record was in the log waits until nobody can log it any more: it ran nothing.
+    // One that was killed before its record was in the log stays open for a while. Nothing of it may have happened: one that is logged and
+    // open, or happened and is not logged, is found below.
     let settled = office.log.run(&["gate", "settle"]);
-    let open: Vec<&str> = settled.stdout.lines().filter(|line| line.contains("stays open")).collect();
-    assert_eq!(settled.code, if open.is_empty() { 0 } else { 3 }, "{}", settled.shown());
-    let is_early = |line: &&str| line.ends_with("it is not logged, and could still be");
-    assert!(open.iter().all(is_early), "{}", settled.shown());
+    let open = settled.stdout.lines().filter(|line| line.contains("stays open")).count();
+    assert_eq!(settled.code, if open == 0 { 0 } else { 3 }, "{}", settled.shown());
 
     // What the server was told names the execution of each text; what it left names the text.
     let heard = office.trace("heard");
@@ -139,7 +138,7 @@ fn whenever_a_gate_of_mcp_calls_is_killed_effects_and_log_agree_and_what_is_unkn
     let orphans: Vec<&str> = effects.into_iter().filter(|id| !logged.contains(id)).collect();
     tally.add("no run", &[], &orphans);
     tally.holds("those MCP calls");
-    println!("count executions of those MCP calls that were killed before they were logged {}", open.len());
+    println!("count executions of those MCP calls that were killed before they were logged {open}");
     println!("count kills -9 of gates of MCP calls, after which effects and log agree {kills}");
     let run = unknown.expect("slow calls were under way");
     office.log.good(&["settle", &run, "--status", "failed", "--effects", "none"]);
