@@ -43,6 +43,6 @@ pub use log::{Log, LogError, Submitted};
 pub use open::runs_in;
 pub use pin::PolicyPin;
 pub use proven::{Claim, Proven, prove};
-pub use settle::Settled;
+pub use settle::{Doubt, Settled};
 pub use shown::NotShown;
 pub use stops::{Stopping, heed_in, heeded_in, is_stop, stopping};

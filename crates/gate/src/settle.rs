@@ -36,11 +36,15 @@ pub enum Settled {
     Open(RecordId, String),
 }
 
-/// What was begun in this directory, and has no known end.
+/// What was begun in this directory, and has no known end: it may have happened. What the log does not have did not, whatever becomes of its
+/// record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Doubt {
+pub struct Doubt {
+    /// Its run.
     pub run: RunId,
+    /// What was executed.
     pub proposal: RecordId,
+    /// The digest of its action.
     pub action: ActionDigest,
 }
 
@@ -52,8 +56,8 @@ impl Doubt {
 }
 
 impl<L: Log> Gate<L> {
-    /// What [`Gate::settle_open`] found begun that has no known end.
-    pub(crate) fn in_doubt(&self) -> Vec<Doubt> {
+    /// What [`Gate::settle_open`] found begun that may have happened.
+    pub fn in_doubt(&self) -> Vec<Doubt> {
         lock(&self.doubts).clone()
     }
 
@@ -87,20 +91,12 @@ impl<L: Log> Gate<L> {
         Ok(settled)
     }
 
-    fn settle(&self, place: &OpenExecutions, execution: &UnverifiedRecord) -> Result<Settled, GateError> {
-        let settled = self.settle_one(place, execution)?;
-        if matches!(settled, Settled::Open(..)) {
-            self.doubt(execution);
-        }
-        Ok(settled)
-    }
-
     /// Nobody knows what became of it.
     fn doubt(&self, execution: &UnverifiedRecord) {
         lock(&self.doubts).extend(Doubt::of(execution));
     }
 
-    fn settle_one(&self, place: &OpenExecutions, execution: &UnverifiedRecord) -> Result<Settled, GateError> {
+    fn settle(&self, place: &OpenExecutions, execution: &UnverifiedRecord) -> Result<Settled, GateError> {
         let id = execution.id();
         let Some(run) = execution.run() else { return Ok(Settled::Open(id, "names no run".to_owned())) };
         let evidence = match self.log.evidence(run, self.now()?) {
@@ -113,6 +109,7 @@ impl<L: Log> Gate<L> {
             evidence => evidence.map_err(GateError::NoEvidence)?,
         };
         if !matches!(evidence.answer(Dimension::Inclusion), Answer::Pass(_)) {
+            self.doubt(execution);
             return Ok(Settled::Open(id, "the run is not shown to be in the log".to_owned()));
         }
         let logged = evidence.state().run(&run).and_then(|run| run.execution(&id));
@@ -180,7 +177,10 @@ impl<L: Log> Gate<L> {
                 place.clear(id)?;
                 Ok(Settled::Known(id))
             }
-            Err(error) => Ok(Settled::Open(id, error.to_string())),
+            Err(error) => {
+                self.doubt(execution);
+                Ok(Settled::Open(id, error.to_string()))
+            }
         }
     }
 }

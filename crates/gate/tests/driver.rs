@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use counterfoil_gate::{Attempt, Ended, GateError, Settled};
+use counterfoil_gate::{Attempt, Doubt, Ended, GateError, Settled};
 use counterfoil_receipt::{
     Action, Body, Type,
     body::{Effects, Status},
@@ -198,11 +198,12 @@ fn killed_at(step: u32, noted: bool) {
     let run_once = || {
         let gate = log.gate(dir.path());
         let settled = gate.settle_open().unwrap();
+        let doubts = gate.in_doubt();
         let ended = gate.run(run, proposal, &action, &mut |_: &Action, _: &Attempt| {
             effects.set(effects.get() + 1);
             succeeded()
         });
-        (settled, ended)
+        (settled, doubts, ended)
     };
     let killed = catch_unwind(AssertUnwindSafe(run_once)).expect_err("is killed");
     assert!(killed.is::<Killed>());
@@ -215,7 +216,7 @@ fn killed_at(step: u32, noted: bool) {
     let ran_before = effects.get();
     log.world(|world| world.scenario.ledger.wait(1));
 
-    let (settled, ended) = run_once();
+    let (settled, doubts, ended) = run_once();
     let executions = log.records(Type::Execution).len();
     assert!(
         effects.get() <= 1 && effects.get() <= executions,
@@ -233,6 +234,10 @@ fn killed_at(step: u32, noted: bool) {
         (_, false, _) => Status::Unknown,
     };
     assert_eq!(log.outcomes()[0].0, status, "step {step}, noted {noted}: {settled:?}");
+    // What never reached the log did not happen, whatever becomes of its note.
+    let doubt = Doubt { run, proposal, action: action.digest() };
+    let expected = if status == Status::Unknown { vec![doubt] } else { Vec::new() };
+    assert_eq!(doubts, expected, "step {step}, noted {noted}: {settled:?}");
 }
 
 #[test]
