@@ -261,6 +261,58 @@ fn a_gate_that_is_killed_leaves_the_proposal_to_the_next() {
     assert_eq!((office.trace("append"), office.approvals("open").len()), ("x\n".to_owned(), 0));
 }
 
+/// What is too large for a record is committed to with new salts each time, so nothing earlier was found by it.
+#[test]
+fn large_arguments_join_what_waits_and_what_may_have_happened_before_their_gate_was_killed() {
+    let office = Office::new();
+    let large = |first: &str| json!({"text": "x", "content": format!("{first}{}", "y".repeat(20_000))});
+    let mut client = office.client(&["--hold", "1s"]);
+    client.call(1, "append", &large("a"));
+    let gone = client.call(2, "crash", &large("a"));
+    assert_eq!(office.outcome(&gone), "unknown");
+    drop(client);
+    let (waits, unknown) = (office.run_that_is("open", 1), office.run_that_is("unknown", 1));
+    office.log.good(&["approve", &waits, "--yes"]);
+    let mut client = office.client(&["--hold", "1s"]);
+    // Other content is another call.
+    let other = client.call(1, "append", &large("b"));
+    assert!(other["_meta"]["counterfoil/receipt"]["run"] != json!(waits), "{other}");
+    let approved = client.call(2, "append", &large("a"));
+    assert_eq!((said(&approved), office.trace("append").as_str()), ("done", "x\n"));
+    assert_eq!(approved["_meta"]["counterfoil/receipt"]["run"], json!(waits), "{approved}");
+    let again = client.call(3, "crash", &large("a"));
+    let receipt = &again["_meta"]["counterfoil/receipt"];
+    assert_eq!((&receipt["code"], &receipt["run"]), (&json!("outcome-unknown"), &json!(unknown)), "{again}");
+    assert_eq!(office.trace("crash"), "x\n");
+    office.log.good(&["settle", &unknown, "--status", "failed", "--effects", "none"]);
+    let anew = client.call(4, "crash", &large("a"));
+    assert!(office.outcome(&anew) == "unknown" && office.trace("crash") == "x\nx\n", "{anew}");
+}
+
+#[test]
+fn where_the_log_no_longer_shows_what_may_have_happened_nothing_that_could_be_that_is_done() {
+    let office = Office::new();
+    let large = |text: &str| json!({"text": text, "content": "y".repeat(20_000)});
+    for tool in ["append", "crash"] {
+        office.client(&["--hold", "1s"]).call(1, tool, &large("x"));
+    }
+    let unknown = office.run_that_is("unknown", 1);
+    for kept in std::fs::read_dir(office.log.desk.path("payloads/payload")).unwrap() {
+        std::fs::remove_file(kept.unwrap().path()).unwrap();
+    }
+    let mut client = office.client(&["--hold", "1s"]);
+    let refused = client.call(1, "crash", &large("x"));
+    assert!(refused["isError"] == true && said(&refused).contains("outcomes-unknown"), "{refused}");
+    // What waits is proposed anew, and what differs in what the log shows is another call.
+    client.call(2, "append", &large("x"));
+    office.run_that_is("open", 2);
+    client.call(3, "crash", &large("other"));
+    assert_eq!(office.trace("crash"), "x\nother\n");
+    office.log.good(&["settle", &unknown, "--status", "failed", "--effects", "none"]);
+    drop(client);
+    assert_eq!(office.outcome(&office.client(&[]).call(1, "crash", &large("x"))), "unknown");
+}
+
 #[test]
 fn answers_out_of_order_go_to_whom_they_are_for_and_each_outcome_commits_to_what_its_client_got() {
     let office = Office::new();

@@ -7,11 +7,12 @@ use std::{
 
 use counterfoil_client::{ApprovalQuery, ClientError, Clock, Included, PinnedClient, Session, SubmitError};
 use counterfoil_receipt::{
-    Action, Opening, Place, Principal, RecordId, Role, RunId, Signer, UnverifiedRecord,
+    Action, ActionDigest, Body, Commitment, Opening, Place, Principal, RecordId, Role, RunId, Signer,
+    UnverifiedRecord,
     action::Mode,
     body::{Audience, Event, Holder, Proposal, Risk, Status, Trigger},
     bundle::PayloadLine,
-    text::{Label, Text},
+    text::{Label, Pointer, Text},
 };
 use counterfoil_verify::{ProposalStatus, Rule};
 use thiserror::Error;
@@ -19,7 +20,7 @@ use thiserror::Error;
 use crate::{
     decide::OUTCOME_UNKNOWN,
     driver::{Ended, Gate, GateError, Way, lock},
-    earlier::{Earlier, Standing, Stands},
+    earlier::{Commits, Earlier, Standing, Stands},
     effect::Effect,
     known::Begun,
     log::{Log as _, LogError},
@@ -278,8 +279,7 @@ impl Desk {
         let log = self.gate.log().hints().map_err(|fault| failed(&fault))?;
         let mut found = Earlier::default();
         for doubt in self.gate.in_doubt() {
-            let one = Standing { run: doubt.run, proposal: doubt.proposal, in_doubt: true };
-            found.keep(doubt.action, one);
+            found.keep(doubt.action.digest(), Standing::of(&doubt.action, doubt.run, doubt.proposal, true));
         }
         for (status, in_doubt) in [
             (ProposalStatus::Unknown, true),
@@ -298,8 +298,9 @@ impl Desk {
                 };
                 let page = log.approvals(&query).map_err(|fault| failed(&fault))?;
                 for one in page.approvals.into_iter().filter(|one| one.proposer == self.principal) {
-                    found
-                        .keep(one.action.digest, Standing { run: one.run, proposal: one.proposal, in_doubt });
+                    let (tool, commits) = (one.action.tool, Commits::NotKnown);
+                    let standing = Standing { run: one.run, proposal: one.proposal, in_doubt, tool, commits };
+                    found.keep(one.action.digest, standing);
                 }
                 before = page.next;
                 if before.is_none() {
@@ -333,9 +334,10 @@ impl Desk {
     /// # Errors
     /// [`AskError::NotAsked`].
     pub fn prepare(&self, ask: &Ask) -> Result<Asked, AskError> {
-        match lock(&self.earlier).take(&ask.action.digest(), ask.changes_nothing) {
-            Stands::This(Standing { run, proposal, in_doubt }) => {
-                return Ok(Asked { earlier: true, in_doubt, ..Asked::new(run, proposal, ask) });
+        let action = self.as_it_stands(ask)?.unwrap_or_else(|| ask.action.clone());
+        match lock(&self.earlier).take(&action.digest(), ask.changes_nothing) {
+            Stands::This(Standing { run, proposal, in_doubt, .. }) => {
+                return Ok(Asked { action, earlier: true, in_doubt, ..Asked::new(run, proposal, ask) });
             }
             Stands::NotKnown => {
                 let why = "too many actions were begun of which nobody knows the end; settle them: `counterfoil approvals list --status unknown`";
@@ -351,6 +353,75 @@ impl Desk {
         Ok(Asked { begun, ..Asked::new(run, id, ask) })
     }
 
+    /// The action under which something stands that commits to the same content: its salts are others each time, so the log is asked for
+    /// what it shows of them.
+    fn as_it_stands(&self, ask: &Ask) -> Result<Option<Action>, AskError> {
+        if ask.openings.is_empty() {
+            return Ok(None);
+        }
+        let standing = lock(&self.earlier).committed(&ask.action.tool);
+        for (digest, one) in standing.into_iter().filter(|(_, one)| !(one.in_doubt && ask.changes_nothing)) {
+            let Commits::To(committed) = self.commits_of(&digest, &one)? else { continue };
+            let action = Action { committed: Some(committed.clone()), ..ask.action.clone() };
+            if action.digest() != digest || committed.len() != ask.openings.len() {
+                continue;
+            }
+            if self.opens_to(&committed, ask, one.in_doubt)? {
+                return Ok(Some(action));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What the action of a proposal commits to, as its record shows.
+    fn commits_of(&self, action: &ActionDigest, one: &Standing) -> Result<Commits, AskError> {
+        if one.commits != Commits::NotKnown {
+            return Ok(one.commits.clone());
+        }
+        let record = self.gate.log().hints().and_then(|log| log.record(one.proposal));
+        let record = record.map_err(|fault| failed(&fault))?;
+        let commits = match record.body() {
+            Body::Proposal(body) if body.action.digest() == *action => Commits::of(&body.action),
+            _ => {
+                let why = format!("the log lists {} with another action than its own", one.proposal);
+                return Err(AskError::not_asked("protocol", why));
+            }
+        };
+        lock(&self.earlier).learn(action, &one.proposal, commits.clone());
+        Ok(commits)
+    }
+
+    /// Whether commitments open to what is asked for. Where the log no longer shows what is in doubt, nothing can be said not to be that.
+    fn opens_to(
+        &self,
+        committed: &[(Pointer, Commitment)],
+        ask: &Ask,
+        in_doubt: bool,
+    ) -> Result<bool, AskError> {
+        let log = self.gate.log().hints().map_err(|fault| failed(&fault))?;
+        for (path, commitment) in committed {
+            let Some(own) = ask.openings.iter().find(|own| own.label.as_str() == path.as_str()) else {
+                return Ok(false);
+            };
+            match log.payload(*commitment) {
+                Ok(theirs) if theirs.content == own.content => {}
+                Ok(_) => return Ok(false),
+                Err(ClientError::Refused(problem)) if problem.code == "payload-unknown" && !in_doubt => {
+                    return Ok(false);
+                }
+                Err(ClientError::Refused(problem)) if problem.code == "payload-unknown" => {
+                    let why = format!(
+                        "a call of {} that differs in {path} at most was begun, nobody knows how it ended, and the log does not show {commitment}; settle it: `counterfoil approvals list --status unknown` finds it",
+                        ask.action.tool
+                    );
+                    return Err(AskError::not_asked("outcomes-unknown", why));
+                }
+                Err(fault) => return Err(failed(&fault)),
+            }
+        }
+        Ok(true)
+    }
+
     /// Proposes in a run that the agent owns, after all that is in it; the log refuses what is another's. Nothing earlier is looked for.
     ///
     /// # Errors
@@ -364,8 +435,8 @@ impl Desk {
 
     /// Leaves a proposal to whoever proposes the same action next, as if [`Desk::find_earlier`] had found it.
     pub fn leave(&self, asked: &Asked) {
-        let Asked { run, proposal, in_doubt, .. } = *asked;
-        lock(&self.earlier).keep(asked.action.digest(), Standing { run, proposal, in_doubt });
+        let Asked { action, run, proposal, in_doubt, .. } = asked;
+        lock(&self.earlier).keep(action.digest(), Standing::of(action, *run, *proposal, *in_doubt));
     }
 
     /// Leaves a proposal to nobody any more: it has ended.

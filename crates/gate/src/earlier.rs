@@ -2,18 +2,49 @@
 
 use std::collections::HashMap;
 
-use counterfoil_receipt::{ActionDigest, RecordId, RunId};
+use counterfoil_receipt::{
+    Action, ActionDigest, Commitment, RecordId, RunId,
+    action::Map,
+    text::{Label, Pointer},
+};
 
 /// Proposals that are kept: beyond them, what waits is proposed anew, and nothing is proposed of which it is not known whether it happened.
 pub(crate) const KEPT: usize = 16_384;
 
 /// A proposal of an earlier time, or of somebody else who asked for the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
     pub run: RunId,
     pub proposal: RecordId,
     /// Whether it was begun, and nobody knows how it ended.
     pub in_doubt: bool,
+    /// The tool of its action.
+    pub tool: Label,
+    /// What its action commits to, which the log does not list.
+    pub commits: Commits,
+}
+
+/// What an action commits to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Commits {
+    /// That is not known.
+    NotKnown,
+    /// Nothing.
+    ToNothing,
+    /// This.
+    To(Map<Pointer, Commitment>),
+}
+
+impl Commits {
+    pub(crate) fn of(action: &Action) -> Self {
+        action.committed.clone().map_or(Self::ToNothing, Self::To)
+    }
+}
+
+impl Standing {
+    pub(crate) fn of(action: &Action, run: RunId, proposal: RecordId, in_doubt: bool) -> Self {
+        Self { run, proposal, in_doubt, tool: action.tool.clone(), commits: Commits::of(action) }
+    }
 }
 
 /// Those that are known.
@@ -26,7 +57,7 @@ pub(crate) struct Earlier {
 }
 
 /// What stands of an action.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Stands {
     /// Nothing.
     Nothing,
@@ -75,6 +106,23 @@ impl Earlier {
         self.doubts_beyond = true;
     }
 
+    /// What stands of a tool and may commit to something, each with its action: what is in doubt first.
+    pub(crate) fn committed(&self, tool: &Label) -> Vec<(ActionDigest, Standing)> {
+        let all = self.by_action.iter().flat_map(|(action, all)| all.iter().map(move |one| (*action, one)));
+        let may_commit = |(_, one): &(_, &Standing)| one.tool == *tool && one.commits != Commits::ToNothing;
+        let mut all: Vec<_> = all.filter(may_commit).map(|(action, one)| (action, one.clone())).collect();
+        all.sort_by_key(|(_, one)| !one.in_doubt);
+        all
+    }
+
+    /// Keeps what the action of a proposal was found to commit to, if it still stands.
+    pub(crate) fn learn(&mut self, action: &ActionDigest, proposal: &RecordId, commits: Commits) {
+        let mut all = self.by_action.get_mut(action).into_iter().flatten();
+        if let Some(one) = all.find(|one| one.proposal == *proposal) {
+            one.commits = commits;
+        }
+    }
+
     /// Forgets a proposal.
     pub(crate) fn end(&mut self, action: &ActionDigest, proposal: &RecordId) {
         let Some(all) = self.by_action.get_mut(action) else { return };
@@ -99,7 +147,8 @@ mod tests {
 
     fn one(number: usize, in_doubt: bool) -> Standing {
         let proposal = RecordId::of(number.to_string().as_bytes());
-        Standing { run: RunId::started_by(proposal), proposal, in_doubt }
+        let tool = Label::new("shop/refund").unwrap();
+        Standing { run: RunId::started_by(proposal), proposal, in_doubt, tool, commits: Commits::NotKnown }
     }
 
     #[test]
@@ -118,6 +167,17 @@ mod tests {
         assert_eq!(known.count, 1);
         known.end(&action(0), &one(1, true).proposal);
         assert_eq!((known.count, known.take(&action(0), false)), (0, Stands::Nothing));
+    }
+
+    #[test]
+    fn of_a_tool_all_stand_of_which_it_is_not_known_that_they_commit_to_nothing() {
+        let (mut known, tool) = (Earlier::default(), one(0, false).tool);
+        known.keep(action(0), one(0, false));
+        known.keep(action(1), Standing { tool: Label::new("shop/other").unwrap(), ..one(1, true) });
+        assert_eq!(known.committed(&tool), [(action(0), one(0, false))]);
+        known.learn(&action(0), &one(0, false).proposal, Commits::ToNothing);
+        assert_eq!(known.committed(&tool), []);
+        assert!(matches!(known.take(&action(0), false), Stands::This(_)));
     }
 
     #[test]

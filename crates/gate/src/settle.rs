@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use counterfoil_receipt::{
-    ActionDigest, Body, RecordId, RunId, UnverifiedRecord,
+    Action, Body, RecordId, RunId, UnverifiedRecord,
     body::{Effects, Status},
 };
 use counterfoil_verify::{Answer, Dimension, Rule, Shown, Verdict};
@@ -38,20 +38,20 @@ pub enum Settled {
 
 /// What was begun in this directory, and has no known end: it may have happened. What the log does not have did not, whatever becomes of its
 /// record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Doubt {
     /// Its run.
     pub run: RunId,
     /// What was executed.
     pub proposal: RecordId,
-    /// The digest of its action.
-    pub action: ActionDigest,
+    /// Its action.
+    pub action: Action,
 }
 
 impl Doubt {
     fn of(execution: &UnverifiedRecord) -> Option<Self> {
         let Body::Execution(body) = execution.body() else { return None };
-        Some(Self { run: execution.run()?, proposal: body.proposal, action: body.action.digest() })
+        Some(Self { run: execution.run()?, proposal: body.proposal, action: body.action.clone() })
     }
 }
 

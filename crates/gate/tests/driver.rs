@@ -235,7 +235,7 @@ fn killed_at(step: u32, noted: bool) {
     };
     assert_eq!(log.outcomes()[0].0, status, "step {step}, noted {noted}: {settled:?}");
     // What never reached the log did not happen, whatever becomes of its note.
-    let doubt = Doubt { run, proposal, action: action.digest() };
+    let doubt = Doubt { run, proposal, action: action.clone() };
     let expected = if status == Status::Unknown { vec![doubt] } else { Vec::new() };
     assert_eq!(doubts, expected, "step {step}, noted {noted}: {settled:?}");
 }

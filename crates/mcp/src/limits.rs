@@ -19,8 +19,7 @@ pub const PAGES: usize = 100;
 pub const OPEN_REQUESTS: usize = 16_384;
 /// Calls that all connections remember at a time, with those that nobody waits for any more: at some kilobytes each, 64 MiB.
 pub const CALLS: usize = 16_384;
-/// Bytes of arguments too large for a record that all connections remember at a time; a call that has more is not proposed. A record commits
-/// to such arguments with salts of its own, so a call with them that was forgotten is proposed anew when it comes again.
+/// Bytes of arguments too large for a record that all connections remember at a time; a call that has more is not proposed.
 pub const CALLS_BYTES: usize = 268_435_456;
 /// How often a client may be asked to go on waiting for one call: the official SDKs give up at ten.
 pub const ROUNDS: u32 = 9;
