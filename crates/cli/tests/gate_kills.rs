@@ -1,4 +1,4 @@
-//! Gates are killed at random moments, several at a time: effects are counted outside, and held against the log.
+//! Gates are killed at each step and at random moments, several at a time: effects are counted outside, and held against the log.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on stops")]
@@ -7,10 +7,11 @@
 mod client;
 mod common;
 mod office;
+mod traced;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    process::Stdio,
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -36,40 +37,48 @@ match.tool = "command"
 "#;
 
 #[test]
+fn at_whatever_step_a_gate_is_killed_there_is_one_effect_at_most_for_its_execution_and_each_success_has_one()
+{
+    if !traced::is_possible() {
+        return;
+    }
+    let log = &allowing_commands();
+    let traced = |name: &str, gate: Command, kill: Option<&(String, usize)>| {
+        let trace = log.desk.path(&format!("{name}.strace"));
+        quiet(&mut traced::first_thread(&gate, &trace, kill)).status().unwrap();
+        std::fs::read_to_string(trace).unwrap()
+    };
+    let mut steps = Vec::new();
+    attempt(log, "undisturbed", |gate| steps = traced::steps(&traced("undisturbed", gate, None), "connect"));
+    assert!(steps.len() > 100, "{steps:?}");
+    let killed = in_lanes(steps.len(), |kill| {
+        let (name, mut trace) = (format!("killed-{kill}"), String::new());
+        attempt(log, &name, |gate| trace = traced(&name, gate, Some(&steps[kill])));
+        usize::from(trace.contains("killed by SIGKILL"))
+    });
+    // How often a thread waits for another is not the same each time.
+    assert!(killed * 10 > steps.len() * 9, "{killed} of {steps:?}");
+    count(log).holds("gates that were killed at a step");
+    println!("count kills -9 of gates at a step of theirs, after which effects and log agree {killed}");
+}
+
+#[test]
 fn whenever_gates_are_killed_there_is_one_effect_at_most_for_each_execution_and_each_success_has_one() {
-    let kills = Effort::from_env().of(40, 1_000);
-    let log = Log::new();
-    log.desk.write("policy.toml", POLICY);
-    log.good(&["policy", "set", "policy.toml"]);
-    std::fs::create_dir(log.desk.path("effects")).unwrap();
+    let (kills, log) = (Effort::from_env().of(40, 1_000), &allowing_commands());
     // How long one takes that is let be.
     let began = Instant::now();
-    attempt(&log, "undisturbed", None);
+    attempt(log, "undisturbed", |_| ());
     let usual = began.elapsed();
-
-    let (log, lanes) = (&log, 0..LANES);
-    thread::scope(|scope| {
-        for lane in lanes {
-            scope.spawn(move || {
-                for kill in (lane..kills).step_by(LANES) {
-                    let moment = usual.mul_f64(seeded(kill as u64) * 1.5);
-                    attempt(log, &format!("killed-{kill}"), Some(moment));
-                }
-            });
-        }
+    in_lanes(kills, |kill| {
+        attempt(log, &format!("killed-{kill}"), |mut gate| {
+            let mut gate = quiet(&mut gate).spawn().unwrap();
+            thread::sleep(usual.mul_f64(seeded(kill as u64) * 1.5));
+            let _ = gate.kill();
+            gate.wait().unwrap();
+        });
+        1
     });
-
-    let settled = log.run(&["gate", "settle"]);
-    assert_eq!(settled.code, 0, "{}", settled.shown());
-    let mut tally = Tally::default();
-    for run in std::fs::read_to_string(log.desk.path("runs")).unwrap().lines() {
-        let (name, run) = run.split_once(' ').unwrap();
-        let executions = log.json(&["resume", run])["executions"].clone();
-        let effects = std::fs::read_to_string(log.desk.path("effects").join(name)).unwrap_or_default();
-        let effects: Vec<&str> = effects.lines().collect();
-        tally.add(name, executions.as_array().unwrap(), &effects);
-    }
-    tally.holds("those gates");
+    count(log).holds("those gates");
     println!("count kills -9 of gates, after which effects and log agree {kills}");
 }
 
@@ -158,8 +167,32 @@ fn all_approvals(log: &Log) -> Vec<Value> {
     }
 }
 
-/// Proposes to leave a trace, has a gate do it, kills that after a while, and has another gate try.
-fn attempt(log: &Log, name: &str, kill: Option<Duration>) {
+/// A log whose policy allows all commands, and a place for what they leave.
+fn allowing_commands() -> Log {
+    let log = Log::new();
+    log.desk.write("policy.toml", POLICY);
+    log.good(&["policy", "set", "policy.toml"]);
+    std::fs::create_dir(log.desk.path("effects")).unwrap();
+    log
+}
+
+/// Does it so many times, several at a time, and adds up what that gives.
+fn in_lanes(times: usize, work: impl Fn(usize) -> usize + Sync) -> usize {
+    let work = &work;
+    thread::scope(|scope| {
+        let lanes: Vec<_> = (0..LANES)
+            .map(|lane| scope.spawn(move || (lane..times).step_by(LANES).map(work).sum::<usize>()))
+            .collect();
+        lanes.into_iter().map(|lane| lane.join().unwrap()).sum()
+    })
+}
+
+fn quiet(command: &mut Command) -> &mut Command {
+    command.stdout(Stdio::null()).stderr(Stdio::null())
+}
+
+/// Proposes to leave a trace, hands over the gate that is to do it, and has another gate try after that.
+fn attempt(log: &Log, name: &str, first: impl FnOnce(Command)) {
     let script = format!("sleep 0.02; echo $COUNTERFOIL_EXECUTION >> effects/{name}; sleep 0.02");
     let command = ["sh", "-c", script.as_str()];
     let line = |words: &[&'static str]| [words, &["--"]].concat();
@@ -169,13 +202,7 @@ fn attempt(log: &Log, name: &str, kill: Option<Duration>) {
     log.good(&["propose", &run, "--action", &action, "--for", "runtime", "--risk", "low"]);
     note(log, &format!("{name} {run}\n"));
     let gate = [&["gate", "run", run.as_str(), "--"][..], &command].concat();
-    if let Some(moment) = kill {
-        let mut first = log.desk.command(&before_dashes(&gate, &["--server", &log.url]));
-        let mut first = first.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        thread::sleep(moment);
-        let _ = first.kill();
-        first.wait().unwrap();
-    }
+    first(log.desk.command(&before_dashes(&gate, &["--server", &log.url])));
     let began = Instant::now();
     // Settles what the other left, and then runs it, or is refused.
     let second = log.run(&gate);
@@ -186,6 +213,21 @@ fn note(log: &Log, line: &str) {
     use std::io::Write as _;
     let file = std::fs::OpenOptions::new().create(true).append(true).open(log.desk.path("runs"));
     file.unwrap().write_all(line.as_bytes()).unwrap();
+}
+
+/// Counts what gates did, once all of it is settled.
+fn count(log: &Log) -> Tally {
+    let settled = log.run(&["gate", "settle"]);
+    assert_eq!(settled.code, 0, "{}", settled.shown());
+    let mut tally = Tally::default();
+    for run in std::fs::read_to_string(log.desk.path("runs")).unwrap().lines() {
+        let (name, run) = run.split_once(' ').unwrap();
+        let executions = log.json(&["resume", run])["executions"].clone();
+        let effects = std::fs::read_to_string(log.desk.path("effects").join(name)).unwrap_or_default();
+        let effects: Vec<&str> = effects.lines().collect();
+        tally.add(name, executions.as_array().unwrap(), &effects);
+    }
+    tally
 }
 
 /// What is in the log, against the traces outside.

@@ -280,6 +280,10 @@ fn large_arguments_join_what_waits_and_what_may_have_happened_before_their_gate_
     let approved = client.call(2, "append", &large("a"));
     assert_eq!((said(&approved), office.trace("append").as_str()), ("done", "x\n"));
     assert_eq!(approved["_meta"]["counterfoil/receipt"]["run"], json!(waits), "{approved}");
+    let heard = office.trace("heard");
+    let heard = heard.lines().rfind(|line| line.contains("\"append\"")).unwrap();
+    let heard: Value = serde_json::from_str(heard).unwrap();
+    assert_eq!(heard["params"]["arguments"], large("a"), "what was approved");
     let again = client.call(3, "crash", &large("a"));
     let receipt = &again["_meta"]["counterfoil/receipt"];
     assert_eq!((&receipt["code"], &receipt["run"]), (&json!("outcome-unknown"), &json!(unknown)), "{again}");

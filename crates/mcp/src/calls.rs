@@ -485,6 +485,7 @@ impl Proxy {
         digest: CallDigest,
         ticket: &mut Ticket,
         call: &Call,
+        action: &Action,
         attempt: &Attempt,
     ) -> (Done, Option<String>) {
         let (to, from) = mpsc::channel();
@@ -518,7 +519,7 @@ impl Proxy {
         };
         meta[EXECUTION] = attempt.execution.to_string().into();
         meta[IDEMPOTENCY_KEY] = attempt.idempotency_key.to_string().into();
-        let mut params = json!({"name": call.name, "arguments": call.arguments, "_meta": meta});
+        let mut params = json!({"name": call.name, "arguments": call.approved(action), "_meta": meta});
         if let Some(Inputs { responses, state }) = &call.inputs {
             if let Some(responses) = responses {
                 params["inputResponses"] = Value::Object(responses.clone());
@@ -745,8 +746,8 @@ struct Effect<'c> {
 }
 
 impl counterfoil_gate::Effect for Effect<'_> {
-    fn run(&mut self, _: &Action, attempt: &Attempt) -> Done {
-        let (done, result) = self.proxy.run(self.digest, &mut self.ticket, self.call, attempt);
+    fn run(&mut self, action: &Action, attempt: &Attempt) -> Done {
+        let (done, result) = self.proxy.run(self.digest, &mut self.ticket, self.call, action, attempt);
         self.result = result;
         done
     }

@@ -121,6 +121,21 @@ impl Call {
         action(format!("{server}/{}", self.name), Some(connector), self.bound())
     }
 
+    /// The arguments of an approved action of this call; what it commits to is taken from the call, whose content was compared.
+    pub(crate) fn approved(&self, action: &Action) -> Map<String, Value> {
+        let mut approved = match serde_json::from_str(action.arguments.as_str()) {
+            Ok(Value::Object(arguments)) => arguments,
+            _ => Map::new(),
+        };
+        let committed = action.committed.iter().flat_map(|committed| committed.iter());
+        for path in committed.map(|(path, _)| path.as_str()) {
+            let own = self.arguments.iter().find(|(name, _)| pointer(name) == path);
+            approved.extend(own.map(|(name, value)| (name.clone(), value.clone())));
+        }
+        approved.retain(|name, _| ![RESPONSES, STATE].contains(&name.as_str()));
+        approved
+    }
+
     /// What the action binds: the arguments, and what answers to an earlier result, under names that no argument may have.
     fn bound(&self) -> Map<String, Value> {
         let mut bound = self.arguments.clone();
@@ -152,7 +167,7 @@ fn action(
             return Err(malformed("more large arguments than a record can commit to"));
         };
         let value = plain.remove(&name).unwrap_or_default();
-        let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+        let pointer = pointer(&name);
         let label = Label::new(pointer.as_str()).zip(Label::new("application/json"));
         let (label, media_type) =
             label.ok_or_else(|| malformed("the name of a large argument is no label"))?;
@@ -403,6 +418,11 @@ impl From<AskError> for NotAsked {
             AskError::Gate(fault) => Self::new("gate", fault.to_string()),
         }
     }
+}
+
+/// The path of an argument.
+fn pointer(name: &str) -> String {
+    format!("/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
 /// What is behind a mutex; nothing here is left half done by a panic.

@@ -1,4 +1,4 @@
-//! A server or a witness under strace, which counts its system calls on its files, and lets one of them fail.
+//! Programs under strace, which counts their system calls, and lets one of them fail or be the last.
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on stops")]
@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     fmt, fs,
     io::{BufRead as _, BufReader, Read as _},
+    path::Path,
     process::{Child, ChildStdout, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -187,14 +188,8 @@ fn run(
     for file in files {
         strace.arg("-P").arg(directory.join(file));
     }
-    strace.args(options).arg(serve.get_program()).args(serve.get_args());
-    for (variable, value) in serve.get_envs() {
-        match value {
-            Some(value) => strace.env(variable, value),
-            None => strace.env_remove(variable),
-        };
-    }
-    let mut child = strace.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    strace.args(options);
+    let mut child = in_place_of(&serve, strace).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     if let Some(url) = address(&mut stdout) {
         work(&url);
@@ -205,6 +200,66 @@ fn run(
     let trace = String::from_utf8_lossy(&fs::read(&output).unwrap()).into_owned();
     fs::remove_file(output).unwrap();
     trace
+}
+
+/// A program of which strace writes down what its first thread calls; it may be killed before one of these calls is made for this time,
+/// counted from 1.
+pub fn first_thread(program: &Command, trace: &Path, kill: Option<&(String, usize)>) -> Command {
+    let mut strace = Command::new("strace");
+    strace.args(["-qq", "-s", "0", "-o"]).arg(trace);
+    if let Some((call, number)) = kill {
+        strace.args(["-e", &format!("inject={call}:signal=SIGKILL:when={number}")]);
+    }
+    in_place_of(program, strace)
+}
+
+/// What a program did for others to see, or to wait for them, from a call on: each call with how often it was made by then.
+pub fn steps(trace: &str, from: &str) -> Vec<(String, usize)> {
+    const STEPS: [&str; 19] = [
+        "clone",
+        "clone3",
+        "close",
+        "connect",
+        "exit_group",
+        "fdatasync",
+        "flock",
+        "fsync",
+        "futex",
+        "getrandom",
+        "mkdir",
+        "openat",
+        "pwrite64",
+        "read",
+        "recvfrom",
+        "rename",
+        "sendto",
+        "wait4",
+        "write",
+    ];
+    let (mut made, mut steps) = (BTreeMap::<&str, usize>::new(), Vec::new());
+    for call in trace.lines().filter_map(|line| Some(line.split_once('(')?.0)) {
+        let number = made.entry(call).or_default();
+        *number += 1;
+        if STEPS.contains(&call) && (call == from || !steps.is_empty()) {
+            steps.push((call.to_owned(), *number));
+        }
+    }
+    steps
+}
+
+/// strace, with the program that it starts.
+fn in_place_of(program: &Command, mut strace: Command) -> Command {
+    strace.arg(program.get_program()).args(program.get_args());
+    if let Some(dir) = program.get_current_dir() {
+        strace.current_dir(dir);
+    }
+    for (variable, value) in program.get_envs() {
+        match value {
+            Some(value) => strace.env(variable, value),
+            None => strace.env_remove(variable),
+        };
+    }
+    strace
 }
 
 fn address(stdout: &mut BufReader<ChildStdout>) -> Option<String> {
