@@ -4,103 +4,17 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 mod common;
+mod work;
 
 use std::{
-    os::unix::process::CommandExt,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use common::{Desk, Log, before_dashes, copy};
-use counterfoil_testkit::Effort;
+use common::{Log, before_dashes};
 use serde_json::Value;
-
-/// A log, and a run in which one command is approved.
-struct Work {
-    log: Log,
-    run: String,
-    command: Vec<String>,
-}
-
-impl Work {
-    fn new(command: &[&str]) -> Self {
-        let work = Self::proposed(Log::new(), command);
-        work.log.good(&["approve", &work.run, "--yes"]);
-        work
-    }
-
-    /// The same, under a policy whose one rule has these members besides, and approved by nobody.
-    fn under(rule: &str, command: &[&str]) -> Self {
-        let log = Log::new();
-        let policy = format!(
-            "language = \"counterfoil-policy/1\"\n[[rules]]\nname = \"all\"\neffect = \"require\"\nuses = 1\nwindow = \"15m\"\n\
-             segregation = false\nrequirements = [{{ count = 1, surfaces = [\"none\"] }}]\nmatch.tool = \"*\"\n{rule}\n"
-        );
-        log.desk.write("policy.toml", policy);
-        log.good(&["policy", "set", "policy.toml"]);
-        Self::proposed(log, command)
-    }
-
-    fn proposed(log: Log, command: &[&str]) -> Self {
-        let run = log.trigger();
-        let work = Self { log, run, command: command.iter().map(|word| (*word).to_owned()).collect() };
-        let action = work.log.good(&work.line(&["gate", "action"]));
-        work.log.desk.write("action.json", action);
-        work.log.good(&[
-            "propose",
-            &work.run,
-            "--action",
-            "action.json",
-            "--for",
-            "runtime",
-            "--risk",
-            "low",
-        ]);
-        work
-    }
-
-    /// A command line that ends in the approved command.
-    fn line<'w>(&'w self, words: &[&'w str]) -> Vec<&'w str> {
-        [words, &["--"], &self.command.iter().map(String::as_str).collect::<Vec<_>>()].concat()
-    }
-
-    fn run(&self, options: &[&str]) -> common::Ran {
-        self.log.run(&before_dashes(&self.line(&["gate", "run", &self.run]), options))
-    }
-
-    /// Starts the gate, in a process group of its own as from a terminal, and waits until its command has made `file`.
-    fn start(&self, file: &str) -> Child {
-        let line = self.line(&["gate", "run", &self.run]);
-        let mut gate = self.log.desk.command(&before_dashes(&line, &["--server", &self.log.url]));
-        let gate = gate.process_group(0).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        self.await_file(file);
-        gate
-    }
-
-    fn await_file(&self, file: &str) {
-        let began = Instant::now();
-        while !self.log.desk.path(file).exists() {
-            assert!(began.elapsed() < Duration::from_secs(20), "{file} never came");
-            thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    fn executions(&self) -> Vec<Value> {
-        self.log.json(&["resume", &self.run])["executions"].as_array().unwrap().clone()
-    }
-}
-
-/// Sends a signal to a process, or to the group that it leads.
-fn signal(signal: &str, to: &str) {
-    assert!(Command::new("kill").args([signal, "--", to]).status().unwrap().success());
-}
-
-/// What a gate came to: its exit status, and what it said.
-fn end(gate: Child) -> (i32, String) {
-    let output = gate.wait_with_output().unwrap();
-    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
-}
+use work::{Work, end, signal};
 
 #[test]
 fn each_signal_to_the_gate_reaches_the_command_once_and_what_became_of_it_is_logged() {
@@ -403,76 +317,6 @@ fn of_the_proposals_of_a_command_the_gate_takes_the_last_that_is_approved() {
 }
 
 #[test]
-fn a_gate_in_front_of_a_log_that_forked_runs_nothing() {
-    let desk = Desk::new();
-    desk.good(&["init", "one", "--origin", "example.org/log"]);
-    let on = |words: &[&str], directory: &str, url: &str| {
-        before_dashes(words, &["-C", directory, "--server", url])
-            .into_iter()
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    };
-    let good = |words: &[&str], directory: &str, url: &str| {
-        desk.good(&on(words, directory, url).iter().map(String::as_str).collect::<Vec<_>>())
-    };
-    desk.write("action.json", desk.good(&["gate", "action", "--", "touch", "ran"]));
-    let run = {
-        let (_serving, url) = desk.serve_in("one");
-        let run = good(&["trigger", "--source", "s", "--id", "1", "--json"], "one", &url);
-        let run = serde_json::from_str::<Value>(&run).unwrap()["run"].as_str().unwrap().to_owned();
-        good(&["propose", &run, "--action", "action.json", "--for", "runtime", "--risk", "low"], "one", &url);
-        good(&["approve", &run, "--yes"], "one", &url);
-        run
-    };
-    copy(&desk.path("one"), &desk.path("two"));
-    std::fs::remove_dir_all(desk.path("two/seen")).unwrap();
-    // The same keys sign two histories, and the gate has seen one of them.
-    for (directory, summary) in [("one", "Here."), ("two", "There.")] {
-        let (_serving, url) = desk.serve_in(directory);
-        good(&["observe", &run, "--summary", summary], directory, &url);
-        good(&["bundle", &run, "--out", &format!("{directory}.jsonl")], directory, &url);
-    }
-    // A bundle of the other one, with a tree as large, tells it without any server.
-    let offline = ["gate", "check", "--bundle", "two.jsonl", "--action", "action.json", "--for", "runtime"];
-    desk.run(&[&offline[..], &["-C", "one"]].concat()).failed(1, "log-forked");
-    let (_serving, url) = desk.serve_in("two");
-    let gate = ["gate", "run", run.as_str(), "--", "touch", "ran"];
-    for words in [&gate[..], &["gate", "check", &run, "--", "touch", "ran"]] {
-        let line = on(words, "one", &url);
-        let refused = desk.run(&line.iter().map(String::as_str).collect::<Vec<_>>());
-        refused.failed(1, "log-forked");
-        assert!(refused.stderr.contains("two trees that are not one"), "{}", refused.stderr);
-    }
-    let called = desk.mcp_call(&["mcp", "gate", "--name", "box", "-C", "one", "--server", &url]);
-    assert!(called.to_string().contains("log-forked"), "{called}");
-    assert!(!desk.path("ran").exists() && !desk.path("read").exists());
-    // Nobody has seen the other one there.
-    good(&gate, "two", &url);
-    assert!(desk.path("ran").exists());
-}
-
-#[test]
-fn of_gates_that_race_for_one_use_one_runs() {
-    let races = Effort::from_env().of(2, 25);
-    for _ in 0..races {
-        let work = Work::under("", &["sh", "-c", "echo ran >> traces; sleep 0.2"]);
-        work.log.good(&["approve", &work.run, "--yes"]);
-        let line = work.line(&["gate", "run", &work.run]);
-        let gates: Vec<Child> = (0..4)
-            .map(|_| {
-                let mut gate = work.log.desk.command(&before_dashes(&line, &["--server", &work.log.url]));
-                gate.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
-            })
-            .collect();
-        let ended: Vec<(i32, String)> = gates.into_iter().map(end).collect();
-        assert_eq!(ended.iter().filter(|(status, _)| *status == 0).count(), 1, "{ended:?}");
-        assert_eq!(work.log.desk.read("traces"), "ran\n");
-        assert_eq!(work.executions().len(), 1);
-    }
-    println!("count races of four gates for one use, of which one ran {races}");
-}
-
-#[test]
 fn a_gate_that_holds_to_a_policy_runs_nothing_under_another() {
     let work = Work::new(&["touch", "done"]);
     let rule = "[[rules]]\nname = \"all\"\neffect = \"allow\"\nuses = 1\nmatch.always = true\n";
@@ -493,21 +337,4 @@ fn a_gate_that_holds_to_a_policy_runs_nothing_under_another() {
     // The approval was given under the other policy, and is used up by nothing here.
     assert_eq!(work.run(&[]).code, 0);
     assert!(work.log.desk.path("done").exists());
-}
-
-#[test]
-fn approve_one_command_and_run_another() {
-    let work = Work::new(&["touch", "approved"]);
-    for other in [["touch", "other"], ["rm", "approved"]] {
-        let refused = work.log.run(&[&["gate", "run", &work.run, "--"][..], &other].concat());
-        refused.failed(1, "action-differs");
-    }
-    // Each is on record, though no proposal is about it; the same again is counted.
-    work.log.run(&["gate", "run", &work.run, "--", "touch", "other"]).failed(1, "action-differs");
-    work.log.good(&["gate", "settle"]);
-    assert_eq!(work.log.json(&["resume", &work.run])["refusals"], 3);
-    let proposal = work.log.json(&["resume", &work.run])["proposals"][0]["id"].as_str().unwrap().to_owned();
-    let named = ["gate", "run", &work.run, "--proposal", &proposal, "--", "touch", "other"];
-    work.log.run(&named).failed(1, "action-differs");
-    assert!(!work.log.desk.path("other").exists() && work.executions().is_empty());
 }

@@ -24,8 +24,35 @@ pub struct Client {
     pub heard: Arc<Mutex<Vec<String>>>,
 }
 
+/// What is harmless is allowed, people are asked about what appends, and nothing else passes.
+pub const POLICY: &str = r#"
+language = "counterfoil-policy/1"
+[[rules]]
+name = "harmless"
+effect = "allow"
+uses = 1
+match.any = [{tool = "box/read"}, {tool = "box/fail"}, {tool = "box/slow"}, {tool = "box/crash"}, {tool = "box/refuse"}, {tool = "box/peek"}, {tool = "box/later"}, {tool = "box:resources/*"}]
+[[rules]]
+name = "ask"
+effect = "require"
+uses = 1
+window = "15m"
+segregation = false
+requirements = [{count = 1, surfaces = ["none", "terminal"]}]
+match.tool = "box/append"
+[[rules]]
+name = "never"
+effect = "deny"
+match.tool = "box/drop"
+"#;
+
 impl Office {
-    /// A log with this policy, and a directory for traces.
+    /// A log whose policy is about the tools of the server that leaves traces, and a directory for them.
+    pub fn new() -> Self {
+        Self::with_box(POLICY)
+    }
+
+    /// The same with this policy.
     pub fn with_box(policy: &str) -> Self {
         let office = Self::with(policy);
         std::fs::create_dir(office.log.desk.path("box")).unwrap();

@@ -1,17 +1,9 @@
 //! Policies that name how tools are defined: `counterfoil mcp tools` prints it, and what is defined otherwise is another tool to the rule.
 
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on stops")]
-
-#[path = "mcp/client.rs"]
-mod client;
-mod common;
-mod office;
-
 use std::path::Path;
 
-use client::{Client, said};
-use office::Office;
+use crate::client::{Client, said};
+use crate::office::Office;
 use serde_json::{Value, json};
 
 /// The policy before: everything is denied.

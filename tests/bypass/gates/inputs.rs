@@ -1,15 +1,7 @@
 //! Calls that their server answers with a question (2026-07-28, `input_required`): what is answered is a call of its own.
 
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on stops")]
-
-#[path = "mcp/client.rs"]
-mod client;
-mod common;
-mod office;
-
-use client::{Client, said};
-use office::Office;
+use crate::client::{Client, said};
+use crate::office::Office;
 use serde_json::{Value, json};
 
 /// People are asked about everything but what `also` says.

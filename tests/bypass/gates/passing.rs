@@ -1,15 +1,7 @@
 //! What passes `counterfoil mcp gate` besides calls: what a client reads, and what a server asks of its client, as the policy in force allows.
 
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on stops")]
-
-#[path = "mcp/client.rs"]
-mod client;
-mod common;
-mod office;
-
-use client::Client;
-use office::Office;
+use crate::client::Client;
+use crate::office::Office;
 use serde_json::{Value, json};
 
 const POLICY: &str = r#"
