@@ -49,11 +49,19 @@ pub fn test(flags: &[&str]) -> Step {
     let with_packages = format!("COUNTERFOIL_PYTHON={python}");
     let with_sdks = format!("COUNTERFOIL_MCP={}", text(&root().join(mcp::PACKAGES)));
     let tests = ["cargo", "test", "--workspace", "--locked", "--no-fail-fast"];
+    // Most tests that take long wait for something, such as a time that has to be out.
+    let threads = std::env::var("RUST_TEST_THREADS").unwrap_or_else(|_| {
+        (2 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get)).to_string()
+    });
+    let threads = format!("RUST_TEST_THREADS={threads}");
     let effort: &[&str] = if flags.contains(&"--full") { &["COUNTERFOIL_EFFORT=full"] } else { &[] };
     // What is started in the background ignores these, and so does all that it starts: the tests send them.
     let signals: &[&str] = &["--default-signal=INT,QUIT,HUP"];
     let signals = if holds("env", &[signals, &["true"]].concat()) { signals } else { &[] };
-    run("env", &[signals, &[programs.as_str(), &with_packages, &with_sdks], effort, &tests].concat())?;
+    run(
+        "env",
+        &[signals, &[programs.as_str(), &with_packages, &with_sdks, &threads], effort, &tests].concat(),
+    )?;
     let faults = vectors::check(&root());
     if !faults.is_empty() {
         return Err(faults.join("\n"));
