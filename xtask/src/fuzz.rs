@@ -1,9 +1,9 @@
-//! `cargo xtask fuzz [SECONDS]`: every fuzz target, for a share of the time.
+//! `cargo xtask fuzz [SECONDS]`: every fuzz target, for a share of the time, as many beside each other as there are cores.
 //!
 //! The targets are ordinary binaries with libFuzzer in them; coverage comes from flags that stable rustc has, so no other
 //! toolchain is needed.
 
-use std::{env, fs};
+use std::{env, fs, sync::Mutex, thread};
 
 use crate::run::{Step, root, run};
 
@@ -12,7 +12,7 @@ const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-leve
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing";
 
-/// Runs every target for its share of these seconds.
+/// Runs every target for its share of these seconds, which one core would take.
 pub fn fuzz(seconds: usize) -> Step {
     let host = host()?;
     let flags = format!("RUSTFLAGS={FLAGS}");
@@ -26,7 +26,7 @@ pub fn fuzz(seconds: usize) -> Step {
     let share = (seconds / targets.len().max(1)).max(1);
     let out = env::var("CARGO_TARGET_DIR")
         .unwrap_or_else(|_| root().join("fuzz/target").to_string_lossy().into_owned());
-    for target in &targets {
+    let one = |target: &str| {
         let corpus = root().join("fuzz/corpus").join(target);
         let seeds = root().join("fuzz/seeds").join(target);
         fs::create_dir_all(&corpus).map_err(|error| error.to_string())?;
@@ -43,8 +43,18 @@ pub fn fuzz(seconds: usize) -> Step {
             arguments.push(seeds.to_string_lossy().into_owned());
         }
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        run(&format!("{out}/{host}/release/{target}"), &arguments)?;
-    }
+        run(&format!("{out}/{host}/release/{target}"), &arguments)
+    };
+    let left = Mutex::new(targets.iter());
+    let next = || left.lock().ok().and_then(|mut left| left.next());
+    let work = || std::iter::from_fn(next).try_for_each(|target| one(target));
+    thread::scope(|threads| {
+        let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let at_once: Vec<_> = (0..cores).map(|_| threads.spawn(work)).collect();
+        let ended =
+            at_once.into_iter().map(|one| one.join().unwrap_or_else(|_| Err("a thread panicked".to_owned())));
+        ended.collect::<Step>()
+    })?;
     println!("fuzzed {} targets for {share} s each: no crash", targets.len());
     Ok(())
 }

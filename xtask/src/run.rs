@@ -2,8 +2,10 @@
 
 use std::{
     env,
+    fs::File,
+    io,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, ExitStatus},
 };
 
 /// A step that worked, or why it did not.
@@ -24,6 +26,19 @@ pub fn exists(program: &str) -> bool {
 pub fn run(program: &str, arguments: &[&str]) -> Step {
     eprintln!("$ {program} {}", arguments.join(" "));
     let status = Command::new(program).args(arguments).current_dir(root()).status();
+    ended(program, arguments, status)
+}
+
+/// Runs a program in the root of the repository; what it prints, on either way, goes into a file.
+pub fn run_into(file: &Path, program: &str, arguments: &[&str]) -> Step {
+    let status = File::create(file).and_then(|file| {
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(root()).stdout(file.try_clone()?).stderr(file).status()
+    });
+    ended(program, arguments, status)
+}
+
+fn ended(program: &str, arguments: &[&str], status: io::Result<ExitStatus>) -> Step {
     match status {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("{program} {}: {status}", arguments.join(" "))),

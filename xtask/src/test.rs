@@ -3,11 +3,12 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    thread,
 };
 
 use crate::{
     interop, mcp,
-    run::{Step, exists, holds, root, run},
+    run::{Step, exists, holds, root, run, run_into},
     vectors,
 };
 
@@ -48,26 +49,45 @@ pub fn test(flags: &[&str]) -> Step {
     let programs = format!("COUNTERFOIL_INTEROP={}", text(&root().join(interop::PROGRAMS)));
     let with_packages = format!("COUNTERFOIL_PYTHON={python}");
     let with_sdks = format!("COUNTERFOIL_MCP={}", text(&root().join(mcp::PACKAGES)));
-    let tests = ["cargo", "test", "--workspace", "--locked", "--no-fail-fast"];
     // Most tests that take long wait for something, such as a time that has to be out.
     let threads = std::env::var("RUST_TEST_THREADS").unwrap_or_else(|_| {
-        (2 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get)).to_string()
+        (2 * thread::available_parallelism().map_or(1, std::num::NonZero::get)).to_string()
     });
     let threads = format!("RUST_TEST_THREADS={threads}");
     let effort: &[&str] = if flags.contains(&"--full") { &["COUNTERFOIL_EFFORT=full"] } else { &[] };
     // What is started in the background ignores these, and so does all that it starts: the tests send them.
     let signals: &[&str] = &["--default-signal=INT,QUIT,HUP"];
     let signals = if holds("env", &[signals, &["true"]].concat()) { signals } else { &[] };
-    run(
-        "env",
-        &[signals, &[programs.as_str(), &with_packages, &with_sdks, &threads], effort, &tests].concat(),
-    )?;
+    let with = [signals, &[programs.as_str(), &with_packages, &with_sdks, &threads], effort].concat();
+    run_tests(&with)?;
     let faults = vectors::check(&root());
     if !faults.is_empty() {
         return Err(faults.join("\n"));
     }
     check_independently(&python)?;
     build_for_wasm()
+}
+
+/// Halves of the tests' binaries, by name, that take about as long as each other.
+const HALVES: [&[&str]; 2] = [&["--test", "[a-m]*"], &["--lib", "--bins", "--examples", "--test", "[!a-m]*"]];
+
+/// Builds all tests, then runs them, half of the binaries beside the other; what the second half prints is shown after the first's.
+fn run_tests(with: &[&str]) -> Step {
+    let cargo = ["cargo", "test", "--workspace", "--locked"];
+    let tests = |flags: &[&'static str]| [with, &cargo, flags].concat();
+    run("env", &tests(&["--no-run"]))?;
+    let [first, second] = HALVES.map(|half| tests(&[&["--no-fail-fast"], half].concat()));
+    let target = root().join("target");
+    fs::create_dir_all(&target).map_err(|error| error.to_string())?;
+    let printed = target.join("tests-second-half.txt");
+    let (first, second) = thread::scope(|threads| {
+        let second = threads.spawn(|| run_into(&printed, "env", &second));
+        (run("env", &first), second.join().unwrap_or_else(|_| Err("a thread panicked".to_owned())))
+    });
+    eprintln!("$ cargo test {}", HALVES[1].join(" "));
+    println!("{}", read(&printed)?);
+    let documented = run("env", &tests(&["--no-fail-fast", "--doc"]));
+    first.and(second).and(documented)
 }
 
 /// The tests' Debian packages, by apt, and only those that are missing.
