@@ -25,7 +25,7 @@ const USAGE: &str = "usage: cargo xtask <command>
   tidy                           hold specification, predicates, codes, vectors and habits together
   vectors [--check]              write test-vectors/ anew, or compare it with what would be written
   openapi                        write spec/openapi.json anew, as the server serves it
-  fuzz [SECONDS]                 every fuzz target for its share of the time, 60 seconds in all unless the effort is another
+  fuzz [SECONDS]                 every fuzz target for its share of the time, 60 seconds of one core unless the effort is another
   soak [--minutes N]             logs under load and restarts, 20 minutes unless said otherwise, one JSON line a figure
   figures foundation|log|authority|gate   measure what is claimed, one JSON line a figure
   figures log --long             the same with 20 minutes of soak, and every system call failing and killing

@@ -102,7 +102,8 @@ fn a_witness_killed_at_any_moment_cosigns_one_history() {
     let mut cosigned: Vec<TreeHead> = Vec::new();
     let mut current: Vec<Hash> = Vec::new();
     let (started, mut kills, mut answers) = (Instant::now(), 0, 0);
-    while kills < 15 && started.elapsed() < Duration::from_secs(60) {
+    // On a machine that is busy answers take longer: it is killed later and later, until there were some.
+    while (kills < 15 || answers == 0) && started.elapsed() < Duration::from_secs(60) {
         let (mut killed, url) = start(&state);
         let shown = get(&format!("{url}/{}/checkpoint", origin_id(ORIGIN)));
         if shown.status == 200 {
